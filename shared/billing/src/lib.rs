@@ -1,1 +1,26 @@
-//! Placeholder.
+//! What a usage event is, when it counts and what it costs: the rules of
+//! Meterline, with no I/O and nothing asynchronous.
+//!
+//! | module | decides |
+//! | --- | --- |
+//! | [`usage_event`] | what an agent may send |
+//! | [`identifier`] | which key an event has, and whether a repeat says the same |
+//! | [`status`] | the states of an event, and what a repeat of one means |
+//! | [`window`] | which times are accepted, and how long an event may be sent |
+//! | [`billing_time`] | the time that Stripe is told |
+//! | [`money`] | exact prices, rounded once per invoice line |
+
+pub mod billing_time;
+pub mod identifier;
+pub mod money;
+pub mod status;
+pub mod time;
+pub mod usage_event;
+pub mod window;
+
+pub use billing_time::{BillingTime, HeldReason, Subscription};
+pub use identifier::{ContentHash, Identifier};
+pub use money::{Currency, Money, UnitPrice};
+pub use status::{Repeat, UsageStatus};
+pub use time::{Clock, Timestamp};
+pub use usage_event::{ActionType, CustomerId, EventId, FieldError, Quantity, UsageEvent};
