@@ -1,1 +1,42 @@
-//! Placeholder.
+//! The tables of Meterline in DynamoDB: one file per table, every outcome of a
+//! conditional write a named enum.
+//!
+//! The definitions of the tables are in `template.yaml`, and nowhere else.
+
+mod api_keys;
+mod billing_events;
+mod connection;
+mod customers;
+mod error;
+mod items;
+mod outbox;
+mod usage_events;
+mod usage_totals;
+
+pub use api_keys::{ApiKeyRow, InvalidApiKey, NewApiKey, PresentedApiKey, Scope};
+pub use billing_events::{Applied, BillingEventRow, BillingEventState};
+pub use connection::{TableNames, connect};
+pub use customers::{Created, CustomerRow, CustomerStatus, OnboardingRow, Started, Updated};
+pub use error::LedgerError;
+pub use outbox::{OutboxEntry, OutboxKey};
+pub use usage_events::{HistoryEntry, Recorded, Transition, Transitioned, UsageEventRow};
+pub use usage_totals::{Advance, Advanced, Tally, Total, TotalKey};
+
+/// The tables of one Meterline, reached through one DynamoDB client.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    client: aws_sdk_dynamodb::Client,
+    tables: TableNames,
+}
+
+impl Ledger {
+    /// The tables named `tables`, reached through `client`.
+    pub const fn new(client: aws_sdk_dynamodb::Client, tables: TableNames) -> Self {
+        Self { client, tables }
+    }
+
+    /// The names of the tables.
+    pub const fn tables(&self) -> &TableNames {
+        &self.tables
+    }
+}

@@ -1,0 +1,155 @@
+//! Stripe's webhook events, each applied once.
+
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
+use billing::{CustomerId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::items::{from_item, number, text, to_item};
+use crate::{CustomerRow, Ledger, LedgerError, customers};
+
+const TABLE: &str = "billing-events";
+
+/// How far an event has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BillingEventState {
+    /// Its effect on the customer is stored; the notification may not be out.
+    Applied,
+    /// The notification is out too.
+    Done,
+}
+
+/// One webhook event of Stripe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BillingEventRow {
+    /// Stripe's id of the event: the table's key.
+    pub stripe_event_id: String,
+    /// Its type, such as `invoice.paid`.
+    pub event_type: String,
+    /// The customer that it is about, where it is about one of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer_id: Option<CustomerId>,
+    /// When Stripe made it.
+    pub created_at: Timestamp,
+    /// When it was applied.
+    pub applied_at: Timestamp,
+    /// How far it has come.
+    pub state: BillingEventState,
+    /// What to tell the operator, as JSON; repeated as it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notification: Option<String>,
+}
+
+/// What became of applying an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// Event and customer are stored, together.
+    Done,
+    /// The event was applied before; its row, as it stands.
+    Before(BillingEventRow),
+    /// The customer changed since it was read: nothing was written.
+    VersionConflict,
+}
+
+impl Ledger {
+    /// Stores `event` and, in the same transaction, the customer's new row if
+    /// the customer still is as `change` read it: `(read, new)`.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: perhaps applied; a repeat tells.
+    pub async fn apply_billing_event(
+        &self,
+        event: &BillingEventRow,
+        change: Option<(&CustomerRow, CustomerRow)>,
+    ) -> Result<Applied, LedgerError> {
+        const OPERATION: &str = "apply billing event";
+        let put_event = Put::builder()
+            .table_name(&self.tables.billing_events)
+            .set_item(Some(to_item(TABLE, event)?))
+            .condition_expression("attribute_not_exists(stripe_event_id)")
+            .build()
+            .map_err(LedgerError::unavailable(OPERATION))?;
+        let mut items = vec![TransactWriteItem::builder().put(put_event).build()];
+        if let Some((read, row)) = change {
+            let row = CustomerRow {
+                version: read.version.saturating_add(1),
+                ..row
+            };
+            let put_customer = Put::builder()
+                .table_name(&self.tables.customers)
+                .set_item(Some(to_item(customers::TABLE, &row)?))
+                .condition_expression("#version = :read")
+                .expression_attribute_names("#version", "version")
+                .expression_attribute_values(":read", number(read.version))
+                .build()
+                .map_err(LedgerError::unavailable(OPERATION))?;
+            items.push(TransactWriteItem::builder().put(put_customer).build());
+        }
+        let transaction = self
+            .client
+            .transact_write_items()
+            .set_transact_items(Some(items))
+            .send()
+            .await;
+        let Err(error) = transaction else {
+            return Ok(Applied::Done);
+        };
+        let failed = |position: usize| match error.as_service_error() {
+            Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => cancelled
+                .cancellation_reasons()
+                .get(position)
+                .is_some_and(|reason| reason.code() == Some("ConditionalCheckFailed")),
+            _ => false,
+        };
+        if failed(0) {
+            return match self.billing_event(&event.stripe_event_id).await? {
+                Some(before) => Ok(Applied::Before(before)),
+                None => Err(LedgerError::unavailable(OPERATION)(error)),
+            };
+        }
+        if failed(1) {
+            return Ok(Applied::VersionConflict);
+        }
+        Err(LedgerError::unavailable(OPERATION)(error))
+    }
+
+    /// The row of a Stripe event, if it was applied.
+    ///
+    /// # Errors
+    /// [`LedgerError`] where DynamoDB fails or the row is unreadable.
+    pub async fn billing_event(
+        &self,
+        stripe_event_id: &str,
+    ) -> Result<Option<BillingEventRow>, LedgerError> {
+        let got = self
+            .client
+            .get_item()
+            .table_name(&self.tables.billing_events)
+            .key("stripe_event_id", text(stripe_event_id))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(LedgerError::unavailable("read billing event"))?;
+        got.item.map(|item| from_item(TABLE, item)).transpose()
+    }
+
+    /// Notes that an applied event's notification is out.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: the notification may be sent again.
+    pub async fn finish_billing_event(&self, stripe_event_id: &str) -> Result<(), LedgerError> {
+        self.client
+            .update_item()
+            .table_name(&self.tables.billing_events)
+            .key("stripe_event_id", text(stripe_event_id))
+            .update_expression("SET #state = :done")
+            .condition_expression("attribute_exists(stripe_event_id)")
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_values(":done", text("done"))
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(LedgerError::unavailable("finish billing event"))
+    }
+}

@@ -1,0 +1,80 @@
+//! How the tables are reached, in Lambda and on one machine alike.
+
+use std::time::Duration;
+
+use aws_config::BehaviorVersion;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_smithy_http_client::tls;
+
+/// One call to DynamoDB, its retries included, ends within this time, so that
+/// an emission never hangs on it for longer than an agent waits.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(4);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1_500);
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
+
+/// The names of the tables, as `template.yaml` hands them to the functions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableNames {
+    /// The audit log.
+    pub usage_events: String,
+    /// Totals and the rollup's checkpoints.
+    pub usage_totals: String,
+    /// What is pending.
+    pub outbox: String,
+    /// Customers and unfinished onboardings.
+    pub customers: String,
+    /// Stripe's events, once each.
+    pub billing_events: String,
+    /// Hashed API keys.
+    pub api_keys: String,
+}
+
+impl TableNames {
+    /// Environment variable and logical id in `template.yaml` of each table.
+    pub const VARIABLES: [(&'static str, &'static str); 6] = [
+        ("USAGE_EVENTS_TABLE", "UsageEventsTable"),
+        ("USAGE_TOTALS_TABLE", "UsageTotalsTable"),
+        ("OUTBOX_TABLE", "OutboxTable"),
+        ("CUSTOMERS_TABLE", "CustomersTable"),
+        ("BILLING_EVENTS_TABLE", "BillingEventsTable"),
+        ("API_KEYS_TABLE", "ApiKeysTable"),
+    ];
+
+    /// Names from `variable`, which looks up a table's environment variable. A
+    /// function that does not use a table is not told its name: an empty name
+    /// is refused by DynamoDB before anything happens.
+    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let name = |key: &str| variable(key).unwrap_or_default();
+        Self {
+            usage_events: name("USAGE_EVENTS_TABLE"),
+            usage_totals: name("USAGE_TOTALS_TABLE"),
+            outbox: name("OUTBOX_TABLE"),
+            customers: name("CUSTOMERS_TABLE"),
+            billing_events: name("BILLING_EVENTS_TABLE"),
+            api_keys: name("API_KEYS_TABLE"),
+        }
+    }
+}
+
+/// The AWS configuration from the environment: region, credentials and, for an
+/// emulator, `AWS_ENDPOINT_URL_DYNAMODB` (AWS SDKs and Tools Reference Guide:
+/// "Service-specific endpoints").
+pub async fn connect() -> aws_config::SdkConfig {
+    let http_client = aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(
+            tls::rustls_provider::CryptoMode::Ring,
+        ))
+        .build_https();
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(OPERATION_TIMEOUT)
+        .build();
+    aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http_client)
+        .timeout_config(timeouts)
+        .retry_config(RetryConfig::standard().with_max_attempts(3))
+        .load()
+        .await
+}

@@ -1,0 +1,278 @@
+//! Who may be billed, and how: one row per Stripe customer, and one per
+//! onboarding, so that it can be finished after a crash.
+
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use billing::{BillingTime, Currency, CustomerId, Subscription, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::items::{from_item, number, text, to_item};
+use crate::{Ledger, LedgerError};
+
+pub(crate) const TABLE: &str = "customers";
+
+/// Whether a customer may act, as far as paying goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CustomerStatus {
+    /// Pays, or owes nothing.
+    Active,
+    /// A payment failed; Stripe will try again.
+    PastDue,
+    /// Payments failed for too long; `access` says no until one is made.
+    Suspended,
+    /// The subscription has ended.
+    Canceled,
+}
+
+impl CustomerStatus {
+    /// The word for it in tables and API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::PastDue => "past_due",
+            Self::Suspended => "suspended",
+            Self::Canceled => "canceled",
+        }
+    }
+}
+
+/// One customer. Personal data stays in Stripe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CustomerRow {
+    /// The Stripe customer's id: the table's key.
+    pub customer_id: CustomerId,
+    /// The operator's own id of the customer, where one was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// The Stripe subscription.
+    pub subscription_id: String,
+    /// The metered item of that subscription.
+    pub subscription_item_id: String,
+    /// The item's price.
+    pub price_id: String,
+    /// Its unit price in minor units, as Stripe's decimal text.
+    pub unit_amount_decimal: String,
+    /// Its currency.
+    pub currency: Currency,
+    /// The meter behind the price.
+    pub meter_id: String,
+    /// The event name that the meter listens to.
+    pub meter_event_name: String,
+    /// When the subscription began to bill.
+    pub subscription_started_at: Timestamp,
+    /// When it ended or is set to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscription_ends_at: Option<Timestamp>,
+    /// Start of the last known period.
+    pub period_start: Timestamp,
+    /// End of the last known period.
+    pub period_end: Timestamp,
+    /// Whether the customer may act.
+    pub status: CustomerStatus,
+    /// The test clock that the customer lives on, in test mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_clock: Option<String>,
+    /// Counts the changes of this row, so that none overwrites another.
+    pub version: u64,
+    /// When the row was made, in real time.
+    pub created_at: Timestamp,
+}
+
+impl CustomerRow {
+    /// What billing needs to know of the subscription.
+    pub const fn subscription(&self) -> Subscription {
+        Subscription {
+            started_at: self.subscription_started_at,
+            ends_at: self.subscription_ends_at,
+            period_start: self.period_start,
+            period_end: self.period_end,
+        }
+    }
+
+    /// When usage of `occurred_at` is billed, decided at the customer's `now`.
+    pub fn billing_time(&self, occurred_at: Timestamp, now: Timestamp) -> BillingTime {
+        BillingTime::choose(occurred_at, now, &self.subscription())
+    }
+}
+
+/// An onboarding, from its first call on. It shares the customers' table; its
+/// key holds a `#`, which no customer id can.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnboardingRow {
+    /// `onboarding#{hash of the external id or idempotency key}`.
+    #[serde(rename = "customer_id")]
+    pub onboarding_key: String,
+    /// Fingerprint of the request, so that another one under the same id is told apart.
+    pub request_hash: String,
+    /// When the first call came.
+    pub started_at: Timestamp,
+    /// The customer that it led to, once all is done.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        rename = "onboarded_customer_id"
+    )]
+    pub customer_id: Option<CustomerId>,
+}
+
+/// What became of starting an onboarding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Started {
+    /// This call is the first.
+    New,
+    /// There was one before; its row, as it stands.
+    Before(OnboardingRow),
+}
+
+/// What became of storing a new customer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// The row is stored.
+    Done,
+    /// There is a row of this customer already; it was left alone.
+    Exists,
+}
+
+/// What became of a customer's change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Updated {
+    /// The row has the new content.
+    Done,
+    /// Somebody changed the row since it was read: nothing was written.
+    VersionConflict,
+}
+
+impl Ledger {
+    /// The row of `customer_id`.
+    ///
+    /// # Errors
+    /// [`LedgerError`] where DynamoDB fails or the row is unreadable.
+    pub async fn customer(
+        &self,
+        customer_id: &CustomerId,
+    ) -> Result<Option<CustomerRow>, LedgerError> {
+        let got = self
+            .client
+            .get_item()
+            .table_name(&self.tables.customers)
+            .key("customer_id", text(customer_id.as_str()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(LedgerError::unavailable("read customer"))?;
+        got.item.map(|item| from_item(TABLE, item)).transpose()
+    }
+
+    /// Stores a new customer's row, unless there is one.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: perhaps stored.
+    pub async fn create_customer(&self, row: &CustomerRow) -> Result<Created, LedgerError> {
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.tables.customers)
+            .set_item(Some(to_item(TABLE, row)?))
+            .condition_expression("attribute_not_exists(customer_id)")
+            .send()
+            .await;
+        match put {
+            Ok(_) => Ok(Created::Done),
+            Err(error) if is_condition_failure(&error) => Ok(Created::Exists),
+            Err(error) => Err(LedgerError::unavailable("create customer")(error)),
+        }
+    }
+
+    /// Replaces the row that was read as `read` by `row`, with the next version.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: perhaps replaced.
+    pub async fn update_customer(
+        &self,
+        read: &CustomerRow,
+        row: CustomerRow,
+    ) -> Result<Updated, LedgerError> {
+        let row = CustomerRow {
+            version: read.version.saturating_add(1),
+            ..row
+        };
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.tables.customers)
+            .set_item(Some(to_item(TABLE, &row)?))
+            .condition_expression("#version = :read")
+            .expression_attribute_names("#version", "version")
+            .expression_attribute_values(":read", number(read.version))
+            .send()
+            .await;
+        match put {
+            Ok(_) => Ok(Updated::Done),
+            Err(error) if is_condition_failure(&error) => Ok(Updated::VersionConflict),
+            Err(error) => Err(LedgerError::unavailable("update customer")(error)),
+        }
+    }
+
+    /// Notes the start of an onboarding, unless its key has one.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: perhaps noted.
+    pub async fn start_onboarding(&self, row: &OnboardingRow) -> Result<Started, LedgerError> {
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.tables.customers)
+            .set_item(Some(to_item(TABLE, row)?))
+            .condition_expression("attribute_not_exists(customer_id)")
+            .send()
+            .await;
+        let Err(error) = put else {
+            return Ok(Started::New);
+        };
+        if !is_condition_failure(&error) {
+            return Err(LedgerError::unavailable("start onboarding")(error));
+        }
+        let got = self
+            .client
+            .get_item()
+            .table_name(&self.tables.customers)
+            .key("customer_id", text(&row.onboarding_key))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(LedgerError::unavailable("read onboarding"))?;
+        match got.item {
+            Some(item) => Ok(Started::Before(from_item(TABLE, item)?)),
+            None => Err(LedgerError::unavailable("start onboarding")(error)),
+        }
+    }
+
+    /// Notes which customer an onboarding led to. Repeating it changes nothing.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: perhaps noted.
+    pub async fn finish_onboarding(
+        &self,
+        onboarding_key: &str,
+        customer_id: &CustomerId,
+    ) -> Result<(), LedgerError> {
+        self.client
+            .update_item()
+            .table_name(&self.tables.customers)
+            .key("customer_id", text(onboarding_key))
+            .update_expression("SET onboarded_customer_id = :customer")
+            .condition_expression("attribute_exists(customer_id)")
+            .expression_attribute_values(":customer", text(customer_id.as_str()))
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(LedgerError::unavailable("finish onboarding"))
+    }
+}
+
+fn is_condition_failure<R>(error: &aws_sdk_dynamodb::error::SdkError<PutItemError, R>) -> bool {
+    matches!(
+        error.as_service_error(),
+        Some(PutItemError::ConditionalCheckFailedException(_))
+    )
+}

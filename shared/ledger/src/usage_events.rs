@@ -1,0 +1,348 @@
+//! The audit log: one row per usage event, forever.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use billing::{
+    ActionType, BillingTime, ContentHash, CustomerId, EventId, HeldReason, Identifier, Repeat,
+    Timestamp, UsageEvent, UsageStatus, window,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::items::{from_item, number, text, to_item};
+use crate::{Ledger, LedgerError, OutboxKey};
+
+const TABLE: &str = "usage-events";
+
+/// One usage event and all that became of it. Times are in milliseconds.
+///
+/// A row stays under 1 KB, so that recording and delivering it cost one write
+/// unit each, and one more for the index.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageEventRow {
+    /// The table's key, and Stripe's `identifier`.
+    pub identifier: Identifier,
+    /// Whose usage it is.
+    pub customer_id: CustomerId,
+    /// The agent's id of it.
+    pub event_id: EventId,
+    /// What was done.
+    pub action_type: ActionType,
+    /// Units used.
+    pub quantity: u64,
+    /// The subscription item, where the agent named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscription_item_id: Option<String>,
+    /// When it happened: as said, else when it was first recorded.
+    pub occurred_at: Timestamp,
+    /// The time that Stripe is told; none while it is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billed_at: Option<Timestamp>,
+    /// The start of the period that `billed_at` lies in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub period_start: Option<Timestamp>,
+    /// Whether it was carried over from an earlier period.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub carried_over: bool,
+    /// Why it is held, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_reason: Option<HeldReason>,
+    /// The meter's event name that it is sent under.
+    pub meter_event_name: String,
+    /// When it was recorded.
+    pub recorded_at: Timestamp,
+    /// When the send window began.
+    pub first_attempt_at: Timestamp,
+    /// When it last became pending; with the identifier, its place in the outbox.
+    pub pending_since: Timestamp,
+    /// Where it stands.
+    pub status: UsageStatus,
+    /// Fingerprint of what the agent sent.
+    pub content_hash: ContentHash,
+    /// Names the call that recorded it, so that a repeated put knows its own row.
+    pub attempt_token: String,
+    /// Stripe's error code, where Stripe refused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stripe_code: Option<String>,
+    /// Stripe's id of the usage, where the way into Stripe gives one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stripe_record_id: Option<String>,
+    /// Every status it went through, oldest first.
+    pub history: Vec<HistoryEntry>,
+    /// Key of the index `by-customer`: `{customer}#{first hex digit}`.
+    pub customer_bucket: String,
+    /// Sort key of that index: `{occurred_at}#{identifier}`.
+    pub occurred_key: String,
+}
+
+/// A status that an event took on, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// The status.
+    pub status: UsageStatus,
+    /// When the row took it on.
+    pub at: Timestamp,
+}
+
+impl UsageEventRow {
+    /// The row for `event` as it is first recorded at `now`, real time.
+    /// `occurred_at` and `billing_time` are in the customer's time.
+    ///
+    /// `attempt_token` must differ between calls.
+    pub fn new(
+        event: &UsageEvent,
+        occurred_at: Timestamp,
+        billing_time: BillingTime,
+        meter_event_name: &str,
+        attempt_token: String,
+        now: Timestamp,
+    ) -> Self {
+        let identifier = Identifier::of(&event.customer_id, &event.event_id);
+        let (status, billed_at, period_start, carried_over, held_reason) = match billing_time {
+            BillingTime::Billable {
+                billed_at,
+                period_start,
+                carried_over,
+            } => (
+                UsageStatus::Pending,
+                Some(billed_at),
+                Some(period_start),
+                carried_over,
+                None,
+            ),
+            BillingTime::Held(reason) => (UsageStatus::Held, None, None, false, Some(reason)),
+        };
+        Self {
+            customer_bucket: customer_bucket(&event.customer_id, identifier.bucket()),
+            occurred_key: format!("{:013}#{identifier}", occurred_at.unix_ms()),
+            customer_id: event.customer_id.clone(),
+            event_id: event.event_id.clone(),
+            action_type: event.action_type.clone(),
+            quantity: event.quantity.get(),
+            subscription_item_id: event.subscription_item_id.clone(),
+            occurred_at,
+            billed_at,
+            period_start,
+            carried_over,
+            held_reason,
+            meter_event_name: meter_event_name.to_owned(),
+            recorded_at: now,
+            first_attempt_at: now,
+            pending_since: now,
+            status,
+            content_hash: ContentHash::of(event),
+            attempt_token,
+            stripe_code: None,
+            stripe_record_id: None,
+            history: vec![HistoryEntry { status, at: now }],
+            identifier,
+        }
+    }
+
+    /// Where the outbox keeps this event while it is pending.
+    pub fn outbox_key(&self) -> OutboxKey {
+        OutboxKey::new(&self.identifier, self.pending_since)
+    }
+
+    /// Whether a sending that starts at `now` and takes up to `budget_ms` ends
+    /// inside the send window.
+    pub const fn may_send(&self, now: Timestamp, budget_ms: i64) -> bool {
+        window::may_send(self.first_attempt_at, now, budget_ms)
+    }
+}
+
+/// What became of recording an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// The id was free: the row is durable.
+    New,
+    /// The id was known. The row is what the log holds *now*; for
+    /// [`Repeat::Quarantine`] it has just been quarantined.
+    Repeat(Repeat, Box<UsageEventRow>),
+}
+
+/// A change of status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transition<'a> {
+    /// The status that the row must have.
+    pub from: UsageStatus,
+    /// The status that it takes on.
+    pub to: UsageStatus,
+    /// When, in real time.
+    pub at: Timestamp,
+    /// Stripe's error code, for a rejection.
+    pub stripe_code: Option<&'a str>,
+}
+
+/// What became of a change of status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transitioned {
+    /// The row took on the new status.
+    Done,
+    /// The row had this status instead, perhaps the new one already: somebody
+    /// else was first, or this very call, whose answer was lost.
+    Was(UsageStatus),
+    /// There is no such row.
+    NoSuchEvent,
+}
+
+impl Ledger {
+    /// Records `row` unless its identifier is taken: step one of an emission.
+    /// `budget_ms` is how long a sending may take, for the send window.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: perhaps recorded.
+    pub async fn record_usage_event(
+        &self,
+        row: &UsageEventRow,
+        now: Timestamp,
+        budget_ms: i64,
+    ) -> Result<Recorded, LedgerError> {
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.tables.usage_events)
+            .set_item(Some(to_item(TABLE, row)?))
+            .condition_expression("attribute_not_exists(identifier)")
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let Err(error) = put else {
+            return Ok(Recorded::New);
+        };
+        let Some(PutItemError::ConditionalCheckFailedException(failed)) = error.as_service_error()
+        else {
+            return Err(LedgerError::unavailable("record usage event")(error));
+        };
+        let known = match failed.item() {
+            Some(item) => from_item(TABLE, item.clone())?,
+            None => match self.usage_event(&row.identifier).await? {
+                Some(known) => known,
+                None => return Err(LedgerError::unavailable("record usage event")(error)),
+            },
+        };
+        if known.attempt_token == row.attempt_token {
+            // The SDK repeated a put whose answer was lost.
+            return Ok(Recorded::New);
+        }
+        self.repeated(row, known, now, budget_ms).await
+    }
+
+    async fn repeated(
+        &self,
+        row: &UsageEventRow,
+        mut known: UsageEventRow,
+        now: Timestamp,
+        budget_ms: i64,
+    ) -> Result<Recorded, LedgerError> {
+        let same_content = known.content_hash == row.content_hash;
+        let repeat = Repeat::of(known.status, same_content, known.may_send(now, budget_ms));
+        if repeat == Repeat::Quarantine {
+            let transition = Transition {
+                from: UsageStatus::Pending,
+                to: UsageStatus::Quarantined,
+                at: now,
+                stripe_code: None,
+            };
+            known.status = match self
+                .transition_usage_event(&known.identifier, transition)
+                .await?
+            {
+                Transitioned::Done | Transitioned::NoSuchEvent => UsageStatus::Quarantined,
+                Transitioned::Was(status) => status,
+            };
+        }
+        Ok(Recorded::Repeat(repeat, Box::new(known)))
+    }
+
+    /// The row of `identifier`, read consistently.
+    ///
+    /// # Errors
+    /// [`LedgerError`] where DynamoDB fails or the row is unreadable.
+    pub async fn usage_event(
+        &self,
+        identifier: &Identifier,
+    ) -> Result<Option<UsageEventRow>, LedgerError> {
+        let got = self
+            .client
+            .get_item()
+            .table_name(&self.tables.usage_events)
+            .key("identifier", text(identifier.as_str()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(LedgerError::unavailable("read usage event"))?;
+        got.item.map(|item| from_item(TABLE, item)).transpose()
+    }
+
+    /// Moves the row of `identifier` from one status to another, if it has the
+    /// one that it is moved from.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: perhaps moved.
+    pub async fn transition_usage_event(
+        &self,
+        identifier: &Identifier,
+        transition: Transition<'_>,
+    ) -> Result<Transitioned, LedgerError> {
+        let Transition {
+            from,
+            to,
+            at,
+            stripe_code,
+        } = transition;
+        let mut assignments =
+            "SET #status = :to, #history = list_append(#history, :entry)".to_owned();
+        if stripe_code.is_some() {
+            assignments.push_str(", stripe_code = :code");
+        }
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.tables.usage_events)
+            .key("identifier", text(identifier.as_str()))
+            .update_expression(assignments)
+            .condition_expression("#status = :from")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#history", "history")
+            .expression_attribute_values(":from", text(from.as_str()))
+            .expression_attribute_values(":to", text(to.as_str()))
+            .expression_attribute_values(":entry", history_entry(to, at))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let update = match stripe_code {
+            Some(code) => update.expression_attribute_values(":code", text(code)),
+            None => update,
+        };
+        let Err(error) = update.send().await else {
+            return Ok(Transitioned::Done);
+        };
+        let Some(UpdateItemError::ConditionalCheckFailedException(failed)) =
+            error.as_service_error()
+        else {
+            return Err(LedgerError::unavailable("move usage event")(error));
+        };
+        match failed.item() {
+            Some(item) => {
+                let row: UsageEventRow = from_item(TABLE, item.clone())?;
+                Ok(Transitioned::Was(row.status))
+            }
+            None => match self.usage_event(identifier).await? {
+                Some(row) => Ok(Transitioned::Was(row.status)),
+                None => Ok(Transitioned::NoSuchEvent),
+            },
+        }
+    }
+}
+
+fn customer_bucket(customer_id: &CustomerId, bucket: &str) -> String {
+    format!("{customer_id}#{bucket}")
+}
+
+fn history_entry(status: UsageStatus, at: Timestamp) -> AttributeValue {
+    AttributeValue::L(vec![AttributeValue::M(HashMap::from([
+        ("status".to_owned(), text(status.as_str())),
+        ("at".to_owned(), number(at.unix_ms())),
+    ]))])
+}
