@@ -1,0 +1,73 @@
+# Meterline. Running and testing need Rust, a C compiler and this; what the other
+# targets need, they install (scripts/tools.sh).
+
+# The local system: where it keeps its state, and its ports (0 picks a free one).
+LOCAL_DIR       ?= .local
+METERLINE_PORT  ?= 8080
+DYNAMODB_PORT   ?= 8000
+STRIPE_PORT     ?= 12111
+# make run EXIT=1 leaves after the story.
+EXIT            ?=
+# What the functions are built for: arm64 or x86_64.
+ARCH            ?= $(subst aarch64,arm64,$(shell uname -m))
+export LOCAL_DIR METERLINE_PORT DYNAMODB_PORT STRIPE_PORT
+
+SHELL       := bash
+.SHELLFLAGS := -eu -o pipefail -c
+export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/target/tools/bin:$(PATH)
+
+FUNCTIONS := onboarding emission report webhook rollup redelivery
+TARGET    := $(or $(CARGO_TARGET_DIR),target)
+LOCAL     := $(TARGET)/debug/meterline-local
+
+.DEFAULT_GOAL := help
+.PHONY: help build run serve clean-local test check lambda-build lambda-zips lambda-roundtrip sam-validate
+
+help: ## Say what there is
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
+	    while IFS='|' read -r target does; do printf '  make %-17s %s\n' "$$target" "$$does"; done
+
+# Started as it is, not by `cargo run`: Ctrl-C then reaches the system alone.
+build: ## Build the local system and its programs
+	cargo build --bins -p stack -p agent -p meterline-cli
+
+run: build ## Start the whole system and play the story (EXIT=1: leave after it)
+	$(LOCAL) run $(if $(filter-out 0,$(EXIT)),--exit)
+
+serve: build ## Start the whole system
+	$(LOCAL) serve
+
+clean-local: ## Empty the local state
+	rm -rf "$(LOCAL_DIR)"
+
+test: ## Run all tests
+	cargo build --workspace --bins
+	if cargo nextest --version >/dev/null 2>&1; then \
+	    cargo nextest run --workspace && cargo test --workspace --doc; \
+	else \
+	    cargo test --workspace; \
+	fi
+
+check: ## Check format, lints, dependencies and licences
+	scripts/tools.sh lint
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo-deny --locked check --hide-inclusion-graph bans licenses sources
+	scripts/advisories.sh
+	cargo-machete
+
+sam-validate: ## Check template.yaml
+	scripts/tools.sh lambda
+	AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 sam validate --lint
+
+lambda-build: ## Build the functions for Lambda (ARCH=arm64|x86_64)
+	scripts/tools.sh lambda
+	cargo lambda build --release --locked --$(subst _,-,$(ARCH)) --output-format zip $(FUNCTIONS:%=-p %)
+
+lambda-zips: lambda-build ## Check that every function's zip is under 6 MB
+	scripts/lambda-zips.sh $(FUNCTIONS)
+
+lambda-roundtrip: ## Invoke every function with its sample event, under cargo lambda watch
+	scripts/tools.sh lambda
+	cargo build --workspace --bins
+	scripts/lambda-roundtrip.sh

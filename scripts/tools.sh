@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Installs what is missing of the tools around the code; run again, it does nothing.
+#
+#   scripts/tools.sh lambda   cargo-lambda, sam and cfn-lint from PyPI, into .venv
+#   scripts/tools.sh lint     cargo-deny and cargo-machete from crates.io, into target/tools
+#
+# Running and testing Meterline needs neither.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cargo_deny=0.20.2
+cargo_machete=0.9.2
+
+install_lambda_tools() {
+    local installed=.venv/meterline-requirements.txt
+    if cmp -s scripts/requirements.txt "$installed"; then return; fi
+    # Some distributions ship Python without ensurepip, so pip works from outside.
+    [ -x .venv/bin/python ] || python3 -m venv --without-pip .venv
+    python3 -m pip --python .venv/bin/python install --quiet --disable-pip-version-check \
+        --requirement scripts/requirements.txt
+    cp scripts/requirements.txt "$installed"
+}
+
+# crate, version. Little optimised: they run for seconds and would build for minutes.
+install_lint_tool() {
+    local version
+    version=$("$1" --version 2>/dev/null || true)
+    if [[ $version == *"$2" ]]; then return; fi
+    CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
+    CARGO_PROFILE_RELEASE_LTO=false \
+    CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+        cargo install --locked --quiet --force --root target/tools --version "$2" "$1"
+}
+
+PATH=$PWD/target/tools/bin:$PATH
+case ${1-} in
+    lambda) install_lambda_tools ;;
+    lint)
+        install_lint_tool cargo-deny "$cargo_deny"
+        install_lint_tool cargo-machete "$cargo_machete"
+        ;;
+    *)
+        echo "usage: $0 lambda|lint" >&2
+        exit 2
+        ;;
+esac
