@@ -1,1 +1,10 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+
+pub mod anthropic;
+pub mod documents;
+pub mod job;
+pub mod journal;
+pub mod meterline;
+pub mod operations;
+mod retry;
+pub mod service;

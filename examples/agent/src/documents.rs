@@ -1,0 +1,177 @@
+//! The agent's work: documents in, summaries out, each one billed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::anthropic::{Anthropic, AnthropicError};
+use crate::job::{Job, JobError};
+use crate::meterline::{DOCUMENT_PROCESSED, EmissionError, Meterline, UsageEvent};
+
+/// What counts as a document in a folder.
+const EXTENSIONS: [&str; 2] = ["md", "txt"];
+
+/// An agent that summarises documents for one customer, within one job.
+#[derive(Clone, Debug)]
+pub struct DocumentAgent {
+    /// Writes the summaries.
+    pub anthropic: Anthropic,
+    /// Bills them.
+    pub meterline: Meterline,
+    /// Stripe's id of who pays, `cus_…`.
+    pub customer_id: String,
+    /// Stripe's id of what is paid for, `si_…`.
+    pub subscription_item_id: String,
+    /// Names the work, so that its repetition is free.
+    pub job: Job,
+}
+
+/// A document whose summary is on the bill.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProcessedDocument {
+    /// The file's name.
+    pub document: String,
+    /// The name under which it was billed.
+    pub event_id: String,
+    /// The summary.
+    pub summary: String,
+    /// `delivered`, `pending`, or another status that Meterline names.
+    pub status: String,
+    /// Whether an earlier run had billed it already.
+    pub duplicate: bool,
+    /// Units billed for it.
+    pub quantity: u64,
+    /// The customer's standing after it.
+    #[serde(skip)]
+    pub customer_status: Option<String>,
+}
+
+/// Why there is no summary, or none that may be handed out.
+#[derive(Debug, thiserror::Error)]
+pub enum DocumentError {
+    /// The file or folder could not be read.
+    #[error("{}: {source}", path.display())]
+    Unreadable {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file's name is not text, so it cannot be part of an event id.
+    #[error("{}: a document's name must be UTF-8", path.display())]
+    UnnamedDocument {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is nothing to summarise.
+    #[error("{}: empty", path.display())]
+    Empty {
+        /// The file, or the folder without documents.
+        path: PathBuf,
+    },
+    /// The name does not fit into an event id.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// The model gave no summary; nothing was billed.
+    #[error("{document}: no summary: {source}")]
+    Summary {
+        /// The file's name.
+        document: String,
+        /// What went wrong.
+        source: AnthropicError,
+    },
+    /// The summary was written but is not certainly billed, so it is withheld.
+    #[error("{document}: summary withheld: {source}")]
+    Emission {
+        /// The file's name.
+        document: String,
+        /// What went wrong.
+        source: EmissionError,
+    },
+}
+
+impl DocumentAgent {
+    /// Summarises the document at `path` and bills one unit for it, in this
+    /// order: no bill without a summary, and no summary without a bill.
+    ///
+    /// # Errors
+    /// A [`DocumentError`]. It never carries the summary.
+    pub async fn process_document(&self, path: &Path) -> Result<ProcessedDocument, DocumentError> {
+        let document = document_name(path)?;
+        // Before the model is paid for: an id that Meterline would refuse.
+        let event_id = self.job.document_event_id(&document)?;
+        let text = read_document(path)?;
+        let summary = match self.anthropic.summarise(&text).await {
+            Ok(summary) => summary,
+            Err(source) => return Err(DocumentError::Summary { document, source }),
+        };
+        let event = UsageEvent {
+            event_id,
+            customer_id: self.customer_id.clone(),
+            subscription_item_id: Some(self.subscription_item_id.clone()),
+            quantity: 1,
+            action_type: DOCUMENT_PROCESSED.to_owned(),
+        };
+        match self.meterline.emit(&event).await {
+            Ok(recorded) => Ok(ProcessedDocument {
+                document,
+                event_id: recorded.event_id,
+                summary,
+                status: recorded.status,
+                duplicate: recorded.duplicate,
+                quantity: recorded.quantity,
+                customer_status: recorded.customer_status,
+            }),
+            Err(source) => Err(DocumentError::Emission { document, source }),
+        }
+    }
+}
+
+/// The documents of a folder, `.md` and `.txt`, by name.
+///
+/// # Errors
+/// A [`DocumentError`] where the folder cannot be read or holds none.
+pub fn list_documents(folder: &Path) -> Result<Vec<PathBuf>, DocumentError> {
+    let unreadable = |source| DocumentError::Unreadable {
+        path: folder.to_owned(),
+        source,
+    };
+    let mut documents = Vec::new();
+    for entry in folder.read_dir().map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        if path.is_file() && extension.is_some_and(|extension| EXTENSIONS.contains(&extension)) {
+            documents.push(path);
+        }
+    }
+    if documents.is_empty() {
+        return Err(DocumentError::Empty {
+            path: folder.to_owned(),
+        });
+    }
+    documents.sort();
+    Ok(documents)
+}
+
+fn document_name(path: &Path) -> Result<String, DocumentError> {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .map(str::to_owned)
+        .ok_or_else(|| DocumentError::UnnamedDocument {
+            path: path.to_owned(),
+        })
+}
+
+fn read_document(path: &Path) -> Result<String, DocumentError> {
+    let text = std::fs::read_to_string(path).map_err(|source| DocumentError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    if text.trim().is_empty() {
+        return Err(DocumentError::Empty {
+            path: path.to_owned(),
+        });
+    }
+    Ok(text)
+}

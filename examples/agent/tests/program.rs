@@ -1,0 +1,124 @@
+//! The program itself: its command line, output and exit status.
+#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
+mod support;
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use support::{KEY, Scripted, Step, problem, start_anthropic};
+
+/// Runs the program off the threads that serve it.
+async fn agent(meterline: &Scripted, anthropic_url: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agent"));
+    command
+        .args(arguments)
+        .args([
+            "--customer",
+            "cus_1",
+            "--job",
+            "monday",
+            "--retry-for-ms",
+            "50",
+        ])
+        .env("METERLINE_URL", &meterline.url)
+        .env("METERLINE_API_KEY", KEY)
+        .env("ANTHROPIC_BASE_URL", anthropic_url)
+        .env("ANTHROPIC_API_KEY", "key");
+    tokio::task::spawn_blocking(move || command.output())
+        .await
+        .unwrap()
+        .unwrap()
+}
+
+const DOCUMENTS: [&str; 5] = [
+    "documents",
+    "--subscription-item",
+    "si_1",
+    "--dir",
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../documents"),
+];
+
+fn json_lines(output: &Output) -> Vec<Value> {
+    let text = str::from_utf8(&output.stdout).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_prints_a_line_for_each() {
+    let anthropic = start_anthropic().await;
+    let meterline = Scripted::start([], Step::Record).await;
+    let output = agent(&meterline, &anthropic, &DOCUMENTS).await;
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), 5);
+    assert!(
+        text.lines().all(|line| line.ends_with(" … [delivered]")),
+        "{text}"
+    );
+
+    let mut json = DOCUMENTS.to_vec();
+    json.push("--json");
+    let lines = json_lines(&agent(&meterline, &anthropic, &json).await);
+    assert_eq!(lines.len(), 5);
+    assert_eq!(lines[0]["document"], "caring-for-a-bicycle-chain.txt");
+    assert_eq!(
+        lines[0]["event_id"],
+        "monday:caring-for-a-bicycle-chain.txt"
+    );
+    assert_eq!(lines[0]["duplicate"], true);
+    assert_eq!(lines[0]["quantity"], 1);
+    assert!(lines[0]["summary"].as_str().unwrap().len() > 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_stops_where_it_cannot_bill() {
+    let anthropic = start_anthropic().await;
+    let meterline = Scripted::start([Step::Record], problem(401, "Unauthorized", "")).await;
+    let output = agent(&meterline, &anthropic, &DOCUMENTS).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 1);
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(complaint.contains("summary withheld"), "{complaint}");
+    assert!(!complaint.contains(KEY));
+    assert_eq!(meterline.requests().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operations_fails_until_everything_is_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
+    let arguments = [
+        "operations",
+        "--count",
+        "30",
+        "--json",
+        "--journal",
+        journal.to_str().unwrap(),
+    ];
+    let resume = [&arguments[..], &["--resume"]].concat();
+    let meterline = Scripted::start(vec![Step::Record; 10], Step::Vanish).await;
+
+    let output = agent(&meterline, "http://127.0.0.1:9", &arguments).await;
+    assert_eq!(output.status.code(), Some(1));
+    let summary = &json_lines(&output)[0];
+    assert_eq!(
+        (&summary["acknowledged"], &summary["unknown"]),
+        (&10.into(), &20.into())
+    );
+    assert!(summary["last_answer_unix_ms"].is_u64());
+
+    meterline.then_always(Step::Record);
+    let again = agent(&meterline, "http://127.0.0.1:9", &arguments).await;
+    assert!(
+        String::from_utf8(again.stderr)
+            .unwrap()
+            .contains("has entries: resume it")
+    );
+    let output = agent(&meterline, "http://127.0.0.1:9", &resume).await;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(json_lines(&output)[0]["acknowledged"], 20);
+    assert_eq!(meterline.recorded().len(), 30);
+}
