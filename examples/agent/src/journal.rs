@@ -51,7 +51,8 @@ pub struct Entry {
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
-    file: Mutex<File>,
+    /// `None` after a failed write: a line after half a line would spoil both.
+    file: Mutex<Option<File>>,
 }
 
 /// Why a journal cannot be used.
@@ -143,7 +144,7 @@ impl Journal {
         }
         let journal = Self {
             path: path.to_owned(),
-            file: Mutex::new(file),
+            file: Mutex::new(Some(file)),
         };
         Ok((journal, entries))
     }
@@ -159,9 +160,14 @@ impl Journal {
         };
         let mut line = serde_json::to_vec(entry).map_err(|error| io(error.into()))?;
         line.push(b'\n');
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = slot
+            .take()
+            .ok_or_else(|| io(io::Error::other("an earlier write failed")))?;
         file.write_all(&line).map_err(io)?;
-        file.sync_data().map_err(io)
+        file.sync_data().map_err(io)?;
+        *slot = Some(file);
+        Ok(())
     }
 }
 

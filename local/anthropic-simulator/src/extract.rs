@@ -15,6 +15,8 @@ const WORD_LENGTH_MIN: usize = 4;
 /// A sentence shorter than this is weighed as if it had this many words, or a
 /// heading of two frequent words would beat every sentence.
 const SENTENCE_WORDS_MIN: u64 = 12;
+/// What does not end like a sentence and is no longer than this is a title.
+const HEADING_WORDS_MAX: usize = 12;
 /// Scores are averages per word, in thousandths.
 const SCORE_SCALE: u64 = 1000;
 /// Frequent words of four letters and more that say nothing of the subject.
@@ -133,7 +135,8 @@ fn cut_at_tokens(text: &str, max_tokens: u64) -> (&str, bool) {
     (text.get(..end).unwrap_or_default().trim_end(), true)
 }
 
-/// Sentences in order. Headings are left out, unless there is nothing else.
+/// Sentences in order. Headings are left out; a document without a sentence, such
+/// as a list of names, is taken line by line.
 fn sentences(document: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut paragraph = String::new();
@@ -151,8 +154,8 @@ fn sentences(document: &str) -> Vec<String> {
     }
     split_paragraph(&paragraph, &mut found);
     if found.is_empty() {
-        let whole: Vec<&str> = document.split_whitespace().collect();
-        found.push(whole.join(" "));
+        let lines = document.lines().map(str::trim);
+        found.extend(lines.filter(|line| !line.is_empty()).map(str::to_owned));
     }
     found
 }
@@ -184,10 +187,13 @@ fn split_paragraph(paragraph: &str, found: &mut Vec<String>) {
         let starts_anew = words
             .peek()
             .is_none_or(|next| !next.starts_with(char::is_lowercase));
-        if words.peek().is_none() || (starts_anew && closes_sentence(word)) {
+        if starts_anew && closes_sentence(word) {
             found.push(sentence.join(" "));
             sentence.clear();
         }
+    }
+    if sentence.len() > HEADING_WORDS_MAX {
+        found.push(sentence.join(" "));
     }
 }
 
@@ -233,7 +239,7 @@ fn score(sentence: &str, frequencies: &BTreeMap<String, u64>) -> u64 {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "# Bees\n\nBees carry pollen from flower to flower. It was a warm day.\n\
+    const TEXT: &str = "On the bees\n\n# Bees\n\nBees carry pollen from flower to flower. It was a warm day.\n\
         Without bees, pollen would stay in the flower, and the garden would bear no fruit. We had tea.\n\n\
         - Pollen feeds the young bees.\n- Nothing else.";
 
@@ -278,10 +284,14 @@ mod tests {
     }
 
     #[test]
-    fn a_document_of_nothing_but_a_heading_is_its_own_extract() {
+    fn a_document_without_a_sentence_is_taken_line_by_line() {
         assert_eq!(
             Extract::of("# Only a heading", 50, &[]).text,
             "# Only a heading"
+        );
+        assert_eq!(
+            Extract::of("ash\n- beech\n\noak", 50, &[]).text,
+            "ash - beech oak"
         );
         assert_eq!(Extract::of("  ", 50, &[]).text, "");
         assert_eq!(Extract::of("aGrüße", 1, &[]).text, "aGr");
