@@ -1,0 +1,124 @@
+//! The key of a usage event, and the fingerprint of what its agent said.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::usage_event::{CustomerId, EventId, UsageEvent};
+
+/// The one name of a usage event everywhere: key of the audit log and Stripe's
+/// `identifier`. Hex SHA-256 over customer and event id, so it is unique across
+/// customers, 64 characters long and safe with any character in an event id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Identifier(String);
+
+impl Identifier {
+    /// The identifier of `event_id` of `customer_id`.
+    pub fn of(customer_id: &CustomerId, event_id: &EventId) -> Self {
+        let mut hasher = Sha256::new();
+        update_framed(&mut hasher, customer_id.as_str());
+        update_framed(&mut hasher, event_id.as_str());
+        Self(hex::encode(hasher.finalize()))
+    }
+
+    /// The 64 hex digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// One of the 16 buckets that keep a busy customer, and the outbox, from
+    /// being one hot partition: the first hex digit.
+    pub fn bucket(&self) -> &str {
+        self.0.get(..1).unwrap_or("0")
+    }
+}
+
+impl fmt::Display for Identifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Hex SHA-256 over exactly what the agent sent. Two calls with one event id
+/// and equal hashes are a repeat; with unequal hashes, a conflict.
+///
+/// An omitted `occurred_at` stays omitted here, though the row holds the time of
+/// its first recording: a retry a second later is no conflict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ContentHash(String);
+
+impl ContentHash {
+    /// The fingerprint of `event`.
+    pub fn of(event: &UsageEvent) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update(b"usage event 1");
+        update_framed(&mut hasher, event.action_type.as_str());
+        hasher.update(event.quantity.get().to_be_bytes());
+        match &event.subscription_item_id {
+            Some(id) => {
+                hasher.update([1]);
+                update_framed(&mut hasher, id);
+            }
+            None => hasher.update([0]),
+        }
+        match event.occurred_at {
+            Some(at) => {
+                hasher.update([1]);
+                hasher.update(at.unix_ms().to_be_bytes());
+            }
+            None => hasher.update([0]),
+        }
+        Self(hex::encode(hasher.finalize()))
+    }
+}
+
+/// Length first: ("ab", "c") and ("a", "bc") must not meet in one hash.
+fn update_framed(hasher: &mut Sha256, text: &str) {
+    hasher.update((text.len() as u64).to_be_bytes());
+    hasher.update(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Timestamp;
+    use crate::usage_event::tests::an_event;
+
+    fn identifier(customer: &str, event: &str) -> Identifier {
+        Identifier::of(
+            &CustomerId::parse(customer).unwrap(),
+            &EventId::parse(event).unwrap(),
+        )
+    }
+
+    #[test]
+    fn the_boundary_between_customer_and_event_counts() {
+        assert_ne!(identifier("cus_a", "bc"), identifier("cus_ab", "c"));
+    }
+
+    #[test]
+    fn it_is_the_same_in_every_process() {
+        assert_eq!(
+            identifier("cus_1", "job-7/ä#").as_str(),
+            "009d2e048faf8d9a481e3695a2fa375d519640ee4b82507f709e8a66cbd81484"
+        );
+    }
+
+    #[test]
+    fn every_field_that_was_sent_is_in_the_content() {
+        let base = an_event();
+        let hash = ContentHash::of(&base);
+        let mut changed = vec![base.clone(), base.clone(), base.clone(), base.clone()];
+        changed[0].quantity = crate::Quantity::new(2).unwrap();
+        changed[1].action_type = crate::ActionType::parse("other").unwrap();
+        changed[2].subscription_item_id = Some("si_1".into());
+        changed[3].occurred_at = Some(Timestamp::from_unix_s(1_769_860_800));
+        for event in changed {
+            assert_ne!(ContentHash::of(&event), hash, "{event:?}");
+        }
+        assert_eq!(ContentHash::of(&base.clone()), hash);
+    }
+}
