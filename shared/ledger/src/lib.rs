@@ -10,6 +10,7 @@ mod customers;
 mod error;
 mod items;
 mod outbox;
+mod usage_by_customer;
 mod usage_events;
 mod usage_totals;
 
@@ -18,9 +19,10 @@ pub use billing_events::{Applied, BillingEventRow, BillingEventState};
 pub use connection::{TableNames, connect};
 pub use customers::{Created, CustomerRow, CustomerStatus, OnboardingRow, Started, Updated};
 pub use error::LedgerError;
-pub use outbox::{OutboxEntry, OutboxKey};
+pub use outbox::{OutboxCursor, OutboxEntry, OutboxKey};
+pub use usage_by_customer::IndexedUsageEvent;
 pub use usage_events::{HistoryEntry, Recorded, Transition, Transitioned, UsageEventRow};
-pub use usage_totals::{Advance, Advanced, Tally, Total, TotalKey};
+pub use usage_totals::{Advance, Advanced, Poison, Tally, Total, TotalKey};
 
 /// The tables of one Meterline, reached through one DynamoDB client.
 #[derive(Clone, Debug)]

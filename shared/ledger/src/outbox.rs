@@ -1,17 +1,18 @@
 //! What is pending, a moment after it became so: kept by the rollup, read by
 //! redelivery. An entry says "look at this event"; the audit log decides.
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use std::collections::{BTreeMap, HashMap};
+
 use billing::{Identifier, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::items::{from_item, text};
+use crate::items::{Item, from_item, text};
 use crate::{Ledger, LedgerError};
 
 const TABLE: &str = "outbox";
 
 /// The hex digits that outbox and audit index are spread over.
-const BUCKETS: &str = "0123456789abcdef";
+pub(crate) const BUCKETS: &str = "0123456789abcdef";
 
 /// Where an event stands in the outbox.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +44,23 @@ pub struct OutboxEntry {
     pub identifier: Identifier,
 }
 
+/// How far a reader has come in each bucket of the outbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutboxCursor {
+    /// Bucket to the last key that was read of it; none where it has been read
+    /// to its end. A bucket that is not in it has not been read.
+    last_keys: BTreeMap<char, Option<String>>,
+}
+
+impl OutboxCursor {
+    /// Whether every bucket has been read to its end.
+    pub fn is_at_end(&self) -> bool {
+        BUCKETS
+            .chars()
+            .all(|bucket| matches!(self.last_keys.get(&bucket), Some(None)))
+    }
+}
+
 impl Ledger {
     /// The oldest events that became pending before `before`: up to `limit` of
     /// each of the 16 buckets, oldest first over all.
@@ -54,24 +72,86 @@ impl Ledger {
         before: Timestamp,
         limit: i32,
     ) -> Result<Vec<OutboxEntry>, LedgerError> {
+        let mut cursor = OutboxCursor::default();
+        self.next_outbox_entries(&mut cursor, before, limit).await
+    }
+
+    /// The next events after `cursor` that became pending before `before`, up
+    /// to `limit` of each bucket, oldest first over all; `cursor` moves on.
+    ///
+    /// # Errors
+    /// [`LedgerError`] where DynamoDB fails or an entry is unreadable.
+    pub async fn next_outbox_entries(
+        &self,
+        cursor: &mut OutboxCursor,
+        before: Timestamp,
+        limit: i32,
+    ) -> Result<Vec<OutboxEntry>, LedgerError> {
         let mut entries: Vec<OutboxEntry> = Vec::new();
         for bucket in BUCKETS.chars() {
-            let page = self
-                .client
-                .query()
-                .table_name(&self.tables.outbox)
-                .key_condition_expression("bucket = :bucket AND outbox_key < :before")
-                .expression_attribute_values(":bucket", AttributeValue::S(bucket.to_string()))
-                .expression_attribute_values(":before", text(format!("{:013}", before.unix_ms())))
-                .limit(limit)
-                .send()
-                .await
-                .map_err(LedgerError::unavailable("read outbox"))?;
-            for item in page.items.unwrap_or_default() {
-                entries.push(from_item(TABLE, item)?);
-            }
+            let after = match cursor.last_keys.get(&bucket) {
+                Some(None) => continue,
+                Some(Some(key)) => Some(key.as_str()),
+                None => None,
+            };
+            let (page, last_key) = self.outbox_page_of(bucket, after, before, limit).await?;
+            cursor.last_keys.insert(bucket, last_key);
+            entries.extend(page);
         }
         entries.sort_by(|a, b| a.outbox_key.cmp(&b.outbox_key));
         Ok(entries)
     }
+
+    /// One page of one bucket, and the key to go on after, if there is more.
+    async fn outbox_page_of(
+        &self,
+        bucket: char,
+        after: Option<&str>,
+        before: Timestamp,
+        limit: i32,
+    ) -> Result<(Vec<OutboxEntry>, Option<String>), LedgerError> {
+        let start = after.map(|key| key_of(&bucket.to_string(), key));
+        let page = self
+            .client
+            .query()
+            .table_name(&self.tables.outbox)
+            .key_condition_expression("bucket = :bucket AND outbox_key < :before")
+            .expression_attribute_values(":bucket", text(bucket))
+            .expression_attribute_values(":before", text(format!("{:013}", before.unix_ms())))
+            .set_exclusive_start_key(start)
+            .limit(limit)
+            .send()
+            .await
+            .map_err(LedgerError::unavailable("read outbox"))?;
+        let last_key = page
+            .last_evaluated_key
+            .and_then(|mut key| key.remove("outbox_key"))
+            .and_then(|key| key.as_s().ok().cloned());
+        let entries = page.items.unwrap_or_default().into_iter();
+        let entries: Result<_, _> = entries.map(|item| from_item(TABLE, item)).collect();
+        Ok((entries?, last_key))
+    }
+
+    /// Removes an entry that points to an event that is pending no more, or
+    /// pending since another time. Repeating it changes nothing.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: perhaps removed.
+    pub async fn remove_outbox_entry(&self, entry: &OutboxEntry) -> Result<(), LedgerError> {
+        self.client
+            .delete_item()
+            .table_name(&self.tables.outbox)
+            .set_key(Some(key_of(&entry.bucket, &entry.outbox_key)))
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(LedgerError::unavailable("remove outbox entry"))
+    }
+}
+
+fn key_of(bucket: &str, outbox_key: &str) -> Item {
+    HashMap::from([
+        ("bucket".to_owned(), text(bucket)),
+        ("outbox_key".to_owned(), text(outbox_key)),
+    ])
 }

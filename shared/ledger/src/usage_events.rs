@@ -336,7 +336,7 @@ impl Ledger {
     }
 }
 
-fn customer_bucket(customer_id: &CustomerId, bucket: &str) -> String {
+pub(crate) fn customer_bucket(customer_id: &CustomerId, bucket: &str) -> String {
     format!("{customer_id}#{bucket}")
 }
 

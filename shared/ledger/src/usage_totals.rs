@@ -162,6 +162,10 @@ fn events_attribute(status: UsageStatus) -> String {
 }
 
 /// A cell and what it holds; cells of several slots are separate totals.
+///
+/// An event that one shard saw become pending and another saw delivered leaves
+/// a negative count in the second one's slot: add the tallies of a cell up
+/// ([`Tally::add`]) before reading units off them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Total {
     /// The cell.
@@ -170,12 +174,24 @@ pub struct Total {
     pub tally: Tally,
 }
 
+/// A stream record that cannot be rolled up: kept beside the totals, under
+/// `poison#{shard}`, for the operator to look at and the totals to be rebuilt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Poison {
+    /// The table's key of the row that it tells of, where even that is readable.
+    pub identifier: Option<String>,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
 /// One step of the rollup: what a run of stream records changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Advance {
     totals: BTreeMap<TotalKey, Tally>,
     /// Events to put into the outbox (with their identifier), or to take out.
     outbox: BTreeMap<OutboxKey, Option<billing::Identifier>>,
+    /// Unreadable records by sequence number.
+    poison: BTreeMap<String, Poison>,
 }
 
 impl Advance {
@@ -202,14 +218,27 @@ impl Advance {
         }
     }
 
+    /// The record of `sequence_number` is set aside.
+    pub fn set_aside(&mut self, sequence_number: &str, poison: Poison) {
+        self.poison.insert(sequence_number.to_owned(), poison);
+    }
+
     /// Whether it still fits into one transaction.
     pub fn fits(&self) -> bool {
+        self.has_room_for(0)
+    }
+
+    /// Whether it fits into one transaction with `changes` more items.
+    pub fn has_room_for(&self, changes: usize) -> bool {
         let totals = self
             .totals
             .values()
             .filter(|tally| !tally.is_zero())
             .count();
-        totals.saturating_add(self.outbox.len()) <= CHANGES_MAX
+        [self.outbox.len(), self.poison.len(), changes]
+            .into_iter()
+            .fold(totals, usize::saturating_add)
+            <= CHANGES_MAX
     }
 }
 
@@ -263,6 +292,10 @@ impl Ledger {
         }
         for (key, entry) in &advance.outbox {
             items.push(self.outbox_change(key, entry.as_ref())?);
+        }
+        for (sequence_number, poison) in &advance.poison {
+            let update = self.keep_poison(shard_id, sequence_number, poison)?;
+            items.push(TransactWriteItem::builder().update(update).build());
         }
         let transaction = self
             .client
@@ -325,6 +358,59 @@ impl Ledger {
             .set_expression_attribute_values(Some(values))
             .build()
             .map_err(LedgerError::unavailable("build total update"))
+    }
+
+    /// An update, so that the rollup needs no second permission on the table.
+    fn keep_poison(
+        &self,
+        shard_id: &str,
+        sequence_number: &str,
+        poison: &Poison,
+    ) -> Result<Update, LedgerError> {
+        Update::builder()
+            .table_name(&self.tables.usage_totals)
+            .key("customer_id", text(poison_key(shard_id)))
+            .key("total_key", text(sequence_number))
+            .update_expression("SET reason = :reason, identifier = :identifier")
+            .expression_attribute_values(":reason", text(&poison.reason))
+            .expression_attribute_values(
+                ":identifier",
+                poison
+                    .identifier
+                    .as_ref()
+                    .map_or(AttributeValue::Null(true), text),
+            )
+            .build()
+            .map_err(LedgerError::unavailable("build poison update"))
+    }
+
+    /// The records of `shard_id` that were set aside, by sequence number.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] where DynamoDB fails.
+    pub async fn poison(&self, shard_id: &str) -> Result<Vec<(String, Poison)>, LedgerError> {
+        let mut set_aside = Vec::new();
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.tables.usage_totals)
+            .key_condition_expression("customer_id = :shard")
+            .expression_attribute_values(":shard", text(poison_key(shard_id)))
+            .consistent_read(true)
+            .into_paginator()
+            .items()
+            .send();
+        while let Some(item) = pages.next().await {
+            let item = item.map_err(LedgerError::unavailable("read poison records"))?;
+            let attribute =
+                |name: &str| item.get(name).and_then(|value| value.as_s().ok().cloned());
+            let poison = Poison {
+                identifier: attribute("identifier"),
+                reason: attribute("reason").unwrap_or_default(),
+            };
+            set_aside.push((attribute("total_key").unwrap_or_default(), poison));
+        }
+        Ok(set_aside)
     }
 
     fn outbox_change(
@@ -437,6 +523,10 @@ fn checkpoint_key(shard_id: &str) -> Item {
         ),
         ("total_key".to_owned(), text("checkpoint")),
     ])
+}
+
+fn poison_key(shard_id: &str) -> String {
+    format!("poison#{shard_id}")
 }
 
 /// Shards write cells of their own, so that they never contend for one. Two
