@@ -1,0 +1,280 @@
+//! DynamoDB inside this process: dynoxide, on a SQLite file, over its own HTTP
+//! server, so that the functions speak to it as they speak to AWS.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use dynoxide::Database;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// What the SDK wants to sign with; the embedded DynamoDB checks no signature.
+pub const REGION: &str = "us-east-1";
+/// See [`REGION`].
+pub const ACCESS_KEY: &str = "local";
+
+/// Every write waits for the disk while it holds the one connection. Threads of
+/// its own keep that wait away from the API's; more than this only queue.
+const WORKER_THREADS: usize = 2;
+
+/// How long connections may take to finish at the end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// As [`ledger::connect`] has it, so that a stall shows here as it would there.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1_500);
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// How long the trimming waits for the database's own writes.
+const TRIM_BUSY_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Rows of one trimming transaction: a few milliseconds of everybody's wait.
+const TRIM_ROWS: usize = 1_000;
+
+/// With a stream on, dynoxide looks for the largest sequence number before each
+/// write; without this index it reads every record of the stream to find it.
+const CREATE_INDEX: &str = "CREATE INDEX IF NOT EXISTS _stream_records_by_sequence_number
+    ON _stream_records (table_name, CAST(sequence_number AS INTEGER))";
+
+/// Strictly below: the record that the number names stays, so that the next
+/// number, one above the largest, is never one that was given before.
+const TRIM: &str = "DELETE FROM _stream_records WHERE id IN (
+    SELECT id FROM _stream_records
+    WHERE table_name = ?1 AND CAST(sequence_number AS INTEGER) < ?2 LIMIT ?3)";
+
+/// What dynoxide adds to the number that it stores, so that a sequence number
+/// has the 21 digits that DynamoDB's have at least.
+const SEQUENCE_NUMBER_OFFSET: u128 = 100_000_000_000_000_000_000;
+
+/// A DynamoDB that runs in this process. Dropped, it stops by itself.
+#[derive(Debug)]
+pub struct DynamoDb {
+    url: String,
+    records: StreamRecords,
+    finished: oneshot::Receiver<Result<(), String>>,
+    stop: DropGuard,
+}
+
+/// Why DynamoDB does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum DynamoDbError {
+    /// The port is taken, or may not be had.
+    #[error("cannot listen on 127.0.0.1:{port}")]
+    Listen {
+        /// The port that was asked for.
+        port: u16,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is no database, or a newer one.
+    #[error("cannot open the DynamoDB of {path}")]
+    Open {
+        /// The SQLite file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: dynoxide::DynoxideError,
+    },
+    /// SQLite failed.
+    #[error("the SQLite file of DynamoDB failed")]
+    Sqlite(#[from] rusqlite::Error),
+    /// No thread, or no runtime in it.
+    #[error("cannot start a thread for DynamoDB")]
+    Thread(#[source] io::Error),
+    /// It ended otherwise than by being stopped.
+    #[error("DynamoDB ended: {0}")]
+    Ended(String),
+}
+
+impl DynamoDb {
+    /// Serves the database in `file`, which is created if need be, on
+    /// 127.0.0.1:`port` (0: a free one).
+    ///
+    /// SQLite writes ahead to a log and waits for the disk at every commit
+    /// (`journal_mode=WAL`, `synchronous=FULL`, dynoxide's and SQLite's
+    /// defaults): an answered write outlives the process and the machine.
+    ///
+    /// # Errors
+    /// A [`DynamoDbError`].
+    pub fn start(file: &Path, port: u16) -> Result<Self, DynamoDbError> {
+        let listen = |source| DynamoDbError::Listen { port, source };
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let listener = TcpListener::bind(address).map_err(listen)?;
+        listener.set_nonblocking(true).map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let database =
+            Database::new(&file.to_string_lossy()).map_err(|source| DynamoDbError::Open {
+                path: file.to_owned(),
+                source,
+            })?;
+        let records = StreamRecords::open(file)?;
+        let stop = CancellationToken::new();
+        let (finish, finished) = oneshot::channel();
+        let stopped = stop.clone();
+        std::thread::Builder::new()
+            .name("dynamodb".to_owned())
+            .spawn(move || {
+                // Nobody may be waiting any more; then nobody needs to know.
+                let _ = finish.send(serve(listener, database, stopped));
+            })
+            .map_err(DynamoDbError::Thread)?;
+        Ok(Self {
+            url: format!("http://{address}"),
+            records,
+            finished,
+            stop: stop.drop_guard(),
+        })
+    }
+
+    /// Its address.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its streams' records, to be trimmed.
+    pub fn stream_records(&self) -> StreamRecords {
+        self.records.clone()
+    }
+
+    /// Lets the requests finish that have begun, and closes the file.
+    ///
+    /// # Errors
+    /// [`DynamoDbError::Ended`] where it had failed before.
+    pub async fn stop(self) -> Result<(), DynamoDbError> {
+        let Self {
+            finished,
+            stop,
+            records,
+            ..
+        } = self;
+        drop(records);
+        stop.disarm().cancel();
+        match finished.await {
+            Ok(ended) => ended.map_err(DynamoDbError::Ended),
+            Err(_) => Err(DynamoDbError::Ended("its thread panicked".to_owned())),
+        }
+    }
+}
+
+/// Serves until `stop`, then closes the database before it returns.
+fn serve(listener: TcpListener, database: Database, stop: CancellationToken) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .thread_name("dynamodb-worker")
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    let served = runtime.block_on(async {
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(|e| e.to_string())?;
+        let stopped = stop.clone();
+        let shutdown = async move { stopped.cancelled().await };
+        let serving = dynoxide::server::serve_with_shutdown(listener, database, shutdown);
+        let deadline = async {
+            stop.cancelled().await;
+            tokio::time::sleep(STOP_TIMEOUT).await;
+        };
+        tokio::select! {
+            served = serving => served,
+            // A client that sent half a request would hold it open for ever.
+            () = deadline => Ok(()),
+        }
+    });
+    runtime.shutdown_timeout(STOP_TIMEOUT);
+    served
+}
+
+/// The records of the embedded DynamoDB's streams, in its file.
+#[derive(Clone, Debug)]
+pub struct StreamRecords {
+    connection: Arc<Mutex<Connection>>,
+}
+
+impl StreamRecords {
+    fn open(file: &Path) -> Result<Self, rusqlite::Error> {
+        let connection = Connection::open(file)?;
+        connection.busy_timeout(TRIM_BUSY_TIMEOUT)?;
+        connection.execute_batch(CREATE_INDEX)?;
+        Ok(Self {
+            connection: Arc::new(Mutex::new(connection)),
+        })
+    }
+
+    /// Forgets the records of `table` before `sequence_number`, as DynamoDB
+    /// does with those older than 24 hours. The record of that number stays.
+    /// Blocks on the disk.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn trim_before(
+        &self,
+        table: &str,
+        sequence_number: &str,
+    ) -> Result<usize, rusqlite::Error> {
+        let stored = sequence_number
+            .parse::<u128>()
+            .ok()
+            .and_then(|number| number.checked_sub(SEQUENCE_NUMBER_OFFSET))
+            .and_then(|number| i64::try_from(number).ok());
+        let Some(stored) = stored else {
+            return Ok(0);
+        };
+        let mut trimmed: usize = 0;
+        loop {
+            let connection = self
+                .connection
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let rows = connection.execute(TRIM, (table, stored, TRIM_ROWS))?;
+            trimmed = trimmed.saturating_add(rows);
+            if rows < TRIM_ROWS {
+                return Ok(trimmed);
+            }
+        }
+    }
+}
+
+/// Configurations of the two clients of an embedded DynamoDB at `url`.
+pub fn client(url: &str) -> aws_sdk_dynamodb::Client {
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .endpoint_url(url)
+        .region(Region::from_static(REGION))
+        .credentials_provider(credentials())
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .timeout_config(timeouts())
+        .retry_config(RetryConfig::standard())
+        .build();
+    aws_sdk_dynamodb::Client::from_conf(config)
+}
+
+/// A client of the streams of an embedded DynamoDB at `url`.
+pub fn streams_client(url: &str) -> aws_sdk_dynamodbstreams::Client {
+    let config = aws_sdk_dynamodbstreams::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .endpoint_url(url)
+        .region(Region::from_static(REGION))
+        .credentials_provider(credentials())
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .timeout_config(timeouts())
+        .retry_config(RetryConfig::standard())
+        .build();
+    aws_sdk_dynamodbstreams::Client::from_conf(config)
+}
+
+fn credentials() -> Credentials {
+    Credentials::new(ACCESS_KEY, ACCESS_KEY, None, None, "embedded")
+}
+
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(OPERATION_TIMEOUT)
+        .build()
+}
