@@ -1,0 +1,375 @@
+//! Sends requests: credentials, attempts, deadlines.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::{Method, redirect};
+use secrecy::ExposeSecret;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use crate::backoff::Backoff;
+use crate::config::{Config, ConfigError};
+use crate::error::{ApiError, Error, Sent, TransportError, TransportFailure};
+use crate::idempotency_key::IdempotencyKey;
+use crate::request::{Body, Credential, Host, Request};
+use crate::tls;
+
+/// Far above any answer: a page of a hundred invoices with all their lines has
+/// a few hundred kilobytes.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The longest that a connection may take: one that takes longer is lost, and
+/// what is lost before it stands was certainly not received.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const USER_AGENT: &str = concat!("meterline-stripe/", env!("CARGO_PKG_VERSION"));
+
+/// What one call may take, and under which name.
+#[derive(Clone, Debug, Default)]
+pub struct RequestOptions {
+    idempotency_key: Option<IdempotencyKey>,
+    deadline: Option<Instant>,
+}
+
+impl RequestOptions {
+    /// A random idempotency key for each call, and no deadline but the attempts' own.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// As [`new`](Self::new), and everything ends at `deadline`: attempts are
+    /// cut short there, and no wait goes past it.
+    pub fn until(deadline: Instant) -> Self {
+        Self {
+            idempotency_key: None,
+            deadline: Some(deadline),
+        }
+    }
+
+    /// The key of the call's intent. Meant for one call: Stripe refuses the
+    /// same key for another.
+    #[must_use]
+    pub fn idempotency_key(mut self, idempotency_key: IdempotencyKey) -> Self {
+        self.idempotency_key = Some(idempotency_key);
+        self
+    }
+
+    pub(crate) const fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// For another intent under the same deadline.
+    pub(crate) const fn with_random_key(&self) -> Self {
+        Self {
+            idempotency_key: None,
+            deadline: self.deadline,
+        }
+    }
+
+    /// With its key fixed, so that every request made with it is one intent.
+    pub(crate) fn with_fixed_key(&self) -> Self {
+        let key = self
+            .idempotency_key
+            .clone()
+            .unwrap_or_else(IdempotencyKey::random);
+        Self {
+            idempotency_key: Some(key),
+            deadline: self.deadline,
+        }
+    }
+}
+
+/// Stripe. Clones share their connections.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    http: reqwest::Client,
+    config: Config,
+    livemode: bool,
+}
+
+/// What an attempt came to.
+enum Attempt {
+    Answer {
+        status: u16,
+        request_id: Option<String>,
+        body: Vec<u8>,
+    },
+    Failed(Failure),
+}
+
+struct Failure {
+    error: Error,
+    may_pass: bool,
+    retry_after_ms: Option<u64>,
+}
+
+impl Client {
+    /// A client for the account that the key belongs to.
+    ///
+    /// # Errors
+    /// A [`ConfigError`] for settings that make no client. Nothing is sent.
+    pub fn new(config: Config) -> Result<Self, ConfigError> {
+        config.check()?;
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls::client_config()?)
+            // A credential must not travel to where an answer points.
+            .redirect(redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .user_agent(USER_AGENT)
+            .build()?;
+        let livemode = config.livemode();
+        Ok(Self {
+            shared: Arc::new(Shared {
+                http,
+                config,
+                livemode,
+            }),
+        })
+    }
+
+    /// Whether the key is one of live mode.
+    pub fn livemode(&self) -> bool {
+        self.shared.livemode
+    }
+
+    /// A request that changes nothing.
+    pub(crate) async fn read<T: DeserializeOwned>(&self, request: Request) -> Result<T, Error> {
+        self.call(request, &RequestOptions::new()).await
+    }
+
+    /// Sends `request` until there is an answer, or no use in another attempt.
+    pub(crate) async fn call<T: DeserializeOwned>(
+        &self,
+        request: Request,
+        options: &RequestOptions,
+    ) -> Result<T, Error> {
+        let options = options.with_fixed_key();
+        let mut failures = 0;
+        let mut sent = Sent::No;
+        loop {
+            let Some(limit) = self.attempt_limit(options.deadline) else {
+                return Err(Error::DeadlineOver);
+            };
+            let mut failure = match self.attempt(&request, &options, limit).await {
+                Attempt::Answer {
+                    status,
+                    request_id,
+                    body,
+                } => {
+                    return serde_json::from_slice(&body).map_err(|source| {
+                        Error::UnreadableAnswer {
+                            status,
+                            request_id,
+                            source,
+                        }
+                    });
+                }
+                Attempt::Failed(failure) => failure,
+            };
+            failures += 1;
+            sent = sent.max(failure.sent());
+            if let Error::Transport(error) = &mut failure.error {
+                error.sent = sent;
+            }
+            match self.wait(&failure, failures, options.deadline) {
+                Some(wait) => {
+                    tracing::debug!(failures, error = %failure.error, wait_ms = wait.as_millis(), "Stripe is asked again");
+                    tokio::time::sleep(wait).await;
+                }
+                None => return Err(failure.error),
+            }
+        }
+    }
+
+    /// How long the next attempt may take; none where there is no time left.
+    fn attempt_limit(&self, deadline: Option<Instant>) -> Option<Duration> {
+        let limit = Duration::from_millis(self.shared.config.timeout_ms);
+        match deadline {
+            Some(deadline) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                (!left.is_zero()).then(|| limit.min(left))
+            }
+            None => Some(limit),
+        }
+    }
+
+    /// How long to wait before the next attempt; none where there shall be none.
+    fn wait(
+        &self,
+        failure: &Failure,
+        failures: u32,
+        deadline: Option<Instant>,
+    ) -> Option<Duration> {
+        let config = &self.shared.config;
+        if !failure.may_pass || failures >= config.max_attempts {
+            return None;
+        }
+        let backoff = Backoff {
+            shortest_ms: config.retry_delay_ms,
+            longest_ms: config.retry_delay_ms_max,
+        };
+        let wait_ms = backoff.delay_ms(failures, fastrand::u64(..), failure.retry_after_ms)?;
+        let wait = Duration::from_millis(wait_ms);
+        match deadline {
+            Some(deadline) if Instant::now() + wait >= deadline => None,
+            _ => Some(wait),
+        }
+    }
+
+    async fn attempt(
+        &self,
+        request: &Request,
+        options: &RequestOptions,
+        limit: Duration,
+    ) -> Attempt {
+        let response = match self.build(request, options).timeout(limit).send().await {
+            Ok(response) => response,
+            Err(error) => return Attempt::Failed(Failure::transport(error)),
+        };
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
+        let request_id = text(&headers, "request-id").map(str::to_owned);
+        let body = match read_body(response).await {
+            Ok(body) => body,
+            Err(failure) => return Attempt::Failed(failure),
+        };
+        if (200..300).contains(&status) {
+            return Attempt::Answer {
+                status,
+                request_id,
+                body,
+            };
+        }
+        let mut error = ApiError::read(status, request_id, &body);
+        self.redact(&mut error, &request.credential);
+        Attempt::Failed(Failure {
+            error: Error::Api(Box::new(error)),
+            may_pass: may_pass(status, text(&headers, "stripe-should-retry")),
+            retry_after_ms: retry_after_ms(&headers),
+        })
+    }
+
+    fn build(&self, request: &Request, options: &RequestOptions) -> reqwest::RequestBuilder {
+        let config = &self.shared.config;
+        let base = match request.host {
+            Host::Api => &config.api_base,
+            Host::MeterEvents => &config.meter_events_base,
+        };
+        let url = format!("{}{}", base.trim_end_matches('/'), request.path);
+        let credential = self.credential(&request.credential);
+        let mut builder = self
+            .shared
+            .http
+            .request(request.method.clone(), url)
+            .bearer_auth(credential)
+            .header("stripe-version", request.version);
+        if request.method == Method::POST
+            && let Some(key) = &options.idempotency_key
+        {
+            builder = builder.header("idempotency-key", key.as_str());
+        }
+        match &request.body {
+            Body::None => builder,
+            Body::Form(form) => builder
+                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .body(form.encode()),
+            Body::Json(json) => builder
+                .header(CONTENT_TYPE, "application/json")
+                .body(json.clone()),
+        }
+    }
+
+    fn credential<'a>(&'a self, credential: &'a Credential) -> &'a str {
+        match credential {
+            Credential::SecretKey => self.shared.config.secret_key.expose_secret(),
+            Credential::SessionToken(token) => token.expose_secret(),
+        }
+    }
+
+    /// Stripe masks keys in its messages; nobody else has promised to.
+    fn redact(&self, error: &mut ApiError, credential: &Credential) {
+        for secret in [
+            self.credential(&Credential::SecretKey),
+            self.credential(credential),
+        ] {
+            if !secret.is_empty() && error.message.contains(secret) {
+                error.message = error.message.replace(secret, "[redacted]");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("config", &self.shared.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Failure {
+    fn transport(error: reqwest::Error) -> Self {
+        let is_unsent = error.is_connect() || error.is_builder();
+        Self {
+            may_pass: !error.is_builder(),
+            error: Error::Transport(TransportError {
+                sent: if is_unsent { Sent::No } else { Sent::Perhaps },
+                failure: TransportFailure::Http(error.without_url()),
+            }),
+            retry_after_ms: None,
+        }
+    }
+
+    fn sent(&self) -> Sent {
+        match &self.error {
+            Error::Transport(error) => error.sent,
+            _ => Sent::Perhaps,
+        }
+    }
+}
+
+async fn read_body(mut response: reqwest::Response) -> Result<Vec<u8>, Failure> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(Failure::transport)? {
+        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+            let failure = TransportFailure::TooLarge {
+                limit_bytes: ANSWER_BYTES_MAX,
+            };
+            return Err(Failure {
+                error: Error::Transport(TransportError {
+                    sent: Sent::Perhaps,
+                    failure,
+                }),
+                may_pass: false,
+                retry_after_ms: None,
+            });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// In whole seconds, as Stripe sends it.
+fn retry_after_ms(headers: &HeaderMap) -> Option<u64> {
+    let seconds: u64 = text(headers, RETRY_AFTER.as_str())?.trim().parse().ok()?;
+    Some(seconds.saturating_mul(1_000))
+}
+
+/// Stripe's word first; else what may be different the next time: a conflict
+/// with another call, a limit of pace, trouble at Stripe.
+fn may_pass(status: u16, should_retry: Option<&str>) -> bool {
+    match should_retry {
+        Some("true") => true,
+        Some("false") => false,
+        _ => matches!(status, 409 | 429 | 500..),
+    }
+}

@@ -1,0 +1,187 @@
+//! Subscriptions (Stripe API reference: Subscriptions; Subscription Items).
+
+use serde::Deserialize;
+
+use crate::client::{Client, RequestOptions};
+use crate::error::Error;
+use crate::form::Form;
+use crate::list::{List, listed};
+use crate::object::{Metadata, id, optional_id, or_default};
+use crate::prices::Price;
+use crate::request::{Request, segment};
+
+const PATH: &str = "/v1/subscriptions";
+
+/// What a customer pays for, period after period.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Subscription {
+    /// `sub_…`.
+    pub id: String,
+    /// Whose it is, `cus_…`.
+    #[serde(deserialize_with = "id")]
+    pub customer: String,
+    /// `active`, `past_due`, `unpaid`, `canceled`, `incomplete`,
+    /// `incomplete_expired`, `trialing` or `paused`.
+    pub status: String,
+    /// Its items, of which there are hardly ever more than fit here.
+    #[serde(default, deserialize_with = "or_default")]
+    pub items: List<SubscriptionItem>,
+    /// Unix seconds.
+    pub created: i64,
+    /// When it began, in unix seconds; earlier than `created` if it was backdated.
+    pub start_date: i64,
+    /// When it will end, in unix seconds.
+    pub cancel_at: Option<i64>,
+    /// Whether it ends with the current period.
+    #[serde(default, deserialize_with = "or_default")]
+    pub cancel_at_period_end: bool,
+    /// When somebody decided that it ends, in unix seconds.
+    pub canceled_at: Option<i64>,
+    /// When it ended, in unix seconds.
+    pub ended_at: Option<i64>,
+    /// When the trial ends, in unix seconds.
+    pub trial_end: Option<i64>,
+    /// Three lower-case letters.
+    #[serde(default, deserialize_with = "or_default")]
+    pub currency: String,
+    /// The latest invoice, `in_…`.
+    #[serde(default, deserialize_with = "optional_id")]
+    pub latest_invoice: Option<String>,
+    /// Whether it bills in live mode.
+    #[serde(default, deserialize_with = "or_default")]
+    pub livemode: bool,
+    /// Your own keys.
+    #[serde(default, deserialize_with = "or_default")]
+    pub metadata: Metadata,
+    /// The clock whose time it lives in.
+    #[serde(default, deserialize_with = "optional_id")]
+    pub test_clock: Option<String>,
+}
+
+/// One price of a subscription.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct SubscriptionItem {
+    /// `si_…`.
+    pub id: String,
+    /// The price.
+    pub price: Price,
+    /// When the current period began, in unix seconds.
+    pub current_period_start: i64,
+    /// When it ends, in unix seconds.
+    pub current_period_end: i64,
+    /// Your own keys.
+    #[serde(default, deserialize_with = "or_default")]
+    pub metadata: Metadata,
+}
+
+listed!(Subscription, SubscriptionItem);
+
+impl Subscription {
+    /// Whether it is over for good.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.status.as_str(), "canceled" | "incomplete_expired")
+    }
+}
+
+/// A subscription to be.
+#[derive(Clone, Debug, Default)]
+pub struct CreateSubscription {
+    /// Whose, `cus_…`.
+    pub customer: String,
+    /// The prices, `price_…`: each becomes an item, in this order.
+    pub prices: Vec<String>,
+    /// Your own keys.
+    pub metadata: Metadata,
+    /// What is charged, if not the customer's default, `pm_…`.
+    pub default_payment_method: Option<String>,
+}
+
+/// Which subscriptions.
+#[derive(Clone, Debug, Default)]
+pub struct ListSubscriptions {
+    /// Of this customer.
+    pub customer: Option<String>,
+    /// With an item of this price.
+    pub price: Option<String>,
+    /// In this status; `all` for all. Without it, all but the canceled ones.
+    pub status: Option<String>,
+    /// On this clock. Without it and a customer, those on a clock are left out.
+    pub test_clock: Option<String>,
+    /// At most, 1 to 100; ten if none.
+    pub limit: Option<u32>,
+    /// The last subscription of the page before.
+    pub starting_after: Option<String>,
+}
+
+impl ListSubscriptions {
+    fn filter(&self) -> Form {
+        Form::new()
+            .with_some("customer", self.customer.as_deref())
+            .with_some("price", self.price.as_deref())
+            .with_some("status", self.status.as_deref())
+            .with_some("test_clock", self.test_clock.as_deref())
+    }
+}
+
+impl Client {
+    /// Makes a subscription.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn create_subscription(
+        &self,
+        subscription: &CreateSubscription,
+        options: &RequestOptions,
+    ) -> Result<Subscription, Error> {
+        let items = subscription
+            .prices
+            .iter()
+            .map(|price| Form::new().with("price", price));
+        let form = Form::new()
+            .with("customer", &subscription.customer)
+            .with_nested_array("items", items)
+            .with_some(
+                "default_payment_method",
+                subscription.default_payment_method.as_deref(),
+            )
+            .with_metadata(&subscription.metadata);
+        self.call(Request::post(PATH, form), options).await
+    }
+
+    /// The subscription `id`.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn retrieve_subscription(&self, id: &str) -> Result<Subscription, Error> {
+        let path = format!("{PATH}/{}", segment(id)?);
+        self.read(Request::get(path, &Form::new())).await
+    }
+
+    /// One page of subscriptions.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn list_subscriptions(
+        &self,
+        filter: &ListSubscriptions,
+    ) -> Result<List<Subscription>, Error> {
+        let query = filter
+            .filter()
+            .with_some("limit", filter.limit)
+            .with_some("starting_after", filter.starting_after.as_deref());
+        self.read(Request::get(PATH, &query)).await
+    }
+
+    /// All subscriptions of the filter, whatever its limit.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn list_all_subscriptions(
+        &self,
+        filter: &ListSubscriptions,
+    ) -> Result<List<Subscription>, Error> {
+        let query = filter.filter();
+        self.list_all_after(PATH, &query, filter.starting_after.as_deref())
+            .await
+    }
+}
