@@ -1,1 +1,207 @@
-//! Placeholder.
+//! Stripe's webhooks: what Stripe says of invoices, subscriptions and refused
+//! usage becomes the customers' status and the audit log's, each event once.
+//!
+//! An event only says that something happened. What holds now is asked of
+//! Stripe, so events may come late, twice and in any order.
+
+mod error;
+mod meter_errors;
+mod notification;
+mod standing;
+mod subject;
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::DefaultBodyLimit;
+use axum::extract::rejection::BytesRejection;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use billing::Clock;
+use ledger::{BillingEventRow, BillingEventState, Ledger};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use stripe::{MeterErrorReport, WebhookEvent, webhook_signature};
+use web::{Problem, ProblemType};
+
+use crate::error::WebhookError;
+pub use crate::subject::EVENT_TYPES;
+
+/// Far above any event of Stripe's, whose invoices bring their first lines along.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// The parts of the function.
+#[derive(Clone)]
+pub struct State(Arc<Parts>);
+
+struct Parts {
+    ledger: Ledger,
+    stripe: stripe::Client,
+    signing_secrets: Vec<SecretString>,
+    clock: Arc<dyn Clock>,
+}
+
+impl State {
+    /// Takes events that are signed with one of `signing_secrets`, of the
+    /// account that `stripe` speaks for.
+    pub fn new(
+        ledger: Ledger,
+        stripe: stripe::Client,
+        signing_secrets: Vec<SecretString>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self(Arc::new(Parts {
+            ledger,
+            stripe,
+            signing_secrets,
+            clock,
+        }))
+    }
+}
+
+/// No signing secret is given: every signature would be refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("STRIPE_WEBHOOK_SECRET must hold one or more secrets (whsec_…), separated by commas")]
+pub struct NoSigningSecret;
+
+/// The endpoints' signing secrets, from a comma-separated list: one for each
+/// endpoint, and two of one while it is rolled.
+///
+/// # Errors
+/// [`NoSigningSecret`] for a list of none.
+pub fn signing_secrets(list: &SecretString) -> Result<Vec<SecretString>, NoSigningSecret> {
+    let secrets: Vec<SecretString> = list
+        .expose_secret()
+        .split(',')
+        .map(str::trim)
+        .filter(|secret| !secret.is_empty())
+        .map(SecretString::from)
+        .collect();
+    if secrets.is_empty() {
+        Err(NoSigningSecret)
+    } else {
+        Ok(secrets)
+    }
+}
+
+/// The function's routes: the function URL's, and the one beside the other
+/// functions on one machine.
+pub fn router(state: State) -> Router {
+    Router::new()
+        .route("/", post(receive))
+        .route("/stripe/webhook", post(receive))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(state)
+}
+
+async fn receive(
+    axum::extract::State(State(parts)): axum::extract::State<State>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let body = body.map_err(|refusal| {
+        let (problem_type, detail) = match refusal.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => (ProblemType::BodyTooLarge, "the body is too large"),
+            _ => (ProblemType::InvalidRequest, "the body could not be read"),
+        };
+        Problem::new(problem_type, detail)
+    })?;
+    if !parts.is_signed(&headers, &body) {
+        let refusal = Json(json!({ "error": "invalid signature" }));
+        return Ok((StatusCode::BAD_REQUEST, refusal).into_response());
+    }
+    let event = WebhookEvent::parse(&body).map_err(|error| {
+        tracing::error!(%error, "a signed event cannot be read");
+        Problem::new(ProblemType::InvalidRequest, "the event cannot be read")
+    })?;
+    parts.deal_with(&event).await?;
+    Ok(Json(json!({ "received": true })).into_response())
+}
+
+impl Parts {
+    fn is_signed(&self, headers: &HeaderMap, body: &[u8]) -> bool {
+        let header = headers
+            .get("stripe-signature")
+            .and_then(|header| header.to_str().ok());
+        let Some(header) = header else { return false };
+        let now_unix_s = self.clock.now().unix_s();
+        let verified = webhook_signature::verify(
+            header,
+            body,
+            &self.signing_secrets,
+            now_unix_s,
+            webhook_signature::TOLERANCE_S,
+        );
+        if let Err(error) = &verified {
+            tracing::warn!(%error, "a webhook is not signed by Stripe");
+        }
+        verified.is_ok()
+    }
+
+    async fn deal_with(&self, event: &WebhookEvent) -> Result<(), WebhookError> {
+        match event {
+            WebhookEvent::Snapshot(event) => match subject::Subject::of(event) {
+                Some(subject) => self.apply_to_customer(event, &subject).await,
+                None => {
+                    tracing::debug!(
+                        event_id = event.id,
+                        event_type = event.event_type,
+                        "not ours"
+                    );
+                    Ok(())
+                }
+            },
+            WebhookEvent::Thin(event) => {
+                if MeterErrorReport::EVENT_TYPES.contains(&event.event_type.as_str()) {
+                    self.reject_refused_usage(event).await
+                } else {
+                    Ok(())
+                }
+            }
+        }
+    }
+
+    /// Whether the event was applied before; a notification that may not be
+    /// out yet goes out, again perhaps.
+    async fn was_applied(&self, stripe_event_id: &str) -> Result<bool, WebhookError> {
+        match self.ledger.billing_event(stripe_event_id).await? {
+            Some(event) => {
+                self.finish(&event).await?;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// Notifies, then notes that: a crash in between notifies twice, never not.
+    async fn finish(&self, event: &BillingEventRow) -> Result<(), WebhookError> {
+        if event.state == BillingEventState::Done {
+            return Ok(());
+        }
+        if let Some(notification) = &event.notification {
+            notification::send(notification);
+        }
+        Ok(self
+            .ledger
+            .finish_billing_event(&event.stripe_event_id)
+            .await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_secrets_are_separated_by_commas() {
+        let secrets = signing_secrets(&SecretString::from(" whsec_1,whsec_2 ,,")).unwrap();
+        let secrets: Vec<_> = secrets.iter().map(ExposeSecret::expose_secret).collect();
+        assert_eq!(secrets, ["whsec_1", "whsec_2"]);
+        assert_eq!(
+            signing_secrets(&SecretString::from(" , ")).unwrap_err(),
+            NoSigningSecret
+        );
+    }
+}

@@ -1,0 +1,69 @@
+//! The price that customers subscribe to, and the meter behind it.
+
+use billing::{Currency, UnitPrice};
+use stripe::Price;
+
+use crate::error::OnboardingError;
+
+/// A metered price with all that billing needs to know of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MeteredPrice {
+    pub(crate) price_id: String,
+    /// Minor units for one unit of usage, as Stripe's decimal text.
+    pub(crate) unit_amount_decimal: String,
+    pub(crate) currency: Currency,
+    pub(crate) meter_id: String,
+    pub(crate) meter_event_name: String,
+}
+
+/// Finds the active price with `lookup_key`. One that cannot be computed with
+/// here is refused before anybody subscribes to it.
+pub(crate) async fn find(
+    stripe: &stripe::Client,
+    lookup_key: &str,
+) -> Result<MeteredPrice, OnboardingError> {
+    let prices = stripe.list_prices_by_lookup_key(lookup_key).await;
+    let prices = prices.map_err(OnboardingError::stripe("find price"))?;
+    match prices.into_iter().find(|price| price.active) {
+        Some(price) => check(stripe, price).await,
+        None => Err(unusable(lookup_key, "does not exist in Stripe")),
+    }
+}
+
+/// Checks that `price` is metered, at one amount per unit, and asks for its meter.
+pub(crate) async fn check(
+    stripe: &stripe::Client,
+    price: Price,
+) -> Result<MeteredPrice, OnboardingError> {
+    let name = price.lookup_key.as_deref().unwrap_or(&price.id);
+    let refuse = |reason| unusable(name, reason);
+    let meter_id = meter_of(&price).ok_or_else(|| refuse("has no meter"))?;
+    let unit_amount_decimal = price.unit_amount_decimal.as_deref();
+    let unit_amount_decimal =
+        unit_amount_decimal.ok_or_else(|| refuse("has no single amount per unit"))?;
+    let currency =
+        Currency::parse(&price.currency).map_err(|_| refuse("has a currency of no known form"))?;
+    UnitPrice::parse(unit_amount_decimal, currency.clone())
+        .map_err(|_| refuse("has an amount per unit that cannot be computed with"))?;
+    let meter = stripe.retrieve_meter(meter_id).await;
+    let meter = meter.map_err(OnboardingError::stripe("retrieve meter"))?;
+    Ok(MeteredPrice {
+        meter_id: meter.id,
+        meter_event_name: meter.event_name,
+        unit_amount_decimal: unit_amount_decimal.to_owned(),
+        currency,
+        price_id: price.id,
+    })
+}
+
+/// The meter behind `price`, where it is a metered one.
+pub(crate) fn meter_of(price: &Price) -> Option<&str> {
+    price.recurring.as_ref()?.meter.as_deref()
+}
+
+fn unusable(name: &str, reason: &'static str) -> OnboardingError {
+    OnboardingError::Price {
+        name: name.to_owned(),
+        reason,
+    }
+}
