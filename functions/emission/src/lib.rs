@@ -1,1 +1,65 @@
-//! Placeholder.
+//! Emission: an agent's usage, recorded once and brought to Stripe in the same
+//! call.
+//!
+//! | module | does |
+//! | --- | --- |
+//! | [`request`] | reads what an agent sent, field by field |
+//! | [`emitter`] | records, delivers, and says what became of each event |
+//! | [`routes`] | `POST /v1/usage` and `POST /v1/usage/batch` |
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, FromRef};
+use axum::routing::post;
+use billing::Clock;
+use ledger::Ledger;
+use web::Authenticator;
+
+pub mod emitter;
+pub mod request;
+pub mod routes;
+
+pub use emitter::{Emitted, Emitter};
+
+/// The largest body of a batch, in bytes: 100 events whose ids are 255 bytes
+/// long, every one of them escaped, and every other field as long as it may be.
+pub const BATCH_BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// What the routes work with.
+#[derive(Clone)]
+pub struct State {
+    authenticator: Arc<Authenticator>,
+    emitter: Arc<Emitter>,
+}
+
+impl State {
+    /// Records into `ledger` and delivers to `stripe`.
+    pub fn new(ledger: Ledger, stripe: stripe::Client, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            authenticator: Arc::new(Authenticator::new(ledger.clone(), Arc::clone(&clock))),
+            emitter: Arc::new(Emitter::new(ledger, stripe, clock)),
+        }
+    }
+}
+
+impl FromRef<State> for Arc<Authenticator> {
+    fn from_ref(state: &State) -> Self {
+        Arc::clone(&state.authenticator)
+    }
+}
+
+impl FromRef<State> for Arc<Emitter> {
+    fn from_ref(state: &State) -> Self {
+        Arc::clone(&state.emitter)
+    }
+}
+
+/// The routes of emission; [`web::service`] goes around them.
+pub fn router(state: State) -> Router {
+    let batch = post(routes::emit_batch).layer(DefaultBodyLimit::max(BATCH_BODY_BYTES_MAX));
+    Router::new()
+        .route("/v1/usage", post(routes::emit))
+        .route("/v1/usage/batch", batch)
+        .with_state(state)
+}

@@ -1,1 +1,6 @@
-//! Placeholder.
+//! Redelivery: sends to Stripe what an emission recorded and could not bring
+//! there, or could not note as brought. Every minute, oldest first.
+
+pub mod redelivery;
+
+pub use redelivery::{Redelivery, RedeliveryError, Report};

@@ -227,17 +227,41 @@ impl Ledger {
             // The SDK repeated a put whose answer was lost.
             return Ok(Recorded::New);
         }
-        self.repeated(row, known, now, budget_ms).await
+        let (repeat, known) = self
+            .repeated(&row.content_hash, known, now, budget_ms)
+            .await?;
+        Ok(Recorded::Repeat(repeat, known))
+    }
+
+    /// What a call of this identifier and content repeats, with the row that
+    /// the log holds now; none where the identifier is free. Records nothing.
+    ///
+    /// # Errors
+    /// [`LedgerError`] where DynamoDB fails or the row is unreadable.
+    pub async fn repeat_of_usage_event(
+        &self,
+        identifier: &Identifier,
+        content_hash: &ContentHash,
+        now: Timestamp,
+        budget_ms: i64,
+    ) -> Result<Option<(Repeat, Box<UsageEventRow>)>, LedgerError> {
+        match self.usage_event(identifier).await? {
+            Some(known) => self
+                .repeated(content_hash, known, now, budget_ms)
+                .await
+                .map(Some),
+            None => Ok(None),
+        }
     }
 
     async fn repeated(
         &self,
-        row: &UsageEventRow,
+        content_hash: &ContentHash,
         mut known: UsageEventRow,
         now: Timestamp,
         budget_ms: i64,
-    ) -> Result<Recorded, LedgerError> {
-        let same_content = known.content_hash == row.content_hash;
+    ) -> Result<(Repeat, Box<UsageEventRow>), LedgerError> {
+        let same_content = known.content_hash == *content_hash;
         let repeat = Repeat::of(known.status, same_content, known.may_send(now, budget_ms));
         if repeat == Repeat::Quarantine {
             let transition = Transition {
@@ -254,7 +278,7 @@ impl Ledger {
                 Transitioned::Was(status) => status,
             };
         }
-        Ok(Recorded::Repeat(repeat, Box::new(known)))
+        Ok((repeat, Box::new(known)))
     }
 
     /// The row of `identifier`, read consistently.

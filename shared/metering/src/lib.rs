@@ -1,1 +1,15 @@
-//! Placeholder.
+//! What the ledger and Stripe do together: the delivery of recorded usage, and
+//! what is known of a customer's subscription. Shared by every function that
+//! sends usage or asks what period a customer is in.
+
+pub mod customers;
+pub mod delivery;
+mod in_flight;
+pub mod metadata;
+pub mod status;
+
+pub use customers::{CustomerDirectory, CustomerError, KnownCustomer};
+pub use delivery::{Delivered, Deliverer};
+pub use in_flight::in_order;
+pub use metadata::{METADATA_EXTERNAL_ID, METADATA_ONBOARDING, METADATA_PAYMENT_METHOD};
+pub use status::customer_status;

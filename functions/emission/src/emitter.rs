@@ -1,0 +1,326 @@
+//! The three steps of an emission: record, deliver, note. One event and a batch
+//! of them go the same way.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use billing::{
+    Clock, ContentHash, CustomerId, FieldError, Repeat, Timestamp, UsageEvent, UsageStatus, window,
+};
+use ledger::{CustomerStatus, Ledger, Recorded, UsageEventRow};
+use metering::delivery::SEND_BUDGET_MS;
+use metering::{CustomerDirectory, CustomerError, Delivered, Deliverer, KnownCustomer, in_order};
+use serde::Serialize;
+use stripe::{IdempotencyKey, MeterEventStream};
+use web::{Problem, ProblemType};
+
+use crate::request::identifier;
+
+/// Reads and writes of the tables under way at once, for one request.
+const TABLE_CALLS_IN_FLIGHT: usize = 16;
+
+/// What became of an event that is durable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Emitted {
+    /// The agent's id of the event.
+    pub event_id: String,
+    /// `delivered`; or where it waits: `pending`, `quarantined`, `held`.
+    pub status: UsageStatus,
+    /// Whether an earlier call had recorded it.
+    pub duplicate: bool,
+    /// The units recorded.
+    pub quantity: u64,
+    /// Stripe's id of the usage, where the way into Stripe gives one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stripe_record_id: Option<String>,
+    /// Whether the customer may go on acting.
+    pub customer_status: CustomerStatus,
+}
+
+/// Records usage and delivers it.
+pub struct Emitter {
+    ledger: Ledger,
+    customers: CustomerDirectory,
+    deliverer: Deliverer,
+    clock: Arc<dyn Clock>,
+}
+
+/// Where an event stands between recording and delivery.
+enum Stage {
+    /// Nothing is to be sent.
+    Settled(Result<Emitted, Problem>),
+    /// Pending, for this call to send.
+    ToSend(Box<Recording>),
+}
+
+/// An event in the audit log, and what its answer needs besides.
+struct Recording {
+    row: UsageEventRow,
+    duplicate: bool,
+    customer_status: CustomerStatus,
+}
+
+/// A customer, or none, or why that is not known.
+type Found = Result<Option<KnownCustomer>, Problem>;
+
+/// Every customer of a request, looked up once.
+type Customers = HashMap<CustomerId, Found>;
+
+impl Emitter {
+    /// Records into `ledger` and delivers to `stripe`, by its meter event stream.
+    pub fn new(ledger: Ledger, stripe: stripe::Client, clock: Arc<dyn Clock>) -> Self {
+        let stream = MeterEventStream::new(stripe.clone());
+        Self {
+            customers: CustomerDirectory::new(ledger.clone(), stripe, Arc::clone(&clock)),
+            deliverer: Deliverer::new(ledger.clone(), stream, Arc::clone(&clock)),
+            ledger,
+            clock,
+        }
+    }
+
+    /// Emits `events`, up to [`metering::delivery::BATCH_EVENTS_MAX`] with one
+    /// request to Stripe. Answers one outcome for each, in order: what is
+    /// durable, or the problem that kept it from being so, or from being billed.
+    pub async fn emit(&self, events: &[UsageEvent]) -> Vec<Result<Emitted, Problem>> {
+        let customers = self.look_up(events).await;
+        // Of several events with one id the first is emitted, and the others are
+        // what they would be in a later call: repeats, or conflicts.
+        let mut seen = HashSet::new();
+        let is_first: Vec<bool> = events
+            .iter()
+            .map(|event| seen.insert(identifier(event)))
+            .collect();
+        let pass = |first: bool| {
+            let chosen = events.iter().zip(&is_first);
+            let chosen = chosen.filter(move |(_, is_first)| **is_first == first);
+            chosen.map(|(event, _)| event).collect::<Vec<_>>()
+        };
+        let stages = self.record_all(pass(true), &customers).await;
+        let mut firsts = self.deliver(stages).await.into_iter();
+        let stages = self.record_all(pass(false), &customers).await;
+        let mut others = stages.into_iter().map(Stage::unsent);
+        is_first
+            .into_iter()
+            .filter_map(|is_first| {
+                if is_first {
+                    firsts.next()
+                } else {
+                    others.next()
+                }
+            })
+            .collect()
+    }
+
+    async fn look_up(&self, events: &[UsageEvent]) -> Customers {
+        let customer_ids: HashSet<&CustomerId> =
+            events.iter().map(|event| &event.customer_id).collect();
+        let found = customer_ids.into_iter().map(|id| self.look_up_one(id));
+        let found = in_order(found.collect(), TABLE_CALLS_IN_FLIGHT).await;
+        found.into_iter().collect()
+    }
+
+    async fn look_up_one(&self, customer_id: &CustomerId) -> (CustomerId, Found) {
+        let found = self.customers.customer(customer_id).await;
+        (customer_id.clone(), found.map_err(customer_problem))
+    }
+
+    async fn record_all(&self, events: Vec<&UsageEvent>, customers: &Customers) -> Vec<Stage> {
+        let recorded = events
+            .into_iter()
+            .map(|event| self.record(event, customers.get(&event.customer_id)));
+        in_order(recorded.collect(), TABLE_CALLS_IN_FLIGHT).await
+    }
+
+    async fn record(&self, event: &UsageEvent, customer: Option<&Found>) -> Stage {
+        let recorded = match customer {
+            Some(Ok(Some(customer))) => self.record_for(event, customer).await,
+            Some(Err(problem)) => Err(problem.clone()),
+            Some(Ok(None)) | None => Err(customer_not_found(&event.customer_id)),
+        };
+        recorded.unwrap_or_else(|problem| Stage::Settled(Err(problem)))
+    }
+
+    async fn record_for(
+        &self,
+        event: &UsageEvent,
+        customer: &KnownCustomer,
+    ) -> Result<Stage, Problem> {
+        let now = self.clock.now();
+        let customer_status = customer.row.status;
+        let occurred_at = event.occurred_at.unwrap_or(customer.now);
+        if let Err(refusal) = check(event, occurred_at, customer) {
+            // What was recorded once is answered as a repeat, however late:
+            // the checks are for what is new.
+            let (identifier, content_hash) = (identifier(event), ContentHash::of(event));
+            let known = self
+                .ledger
+                .repeat_of_usage_event(&identifier, &content_hash, now, SEND_BUDGET_MS)
+                .await?;
+            return match known {
+                Some((repeat, row)) => Ok(Stage::repeated(repeat, *row, customer_status)),
+                None => Err(refusal.into()),
+            };
+        }
+        let row = UsageEventRow::new(
+            event,
+            occurred_at,
+            customer.row.billing_time(occurred_at, customer.now),
+            &customer.row.meter_event_name,
+            IdempotencyKey::random().as_str().to_owned(),
+            now,
+        );
+        let recorded = self
+            .ledger
+            .record_usage_event(&row, now, SEND_BUDGET_MS)
+            .await?;
+        Ok(match recorded {
+            Recorded::New => Stage::recorded(row, customer_status),
+            Recorded::Repeat(repeat, known) => Stage::repeated(repeat, *known, customer_status),
+        })
+    }
+
+    async fn deliver(&self, stages: Vec<Stage>) -> Vec<Result<Emitted, Problem>> {
+        let rows: Vec<UsageEventRow> = stages.iter().filter_map(Stage::to_send).collect();
+        let mut delivered = self.deliverer.deliver(&rows).await.into_iter();
+        stages
+            .into_iter()
+            .map(|stage| match stage {
+                Stage::Settled(outcome) => outcome,
+                Stage::ToSend(recording) => {
+                    recording.outcome(delivered.next().unwrap_or(Delivered::Pending))
+                }
+            })
+            .collect()
+    }
+}
+
+impl Stage {
+    fn recorded(row: UsageEventRow, customer_status: CustomerStatus) -> Self {
+        let recording = Recording {
+            duplicate: false,
+            customer_status,
+            row,
+        };
+        if recording.row.status == UsageStatus::Pending {
+            return Self::ToSend(Box::new(recording));
+        }
+        tracing::warn!(
+            identifier = %recording.row.identifier,
+            customer_id = %recording.row.customer_id,
+            held_reason = ?recording.row.held_reason,
+            "usage is held: it has no billable period"
+        );
+        Self::Settled(recording.settled())
+    }
+
+    fn repeated(repeat: Repeat, row: UsageEventRow, customer_status: CustomerStatus) -> Self {
+        let recording = Recording {
+            duplicate: true,
+            customer_status,
+            row,
+        };
+        match repeat {
+            Repeat::TakeOver => Self::ToSend(Box::new(recording)),
+            Repeat::Conflict => Self::Settled(Err(conflict())),
+            // The row says where it stands.
+            Repeat::Quarantine
+            | Repeat::Duplicate
+            | Repeat::StillRejected
+            | Repeat::StillUndelivered
+            | Repeat::Voided => Self::Settled(recording.settled()),
+        }
+    }
+
+    fn to_send(&self) -> Option<UsageEventRow> {
+        match self {
+            Self::ToSend(recording) => Some(recording.row.clone()),
+            Self::Settled(_) => None,
+        }
+    }
+
+    /// The outcome of what is left to redelivery.
+    fn unsent(self) -> Result<Emitted, Problem> {
+        match self {
+            Self::Settled(outcome) => outcome,
+            Self::ToSend(recording) => recording.settled(),
+        }
+    }
+}
+
+impl Recording {
+    fn outcome(mut self, delivered: Delivered) -> Result<Emitted, Problem> {
+        self.row.status = match delivered {
+            Delivered::Delivered => UsageStatus::Delivered,
+            Delivered::Pending => UsageStatus::Pending,
+            Delivered::Quarantined => UsageStatus::Quarantined,
+            Delivered::Settled(status) => status,
+            Delivered::Rejected { stripe_code } => {
+                self.row.stripe_code = Some(stripe_code);
+                UsageStatus::Rejected
+            }
+        };
+        self.settled()
+    }
+
+    /// The outcome by the row's status.
+    fn settled(self) -> Result<Emitted, Problem> {
+        match self.row.status {
+            UsageStatus::Rejected => Err(rejected(self.row.stripe_code.as_deref())),
+            UsageStatus::Voiding | UsageStatus::Voided => Err(voided()),
+            status @ (UsageStatus::Pending
+            | UsageStatus::Delivered
+            | UsageStatus::Quarantined
+            | UsageStatus::Held) => Ok(Emitted {
+                event_id: self.row.event_id.as_str().to_owned(),
+                status,
+                duplicate: self.duplicate,
+                quantity: self.row.quantity,
+                stripe_record_id: self.row.stripe_record_id,
+                customer_status: self.customer_status,
+            }),
+        }
+    }
+}
+
+/// What a new event must be besides well-formed, for this customer now.
+fn check(
+    event: &UsageEvent,
+    occurred_at: Timestamp,
+    customer: &KnownCustomer,
+) -> Result<(), FieldError> {
+    let named = event.subscription_item_id.as_ref();
+    if named.is_some_and(|id| *id != customer.row.subscription_item_id) {
+        let reason = "must be the subscription item that the customer was onboarded with";
+        return Err(FieldError::new("subscription_item_id", reason));
+    }
+    window::check_occurred_at(occurred_at, customer.now)
+}
+
+fn customer_problem(error: CustomerError) -> Problem {
+    match error {
+        CustomerError::Ledger(error) => error.into(),
+        CustomerError::TestClock(error) => Problem::from_stripe("retrieve test clock", &error),
+    }
+}
+
+fn customer_not_found(customer_id: &CustomerId) -> Problem {
+    let detail = format!("there is no customer {customer_id}; onboard it first");
+    Problem::new(ProblemType::CustomerNotFound, detail)
+}
+
+fn conflict() -> Problem {
+    let detail = "the customer has an event of this event_id with other content; \
+                  nothing was recorded";
+    Problem::new(ProblemType::Conflict, detail)
+}
+
+fn voided() -> Problem {
+    let detail = "the event of this event_id was voided; its id is used up";
+    Problem::new(ProblemType::Voided, detail)
+}
+
+fn rejected(stripe_code: Option<&str>) -> Problem {
+    let code = stripe_code.unwrap_or("unknown");
+    let detail = format!("Stripe refused the event for good ({code}); it is not billed");
+    Problem::new(ProblemType::Rejected, detail).with("stripe_code", stripe_code)
+}

@@ -1,0 +1,15 @@
+//! Emission as a Lambda function.
+
+use web::{MainError, Settings};
+
+#[tokio::main]
+async fn main() -> Result<(), MainError> {
+    web::telemetry::init();
+    let settings = Settings::from_environment().await;
+    let state = emission::State::new(
+        settings.ledger(),
+        settings.stripe().await?,
+        settings.clock(),
+    );
+    lambda_http::run(web::service(emission::router(state))).await
+}

@@ -1,0 +1,262 @@
+//! What an agent sent, checked by hand on the JSON value: a refusal names the
+//! field and what it must be, in words that a derived parser does not have.
+
+use billing::time::{InvalidTimestamp, WireTime};
+use billing::usage_event::parse_stripe_id;
+use billing::{
+    ActionType, CustomerId, EventId, FieldError, Identifier, Quantity, Timestamp, UsageEvent,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use web::{Problem, ProblemType};
+
+/// The most events of one batch.
+pub const BATCH_EVENTS_MAX: usize = 100;
+
+const FIELDS: [&str; 6] = [
+    "event_id",
+    "customer_id",
+    "subscription_item_id",
+    "quantity",
+    "action_type",
+    "occurred_at",
+];
+
+/// Reads one event. `idempotency_key` stands in for an omitted `event_id`. A
+/// field that is null counts as omitted.
+///
+/// # Errors
+/// A 400 [`Problem`] that names the first field that is missing or wrong, or
+/// that is none of an event's: a misspelt field must not be lost silently.
+pub fn usage_event(value: &Value, idempotency_key: Option<&str>) -> Result<UsageEvent, Problem> {
+    let fields = object(value, "a usage event")?;
+    refuse_unknown(fields, &FIELDS)?;
+    let event_id = match optional_text(fields, "event_id")?.or(idempotency_key) {
+        Some(event_id) => EventId::parse(event_id)?,
+        None => return Err(missing("event_id").into()),
+    };
+    let subscription_item_id = optional_text(fields, "subscription_item_id")?
+        .map(|id| parse_stripe_id("subscription_item_id", id))
+        .transpose()?;
+    Ok(UsageEvent {
+        event_id,
+        customer_id: CustomerId::parse(text(fields, "customer_id")?)?,
+        subscription_item_id,
+        quantity: quantity(fields)?,
+        action_type: ActionType::parse(text(fields, "action_type")?)?,
+        occurred_at: occurred_at(fields)?,
+    })
+}
+
+/// The events of a batch, 1 to 100, none of them read yet.
+///
+/// # Errors
+/// A 400 [`Problem`] where there is no such list.
+pub fn batch(value: &Value) -> Result<&[Value], Problem> {
+    let fields = object(value, "a batch")?;
+    refuse_unknown(fields, &["events"])?;
+    let events = fields.get("events").and_then(Value::as_array);
+    events
+        .filter(|events| (1..=BATCH_EVENTS_MAX).contains(&events.len()))
+        .map(Vec::as_slice)
+        .ok_or_else(|| {
+            let reason = format!("must be a list of 1 to {BATCH_EVENTS_MAX} usage events");
+            FieldError::new("events", reason).into()
+        })
+}
+
+/// The key of the audit log for `event`.
+pub(crate) fn identifier(event: &UsageEvent) -> Identifier {
+    Identifier::of(&event.customer_id, &event.event_id)
+}
+
+fn object<'a>(value: &'a Value, what: &str) -> Result<&'a Map<String, Value>, Problem> {
+    value.as_object().ok_or_else(|| {
+        let detail = format!("{what} must be a JSON object");
+        Problem::new(ProblemType::InvalidRequest, detail)
+    })
+}
+
+fn refuse_unknown(fields: &Map<String, Value>, known: &[&str]) -> Result<(), Problem> {
+    let Some(unknown) = fields.keys().find(|name| !known.contains(&name.as_str())) else {
+        return Ok(());
+    };
+    let shown: String = unknown.chars().take(64).collect();
+    let detail = format!("{shown} is not a field; known are {}", known.join(", "));
+    Err(Problem::new(ProblemType::InvalidField, detail).with("field", shown))
+}
+
+fn given<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    fields.get(name).filter(|value| !value.is_null())
+}
+
+fn optional_text<'a>(
+    fields: &'a Map<String, Value>,
+    name: &'static str,
+) -> Result<Option<&'a str>, FieldError> {
+    given(fields, name)
+        .map(|value| {
+            value
+                .as_str()
+                .ok_or_else(|| FieldError::new(name, "must be a string"))
+        })
+        .transpose()
+}
+
+fn text<'a>(fields: &'a Map<String, Value>, name: &'static str) -> Result<&'a str, FieldError> {
+    optional_text(fields, name)?.ok_or_else(|| missing(name))
+}
+
+fn missing(name: &'static str) -> FieldError {
+    FieldError::new(name, "is missing")
+}
+
+/// `1.0` is refused like `1.5`: a quantity that passed through floating point
+/// may have been rounded on its way.
+fn quantity(fields: &Map<String, Value>) -> Result<Quantity, FieldError> {
+    let value = given(fields, "quantity").ok_or_else(|| missing("quantity"))?;
+    value
+        .as_u64()
+        .ok_or_else(Quantity::error)
+        .and_then(Quantity::new)
+}
+
+fn occurred_at(fields: &Map<String, Value>) -> Result<Option<Timestamp>, FieldError> {
+    let Some(value) = given(fields, "occurred_at") else {
+        return Ok(None);
+    };
+    let is_of_a_kind = value.is_string() || value.is_i64() || value.is_u64();
+    match WireTime::deserialize(value) {
+        Ok(WireTime(at)) => Ok(Some(at)),
+        Err(error) if is_of_a_kind => Err(FieldError::new("occurred_at", error.to_string())),
+        Err(_) => Err(FieldError::new(
+            "occurred_at",
+            InvalidTimestamp::Format.to_string(),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn an_event() -> Value {
+        json!({
+            "event_id": "job-7",
+            "customer_id": "cus_1",
+            "quantity": 3,
+            "action_type": "document_processed",
+        })
+    }
+
+    fn an_event_with(name: &str, value: Value) -> Value {
+        let mut event = an_event();
+        event[name] = value;
+        event
+    }
+
+    fn refused_field(event: &Value) -> String {
+        let problem = usage_event(event, None).unwrap_err();
+        assert_eq!(problem.problem_type(), ProblemType::InvalidField, "{event}");
+        let document = serde_json::to_value(problem).unwrap();
+        let field = document["field"].as_str().unwrap().to_owned();
+        assert!(document["detail"].as_str().unwrap().starts_with(&field));
+        field
+    }
+
+    #[test]
+    fn what_was_sent_is_what_is_read() {
+        let event = usage_event(&an_event(), None).unwrap();
+        assert_eq!(event.quantity.get(), 3);
+        assert_eq!(event.occurred_at, None);
+        let timed = an_event_with("occurred_at", json!("2026-01-31T12:00:00Z"));
+        let timed = usage_event(&timed, None).unwrap();
+        assert_eq!(
+            timed.occurred_at,
+            Some(Timestamp::from_unix_s(1_769_860_800))
+        );
+        let nulls = an_event_with("subscription_item_id", Value::Null);
+        assert_eq!(usage_event(&nulls, None).unwrap(), event);
+    }
+
+    #[test]
+    fn only_whole_quantities_from_one_to_a_billion_are_read() {
+        for quantity in [
+            "0",
+            "-1",
+            "1.5",
+            "1.0",
+            "1e3",
+            "\"3\"",
+            "true",
+            "[3]",
+            "{}",
+            "1000000001",
+            "1e400",
+            "99999999999999999999999",
+        ] {
+            let Ok(value) = serde_json::from_str(quantity) else {
+                continue;
+            };
+            assert_eq!(
+                refused_field(&an_event_with("quantity", value)),
+                "quantity",
+                "{quantity}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_refusal_names_its_field() {
+        for (name, value) in [
+            ("event_id", json!("")),
+            ("event_id", json!("x".repeat(256))),
+            ("event_id", json!(7)),
+            ("customer_id", json!("cus#1")),
+            ("customer_id", Value::Null),
+            ("subscription_item_id", json!("si 1")),
+            ("subscription_item_id", json!(["si_1"])),
+            ("action_type", json!("a b")),
+            ("action_type", json!(null)),
+            ("occurred_at", json!("yesterday")),
+            ("occurred_at", json!(1_769_860_800.5)),
+            ("occurred_at", json!(1_769_860_800_000_i64)),
+            ("occurred_at", json!(u64::MAX)),
+            ("occurred_at", json!({})),
+            ("quantitiy", json!(3)),
+        ] {
+            assert_eq!(refused_field(&an_event_with(name, value)), name);
+        }
+        for name in ["event_id", "customer_id", "quantity", "action_type"] {
+            let mut event = an_event();
+            event.as_object_mut().unwrap().remove(name);
+            assert_eq!(refused_field(&event), name);
+        }
+    }
+
+    #[test]
+    fn the_idempotency_key_stands_in_for_an_omitted_event_id() {
+        let mut event = an_event();
+        let named = usage_event(&event, Some("key-1")).unwrap();
+        assert_eq!(named.event_id.as_str(), "job-7");
+        event.as_object_mut().unwrap().remove("event_id");
+        let keyed = usage_event(&event, Some("key-1")).unwrap();
+        assert_eq!(keyed.event_id.as_str(), "key-1");
+    }
+
+    #[test]
+    fn a_batch_has_one_to_a_hundred_events() {
+        assert_eq!(batch(&json!({ "events": [1] })).unwrap().len(), 1);
+        for refused in [
+            json!([]),
+            json!({}),
+            json!({ "events": [] }),
+            json!({ "events": {} }),
+            json!({ "events": vec![1; 101] }),
+            json!({ "events": [1], "event": 1 }),
+        ] {
+            assert!(batch(&refused).is_err(), "{refused}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! `POST /v1/usage` and `POST /v1/usage/batch`: from a request to an answer.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use billing::{FieldError, UsageEvent, UsageStatus};
+use ledger::Scope;
+use serde::Serialize;
+use serde_json::Value;
+use web::{Caller, JsonBody, Problem, ProblemType};
+
+use crate::emitter::{Emitted, Emitter};
+use crate::request;
+
+/// Emits one event. 200: Stripe has it. 202: it is durable, and will be
+/// delivered; or is `quarantined` or `held`, and the operator knows of it.
+///
+/// # Errors
+/// 400, 403, 404: nothing was recorded. 409: the id is used for other content,
+/// or voided. 422: Stripe refused it for good. 503: perhaps recorded; the same
+/// request again is safe.
+pub async fn emit(
+    State(emitter): State<Arc<Emitter>>,
+    caller: Caller,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody<Value>,
+) -> Result<Response, Problem> {
+    let event = request::usage_event(&body, idempotency_key(&headers)?)?;
+    caller.require(Scope::Emit, Some(&event.customer_id))?;
+    let mut outcomes = emitter.emit(std::slice::from_ref(&event)).await;
+    let emitted = outcomes.pop().unwrap_or_else(|| Err(no_outcome()))?;
+    let status = match emitted.status {
+        UsageStatus::Delivered => StatusCode::OK,
+        _ => StatusCode::ACCEPTED,
+    };
+    Ok((status, Json(emitted)).into_response())
+}
+
+/// Emits up to 100 events, each with an outcome of its own: one that is invalid,
+/// or for a customer that the key may not act for, spoils no other.
+///
+/// # Errors
+/// 400 where the body is no such list; no event of it was read then.
+pub async fn emit_batch(
+    State(emitter): State<Arc<Emitter>>,
+    caller: Caller,
+    JsonBody(body): JsonBody<Value>,
+) -> Result<Json<BatchAnswer>, Problem> {
+    let entries = request::batch(&body)?;
+    let read: Vec<Result<UsageEvent, Problem>> = entries
+        .iter()
+        .map(|entry| {
+            let event = request::usage_event(entry, None)?;
+            caller.require(Scope::Emit, Some(&event.customer_id))?;
+            Ok(event)
+        })
+        .collect();
+    let events: Vec<UsageEvent> = read
+        .iter()
+        .filter_map(|r| r.as_ref().ok().cloned())
+        .collect();
+    let mut emitted = emitter.emit(&events).await.into_iter();
+    let outcomes = read.into_iter().map(|read| match read {
+        Ok(_) => emitted.next().unwrap_or_else(|| Err(no_outcome())),
+        Err(problem) => Err(problem),
+    });
+    let mut answer = BatchAnswer::default();
+    for (entry, outcome) in entries.iter().zip(outcomes) {
+        answer.add(entry, outcome);
+    }
+    Ok(Json(answer))
+}
+
+/// The answer to a batch. Each event is in one of the four counts.
+#[derive(Debug, Default, Serialize)]
+pub struct BatchAnswer {
+    results: Vec<BatchResult>,
+    /// Delivered for the first time.
+    delivered: usize,
+    /// Durable, not in Stripe: pending, quarantined or held.
+    pending: usize,
+    /// Recorded by an earlier call, and in Stripe.
+    duplicates: usize,
+    /// Those that have an `error`.
+    rejected: usize,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum BatchResult {
+    Emitted(Emitted),
+    Refused {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        event_id: Option<String>,
+        status: &'static str,
+        error: Problem,
+    },
+}
+
+impl BatchAnswer {
+    fn add(&mut self, entry: &Value, outcome: Result<Emitted, Problem>) {
+        let result = match outcome {
+            Ok(emitted) => {
+                match (emitted.status, emitted.duplicate) {
+                    (UsageStatus::Delivered, false) => self.delivered += 1,
+                    (UsageStatus::Delivered, true) => self.duplicates += 1,
+                    _ => self.pending += 1,
+                }
+                BatchResult::Emitted(emitted)
+            }
+            Err(error) => {
+                self.rejected += 1;
+                BatchResult::Refused {
+                    event_id: entry["event_id"].as_str().map(str::to_owned),
+                    status: refusal_status(error.problem_type()),
+                    error,
+                }
+            }
+        };
+        self.results.push(result);
+    }
+}
+
+/// The word for an event that is not accepted. `unknown` ones may be recorded:
+/// they are to be sent again under the same id.
+const fn refusal_status(problem_type: ProblemType) -> &'static str {
+    match problem_type {
+        ProblemType::Conflict => "conflict",
+        ProblemType::Voided => "voided",
+        ProblemType::Rejected => "rejected",
+        ProblemType::Unavailable | ProblemType::StripeUnavailable | ProblemType::Internal => {
+            "unknown"
+        }
+        _ => "invalid",
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, FieldError> {
+    let Some(value) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    value.to_str().map(Some).map_err(|_| {
+        let reason = "may be given as the Idempotency-Key header in visible ASCII only";
+        FieldError::new("event_id", reason)
+    })
+}
+
+fn no_outcome() -> Problem {
+    Problem::new(ProblemType::Internal, "the event has no outcome")
+}

@@ -1,0 +1,29 @@
+//! Redelivery as a Lambda function, called by a schedule.
+
+use std::time::SystemTime;
+
+use lambda_runtime::{LambdaEvent, service_fn};
+use redelivery::Redelivery;
+use serde_json::Value;
+use tokio::time::Instant;
+use web::{MainError, Settings};
+
+#[tokio::main]
+async fn main() -> Result<(), MainError> {
+    web::telemetry::init();
+    let settings = Settings::from_environment().await;
+    let redelivery = Redelivery::new(
+        settings.ledger(),
+        settings.stripe().await?,
+        settings.clock(),
+    );
+    let redelivery = &redelivery;
+    // The event says only that a minute has passed.
+    let handle = async move |event: LambdaEvent<Value>| {
+        let left = event.context.deadline().duration_since(SystemTime::now());
+        let deadline = Instant::now() + left.unwrap_or_default();
+        let report = redelivery.run(deadline).await;
+        report.map_err(MainError::from)
+    };
+    lambda_runtime::run(service_fn(handle)).await
+}

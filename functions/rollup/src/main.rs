@@ -1,0 +1,19 @@
+//! The rollup as a Lambda function.
+
+use lambda_runtime::{LambdaEvent, service_fn};
+use rollup::{Handler, Rollup, StreamEvent};
+use web::{MainError, Settings};
+
+#[tokio::main]
+async fn main() -> Result<(), MainError> {
+    web::telemetry::init();
+    let settings = Settings::from_environment().await;
+    let is_single_shard = settings.variable("SINGLE_SHARD_STREAM").as_deref() == Some("true");
+    let handler = Handler::new(Rollup::new(settings.ledger()), is_single_shard);
+    let handler = &handler;
+    let handle = async move |event: LambdaEvent<StreamEvent>| {
+        let handled = handler.handle(event.payload).await;
+        handled.map_err(MainError::from)
+    };
+    lambda_runtime::run(service_fn(handle)).await
+}

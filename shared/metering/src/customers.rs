@@ -1,0 +1,219 @@
+//! Customers as the functions know them: the row, brought up to date with
+//! Stripe where its period is over, and the time that the customer lives in.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use billing::{Clock, CustomerId, Timestamp};
+use ledger::{CustomerRow, Ledger, LedgerError, Updated};
+
+/// For how long a row is believed. Bounds how late a suspension shows in an
+/// emission's answer; `access` always reads.
+const ROW_FRESH_MS: i64 = 10_000;
+/// For how long a test clock's time is believed.
+const TEST_CLOCK_FRESH_MS: i64 = 1_000;
+/// How long an emission waits for Stripe to tell a customer's time or period.
+const STRIPE_TIMEOUT: Duration = Duration::from_millis(2_500);
+/// Rows kept at once; beyond, the oldest knowledge is dropped.
+const ROWS_MAX: usize = 10_000;
+
+/// A customer, and the present in the customer's own time.
+#[derive(Clone, Debug)]
+pub struct KnownCustomer {
+    /// The row.
+    pub row: Arc<CustomerRow>,
+    /// Now, for this customer: the test clock's frozen time where there is one.
+    pub now: Timestamp,
+}
+
+/// Why a customer could not be looked up.
+#[derive(Debug, thiserror::Error)]
+pub enum CustomerError {
+    /// The table failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Stripe did not tell the test clock's time.
+    #[error("Stripe did not tell the time of a test clock")]
+    TestClock(#[source] stripe::Error),
+}
+
+/// Looks customers up, remembering them for a moment.
+pub struct CustomerDirectory {
+    ledger: Ledger,
+    stripe: stripe::Client,
+    clock: Arc<dyn Clock>,
+    known: Mutex<HashMap<CustomerId, Remembered>>,
+}
+
+struct Remembered {
+    row: Arc<CustomerRow>,
+    test_clock_time: Option<Timestamp>,
+    until: Timestamp,
+    /// In the customer's own time, when the row must be brought up to date
+    /// before it is used: its period's end. None where that has just been tried.
+    outdated_at: Option<Timestamp>,
+}
+
+impl CustomerDirectory {
+    /// A directory of the customers in `ledger`.
+    pub fn new(ledger: Ledger, stripe: stripe::Client, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            ledger,
+            stripe,
+            clock,
+            known: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// The customer, as known for up to ten seconds. Customers who are not
+    /// found are not remembered: one that is just being onboarded appears at once.
+    ///
+    /// # Errors
+    /// [`CustomerError`] where the table, or Stripe for a test clock, fails.
+    pub async fn customer(
+        &self,
+        customer_id: &CustomerId,
+    ) -> Result<Option<KnownCustomer>, CustomerError> {
+        if let Some(known) = self.recall(customer_id) {
+            return Ok(Some(known));
+        }
+        self.current_customer(customer_id).await
+    }
+
+    /// The customer, read now.
+    ///
+    /// # Errors
+    /// [`CustomerError`] where the table, or Stripe for a test clock, fails.
+    pub async fn current_customer(
+        &self,
+        customer_id: &CustomerId,
+    ) -> Result<Option<KnownCustomer>, CustomerError> {
+        let Some(row) = self.ledger.customer(customer_id).await? else {
+            return Ok(None);
+        };
+        let test_clock_time = match &row.test_clock {
+            Some(test_clock) => Some(self.frozen_time(test_clock).await?),
+            None => None,
+        };
+        let now = test_clock_time.unwrap_or_else(|| self.clock.now());
+        let row = if now < row.period_end {
+            row
+        } else {
+            self.with_current_period(row).await?
+        };
+        let known = KnownCustomer {
+            row: Arc::new(row),
+            now,
+        };
+        self.remember(&known, test_clock_time);
+        Ok(Some(known))
+    }
+
+    async fn frozen_time(&self, test_clock: &str) -> Result<Timestamp, CustomerError> {
+        let asked = in_time(self.stripe.retrieve_test_clock(test_clock)).await;
+        let test_clock = asked.map_err(CustomerError::TestClock)?;
+        Ok(Timestamp::from_unix_s(test_clock.frozen_time))
+    }
+
+    /// Brings a row whose period is over up to date. Where Stripe does not
+    /// answer, the row serves as it is: the next period begins where the known
+    /// one ends.
+    async fn with_current_period(&self, row: CustomerRow) -> Result<CustomerRow, LedgerError> {
+        let asked = in_time(self.stripe.retrieve_subscription(&row.subscription_id)).await;
+        let subscription = match asked {
+            Ok(subscription) => subscription,
+            Err(error) => {
+                tracing::warn!(
+                    customer_id = %row.customer_id,
+                    error = %error,
+                    request_id = error.request_id(),
+                    "Stripe did not tell the current period"
+                );
+                return Ok(row);
+            }
+        };
+        let changed = with_subscription(&row, &subscription);
+        if changed == row {
+            return Ok(row);
+        }
+        match self.ledger.update_customer(&row, changed.clone()).await? {
+            Updated::Done => Ok(changed),
+            Updated::VersionConflict => {
+                Ok(self.ledger.customer(&row.customer_id).await?.unwrap_or(row))
+            }
+        }
+    }
+
+    fn recall(&self, customer_id: &CustomerId) -> Option<KnownCustomer> {
+        let now = self.clock.now();
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let remembered = known
+            .get(customer_id)
+            .filter(|remembered| now < remembered.until)?;
+        let customer_now = remembered.test_clock_time.unwrap_or(now);
+        remembered
+            .outdated_at
+            .is_none_or(|outdated_at| customer_now < outdated_at)
+            .then(|| KnownCustomer {
+                row: Arc::clone(&remembered.row),
+                now: customer_now,
+            })
+    }
+
+    fn remember(&self, customer: &KnownCustomer, test_clock_time: Option<Timestamp>) {
+        let now = self.clock.now();
+        let fresh_ms = if test_clock_time.is_some() {
+            TEST_CLOCK_FRESH_MS
+        } else {
+            ROW_FRESH_MS
+        };
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= ROWS_MAX {
+            known.retain(|_, remembered| now < remembered.until);
+        }
+        if known.len() >= ROWS_MAX {
+            known.clear();
+        }
+        known.insert(
+            customer.row.customer_id.clone(),
+            Remembered {
+                row: Arc::clone(&customer.row),
+                test_clock_time,
+                until: now.plus_ms(fresh_ms),
+                outdated_at: Some(customer.row.period_end).filter(|end| customer.now < *end),
+            },
+        );
+    }
+}
+
+/// An agent waits: what Stripe does not tell at once it does not tell.
+async fn in_time<T>(
+    asked: impl Future<Output = Result<T, stripe::Error>>,
+) -> Result<T, stripe::Error> {
+    tokio::time::timeout(STRIPE_TIMEOUT, asked)
+        .await
+        .unwrap_or(Err(stripe::Error::DeadlineOver))
+}
+
+/// `row` with what `subscription` says of periods and end. A period never moves
+/// backwards: a late webhook or a slow read must not reopen one.
+pub fn with_subscription(row: &CustomerRow, subscription: &stripe::Subscription) -> CustomerRow {
+    let mut row = row.clone();
+    let item = subscription
+        .items
+        .iter()
+        .find(|item| item.id == row.subscription_item_id);
+    if let Some(item) = item {
+        let period_start = Timestamp::from_unix_s(item.current_period_start);
+        if period_start >= row.period_start {
+            row.period_start = period_start;
+            row.period_end = Timestamp::from_unix_s(item.current_period_end);
+        }
+    }
+    row.subscription_ends_at = subscription
+        .ended_at
+        .or(subscription.cancel_at)
+        .map(Timestamp::from_unix_s);
+    row
+}
