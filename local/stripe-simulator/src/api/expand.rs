@@ -1,0 +1,125 @@
+//! Objects as they leave: private fields gone, ids expanded, older versions' shapes.
+
+use serde_json::{Value, json};
+
+use super::error::{Result, StripeError};
+use super::json::{array, text};
+use crate::api::version::Version;
+use crate::call::Call;
+use crate::resources::prices;
+use crate::store::objects;
+
+/// How deep an expansion may reach (Stripe API reference: Expanding responses).
+const DEPTH_MAX: usize = 4;
+
+/// An object as the API shows it.
+pub(crate) fn present(call: &Call<'_>, stored: &Value) -> Result<Value> {
+    let mut shown = stored.clone();
+    if let Some(fields) = shown.as_object_mut() {
+        fields.retain(|key, _| !key.starts_with('_'));
+    }
+    match text(stored, "/object") {
+        // The items carry their price as it is now.
+        Some("subscription") => {
+            for item in shown["items"]["data"].as_array_mut().into_iter().flatten() {
+                fill_price(call, item)?;
+            }
+        }
+        Some("subscription_item") => fill_price(call, &mut shown)?,
+        Some("event") => {
+            let id = text(stored, "/id").unwrap_or_default();
+            shown["pending_webhooks"] = crate::store::deliveries::pending(call.db, id)?.into();
+        }
+        _ => {}
+    }
+    Ok(shown)
+}
+
+fn fill_price(call: &Call<'_>, item: &mut Value) -> Result<()> {
+    if let Some(price) = text(item, "/price") {
+        let price = objects::find(call.db, price)?.unwrap_or_default();
+        let price = present(call, &price)?;
+        item["plan"] = prices::plan(&price);
+        item["price"] = price;
+    }
+    Ok(())
+}
+
+/// Replaces the ids that the request wants expanded.
+pub(crate) fn expand(call: &Call<'_>, answer: &mut Value, paths: &[String]) -> Result<()> {
+    for path in paths {
+        let segments: Vec<&str> = path.split('.').collect();
+        if segments.len() > DEPTH_MAX + 1 {
+            let message = format!(
+                "You cannot expand more than {DEPTH_MAX} levels of a property. Property: {path}"
+            );
+            return Err(StripeError::invalid_param("expand", message));
+        }
+        follow(call, answer, &segments)?;
+    }
+    Ok(())
+}
+
+fn follow(call: &Call<'_>, value: &mut Value, segments: &[&str]) -> Result<()> {
+    if let Some(elements) = value.as_array_mut() {
+        for element in elements {
+            follow(call, element, segments)?;
+        }
+        return Ok(());
+    }
+    let Some((key, rest)) = segments.split_first() else {
+        return Ok(());
+    };
+    if *key == "tiers" && text(value, "/object") == Some("price") {
+        let stored = objects::find(call.db, text(value, "/id").unwrap_or_default())?;
+        value["tiers"] = stored.unwrap_or_default()["_tiers"].clone();
+        return Ok(());
+    }
+    let Some(place) = value.get_mut(*key) else {
+        let message = format!("This property cannot be expanded ({key}).");
+        return Err(StripeError::invalid_param("expand", message));
+    };
+    if let Some(id) = place.as_str()
+        && let Some(found) = objects::find(call.db, id)?
+    {
+        *place = present(call, &found)?;
+    }
+    if place.is_null() || rest.is_empty() {
+        return Ok(());
+    }
+    follow(call, place, rest)
+}
+
+/// Gives an answer the shape of the version that the request is pinned to.
+pub(crate) fn adapt(version: &Version, answer: &mut Value) {
+    if version.is_before_basil() {
+        before_basil(answer);
+    }
+}
+
+/// Until acacia a subscription had the period, and an invoice its subscription, themselves.
+fn before_basil(value: &mut Value) {
+    match value {
+        Value::Array(elements) => elements.iter_mut().for_each(before_basil),
+        Value::Object(fields) => {
+            fields.values_mut().for_each(before_basil);
+            match text(value, "/object") {
+                Some("subscription") => {
+                    let first = array(value, "/items/data")
+                        .first()
+                        .cloned()
+                        .unwrap_or(json!({}));
+                    value["current_period_start"] = first["current_period_start"].clone();
+                    value["current_period_end"] = first["current_period_end"].clone();
+                }
+                Some("invoice") => {
+                    let subscription =
+                        value["parent"]["subscription_details"]["subscription"].clone();
+                    value["subscription"] = subscription;
+                }
+                _ => {}
+            }
+        }
+        _ => {}
+    }
+}

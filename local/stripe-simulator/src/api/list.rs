@@ -1,0 +1,126 @@
+//! Lists (Stripe API reference: Pagination).
+
+use serde_json::{Value, json};
+
+use super::error::{Result, StripeError};
+use super::expand::present;
+use super::params::Params;
+use crate::call::{Call, spoken};
+use crate::store::objects::{self, Filter, Window};
+
+const LIMIT_DEFAULT: i64 = 10;
+const LIMIT_MAX: i64 = 100;
+
+/// Where a request's page lies.
+pub(crate) struct Page {
+    pub(crate) limit: i64,
+    pub(crate) starting_after: Option<String>,
+    pub(crate) ending_before: Option<String>,
+}
+
+impl Page {
+    pub(crate) fn take(params: &mut Params) -> Result<Self> {
+        let limit = params.integer("limit")?.unwrap_or(LIMIT_DEFAULT);
+        if !(1..=LIMIT_MAX).contains(&limit) {
+            let message = if limit < 1 {
+                "This value must be greater than or equal to 1.".to_owned()
+            } else {
+                format!(
+                    "Invalid integer: {limit}; this value must be less than or equal to {LIMIT_MAX}."
+                )
+            };
+            return Err(StripeError::invalid_param("limit", message));
+        }
+        let page = Self {
+            limit,
+            starting_after: params.text("starting_after")?,
+            ending_before: params.text("ending_before")?,
+        };
+        if page.starting_after.is_some() && page.ending_before.is_some() {
+            let message = "You cannot use both starting_after and ending_before.";
+            return Err(StripeError::invalid_param("ending_before", message));
+        }
+        Ok(page)
+    }
+}
+
+/// The `created` parameter: a moment, or bounds.
+pub(crate) fn take_created(params: &mut Params) -> Result<Vec<(&'static str, i64)>> {
+    let mut bounds = Vec::new();
+    if let Some(mut hash) = params.hash_or_leaf("created")? {
+        for (key, operator) in [("gt", ">"), ("gte", ">="), ("lt", "<"), ("lte", "<=")] {
+            if let Some(moment) = hash.integer(key)? {
+                bounds.push((operator, moment));
+            }
+        }
+        hash.finish()?;
+    } else if let Some(moment) = params.integer("created")? {
+        bounds.push(("=", moment));
+    }
+    Ok(bounds)
+}
+
+/// Answers a list request: takes the page and `created`, refuses what is left of the parameters.
+pub(crate) fn answer(
+    call: &Call<'_>,
+    mut params: Params,
+    kind: &str,
+    url: &str,
+    filters: &[Filter],
+) -> Result<Value> {
+    let created = take_created(&mut params)?;
+    let page = Page::take(&mut params)?;
+    params.finish()?;
+    let seq_of = |id: &Option<String>, param: &str| match id {
+        Some(id) => objects::seq(call.db, kind, id)?
+            .map(Some)
+            .ok_or_else(|| StripeError::no_such_param(spoken(kind), id, param)),
+        None => Ok(None),
+    };
+    let window = Window {
+        before_seq: seq_of(&page.starting_after, "starting_after")?,
+        after_seq: seq_of(&page.ending_before, "ending_before")?,
+        limit: page.limit + 1,
+    };
+    let mut found = objects::list(call.db, kind, filters, &created, window)?;
+    let length = usize::try_from(page.limit).unwrap_or_default();
+    let has_more = found.len() > length;
+    found.truncate(length);
+    if page.ending_before.is_some() {
+        found.reverse();
+    }
+    let mut data = Vec::with_capacity(found.len());
+    for stored in &found {
+        data.push(present(call, &stored.document)?);
+    }
+    Ok(envelope(data, has_more, url))
+}
+
+/// A list object around one page.
+pub(crate) fn envelope(data: Vec<Value>, has_more: bool, url: &str) -> Value {
+    json!({ "object": "list", "data": data, "has_more": has_more, "url": url })
+}
+
+/// A page of a list that is part of a document, such as an invoice's lines.
+pub(crate) fn slice(elements: Vec<Value>, page: &Page, url: &str) -> Value {
+    let position = |id: &Option<String>| {
+        let id = id.as_deref()?;
+        elements.iter().position(|element| element["id"] == id)
+    };
+    let length = usize::try_from(page.limit).unwrap_or_default();
+    let (start, end) = match (
+        position(&page.starting_after),
+        position(&page.ending_before),
+    ) {
+        (Some(after), _) => (after + 1, elements.len().min(after + 1 + length)),
+        (None, Some(before)) => (before.saturating_sub(length), before),
+        (None, None) => (0, elements.len().min(length)),
+    };
+    let has_more = if page.ending_before.is_some() {
+        start > 0
+    } else {
+        end < elements.len()
+    };
+    let data = elements.get(start..end).unwrap_or_default().to_vec();
+    envelope(data, has_more, url)
+}

@@ -1,0 +1,127 @@
+//! Events: the snapshot of an object at the moment of its change, queued for every endpoint
+//! that wants it (Stripe API reference: Events).
+
+use rusqlite::types::Value as Sql;
+use serde_json::{Value, json};
+
+use crate::api::error::Result;
+use crate::api::expand::present;
+use crate::api::json::{array, difference, text};
+use crate::api::version::DEFAULT_VERSION;
+use crate::calendar::rfc3339;
+use crate::call::Call;
+use crate::store::{deliveries, objects};
+
+/// Something happened to an object.
+pub(crate) fn emit(call: &Call<'_>, event_type: &str, object: &Value) -> Result<()> {
+    emit_awaited(call, event_type, object)?;
+    Ok(())
+}
+
+/// Something happened to an object. Answers whether an endpoint is to be told of it.
+pub(crate) fn emit_awaited(call: &Call<'_>, event_type: &str, object: &Value) -> Result<bool> {
+    let id = store(
+        call,
+        event_type,
+        json!({ "object": present(call, object)? }),
+    )?;
+    Ok(deliveries::pending(call.db, &id)? > 0)
+}
+
+/// An object changed: the event also says what it was before. No change, no event.
+pub(crate) fn emit_update(
+    call: &Call<'_>,
+    event_type: &str,
+    before: &Value,
+    after: &Value,
+) -> Result<()> {
+    let after = present(call, after)?;
+    let previous = difference(&present(call, before)?, &after);
+    if previous.is_empty() {
+        return Ok(());
+    }
+    let data = json!({ "object": after, "previous_attributes": previous });
+    store(call, event_type, data)?;
+    Ok(())
+}
+
+fn store(call: &Call<'_>, event_type: &str, data: Value) -> Result<String> {
+    let id = call.random.id("evt");
+    let event = json!({
+        "id": id,
+        "object": "event",
+        "api_version": DEFAULT_VERSION,
+        "created": call.now(),
+        "data": data,
+        "livemode": false,
+        "request": {
+            "id": call.origin.request_id,
+            "idempotency_key": call.origin.idempotency_key,
+        },
+        "type": event_type,
+    });
+    call.insert(&event)?;
+    queue(call, "webhook_endpoint", event_type, &event, None)?;
+    let payload = Some("snapshot");
+    queue(
+        call,
+        "v2.core.event_destination",
+        event_type,
+        &event,
+        payload,
+    )?;
+    Ok(id)
+}
+
+/// A thin event of v2: the delivery says that it happened, `GET /v2/core/events/{id}` what
+/// (Stripe API reference: v2 Events).
+pub(crate) fn emit_thin(
+    call: &Call<'_>,
+    event_type: &str,
+    related: Option<Value>,
+    data: Value,
+) -> Result<()> {
+    let mut event = json!({
+        "id": format!("evt_test_{}", call.random.text(30)),
+        "object": "v2.core.event",
+        "created": rfc3339(call.now_ms),
+        "livemode": false,
+        "reason": null,
+        "type": event_type,
+        "data": data,
+    });
+    if let Some(related) = related {
+        event["related_object"] = related;
+    }
+    call.insert(&event)?;
+    let payload = Some("thin");
+    queue(
+        call,
+        "v2.core.event_destination",
+        event_type,
+        &event,
+        payload,
+    )
+}
+
+fn queue(
+    call: &Call<'_>,
+    receivers: &str,
+    event_type: &str,
+    event: &Value,
+    payload: Option<&str>,
+) -> Result<()> {
+    let enabled = ("status", Sql::Text("enabled".to_owned()));
+    for receiver in objects::all(call.db, receivers, &[enabled])? {
+        let wants = array(&receiver, "/enabled_events")
+            .iter()
+            .any(|wanted| wanted == "*" || wanted == event_type)
+            && text(&receiver, "/event_payload") == payload;
+        if let (true, Some(id), Some(event)) =
+            (wants, receiver["id"].as_str(), event["id"].as_str())
+        {
+            deliveries::enqueue(call.db, event, id, call.now_ms)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! Accounts (Stripe API reference: Accounts).
+
+use serde_json::json;
+
+use super::Answer;
+use crate::api::params::Params;
+
+/// The account that the key belongs to.
+pub(crate) const ACCOUNT_ID: &str = "acct_1MeterlineSimulated";
+
+/// `GET /v1/account`.
+pub(crate) fn retrieve(params: Params) -> Answer {
+    params.finish()?;
+    Ok(json!({
+        "id": ACCOUNT_ID,
+        "object": "account",
+        "business_profile": { "name": "Simulated account", "url": null },
+        "business_type": null,
+        "capabilities": { "card_payments": "active", "transfers": "active" },
+        "charges_enabled": true,
+        "controller": { "type": "account" },
+        "country": "US",
+        "created": 1_700_000_000,
+        "default_currency": "usd",
+        "details_submitted": true,
+        "email": "site@example.com",
+        "metadata": {},
+        "payouts_enabled": true,
+        "settings": {
+            "dashboard": { "display_name": "Simulated account", "timezone": "Etc/UTC" },
+        },
+        "type": "standard",
+    }))
+}

@@ -1,0 +1,220 @@
+//! Customers (Stripe API reference: Customers).
+
+use rusqlite::types::Value as Sql;
+use serde_json::{Value, json};
+
+use super::{Answer, payment_methods, subscriptions};
+use crate::api::error::{Result, StripeError};
+use crate::api::expand::present;
+use crate::api::json::{is_true, set, text};
+use crate::api::list;
+use crate::api::params::Params;
+use crate::call::Call;
+use crate::events;
+use crate::store::objects;
+
+const TEXTS: [&str; 5] = ["description", "email", "name", "phone", "tax_exempt"];
+const UNUSED: [&str; 12] = [
+    "address",
+    "business_name",
+    "cash_balance",
+    "individual_name",
+    "next_invoice_sequence",
+    "preferred_locales",
+    "shipping",
+    "tax",
+    "tax_id_data",
+    "validate",
+    "default_source",
+    "source",
+];
+
+/// `POST /v1/customers`.
+pub(crate) fn create(call: &Call<'_>, mut params: Params) -> Answer {
+    let clock = params.text("test_clock")?.filter(|clock| !clock.is_empty());
+    if let Some(clock) = &clock {
+        call.referenced("test_helpers.test_clock", clock, "test_clock")?;
+    }
+    let mut customer = json!({
+        "id": format!("cus_{}", call.random.text(14)),
+        "object": "customer",
+        "address": null,
+        "balance": params.integer("balance")?.unwrap_or_default(),
+        "created": call.time_on(clock.as_deref())?,
+        "currency": null,
+        "customer_account": null,
+        "default_source": null,
+        "delinquent": false,
+        "description": null,
+        "discount": null,
+        "email": null,
+        "invoice_prefix": params.text("invoice_prefix")?
+            .unwrap_or_else(|| call.random.text(8).to_uppercase()),
+        "invoice_settings": {
+            "custom_fields": null, "default_payment_method": null, "footer": null,
+            "rendering_options": null,
+        },
+        "livemode": false,
+        "metadata": {},
+        "name": null,
+        "next_invoice_sequence": 1,
+        "phone": null,
+        "preferred_locales": [],
+        "shipping": null,
+        "tax_exempt": "none",
+        "test_clock": clock,
+    });
+    let method = params.text("payment_method")?;
+    take_details(&mut params, &mut customer)?;
+    let default = take_default_payment_method(&mut params)?;
+    params.finish()?;
+    call.insert(&customer)?;
+    let id = text(&customer, "/id").unwrap_or_default().to_owned();
+    let attached = match &method {
+        Some(method) => Some(payment_methods::attach_to(
+            call,
+            method,
+            &id,
+            "payment_method",
+        )?),
+        None => None,
+    };
+    if let Some(default) = default.filter(|default| !default.is_empty()) {
+        // The same test card named twice is one card.
+        let default = match &attached {
+            Some(attached) if method.as_deref() == Some(&default) => attached["id"].clone(),
+            _ => payment_methods::owned_by(call, &default, &id, DEFAULT_PARAM)?.into(),
+        };
+        set(
+            &mut customer,
+            "/invoice_settings/default_payment_method",
+            default,
+        );
+        call.save(&customer)?;
+    }
+    events::emit(call, "customer.created", &customer)?;
+    present(call, &customer)
+}
+
+const DEFAULT_PARAM: &str = "invoice_settings[default_payment_method]";
+
+fn take_details(params: &mut Params, customer: &mut Value) -> Result<()> {
+    if let Some(email) = params.text("email")?.filter(|email| !email.is_empty()) {
+        if !email.contains('@') {
+            let message = format!("Invalid email address: {email}");
+            return Err(StripeError::invalid_param("email", message).code("email_invalid"));
+        }
+        customer["email"] = email.into();
+    }
+    params.copy_texts(&TEXTS, customer)?;
+    params.metadata(customer)?;
+    params.discard(&UNUSED);
+    Ok(())
+}
+
+fn take_default_payment_method(params: &mut Params) -> Result<Option<String>> {
+    let Some(mut settings) = params.hash("invoice_settings")? else {
+        return Ok(None);
+    };
+    let method = settings.text("default_payment_method")?;
+    settings.discard(&["custom_fields", "footer", "rendering_options"]);
+    settings.finish()?;
+    Ok(method)
+}
+
+/// `GET /v1/customers/{id}`; a deleted one answers that it is.
+pub(crate) fn retrieve(call: &Call<'_>, id: &str, params: Params) -> Answer {
+    params.finish()?;
+    present(call, &call.get("customer", id)?)
+}
+
+fn get_living(call: &Call<'_>, id: &str) -> Result<Value> {
+    let customer = call.get("customer", id)?;
+    if is_true(&customer, "/deleted") {
+        return Err(StripeError::no_such("customer", id));
+    }
+    Ok(customer)
+}
+
+/// `POST /v1/customers/{id}`.
+pub(crate) fn update(call: &Call<'_>, id: &str, mut params: Params) -> Answer {
+    let before = get_living(call, id)?;
+    let mut customer = before.clone();
+    take_details(&mut params, &mut customer)?;
+    if let Some(balance) = params.integer("balance")? {
+        customer["balance"] = balance.into();
+    }
+    if let Some(prefix) = params.text("invoice_prefix")? {
+        customer["invoice_prefix"] = prefix.into();
+    }
+    if let Some(method) = take_default_payment_method(&mut params)? {
+        let method = if method.is_empty() {
+            Value::Null
+        } else {
+            payment_methods::owned_by(call, &method, id, DEFAULT_PARAM)?.into()
+        };
+        set(
+            &mut customer,
+            "/invoice_settings/default_payment_method",
+            method,
+        );
+    }
+    params.finish()?;
+    call.save(&customer)?;
+    events::emit_update(call, "customer.updated", &before, &customer)?;
+    present(call, &customer)
+}
+
+/// `DELETE /v1/customers/{id}`: its subscriptions end at once.
+pub(crate) fn delete(call: &Call<'_>, id: &str, params: Params) -> Answer {
+    params.finish()?;
+    let customer = get_living(call, id)?;
+    let filter = ("customer", Sql::Text(id.to_owned()));
+    for subscription in objects::all(call.db, "subscription", &[filter])? {
+        if !subscriptions::has_ended(&subscription) {
+            let at = call.time_of(&customer)?;
+            subscriptions::end(call, subscription, at)?;
+        }
+    }
+    let deleted = json!({ "id": id, "object": "customer", "deleted": true });
+    call.save(&deleted)?;
+    events::emit(call, "customer.deleted", &customer)?;
+    Ok(deleted)
+}
+
+/// `GET /v1/customers`.
+pub(crate) fn list(call: &Call<'_>, mut params: Params) -> Answer {
+    let mut filters = Vec::new();
+    if let Some(email) = params.text("email")? {
+        filters.push(("label", Sql::Text(email)));
+    }
+    // Customers on a test clock are listed only where the clock is named.
+    filters.push(match params.text("test_clock")? {
+        Some(clock) => ("clock", Sql::Text(clock)),
+        None => ("clock IS NULL AND ? = 1", Sql::Integer(1)),
+    });
+    list::answer(call, params, "customer", "/v1/customers", &filters)
+}
+
+/// `GET /v1/customers/{id}/payment_methods`.
+pub(crate) fn list_payment_methods(call: &Call<'_>, id: &str, params: Params) -> Answer {
+    get_living(call, id)?;
+    let url = format!("/v1/customers/{id}/payment_methods");
+    payment_methods::list_of(call, params, id, &url)
+}
+
+/// `GET /v1/customers/{id}/payment_methods/{method}`.
+pub(crate) fn retrieve_payment_method(
+    call: &Call<'_>,
+    id: &str,
+    method: &str,
+    params: Params,
+) -> Answer {
+    params.finish()?;
+    get_living(call, id)?;
+    let found = call.get("payment_method", method)?;
+    if text(&found, "/customer") != Some(id) {
+        return Err(StripeError::no_such("PaymentMethod", method));
+    }
+    present(call, &found)
+}

@@ -1,0 +1,439 @@
+//! Subscriptions (Stripe API reference: Subscriptions).
+
+use rusqlite::types::Value as Sql;
+use serde_json::{Value, json};
+
+use super::{Answer, payment_methods, subscription_items};
+use crate::api::error::{Result, StripeError};
+use crate::api::expand::present;
+use crate::api::json::{array, integer_or_zero, text, text_or_empty};
+use crate::api::list;
+use crate::api::params::Params;
+use crate::calendar::Interval;
+use crate::call::Call;
+use crate::engine::invoicing::{self, Period, Plan};
+use crate::engine::payments;
+use crate::events;
+
+/// Parameters of Stripe's that change nothing here.
+const UNUSED: [&str; 10] = [
+    "automatic_tax",
+    "billing_mode",
+    "cancellation_details",
+    "expand",
+    "invoice_settings",
+    "off_session",
+    "payment_settings",
+    "proration_behavior",
+    "trial_from_plan",
+    "trial_settings",
+];
+
+/// `POST /v1/subscriptions`.
+pub(crate) fn create(call: &Call<'_>, mut params: Params) -> Answer {
+    let customer_id = params.required("customer")?;
+    let customer = call.referenced("customer", &customer_id, "customer")?;
+    let start = call.time_of(&customer)?;
+    let items = subscription_items::take(call, &mut params)?;
+    let Some((_, price)) = items.first() else {
+        return Err(StripeError::missing("items"));
+    };
+    let interval = Interval::of(price);
+    let currency = price["currency"].clone();
+    let times = take_times(&mut params, &interval, start)?;
+    let behavior = take_behavior(&mut params)?;
+    let mut subscription = blank(call, &customer, currency, start, &times);
+    let id = subscription["id"].clone();
+    let mut data = Vec::new();
+    for (mut item, _) in items {
+        item["subscription"] = id.clone();
+        item["created"] = start.into();
+        item["current_period_start"] = start.into();
+        item["current_period_end"] = times.first_end.into();
+        data.push(item);
+    }
+    subscription["items"]["data"] = data.into();
+    take_settings(call, &mut params, &mut subscription)?;
+    params.text("currency")?;
+    params.finish()?;
+    call.insert(&subscription)?;
+    subscription_items::index(call, &subscription)?;
+    begin(call, subscription, &behavior, start)
+}
+
+/// When a subscription's trial ends, and what its periods count from.
+struct Times {
+    trial_end: Option<i64>,
+    anchor: i64,
+    first_end: i64,
+}
+
+fn take_times(params: &mut Params, interval: &Interval, start: i64) -> Result<Times> {
+    let days = params.integer("trial_period_days")?;
+    let trial_end = params.text("trial_end")?.filter(|end| end != "now");
+    let trial_end = match (trial_end, days) {
+        (Some(end), _) => Some(end.parse::<i64>().map_err(|_| {
+            StripeError::invalid_param("trial_end", format!("Invalid integer: {end}"))
+        })?),
+        (None, Some(days)) if days > 0 => Some(start + days * 86_400),
+        _ => None,
+    };
+    if trial_end.is_some_and(|end| end <= start) {
+        let message = "The trial_end must be in the future.";
+        return Err(StripeError::invalid_param("trial_end", message));
+    }
+    let given = params.integer("billing_cycle_anchor")?;
+    if let Some(anchor) = given {
+        if anchor < start {
+            let message = "billing_cycle_anchor must be in the future.";
+            return Err(StripeError::invalid_param("billing_cycle_anchor", message));
+        }
+        let latest = interval.after(start.max(trial_end.unwrap_or(start)), 1);
+        if anchor > latest {
+            let message = format!(
+                "billing_cycle_anchor cannot be later than next natural billing date ({latest}) for plan."
+            );
+            return Err(StripeError::invalid_param("billing_cycle_anchor", message));
+        }
+    }
+    let anchor = given.or(trial_end).unwrap_or(start);
+    let natural = interval.end_after(anchor, start);
+    Ok(Times {
+        trial_end,
+        anchor,
+        first_end: trial_end.unwrap_or(natural),
+    })
+}
+
+fn take_behavior(params: &mut Params) -> Result<String> {
+    let choices = [
+        "allow_incomplete",
+        "default_incomplete",
+        "error_if_incomplete",
+        "pending_if_incomplete",
+    ];
+    let behavior = params.choice("payment_behavior", &choices)?;
+    Ok(behavior.unwrap_or_else(|| "allow_incomplete".to_owned()))
+}
+
+fn blank(call: &Call<'_>, customer: &Value, currency: Value, start: i64, times: &Times) -> Value {
+    let id = call.random.id("sub");
+    json!({
+        "id": id,
+        "object": "subscription",
+        "application": null,
+        "application_fee_percent": null,
+        "automatic_tax": { "disabled_reason": null, "enabled": false, "liability": null },
+        "billing_cycle_anchor": times.anchor,
+        "billing_cycle_anchor_config": null,
+        "billing_mode": { "flexible": null, "type": "classic" },
+        "billing_thresholds": null,
+        "cancel_at": null,
+        "cancel_at_period_end": false,
+        "canceled_at": null,
+        "cancellation_details": { "comment": null, "feedback": null, "reason": null },
+        "collection_method": "charge_automatically",
+        "created": start,
+        "currency": currency,
+        "customer": customer["id"],
+        "customer_account": null,
+        "days_until_due": null,
+        "default_payment_method": null,
+        "default_source": null,
+        "default_tax_rates": [],
+        "description": null,
+        "discounts": [],
+        "ended_at": null,
+        "invoice_settings": { "account_tax_ids": null, "issuer": { "type": "self" } },
+        "items": {
+            "object": "list", "data": [], "has_more": false,
+            "url": format!("/v1/subscription_items?subscription={id}"),
+        },
+        "latest_invoice": null,
+        "livemode": false,
+        "metadata": {},
+        "next_pending_invoice_item_invoice": null,
+        "on_behalf_of": null,
+        "pause_collection": null,
+        "payment_settings": {
+            "payment_method_options": null, "payment_method_types": null,
+            "save_default_payment_method": "off",
+        },
+        "pending_invoice_item_interval": null,
+        "pending_setup_intent": null,
+        "pending_update": null,
+        "schedule": null,
+        "start_date": start,
+        "status": "incomplete",
+        "test_clock": customer["test_clock"],
+        "transfer_data": null,
+        "trial_end": times.trial_end,
+        "trial_settings": { "end_behavior": { "missing_payment_method": "create_invoice" } },
+        "trial_start": times.trial_end.map(|_| start),
+    })
+}
+
+/// What creating and updating share.
+fn take_settings(call: &Call<'_>, params: &mut Params, subscription: &mut Value) -> Result<()> {
+    let customer = text_or_empty(subscription, "/customer");
+    if let Some(method) = params.text("default_payment_method")? {
+        subscription["default_payment_method"] = if method.is_empty() {
+            Value::Null
+        } else {
+            payment_methods::owned_by(call, &method, &customer, "default_payment_method")?.into()
+        };
+    }
+    let methods = ["charge_automatically", "send_invoice"];
+    if let Some(method) = params.choice("collection_method", &methods)? {
+        subscription["collection_method"] = method.into();
+    }
+    if let Some(days) = params.integer("days_until_due")? {
+        subscription["days_until_due"] = days.into();
+    }
+    let sends = text(subscription, "/collection_method") == Some("send_invoice");
+    if sends && subscription["days_until_due"].is_null() {
+        return Err(StripeError::missing("days_until_due"));
+    }
+    if let Some(cancels) = params.boolean("cancel_at_period_end")? {
+        let at = if cancels {
+            call.time_of(subscription)?.into()
+        } else {
+            Value::Null
+        };
+        subscription["cancel_at_period_end"] = cancels.into();
+        subscription["canceled_at"] = at;
+        let end = if cancels {
+            period(subscription).1.into()
+        } else {
+            Value::Null
+        };
+        subscription["cancel_at"] = end;
+    }
+    if let Some(at) = params.text("cancel_at")? {
+        subscription["cancel_at"] = at.parse::<i64>().map_or(Value::Null, Value::from);
+    }
+    params.copy_texts(&["description"], subscription)?;
+    params.metadata(subscription)?;
+    params.discard(&UNUSED);
+    Ok(())
+}
+
+/// The first invoice is finalised and collected at once; usage alone makes it one of nothing.
+fn begin(call: &Call<'_>, mut subscription: Value, behavior: &str, start: i64) -> Answer {
+    let is_trial = !subscription["trial_end"].is_null();
+    let plan = Plan {
+        reason: "subscription_create",
+        period: (start, start),
+        usage: Some((start, start)),
+        advance: (!is_trial).then(|| period(&subscription)),
+        usage_is_free: is_trial,
+    };
+    let invoice = invoicing::draft(call, &subscription, &plan, start)?;
+    let is_due = integer_or_zero(&invoice, "/amount_due") > 0;
+    let is_charged = text(&invoice, "/collection_method") == Some("charge_automatically");
+    let waits = behavior == "default_incomplete" && is_due;
+    if is_due && is_charged && !waits && !payments::has_method(call, &invoice)? {
+        let message = "This customer has no attached payment source or default payment method. Please consider adding a default payment method. For more information, visit https://stripe.com/docs/billing/subscriptions/payment-methods-setting#payment-method-priority.";
+        return Err(StripeError::invalid(message).code("resource_missing"));
+    }
+    if !is_due || !is_charged {
+        subscription["status"] = if is_trial { "trialing" } else { "active" }.into();
+    }
+    subscription["latest_invoice"] = invoice["id"].clone();
+    call.save(&subscription)?;
+    call.insert(&invoice)?;
+    events::emit(call, "customer.subscription.created", &subscription)?;
+    events::emit(call, "invoice.created", &invoice)?;
+    let mut invoice = invoicing::finalize(call, invoice, start)?;
+    if waits {
+        invoice["next_payment_attempt"] = Value::Null;
+        call.save(&invoice)?;
+    } else {
+        invoice = payments::collect(call, invoice, start)?;
+    }
+    let id = text_or_empty(&subscription, "/id");
+    let is_incomplete = text(&invoice, "/status") == Some("open") && is_charged;
+    if is_incomplete && behavior == "error_if_incomplete" {
+        return Err(StripeError::card_declined());
+    }
+    if is_incomplete {
+        // The customer has to act; the retry schedule is for subscriptions that were active.
+        invoice["next_payment_attempt"] = Value::Null;
+        call.save(&invoice)?;
+    }
+    present(call, &call.get("subscription", &id)?)
+}
+
+/// The current period, which all items share.
+pub(crate) fn period(subscription: &Value) -> Period {
+    let item = array(subscription, "/items/data").first();
+    let moment = |pointer| item.map_or(0, |item| integer_or_zero(item, pointer));
+    (
+        moment("/current_period_start"),
+        moment("/current_period_end"),
+    )
+}
+
+/// Whether it is over for good.
+pub(crate) fn has_ended(subscription: &Value) -> bool {
+    matches!(
+        text(subscription, "/status"),
+        Some("canceled" | "incomplete_expired")
+    )
+}
+
+/// `GET /v1/subscriptions/{id}`.
+pub(crate) fn retrieve(call: &Call<'_>, id: &str, params: Params) -> Answer {
+    params.finish()?;
+    present(call, &call.get("subscription", id)?)
+}
+
+/// `POST /v1/subscriptions/{id}`. Changes of items take effect at once, without prorations.
+pub(crate) fn update(call: &Call<'_>, id: &str, mut params: Params) -> Answer {
+    let before = call.get("subscription", id)?;
+    if has_ended(&before) {
+        let message =
+            "A canceled subscription can only update its cancellation_details and metadata.";
+        return Err(StripeError::invalid(message));
+    }
+    let mut subscription = before.clone();
+    take_behavior(&mut params)?;
+    take_item_changes(call, &mut params, &mut subscription)?;
+    take_settings(call, &mut params, &mut subscription)?;
+    params.discard(&["proration_date"]);
+    params.finish()?;
+    save(call, &before, &subscription)?;
+    present(call, &subscription)
+}
+
+fn take_item_changes(call: &Call<'_>, params: &mut Params, subscription: &mut Value) -> Result<()> {
+    let period = period(subscription);
+    let mut items = array(subscription, "/items/data").to_vec();
+    for mut entry in params.hashes("items")?.unwrap_or_default() {
+        let id = entry.text("id")?;
+        let is_deleted = entry.boolean("deleted")?.unwrap_or(false);
+        entry.discard(&["clear_usage"]);
+        let place = id
+            .as_ref()
+            .map(|id| items.iter().position(|item| item["id"] == **id));
+        match place {
+            Some(None) => {
+                let id = id.unwrap_or_default();
+                return Err(StripeError::no_such_param(
+                    "subscription_item",
+                    &id,
+                    &entry.name("id"),
+                ));
+            }
+            Some(Some(index)) if is_deleted => {
+                items.remove(index);
+            }
+            Some(Some(index)) if !entry.has("price") => {
+                entry.metadata(&mut items[index])?;
+                if let Some(quantity) = entry.integer("quantity")? {
+                    items[index]["quantity"] = quantity.into();
+                }
+            }
+            place => {
+                let (mut item, _) = subscription_items::make(call, &mut entry)?;
+                item["subscription"] = subscription["id"].clone();
+                item["current_period_start"] = period.0.into();
+                item["current_period_end"] = period.1.into();
+                match place.flatten() {
+                    Some(index) => {
+                        item["id"] = items[index]["id"].clone();
+                        items[index] = item;
+                    }
+                    None => items.push(item),
+                }
+            }
+        }
+        entry.finish()?;
+    }
+    if items.is_empty() {
+        return Err(StripeError::invalid(
+            "A subscription must have at least one active plan.",
+        ));
+    }
+    subscription["items"]["data"] = items.into();
+    Ok(())
+}
+
+/// Stores a changed subscription and tells of it.
+pub(crate) fn save(call: &Call<'_>, before: &Value, subscription: &Value) -> Result<()> {
+    call.save(subscription)?;
+    subscription_items::index(call, subscription)?;
+    events::emit_update(call, "customer.subscription.updated", before, subscription)
+}
+
+/// `DELETE /v1/subscriptions/{id}`: ends it now; `invoice_now` bills the usage so far.
+pub(crate) fn cancel(call: &Call<'_>, id: &str, mut params: Params) -> Answer {
+    let subscription = call.get("subscription", id)?;
+    let bills = params.boolean("invoice_now")?.unwrap_or(false);
+    params.discard(&["prorate", "cancellation_details"]);
+    params.finish()?;
+    if has_ended(&subscription) {
+        return Err(StripeError::no_such("subscription", id));
+    }
+    let at = call.time_of(&subscription)?;
+    let period = (period(&subscription).0, at);
+    let mut subscription = end(call, subscription, at)?;
+    if bills {
+        let plan = Plan {
+            reason: "subscription_update",
+            period,
+            usage: Some(period),
+            advance: None,
+            usage_is_free: false,
+        };
+        let invoice = invoicing::draft(call, &subscription, &plan, at)?;
+        call.insert(&invoice)?;
+        events::emit(call, "invoice.created", &invoice)?;
+        subscription["latest_invoice"] = invoice["id"].clone();
+        call.save(&subscription)?;
+    }
+    present(call, &subscription)
+}
+
+/// Ends a subscription for good.
+pub(crate) fn end(call: &Call<'_>, mut subscription: Value, at: i64) -> Result<Value> {
+    subscription["status"] = "canceled".into();
+    subscription["ended_at"] = at.into();
+    if subscription["canceled_at"].is_null() {
+        subscription["canceled_at"] = at.into();
+    }
+    subscription["cancellation_details"]["reason"] = "cancellation_requested".into();
+    call.save(&subscription)?;
+    events::emit(call, "customer.subscription.deleted", &subscription)?;
+    Ok(subscription)
+}
+
+/// `GET /v1/subscriptions`: without a status, all that have not been canceled.
+pub(crate) fn list(call: &Call<'_>, mut params: Params) -> Answer {
+    let mut filters = Vec::new();
+    let customer = params.text("customer")?;
+    let clock = params.text("test_clock")?;
+    if customer.is_none() && clock.is_none() {
+        filters.push(("clock IS NULL AND ? = 1", Sql::Integer(1)));
+    }
+    if let Some(customer) = customer {
+        filters.push(("customer", Sql::Text(customer)));
+    }
+    if let Some(clock) = clock {
+        filters.push(("clock", Sql::Text(clock)));
+    }
+    if let Some(price) = params.text("price")? {
+        filters.push(subscription_items::filter_by_price(price));
+    }
+    match params.text("status")?.as_deref() {
+        None => filters.push(("status <> ?", Sql::Text("canceled".to_owned()))),
+        Some("all") => {}
+        Some("ended") => {
+            let condition = "status IN ('canceled', 'incomplete_expired') AND ? = 1";
+            filters.push((condition, Sql::Integer(1)));
+        }
+        Some(status) => filters.push(("status", Sql::Text(status.to_owned()))),
+    }
+    params.discard(&["collection_method"]);
+    list::answer(call, params, "subscription", "/v1/subscriptions", &filters)
+}
