@@ -4,22 +4,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, redirect};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
+use crate::attempt::{self, Answer, Failure};
 use crate::backoff::Backoff;
 use crate::config::{Config, ConfigError};
-use crate::error::{ApiError, Error, Sent, TransportError, TransportFailure};
+use crate::error::{ApiError, Error, Sent};
 use crate::idempotency_key::IdempotencyKey;
 use crate::request::{Body, Credential, Host, Request};
 use crate::tls;
 
-/// Far above any answer: a page of a hundred invoices with all their lines has
-/// a few hundred kilobytes.
-const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The longest that a connection may take: one that takes longer is lost, and
 /// what is lost before it stands was certainly not received.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -92,22 +90,6 @@ struct Shared {
     livemode: bool,
 }
 
-/// What an attempt came to.
-enum Attempt {
-    Answer {
-        status: u16,
-        request_id: Option<String>,
-        body: Vec<u8>,
-    },
-    Failed(Failure),
-}
-
-struct Failure {
-    error: Error,
-    may_pass: bool,
-    retry_after_ms: Option<u64>,
-}
-
 impl Client {
     /// A client for the account that the key belongs to.
     ///
@@ -148,42 +130,36 @@ impl Client {
         request: Request,
         options: &RequestOptions,
     ) -> Result<T, Error> {
-        let options = options.with_fixed_key();
+        let answer = self.answer(&request, &options.with_fixed_key()).await?;
+        serde_json::from_slice(&answer.body).map_err(|source| Error::UnreadableAnswer {
+            status: answer.status,
+            request_id: answer.request_id,
+            source,
+        })
+    }
+
+    async fn answer(&self, request: &Request, options: &RequestOptions) -> Result<Answer, Error> {
         let mut failures = 0;
         let mut sent = Sent::No;
-        loop {
-            let Some(limit) = self.attempt_limit(options.deadline) else {
-                return Err(Error::DeadlineOver);
-            };
-            let mut failure = match self.attempt(&request, &options, limit).await {
-                Attempt::Answer {
-                    status,
-                    request_id,
-                    body,
-                } => {
-                    return serde_json::from_slice(&body).map_err(|source| {
-                        Error::UnreadableAnswer {
-                            status,
-                            request_id,
-                            source,
-                        }
-                    });
-                }
-                Attempt::Failed(failure) => failure,
+        let mut latest = Error::DeadlineOver;
+        while let Some(limit) = self.attempt_limit(options.deadline) {
+            let mut failure = match self.attempt(request, options, limit).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
             };
             failures += 1;
             sent = sent.max(failure.sent());
             if let Error::Transport(error) = &mut failure.error {
                 error.sent = sent;
             }
-            match self.wait(&failure, failures, options.deadline) {
-                Some(wait) => {
-                    tracing::debug!(failures, error = %failure.error, wait_ms = wait.as_millis(), "Stripe is asked again");
-                    tokio::time::sleep(wait).await;
-                }
-                None => return Err(failure.error),
-            }
+            let Some(wait) = self.wait(&failure, failures, options.deadline) else {
+                return Err(failure.error);
+            };
+            tracing::debug!(failures, error = %failure.error, ?wait, "Stripe is asked again");
+            latest = failure.error;
+            tokio::time::sleep(wait).await;
         }
+        Err(latest)
     }
 
     /// How long the next attempt may take; none where there is no time left.
@@ -226,32 +202,17 @@ impl Client {
         request: &Request,
         options: &RequestOptions,
         limit: Duration,
-    ) -> Attempt {
-        let response = match self.build(request, options).timeout(limit).send().await {
-            Ok(response) => response,
-            Err(error) => return Attempt::Failed(Failure::transport(error)),
-        };
-        let status = response.status().as_u16();
-        let headers = response.headers().clone();
-        let request_id = text(&headers, "request-id").map(str::to_owned);
-        let body = match read_body(response).await {
-            Ok(body) => body,
-            Err(failure) => return Attempt::Failed(failure),
-        };
-        if (200..300).contains(&status) {
-            return Attempt::Answer {
-                status,
-                request_id,
-                body,
-            };
+    ) -> Result<Answer, Failure> {
+        let response = self.build(request, options).timeout(limit).send().await;
+        let mut answer = attempt::receive(response.map_err(Failure::transport)?).await;
+        if let Err(Failure {
+            error: Error::Api(error),
+            ..
+        }) = &mut answer
+        {
+            self.redact(error, &request.credential);
         }
-        let mut error = ApiError::read(status, request_id, &body);
-        self.redact(&mut error, &request.credential);
-        Attempt::Failed(Failure {
-            error: Error::Api(Box::new(error)),
-            may_pass: may_pass(status, text(&headers, "stripe-should-retry")),
-            retry_after_ms: retry_after_ms(&headers),
-        })
+        answer
     }
 
     fn build(&self, request: &Request, options: &RequestOptions) -> reqwest::RequestBuilder {
@@ -309,67 +270,5 @@ impl fmt::Debug for Client {
         f.debug_struct("Client")
             .field("config", &self.shared.config)
             .finish_non_exhaustive()
-    }
-}
-
-impl Failure {
-    fn transport(error: reqwest::Error) -> Self {
-        let is_unsent = error.is_connect() || error.is_builder();
-        Self {
-            may_pass: !error.is_builder(),
-            error: Error::Transport(TransportError {
-                sent: if is_unsent { Sent::No } else { Sent::Perhaps },
-                failure: TransportFailure::Http(error.without_url()),
-            }),
-            retry_after_ms: None,
-        }
-    }
-
-    fn sent(&self) -> Sent {
-        match &self.error {
-            Error::Transport(error) => error.sent,
-            _ => Sent::Perhaps,
-        }
-    }
-}
-
-async fn read_body(mut response: reqwest::Response) -> Result<Vec<u8>, Failure> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(Failure::transport)? {
-        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
-            let failure = TransportFailure::TooLarge {
-                limit_bytes: ANSWER_BYTES_MAX,
-            };
-            return Err(Failure {
-                error: Error::Transport(TransportError {
-                    sent: Sent::Perhaps,
-                    failure,
-                }),
-                may_pass: false,
-                retry_after_ms: None,
-            });
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
-}
-
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
-}
-
-/// In whole seconds, as Stripe sends it.
-fn retry_after_ms(headers: &HeaderMap) -> Option<u64> {
-    let seconds: u64 = text(headers, RETRY_AFTER.as_str())?.trim().parse().ok()?;
-    Some(seconds.saturating_mul(1_000))
-}
-
-/// Stripe's word first; else what may be different the next time: a conflict
-/// with another call, a limit of pace, trouble at Stripe.
-fn may_pass(status: u16, should_retry: Option<&str>) -> bool {
-    match should_retry {
-        Some("true") => true,
-        Some("false") => false,
-        _ => matches!(status, 409 | 429 | 500..),
     }
 }

@@ -1,4 +1,4 @@
-//! What can go wrong with a call, and whether it may have happened all the same.
+//! What can go wrong with a call.
 
 use serde::Deserialize;
 
@@ -99,6 +99,8 @@ fn describe(error: &reqwest::Error) -> &'static str {
         "the answer took too long"
     } else if error.is_connect() {
         "the connection failed"
+    } else if error.is_builder() {
+        "the request cannot be written"
     } else {
         "the connection broke"
     }
@@ -191,17 +193,6 @@ impl Error {
             Self::Api(error) => matches!(error.status, 409 | 429 | 500..),
             Self::Transport(_) | Self::DeadlineOver => true,
             Self::UnreadableAnswer { .. } | Self::InvalidRequest(_) => false,
-        }
-    }
-
-    /// Whether the call may have had its effect all the same. An error of the
-    /// server's own (5xx) says nothing about that.
-    pub const fn may_have_happened(&self) -> bool {
-        match self {
-            Self::Api(error) => error.status >= 500,
-            Self::Transport(error) => matches!(error.sent, Sent::Perhaps),
-            Self::UnreadableAnswer { .. } => true,
-            Self::DeadlineOver | Self::InvalidRequest(_) => false,
         }
     }
 }

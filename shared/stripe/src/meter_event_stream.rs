@@ -130,10 +130,11 @@ impl MeterEventStream {
         // By Stripe's clock alone, from before it was asked: ours may be wrong.
         let lasts_ms = opened.expires_at.saturating_sub(opened.created);
         let lasts = Duration::from_millis(u64::try_from(lasts_ms).unwrap_or(0));
+        let early = RENEWED_BEFORE_END.min(lasts / 2);
         Ok(Session {
             generation,
             token: opened.authentication_token,
-            renewed_at: asked_at + lasts.saturating_sub(RENEWED_BEFORE_END),
+            renewed_at: asked_at + lasts.saturating_sub(early),
         })
     }
 }

@@ -150,3 +150,122 @@ fn block(key: &[u8]) -> [u8; 64] {
     }
     block
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const BODY: &[u8] = br#"{"id": "evt_1", "object": "event"}"#;
+    const NOW: i64 = 1_769_860_800;
+
+    fn secrets<const N: usize>(secrets: [&str; N]) -> Vec<SecretString> {
+        secrets.into_iter().map(SecretString::from).collect()
+    }
+
+    fn signed_at(unix_s: i64) -> String {
+        sign(BODY, &"whsec_1".into(), unix_s)
+    }
+
+    fn verified(header: &str, body: &[u8], with: &[SecretString]) -> Result<(), SignatureError> {
+        verify(header, body, with, NOW, TOLERANCE_S)
+    }
+
+    /// `printf '1769860800.{"id": "evt_1", "object": "event"}' | openssl dgst -sha256 -hmac …`
+    #[test]
+    fn signs_as_openssl_does() {
+        let long = "whsec_".to_owned() + &"x".repeat(100);
+        for (secret, signature) in [
+            (
+                "whsec_1",
+                "b5a54d17a16f8e3b4173fd04d32aeb9bee3ef79810347c472660e9b9f9e93675",
+            ),
+            (
+                long.as_str(),
+                "7f0ce1553aae02c3226e2f8206979bc60fdb1fc5e68b848cc161009151755c73",
+            ),
+        ] {
+            let header = sign(BODY, &secret.into(), NOW);
+            assert_eq!(header, format!("t={NOW},v1={signature}"));
+            assert_eq!(verified(&header, BODY, &secrets([secret])), Ok(()));
+        }
+    }
+
+    #[test]
+    fn either_secret_is_good_while_one_is_rolled() {
+        let header = signed_at(NOW);
+        assert_eq!(
+            verified(&header, BODY, &secrets(["whsec_2", "whsec_1"])),
+            Ok(())
+        );
+        let other = sign(BODY, &"whsec_2".into(), NOW);
+        let other = other.split_once(',').unwrap().1;
+        let both = header.replace(",v1", &format!(",{other},v0=00,v1"));
+        assert_eq!(verified(&both, BODY, &secrets(["whsec_1"])), Ok(()));
+        assert_eq!(verified(&both, BODY, &secrets(["whsec_2"])), Ok(()));
+    }
+
+    #[test]
+    fn what_was_not_signed_is_not_believed() {
+        let header = signed_at(NOW);
+        let no_match = Err(SignatureError::NoMatch);
+        assert_eq!(verified(&header, b"{}", &secrets(["whsec_1"])), no_match);
+        assert_eq!(verified(&header, BODY, &secrets(["whsec_2"])), no_match);
+        assert_eq!(verified(&header, BODY, &[]), no_match);
+        let later = header.replace(&format!("t={NOW}"), &format!("t={}", NOW + 1));
+        assert_eq!(verified(&later, BODY, &secrets(["whsec_1"])), no_match);
+        // A secret that is missing from the settings must not become a known one.
+        let unset = sign(BODY, &"".into(), NOW);
+        assert_eq!(verified(&unset, BODY, &secrets([""])), no_match);
+    }
+
+    #[test]
+    fn a_time_is_good_for_five_minutes_either_way() {
+        let judged = |unix_s| verified(&signed_at(unix_s), BODY, &secrets(["whsec_1"]));
+        for unix_s in [NOW - 300, NOW, NOW + 300] {
+            assert_eq!(judged(unix_s), Ok(()), "{unix_s}");
+        }
+        for unix_s in [NOW - 301, 0, i64::MIN] {
+            assert_eq!(judged(unix_s), Err(SignatureError::TooOld), "{unix_s}");
+        }
+        for unix_s in [NOW + 301, i64::MAX] {
+            assert_eq!(judged(unix_s), Err(SignatureError::TooNew), "{unix_s}");
+        }
+        // What is forged is called so, whatever its time.
+        let forged = verified(&signed_at(0), BODY, &secrets(["whsec_2"]));
+        assert_eq!(forged, Err(SignatureError::NoMatch));
+    }
+
+    #[test]
+    fn headers_of_another_form_are_refused() {
+        let hex = "0".repeat(64);
+        let judged = |header: &str| verified(header, BODY, &secrets(["whsec_1"]));
+        for header in ["", "  "] {
+            assert_eq!(judged(header), Err(SignatureError::Missing), "{header:?}");
+        }
+        for header in [
+            "nonsense".to_owned(),
+            format!("v1={hex}"),
+            format!("t={NOW}"),
+            format!("t={NOW},v0={hex}"),
+            format!("t={NOW},v1={hex}00"),
+            format!("t={NOW},v1=xyz"),
+            format!("t=,v1={hex}"),
+            format!("t=1e9,v1={hex}"),
+            format!("t={NOW},v1={hex}").repeat(60),
+        ] {
+            assert_eq!(
+                judged(&header),
+                Err(SignatureError::Malformed),
+                "{header:?}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_is_judged(header: String, body: Vec<u8>) {
+            prop_assert!(verified(&header, &body, &secrets(["whsec_1"])).is_err());
+        }
+    }
+}
