@@ -43,7 +43,7 @@ impl Onboarder {
         let resumes = match self.start(request).await? {
             Progress::Finished(customer) => {
                 self.check_payment_method(&customer, request).await?;
-                return Ok(customer);
+                return Ok(*customer);
             }
             Progress::Begun { resumes } => resumes,
         };
@@ -85,7 +85,7 @@ impl Onboarder {
             None => None,
         };
         Ok(match customer {
-            Some(customer) => Progress::Finished(customer),
+            Some(customer) => Progress::Finished(Box::new(customer)),
             None => Progress::Begun { resumes: true },
         })
     }
@@ -113,7 +113,7 @@ impl Onboarder {
 
 enum Progress {
     Begun { resumes: bool },
-    Finished(CustomerRow),
+    Finished(Box<CustomerRow>),
 }
 
 fn row_key(onboarding: &OnboardingKey) -> String {

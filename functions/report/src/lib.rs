@@ -1,1 +1,99 @@
-//! Placeholder.
+//! What a customer used, costs and may do: the audit log and the totals as
+//! JSON, Stripe's invoices, and a dashboard behind a signed link.
+
+mod access;
+mod customer;
+mod dashboard;
+mod invoices;
+mod links;
+mod page;
+mod query;
+mod summary;
+mod usage;
+mod usage_event;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::FromRef;
+use axum::routing::{get, post};
+use billing::Clock;
+use ledger::Ledger;
+use metering::CustomerDirectory;
+use web::Authenticator;
+
+use crate::invoices::InvoiceShelf;
+pub use crate::links::{DashboardLinks, InvalidLinkSettings};
+
+/// The parts of the function.
+#[derive(Clone)]
+pub struct State {
+    parts: Arc<Parts>,
+    authenticator: Arc<Authenticator>,
+}
+
+struct Parts {
+    ledger: Ledger,
+    stripe: stripe::Client,
+    directory: CustomerDirectory,
+    invoices: InvoiceShelf,
+    links: DashboardLinks,
+    clock: Arc<dyn Clock>,
+}
+
+impl State {
+    /// Reports from `ledger` and `stripe`; dashboards are reached by `links`.
+    pub fn new(
+        ledger: Ledger,
+        stripe: stripe::Client,
+        links: DashboardLinks,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let authenticator = Authenticator::new(ledger.clone(), Arc::clone(&clock));
+        let directory = CustomerDirectory::new(ledger.clone(), stripe.clone(), Arc::clone(&clock));
+        let invoices = InvoiceShelf::default();
+        let parts = Parts {
+            ledger,
+            stripe,
+            directory,
+            invoices,
+            links,
+            clock,
+        };
+        Self {
+            parts: Arc::new(parts),
+            authenticator: Arc::new(authenticator),
+        }
+    }
+}
+
+impl FromRef<State> for Arc<Authenticator> {
+    fn from_ref(state: &State) -> Self {
+        Arc::clone(&state.authenticator)
+    }
+}
+
+impl FromRef<State> for Arc<Parts> {
+    fn from_ref(state: &State) -> Self {
+        Arc::clone(&state.parts)
+    }
+}
+
+/// The function's routes.
+pub fn router(state: State) -> Router {
+    Router::new()
+        .route("/v1/usage/{customer_id}/{event_id}", get(usage_event::show))
+        .route("/v1/customers/{customer_id}/usage", get(usage::show))
+        .route("/v1/customers/{customer_id}/access", get(access::show))
+        .route("/v1/customers/{customer_id}/invoices", get(invoices::list))
+        .route(
+            "/v1/customers/{customer_id}/invoices/upcoming",
+            get(invoices::show_upcoming),
+        )
+        .route(
+            "/v1/customers/{customer_id}/dashboard-links",
+            post(dashboard::create_link),
+        )
+        .route("/dashboard", get(dashboard::show))
+        .with_state(state)
+}

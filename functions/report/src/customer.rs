@@ -1,0 +1,68 @@
+//! The customer that a request is about.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRef, FromRequestParts, Path};
+use axum::http::request::Parts as RequestParts;
+use billing::CustomerId;
+use ledger::Scope;
+use metering::{CustomerError, KnownCustomer};
+use web::{Authenticator, Caller, Problem, ProblemType};
+
+use crate::Parts;
+
+/// The customer in the path, whom the caller may read.
+pub(crate) struct Readable(pub(crate) CustomerId);
+
+impl<S> FromRequestParts<S> for Readable
+where
+    Arc<Authenticator>: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut RequestParts, state: &S) -> Result<Self, Problem> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        let path: Result<Path<HashMap<String, String>>, _> =
+            Path::from_request_parts(parts, state).await;
+        let Path(path) = path.map_err(unreadable_path)?;
+        let customer_id = path.get("customer_id").map_or("", String::as_str);
+        let customer_id = CustomerId::parse(customer_id)?;
+        caller.require(Scope::Read, Some(&customer_id))?;
+        Ok(Self(customer_id))
+    }
+}
+
+pub(crate) fn unreadable_path(_: PathRejection) -> Problem {
+    Problem::new(
+        ProblemType::InvalidRequest,
+        "the path is not percent-encoded UTF-8",
+    )
+}
+
+impl Parts {
+    /// The customer as it is now.
+    pub(crate) async fn customer(
+        &self,
+        customer_id: &CustomerId,
+    ) -> Result<KnownCustomer, Problem> {
+        let known =
+            self.directory
+                .current_customer(customer_id)
+                .await
+                .map_err(|error| match error {
+                    CustomerError::Ledger(error) => error.into(),
+                    CustomerError::TestClock(error) => {
+                        Problem::from_stripe("retrieve test clock", &error)
+                    }
+                })?;
+        known.ok_or_else(|| {
+            Problem::new(
+                ProblemType::CustomerNotFound,
+                "no customer with this id is onboarded",
+            )
+        })
+    }
+}

@@ -1,0 +1,124 @@
+//! `POST /v1/customers/{customer_id}/dashboard-links` and the page behind them,
+//! `GET /dashboard`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use billing::CustomerId;
+use serde::{Deserialize, Serialize};
+use web::{Problem, ProblemType};
+
+use crate::Parts;
+use crate::customer::Readable;
+use crate::links::Refusal;
+use crate::page::{self, Dashboard};
+use crate::summary::Summary;
+use crate::usage;
+
+#[derive(Serialize)]
+struct LinkAnswer {
+    url: String,
+    expires_at: String,
+}
+
+pub(crate) async fn create_link(
+    State(parts): State<Arc<Parts>>,
+    Readable(customer_id): Readable,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    parts.customer(&customer_id).await?;
+    let link = parts
+        .links
+        .create(&customer_id, parts.clock.now(), &headers);
+    let link = link.ok_or_else(|| {
+        Problem::new(
+            ProblemType::InvalidRequest,
+            "the request's Host header names no host",
+        )
+    })?;
+    let answer = LinkAnswer {
+        url: link.url,
+        expires_at: link.expires_at.to_string(),
+    };
+    let mut response = Json(answer).into_response();
+    // Whoever reads the link from a cache could use it.
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// The query of a dashboard link.
+#[derive(Debug, Deserialize)]
+pub(crate) struct LinkQuery {
+    customer: String,
+    expires: String,
+    signature: String,
+}
+
+pub(crate) async fn show(
+    State(parts): State<Arc<Parts>>,
+    query: Result<Query<LinkQuery>, QueryRejection>,
+) -> Response {
+    let checked = query.map_err(|_| Refusal::Invalid).and_then(|Query(link)| {
+        let now = parts.clock.now();
+        parts
+            .links
+            .check(&link.customer, &link.expires, &link.signature, now)
+    });
+    let customer_id = match checked {
+        Ok(customer_id) => customer_id,
+        Err(Refusal::Invalid) => return html(StatusCode::FORBIDDEN, page::invalid_link()),
+        Err(Refusal::Expired) => return html(StatusCode::FORBIDDEN, page::expired_link()),
+    };
+    match parts.dashboard(&customer_id).await {
+        Ok(dashboard) => html(StatusCode::OK, page::dashboard(&dashboard)),
+        Err(problem) => html(problem.problem_type().status(), page::unavailable()),
+    }
+}
+
+impl Parts {
+    async fn dashboard(&self, customer_id: &CustomerId) -> Result<Dashboard, Problem> {
+        let as_of = self.clock.now();
+        let customer = self.customer(customer_id).await?;
+        let totals = self.totals_of_current_period(&customer).await?;
+        let summary = Summary::of(&totals);
+        let cost = usage::cost(&customer.row, summary.total_units)?;
+        Ok(Dashboard {
+            status: customer.row.status,
+            period: usage::current_period(&customer),
+            cost: cost.to_string(),
+            currency: customer.row.currency.as_str().to_owned(),
+            summary,
+            // The numbers are worth showing without Stripe too.
+            invoices: self.latest_invoices(customer_id).await.ok(),
+            as_of,
+        })
+    }
+}
+
+/// A page that nobody else may keep, frame, or learn the address of.
+fn html(status: StatusCode, page: String) -> Response {
+    let mut response = (status, page).into_response();
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (CONTENT_TYPE, "text/html; charset=utf-8"),
+        (CACHE_CONTROL, "no-store"),
+        (REFERRER_POLICY, "no-referrer"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.insert("x-robots-tag", HeaderValue::from_static("noindex"));
+    if let Ok(policy) = HeaderValue::from_str(&page::content_security_policy()) {
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    response
+}

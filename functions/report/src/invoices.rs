@@ -1,0 +1,236 @@
+//! `GET /v1/customers/{customer_id}/invoices` and `…/invoices/upcoming`: from
+//! Stripe, as they are now.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use billing::{Currency, CustomerId, FieldError, Money, Timestamp};
+use serde::{Deserialize, Serialize};
+use web::{Problem, ProblemType};
+
+use crate::Parts;
+use crate::customer::Readable;
+
+const LIMIT_DEFAULT: u32 = 12;
+/// Stripe's own limit for a page (Stripe API reference: Pagination).
+const LIMIT_MAX: u32 = 100;
+
+/// For how long the dashboard, which asks every two seconds, believes a list.
+const SHELF_FRESH_MS: i64 = 15_000;
+/// Lists kept at once.
+const SHELF_CUSTOMERS_MAX: usize = 1_000;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawListQuery {
+    limit: Option<String>,
+}
+
+/// Invoices, the newest first.
+#[derive(Serialize)]
+pub(crate) struct ListAnswer {
+    invoices: Vec<InvoiceAnswer>,
+    /// Whether there are older ones.
+    has_more: bool,
+}
+
+/// One invoice. Amounts are decimal texts in major units, times RFC 3339.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct InvoiceAnswer {
+    /// None for an invoice that is still to come.
+    pub(crate) invoice_id: Option<String>,
+    pub(crate) number: Option<String>,
+    pub(crate) status: Option<String>,
+    billing_reason: Option<String>,
+    pub(crate) currency: String,
+    pub(crate) total: String,
+    amount_due: String,
+    amount_paid: String,
+    amount_remaining: String,
+    pub(crate) created_at: String,
+    period_start: String,
+    period_end: String,
+    finalized_at: Option<String>,
+    paid_at: Option<String>,
+    next_payment_attempt_at: Option<String>,
+    pub(crate) hosted_invoice_url: Option<String>,
+    pub(crate) invoice_pdf: Option<String>,
+    lines: Vec<LineAnswer>,
+}
+
+/// One line of an invoice.
+#[derive(Clone, Debug, Serialize)]
+struct LineAnswer {
+    description: Option<String>,
+    quantity: Option<i64>,
+    /// Per unit, in minor units, as Stripe's decimal text.
+    unit_amount_decimal: Option<String>,
+    amount: String,
+    period_start: String,
+    period_end: String,
+}
+
+pub(crate) async fn list(
+    State(parts): State<Arc<Parts>>,
+    Readable(customer_id): Readable,
+    query: Result<Query<RawListQuery>, QueryRejection>,
+) -> Result<Json<ListAnswer>, Problem> {
+    let Query(query) =
+        query.map_err(|error| Problem::new(ProblemType::InvalidRequest, error.body_text()))?;
+    let limit = query
+        .limit
+        .as_deref()
+        .map_or(Ok(LIMIT_DEFAULT), parse_limit)?;
+    // Customers of the account that are none of ours are nobody's to look at here.
+    parts.customer(&customer_id).await?;
+    let invoices = parts
+        .stripe
+        .list_invoices(customer_id.as_str(), limit)
+        .await;
+    let invoices = invoices.map_err(|error| Problem::from_stripe("list invoices", &error))?;
+    let has_more = invoices.has_more;
+    let invoices = invoices
+        .iter()
+        .map(InvoiceAnswer::of)
+        .collect::<Result<_, _>>()?;
+    Ok(Json(ListAnswer { invoices, has_more }))
+}
+
+pub(crate) async fn show_upcoming(
+    State(parts): State<Arc<Parts>>,
+    Readable(customer_id): Readable,
+) -> Result<Json<InvoiceAnswer>, Problem> {
+    let customer = parts.customer(&customer_id).await?;
+    let subscription_id = &customer.row.subscription_id;
+    let preview = parts
+        .stripe
+        .create_invoice_preview(customer_id.as_str(), subscription_id)
+        .await;
+    let preview = preview.map_err(|error| {
+        if error.code() == Some("invoice_upcoming_none") {
+            let detail = "no invoice is to come: the subscription has ended";
+            return Problem::new(ProblemType::NotFound, detail);
+        }
+        Problem::from_stripe("preview invoice", &error)
+    })?;
+    let answer = InvoiceAnswer::of(&preview)?;
+    Ok(Json(InvoiceAnswer {
+        invoice_id: None,
+        ..answer
+    }))
+}
+
+fn parse_limit(text: &str) -> Result<u32, FieldError> {
+    text.parse()
+        .ok()
+        .filter(|limit| (1..=LIMIT_MAX).contains(limit))
+        .ok_or_else(|| {
+            FieldError::new(
+                "limit",
+                format!("must be a whole number from 1 to {LIMIT_MAX}"),
+            )
+        })
+}
+
+impl InvoiceAnswer {
+    fn of(invoice: &stripe::Invoice) -> Result<Self, Problem> {
+        let currency = Currency::parse(&invoice.currency).map_err(|error| {
+            tracing::error!(invoice_id = invoice.id, %error, "an invoice's currency is unreadable");
+            Problem::new(ProblemType::Internal, "Stripe's answer cannot be used")
+        })?;
+        let money =
+            |minor_units| Money::from_minor_units(minor_units, currency.clone()).to_string();
+        let lines = invoice.lines.iter().map(|line| LineAnswer {
+            description: line.description.clone(),
+            quantity: line.quantity,
+            unit_amount_decimal: line.unit_amount_decimal.clone(),
+            amount: money(line.amount),
+            period_start: time(line.period.start),
+            period_end: time(line.period.end),
+        });
+        let transitions = &invoice.status_transitions;
+        Ok(Self {
+            lines: lines.collect(),
+            invoice_id: Some(invoice.id.clone()),
+            number: invoice.number.clone(),
+            status: invoice.status.clone(),
+            billing_reason: invoice.billing_reason.clone(),
+            total: money(invoice.total),
+            amount_due: money(invoice.amount_due),
+            amount_paid: money(invoice.amount_paid),
+            amount_remaining: money(invoice.amount_remaining),
+            currency: currency.as_str().to_owned(),
+            created_at: time(invoice.created),
+            period_start: time(invoice.period_start),
+            period_end: time(invoice.period_end),
+            finalized_at: transitions.finalized_at.map(time),
+            paid_at: transitions.paid_at.map(time),
+            next_payment_attempt_at: invoice.next_payment_attempt.map(time),
+            hosted_invoice_url: invoice.hosted_invoice_url.clone(),
+            invoice_pdf: invoice.invoice_pdf.clone(),
+        })
+    }
+}
+
+fn time(unix_s: i64) -> String {
+    Timestamp::from_unix_s(unix_s).to_string()
+}
+
+/// The latest invoices of customers whose dashboards are open.
+#[derive(Default)]
+pub(crate) struct InvoiceShelf(Mutex<HashMap<CustomerId, Shelved>>);
+
+#[derive(Clone)]
+struct Shelved {
+    invoices: Arc<[InvoiceAnswer]>,
+    until: Timestamp,
+}
+
+impl InvoiceShelf {
+    fn recall(&self, customer_id: &CustomerId, now: Timestamp) -> Option<Arc<[InvoiceAnswer]>> {
+        let shelved = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = shelved
+            .get(customer_id)
+            .filter(|shelved| now < shelved.until)?;
+        Some(Arc::clone(&found.invoices))
+    }
+
+    fn put(&self, customer_id: &CustomerId, invoices: Arc<[InvoiceAnswer]>, now: Timestamp) {
+        let mut shelved = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if shelved.len() >= SHELF_CUSTOMERS_MAX {
+            shelved.retain(|_, shelved| now < shelved.until);
+        }
+        if shelved.len() >= SHELF_CUSTOMERS_MAX {
+            shelved.clear();
+        }
+        let until = now.plus_ms(SHELF_FRESH_MS);
+        shelved.insert(customer_id.clone(), Shelved { invoices, until });
+    }
+}
+
+impl Parts {
+    /// The latest invoices, a few seconds old perhaps.
+    pub(crate) async fn latest_invoices(
+        &self,
+        customer_id: &CustomerId,
+    ) -> Result<Arc<[InvoiceAnswer]>, Problem> {
+        let now = self.clock.now();
+        if let Some(invoices) = self.invoices.recall(customer_id, now) {
+            return Ok(invoices);
+        }
+        let invoices = self
+            .stripe
+            .list_invoices(customer_id.as_str(), LIMIT_DEFAULT)
+            .await;
+        let invoices = invoices.map_err(|error| Problem::from_stripe("list invoices", &error))?;
+        let invoices: Arc<[InvoiceAnswer]> = invoices
+            .iter()
+            .map(InvoiceAnswer::of)
+            .collect::<Result<_, _>>()?;
+        self.invoices.put(customer_id, Arc::clone(&invoices), now);
+        Ok(invoices)
+    }
+}

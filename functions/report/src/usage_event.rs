@@ -1,0 +1,93 @@
+//! `GET /v1/usage/{customer_id}/{event_id}`: one row of the audit log.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use billing::{EventId, HeldReason, Identifier, Timestamp, UsageStatus};
+use ledger::UsageEventRow;
+use serde::Serialize;
+use web::{Problem, ProblemType};
+
+use crate::Parts;
+use crate::customer::{Readable, unreadable_path};
+
+/// One usage event and every status that it went through. Times are RFC 3339.
+#[derive(Serialize)]
+pub(crate) struct Answer {
+    event_id: String,
+    customer_id: String,
+    identifier: String,
+    action_type: String,
+    quantity: u64,
+    status: UsageStatus,
+    subscription_item_id: Option<String>,
+    occurred_at: String,
+    billed_at: Option<String>,
+    period_start: Option<String>,
+    carried_over: bool,
+    held_reason: Option<HeldReason>,
+    meter_event_name: String,
+    recorded_at: String,
+    first_attempt_at: String,
+    stripe_code: Option<String>,
+    stripe_record_id: Option<String>,
+    history: Vec<HistoryEntry>,
+}
+
+#[derive(Serialize)]
+struct HistoryEntry {
+    status: UsageStatus,
+    at: String,
+}
+
+pub(crate) async fn show(
+    State(parts): State<Arc<Parts>>,
+    Readable(customer_id): Readable,
+    path: Result<Path<HashMap<String, String>>, PathRejection>,
+) -> Result<Json<Answer>, Problem> {
+    let Path(path) = path.map_err(unreadable_path)?;
+    let event_id = EventId::parse(path.get("event_id").map_or("", String::as_str))?;
+    let identifier = Identifier::of(&customer_id, &event_id);
+    match parts.ledger.usage_event(&identifier).await? {
+        Some(row) => Ok(Json(row.into())),
+        None => {
+            let detail = "no usage event with this id is recorded for this customer";
+            Err(Problem::new(ProblemType::UsageEventNotFound, detail))
+        }
+    }
+}
+
+impl From<UsageEventRow> for Answer {
+    fn from(row: UsageEventRow) -> Self {
+        let text = |at: Timestamp| at.to_string();
+        let history = row.history.iter();
+        Self {
+            history: history
+                .map(|entry| HistoryEntry {
+                    status: entry.status,
+                    at: text(entry.at),
+                })
+                .collect(),
+            event_id: row.event_id.as_str().to_owned(),
+            customer_id: row.customer_id.to_string(),
+            identifier: row.identifier.to_string(),
+            action_type: row.action_type.as_str().to_owned(),
+            quantity: row.quantity,
+            status: row.status,
+            subscription_item_id: row.subscription_item_id,
+            occurred_at: text(row.occurred_at),
+            billed_at: row.billed_at.map(text),
+            period_start: row.period_start.map(text),
+            carried_over: row.carried_over,
+            held_reason: row.held_reason,
+            meter_event_name: row.meter_event_name,
+            recorded_at: text(row.recorded_at),
+            first_attempt_at: text(row.first_attempt_at),
+            stripe_code: row.stripe_code,
+            stripe_record_id: row.stripe_record_id,
+        }
+    }
+}
