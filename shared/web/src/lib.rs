@@ -1,1 +1,20 @@
-//! Placeholder.
+//! What the functions share around their subject: errors as problem documents,
+//! API keys, request bodies, settings and secrets, logs.
+
+mod auth;
+mod clock;
+mod json_body;
+mod problem;
+mod service;
+mod settings;
+pub mod telemetry;
+
+pub use auth::{Authenticator, Caller};
+pub use clock::SystemClock;
+pub use json_body::JsonBody;
+pub use problem::{Problem, ProblemType};
+pub use service::{BODY_BYTES_MAX, service};
+pub use settings::{Settings, SettingsError};
+
+/// What ends a function's `main` before it serves: shown by the runtime, and in the log.
+pub type MainError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,0 +1,120 @@
+//! Where a function gets its parts from: environment variables, and secrets by
+//! ARN from Secrets Manager.
+
+use std::sync::Arc;
+
+use aws_config::SdkConfig;
+use billing::Clock;
+use ledger::{Ledger, TableNames};
+use secrecy::SecretString;
+
+use crate::SystemClock;
+
+/// What is wrong with a function's surroundings: it cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A variable that is needed is not set.
+    #[error("the environment variable {0} must be set")]
+    Missing(String),
+    /// A secret is neither in the environment nor named by ARN.
+    #[error("set {0}, or {0}_ARN to the ARN of a Secrets Manager secret")]
+    MissingSecret(String),
+    /// Secrets Manager did not give the secret.
+    #[error("Secrets Manager did not give the secret that {variable} names")]
+    SecretsManager {
+        /// The variable that holds the ARN.
+        variable: String,
+        /// The SDK's error.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The secret is binary.
+    #[error("the secret that {0} names holds no text")]
+    NoText(String),
+    /// Stripe cannot be reached with these settings.
+    #[error(transparent)]
+    Stripe(#[from] stripe::ConfigError),
+}
+
+/// The surroundings of a function: its environment and its AWS account.
+pub struct Settings {
+    aws: SdkConfig,
+}
+
+impl Settings {
+    /// Reads the environment. Nothing is asked of AWS yet.
+    pub async fn from_environment() -> Self {
+        Self {
+            aws: ledger::connect().await,
+        }
+    }
+
+    /// The environment variable `name`; an empty one counts as absent.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok().filter(|value| !value.is_empty())
+    }
+
+    /// The environment variable `name`, which must be set.
+    ///
+    /// # Errors
+    /// [`SettingsError::Missing`].
+    pub fn required(&self, name: &str) -> Result<String, SettingsError> {
+        self.variable(name)
+            .ok_or_else(|| SettingsError::Missing(name.to_owned()))
+    }
+
+    /// The secret `name`: the variable itself, for local work, else the secret
+    /// whose ARN is in `{name}_ARN`.
+    ///
+    /// # Errors
+    /// A [`SettingsError`] where there is neither, or the secret cannot be read.
+    pub async fn secret(&self, name: &str) -> Result<SecretString, SettingsError> {
+        if let Some(value) = self.variable(name) {
+            return Ok(SecretString::from(value));
+        }
+        let variable = format!("{name}_ARN");
+        let Some(arn) = self.variable(&variable) else {
+            return Err(SettingsError::MissingSecret(name.to_owned()));
+        };
+        let client = aws_sdk_secretsmanager::Client::new(&self.aws);
+        let secret = client.get_secret_value().secret_id(arn).send().await;
+        let secret = secret.map_err(|source| SettingsError::SecretsManager {
+            variable: variable.clone(),
+            source: Box::new(source),
+        })?;
+        // A secret that was pasted may end in a newline.
+        let text = secret.secret_string.as_deref().map(str::trim);
+        text.filter(|text| !text.is_empty())
+            .map(SecretString::from)
+            .ok_or(SettingsError::NoText(variable))
+    }
+
+    /// The tables that the function's variables name.
+    pub fn ledger(&self) -> Ledger {
+        let client = aws_sdk_dynamodb::Client::new(&self.aws);
+        Ledger::new(
+            client,
+            TableNames::from_variables(|name| self.variable(name)),
+        )
+    }
+
+    /// A client for the Stripe account whose key is the secret `STRIPE_SECRET_KEY`.
+    ///
+    /// # Errors
+    /// A [`SettingsError`] where the key is missing, or key and address do not fit.
+    pub async fn stripe(&self) -> Result<stripe::Client, SettingsError> {
+        let mut config = stripe::Config::new(self.secret("STRIPE_SECRET_KEY").await?);
+        if let Some(api_base) = self.variable("STRIPE_API_BASE") {
+            config = config.with_api_base(api_base);
+        }
+        if let Some(meter_events_base) = self.variable("STRIPE_METER_EVENTS_BASE") {
+            config = config.with_meter_events_base(meter_events_base);
+        }
+        Ok(stripe::Client::new(config)?)
+    }
+
+    /// The system's clock.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::new(SystemClock)
+    }
+}
