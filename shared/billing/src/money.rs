@@ -150,6 +150,17 @@ impl UnitPrice {
     }
 }
 
+/// The price in major units, exact: `0.02`, `0.00000001`.
+impl fmt::Display for UnitPrice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let decimals = i64::from(self.currency.decimals());
+        let (digits, scale) = self.unit_amount.normalized().into_bigint_and_exponent();
+        let exact = BigDecimal::from_bigint(digits, scale.saturating_add(decimals));
+        let scale = exact.fractional_digit_count().max(decimals);
+        f.write_str(&exact.with_scale(scale).to_plain_string())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +194,14 @@ mod tests {
     fn decimals_follow_the_currency() {
         assert_eq!(price("3", "jpy").line_amount(7).to_string(), "21");
         assert_eq!(price("1500", "kwd").line_amount(2).to_string(), "3.000");
+    }
+
+    #[test]
+    fn a_price_is_shown_exactly() {
+        assert_eq!(price("2", "usd").to_string(), "0.02");
+        assert_eq!(price("250.0", "usd").to_string(), "2.50");
+        assert_eq!(price("0.000001", "usd").to_string(), "0.00000001");
+        assert_eq!(price("3", "jpy").to_string(), "3");
     }
 
     #[test]

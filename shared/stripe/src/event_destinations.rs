@@ -115,6 +115,20 @@ impl Client {
             .await
     }
 
+    /// Has Stripe send nothing to a destination any more.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn disable_event_destination(
+        &self,
+        id: &str,
+        options: &RequestOptions,
+    ) -> Result<EventDestination, Error> {
+        let path = format!("{PATH}/{}/disable", segment(id)?);
+        self.call(Request::post_json(path, &json!({}))?, options)
+            .await
+    }
+
     /// All destinations, with their addresses.
     ///
     /// # Errors
