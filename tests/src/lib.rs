@@ -1,1 +1,2 @@
-//! Placeholder.
+//! Tests of the whole system, and of what its parts must agree on. There is
+//! nothing here but `tests/`.

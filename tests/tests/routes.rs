@@ -1,0 +1,113 @@
+//! The template's routes are the routers' routes: one that only the template
+//! has would answer 404 in AWS, one that only a router has could not be reached.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use yaml_serde::Value;
+
+/// Routes that are not the API's: the function URL of the webhook has no
+/// routes in the template, and the local system serves the webhook under a path.
+const WEBHOOK: &str = "webhook";
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+type Routes = BTreeSet<(String, String, String)>;
+
+/// (function, method, path) of every HTTP event in template.yaml.
+fn template_routes() -> Routes {
+    let text = fs::read_to_string(root().join("template.yaml")).unwrap();
+    let template: Value = yaml_serde::from_str(&text).unwrap();
+    let mut routes = Routes::new();
+    for resource in template["Resources"].as_mapping().unwrap().values() {
+        let properties = &resource["Properties"];
+        let Some(function) = properties["CodeUri"].as_str() else {
+            continue;
+        };
+        let function = function.trim_start_matches("functions/").to_owned();
+        let Some(events) = properties["Events"].as_mapping() else {
+            continue;
+        };
+        for event in events.values() {
+            if event["Type"].as_str() == Some("HttpApi") {
+                let properties = &event["Properties"];
+                routes.insert((
+                    function.clone(),
+                    properties["Method"].as_str().unwrap().to_owned(),
+                    properties["Path"].as_str().unwrap().to_owned(),
+                ));
+            }
+        }
+    }
+    routes
+}
+
+/// (function, method, path) of every `.route("path", method(…))` in a function's sources.
+fn router_routes() -> Routes {
+    let mut routes = Routes::new();
+    for function in ["onboarding", "emission", "report"] {
+        for file in rust_files(&root().join("functions").join(function).join("src")) {
+            let source = fs::read_to_string(file).unwrap();
+            for call in source.split(".route(").skip(1) {
+                let mut words = call.split('"');
+                let path = words.nth(1).unwrap();
+                let handlers = words.next().unwrap().split(';').next().unwrap();
+                for method in ["get", "post", "put", "patch", "delete"] {
+                    if handlers.split(".route(").next().unwrap().contains(&format!("{method}(")) {
+                        routes.insert((
+                            function.to_owned(),
+                            method.to_uppercase(),
+                            path.to_owned(),
+                        ));
+                    }
+                }
+            }
+        }
+    }
+    routes
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+#[test]
+fn template_and_routers_have_the_same_routes() {
+    let template = template_routes();
+    assert!(template.len() >= 8, "{template:?}");
+    assert!(template.iter().all(|(function, ..)| function != WEBHOOK));
+    assert_eq!(template, router_routes());
+}
+
+#[test]
+fn every_function_of_the_template_has_a_folder_and_a_sample_event() {
+    let text = fs::read_to_string(root().join("template.yaml")).unwrap();
+    let template: Value = yaml_serde::from_str(&text).unwrap();
+    let resources = template["Resources"].as_mapping().unwrap();
+    let functions: BTreeSet<String> = resources
+        .values()
+        .filter_map(|resource| resource["Properties"]["CodeUri"].as_str())
+        .map(|uri| uri.trim_start_matches("functions/").to_owned())
+        .collect();
+    let folders: BTreeSet<String> = fs::read_dir(root().join("functions"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(functions, folders);
+    for function in functions {
+        let event = root().join("events").join(format!("{function}.json"));
+        assert!(event.is_file(), "{}", event.display());
+    }
+}
