@@ -1,0 +1,242 @@
+//! Tables, a simulated Stripe and a customer in both.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::SystemTime;
+
+use billing::{Clock, Currency, CustomerId, Timestamp};
+use ledger::{CustomerRow, CustomerStatus, Ledger, NewApiKey, Scope};
+use reqwest::Method;
+use serde_json::{Value, json};
+use stripe::{
+    Aggregation, CreateCustomer, CreateMeter, CreatePrice, CreateProduct, CreateSubscription,
+    ExposeSecret, RequestOptions, SecretString,
+};
+use stripe_simulator::{Config, DEFAULT_SECRET_KEY, Simulator};
+
+use super::tables::Tables;
+
+pub(crate) const METER_EVENT_NAME: &str = "agent_operations";
+
+/// A clock that stands still until a test moves it. It starts at the present,
+/// since sessions and signatures are bound to the machine's.
+#[derive(Clone)]
+pub(crate) struct HandClock(Arc<AtomicI64>);
+
+impl HandClock {
+    fn started() -> Self {
+        let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now_ms = i64::try_from(elapsed.unwrap().as_millis()).unwrap();
+        Self(Arc::new(AtomicI64::new(now_ms)))
+    }
+
+    pub(crate) fn advance_ms(&self, duration_ms: i64) {
+        self.0.fetch_add(duration_ms, Ordering::SeqCst);
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix_ms(self.0.load(Ordering::SeqCst))
+    }
+}
+
+impl stripe_simulator::Clock for HandClock {
+    fn now_ms(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) tables: Tables,
+    pub(crate) ledger: Ledger,
+    pub(crate) stripe: stripe::Client,
+    pub(crate) clock: HandClock,
+    pub(crate) http: reqwest::Client,
+    simulator: Simulator,
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        let clock = HandClock::started();
+        let simulator = Simulator::start(Config {
+            clock: Arc::new(clock.clone()),
+            ..Config::manual()
+        });
+        let simulator = simulator.await.unwrap();
+        let tables = Tables::start().await;
+        Self {
+            ledger: tables.ledger.clone(),
+            tables,
+            stripe: stripe_client(&simulator.url()),
+            clock,
+            http: http_client(),
+            simulator,
+        }
+    }
+
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::new(self.clock.clone())
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// A customer with a metered subscription, in Stripe and in the tables. On
+    /// a test clock, if one is named.
+    pub(crate) async fn onboard(&self, test_clock: Option<&str>) -> CustomerRow {
+        let stripe = &self.stripe;
+        let options = RequestOptions::new;
+        let (meter_id, price_id) = self.catalog().await;
+        let customer = CreateCustomer {
+            test_clock: test_clock.map(str::to_owned),
+            ..CreateCustomer::default()
+        };
+        let customer = stripe.create_customer(&customer, &options()).await.unwrap();
+        let subscription = CreateSubscription {
+            customer: customer.id.clone(),
+            prices: vec![price_id.clone()],
+            ..CreateSubscription::default()
+        };
+        let subscription = stripe
+            .create_subscription(&subscription, &options())
+            .await
+            .unwrap();
+        let item = subscription.items.iter().next().unwrap();
+        let row = CustomerRow {
+            customer_id: CustomerId::parse(&customer.id).unwrap(),
+            external_id: None,
+            subscription_id: subscription.id.clone(),
+            subscription_item_id: item.id.clone(),
+            price_id,
+            unit_amount_decimal: "1".to_owned(),
+            currency: Currency::parse("usd").unwrap(),
+            meter_id,
+            meter_event_name: METER_EVENT_NAME.to_owned(),
+            subscription_started_at: Timestamp::from_unix_s(subscription.start_date),
+            subscription_ends_at: None,
+            period_start: Timestamp::from_unix_s(item.current_period_start),
+            period_end: Timestamp::from_unix_s(item.current_period_end),
+            status: CustomerStatus::Active,
+            test_clock: test_clock.map(str::to_owned),
+            version: 1,
+            created_at: self.now(),
+        };
+        self.ledger.create_customer(&row).await.unwrap();
+        row
+    }
+
+    /// The meter and the price, made once.
+    async fn catalog(&self) -> (String, String) {
+        let stripe = &self.stripe;
+        let options = RequestOptions::new;
+        let known = stripe
+            .list_prices_by_lookup_key(METER_EVENT_NAME)
+            .await
+            .unwrap();
+        if let Some(price) = known.iter().next() {
+            let meter = price.recurring.clone().unwrap().meter.unwrap();
+            return (meter, price.id.clone());
+        }
+        let meter = CreateMeter {
+            display_name: "Agent operations".to_owned(),
+            event_name: METER_EVENT_NAME.to_owned(),
+            formula: Aggregation::Sum,
+        };
+        let meter = stripe.create_meter(&meter, &options()).await.unwrap();
+        let product = CreateProduct {
+            name: "Agent operations".to_owned(),
+            ..CreateProduct::default()
+        };
+        let product = stripe.create_product(&product, &options()).await.unwrap();
+        let price = CreatePrice {
+            product: product.id,
+            currency: "usd".to_owned(),
+            unit_amount_decimal: "1".to_owned(),
+            interval: "month".to_owned(),
+            meter: meter.id.clone(),
+            lookup_key: Some(METER_EVENT_NAME.to_owned()),
+            transfer_lookup_key: false,
+            metadata: stripe::Metadata::default(),
+        };
+        let price = stripe.create_price(&price, &options()).await.unwrap();
+        (meter.id, price.id)
+    }
+
+    /// A key of `scopes`, for `customers` or for all.
+    pub(crate) async fn api_key(
+        &self,
+        scopes: Vec<Scope>,
+        customers: Option<Vec<CustomerId>>,
+    ) -> String {
+        let mut made = NewApiKey::generate(scopes, self.now()).unwrap();
+        made.row.customers = customers;
+        self.ledger.put_api_key(&made.row).await.unwrap();
+        made.key.expose_secret().to_owned()
+    }
+
+    /// Breaks Stripe, as the simulator's `POST /_simulator/faults` says.
+    pub(crate) async fn break_stripe(&self, fault: Value) {
+        let ordered = self.control(Method::POST, "faults", Some(&fault)).await;
+        assert_eq!(ordered["kind"], fault["kind"], "{ordered}");
+    }
+
+    /// The next `times` requests to the meter event stream fail before any work.
+    pub(crate) async fn break_stream(&self, status: u16, times: u64) {
+        self.break_stripe(json!({
+            "kind": "error_before", "status": status, "times": times,
+            "path_prefix": "/v2/billing/meter_event_stream",
+        }))
+        .await;
+    }
+
+    /// Every fault that was ordered has struck as often as it was to.
+    pub(crate) async fn assert_faults_are_used_up(&self) {
+        let faults = self.control(Method::GET, "faults", None).await;
+        for fault in faults["data"].as_array().unwrap() {
+            assert_eq!(fault["struck"], fault["times"], "{fault}");
+        }
+    }
+
+    pub(crate) async fn repair_stripe(&self) {
+        self.control(Method::DELETE, "faults", None).await;
+    }
+
+    /// How many events Stripe has of `customer_id`, and their sum.
+    pub(crate) async fn in_stripe(&self, customer_id: &CustomerId) -> (u64, u64) {
+        let query = format!("meter_events?customer={customer_id}");
+        let found = self.control(Method::GET, &query, None).await;
+        let number = |name: &str| found[name].as_u64().unwrap();
+        (number("count"), number("value"))
+    }
+
+    /// What the simulator has besides Stripe's API.
+    async fn control(&self, method: Method, path: &str, body: Option<&Value>) -> Value {
+        let url = format!("{}/_simulator/{path}", self.simulator.url());
+        let request = self.http.request(method, url);
+        let request = request.bearer_auth(DEFAULT_SECRET_KEY);
+        let request = match body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        let answer = request.send().await.unwrap().error_for_status().unwrap();
+        answer.json().await.unwrap()
+    }
+}
+
+/// For plain HTTP on this machine; reqwest wants its TLS chosen all the same.
+fn http_client() -> reqwest::Client {
+    // Another test of this program may have chosen already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}
+
+/// A client that loses no time between its attempts.
+pub(crate) fn stripe_client(url: &str) -> stripe::Client {
+    let config = stripe::Config::new(SecretString::from(DEFAULT_SECRET_KEY))
+        .with_api_base(url)
+        .with_meter_events_base(url)
+        .with_retry_delay_ms(1, 1);
+    stripe::Client::new(config).unwrap()
+}
