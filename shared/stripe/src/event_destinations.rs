@@ -140,9 +140,10 @@ impl Client {
         loop {
             let page: Page = self.read(request).await?;
             all.extend(page.data);
-            // The next page is a path on the same host, with its whole query.
-            match page.next_page_url.filter(|url| url.starts_with(PATH)) {
-                Some(url) => request = Request::get(url, &Form::new()),
+            // Only the path counts: the key goes to no other host.
+            let next = page.next_page_url.as_deref();
+            match next.and_then(|url| url.find(PATH).map(|start| &url[start..])) {
+                Some(path) => request = Request::get(path, &Form::new()),
                 None => {
                     return Ok(List {
                         data: all,
