@@ -2,23 +2,16 @@
 //! server, so that the functions speak to it as they speak to AWS.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_sdk_dynamodb::config::retry::RetryConfig;
-use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use dynoxide::Database;
-use rusqlite::Connection;
 use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// What the SDK wants to sign with; the embedded DynamoDB checks no signature.
-pub const REGION: &str = "us-east-1";
-/// See [`REGION`].
-pub const ACCESS_KEY: &str = "local";
+use crate::connection::Connection;
 
 /// Every write waits for the disk while it holds the one connection. Threads of
 /// its own keep that wait away from the API's; more than this only queue.
@@ -26,10 +19,6 @@ const WORKER_THREADS: usize = 2;
 
 /// How long connections may take to finish at the end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// As [`ledger::connect`] has it, so that a stall shows here as it would there.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1_500);
-const OPERATION_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How long the trimming waits for the database's own writes.
 const TRIM_BUSY_TIMEOUT: Duration = Duration::from_secs(4);
@@ -64,15 +53,9 @@ pub struct DynamoDb {
 /// Why DynamoDB does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum DynamoDbError {
-    /// The port is taken, or may not be had.
-    #[error("cannot listen on 127.0.0.1:{port}")]
-    Listen {
-        /// The port that was asked for.
-        port: u16,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    /// There is no port to listen on.
+    #[error("DynamoDB cannot listen")]
+    Listen(#[source] io::Error),
     /// The file is no database, or a newer one.
     #[error("cannot open the DynamoDB of {path}")]
     Open {
@@ -94,8 +77,16 @@ pub enum DynamoDbError {
 }
 
 impl DynamoDb {
-    /// Serves the database in `file`, which is created if need be, on
-    /// 127.0.0.1:`port` (0: a free one).
+    /// Serves the database in `file` on a free port of this machine.
+    ///
+    /// # Errors
+    /// As [`DynamoDb::serve`].
+    pub fn start(file: &Path) -> Result<Self, DynamoDbError> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        Self::serve(file, listener.map_err(DynamoDbError::Listen)?)
+    }
+
+    /// Serves the database in `file`, which is created if need be, on `listener`.
     ///
     /// SQLite writes ahead to a log and waits for the disk at every commit
     /// (`journal_mode=WAL`, `synchronous=FULL`, dynoxide's and SQLite's
@@ -103,12 +94,11 @@ impl DynamoDb {
     ///
     /// # Errors
     /// A [`DynamoDbError`].
-    pub fn start(file: &Path, port: u16) -> Result<Self, DynamoDbError> {
-        let listen = |source| DynamoDbError::Listen { port, source };
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let listener = TcpListener::bind(address).map_err(listen)?;
-        listener.set_nonblocking(true).map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
+    pub fn serve(file: &Path, listener: TcpListener) -> Result<Self, DynamoDbError> {
+        listener
+            .set_nonblocking(true)
+            .map_err(DynamoDbError::Listen)?;
+        let address = listener.local_addr().map_err(DynamoDbError::Listen)?;
         let database =
             Database::new(&file.to_string_lossy()).map_err(|source| DynamoDbError::Open {
                 path: file.to_owned(),
@@ -122,7 +112,7 @@ impl DynamoDb {
             .name("dynamodb".to_owned())
             .spawn(move || {
                 // Nobody may be waiting any more; then nobody needs to know.
-                let _ = finish.send(serve(listener, database, stopped));
+                let _ = finish.send(run(listener, database, stopped));
             })
             .map_err(DynamoDbError::Thread)?;
         Ok(Self {
@@ -136,6 +126,11 @@ impl DynamoDb {
     /// Its address.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// How to speak to it.
+    pub fn connection(&self) -> Connection {
+        Connection::embedded(&self.url)
     }
 
     /// Its streams' records, to be trimmed.
@@ -164,7 +159,7 @@ impl DynamoDb {
 }
 
 /// Serves until `stop`, then closes the database before it returns.
-fn serve(listener: TcpListener, database: Database, stop: CancellationToken) -> Result<(), String> {
+fn run(listener: TcpListener, database: Database, stop: CancellationToken) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
         .thread_name("dynamodb-worker")
@@ -193,12 +188,12 @@ fn serve(listener: TcpListener, database: Database, stop: CancellationToken) -> 
 /// The records of the embedded DynamoDB's streams, in its file.
 #[derive(Clone, Debug)]
 pub struct StreamRecords {
-    connection: Arc<Mutex<Connection>>,
+    connection: Arc<Mutex<rusqlite::Connection>>,
 }
 
 impl StreamRecords {
     fn open(file: &Path) -> Result<Self, rusqlite::Error> {
-        let connection = Connection::open(file)?;
+        let connection = rusqlite::Connection::open(file)?;
         connection.busy_timeout(TRIM_BUSY_TIMEOUT)?;
         connection.execute_batch(CREATE_INDEX)?;
         Ok(Self {
@@ -238,43 +233,4 @@ impl StreamRecords {
             }
         }
     }
-}
-
-/// Configurations of the two clients of an embedded DynamoDB at `url`.
-pub fn client(url: &str) -> aws_sdk_dynamodb::Client {
-    let config = aws_sdk_dynamodb::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .endpoint_url(url)
-        .region(Region::from_static(REGION))
-        .credentials_provider(credentials())
-        .http_client(aws_smithy_http_client::Builder::new().build_http())
-        .timeout_config(timeouts())
-        .retry_config(RetryConfig::standard())
-        .build();
-    aws_sdk_dynamodb::Client::from_conf(config)
-}
-
-/// A client of the streams of an embedded DynamoDB at `url`.
-pub fn streams_client(url: &str) -> aws_sdk_dynamodbstreams::Client {
-    let config = aws_sdk_dynamodbstreams::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .endpoint_url(url)
-        .region(Region::from_static(REGION))
-        .credentials_provider(credentials())
-        .http_client(aws_smithy_http_client::Builder::new().build_http())
-        .timeout_config(timeouts())
-        .retry_config(RetryConfig::standard())
-        .build();
-    aws_sdk_dynamodbstreams::Client::from_conf(config)
-}
-
-fn credentials() -> Credentials {
-    Credentials::new(ACCESS_KEY, ACCESS_KEY, None, None, "embedded")
-}
-
-fn timeouts() -> TimeoutConfig {
-    TimeoutConfig::builder()
-        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-        .operation_timeout(OPERATION_TIMEOUT)
-        .build()
 }

@@ -3,7 +3,7 @@
 
 use aws_sdk_dynamodb::types::{KeySchemaElement, TableDescription};
 use ledger::TableNames;
-use stack::dynamodb::{self, DynamoDb};
+use stack::dynamodb::DynamoDb;
 use stack::tables::{self, KeyPart, TableProperties};
 
 async fn describe(client: &aws_sdk_dynamodb::Client, name: &str) -> TableDescription {
@@ -94,8 +94,8 @@ fn assert_is(described: &TableDescription, defined: &TableProperties) {
 #[tokio::test]
 async fn the_tables_are_those_of_the_template() {
     let folder = tempfile::tempdir().unwrap();
-    let dynamodb = DynamoDb::start(&folder.path().join("dynamodb.sqlite"), 0).unwrap();
-    let client = dynamodb::client(dynamodb.url());
+    let dynamodb = DynamoDb::start(&folder.path().join("dynamodb.sqlite")).unwrap();
+    let client = dynamodb.connection().client();
     tables::create_tables(&client).await.unwrap();
 
     let defined = tables::definitions().unwrap();
@@ -140,14 +140,14 @@ fn the_audit_log_is_read_with_its_index_and_stream() {
 async fn tables_that_are_there_stay_as_they_are() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("dynamodb.sqlite");
-    let dynamodb = DynamoDb::start(&file, 0).unwrap();
-    let client = dynamodb::client(dynamodb.url());
+    let dynamodb = DynamoDb::start(&file).unwrap();
+    let client = dynamodb.connection().client();
     let names = tables::create_tables(&client).await.unwrap();
     let before = describe(&client, &names.usage_events).await;
     dynamodb.stop().await.unwrap();
 
-    let dynamodb = DynamoDb::start(&file, 0).unwrap();
-    let client = dynamodb::client(dynamodb.url());
+    let dynamodb = DynamoDb::start(&file).unwrap();
+    let client = dynamodb.connection().client();
     assert_eq!(tables::create_tables(&client).await.unwrap(), names);
     let after = describe(&client, &names.usage_events).await;
     assert_eq!(after.table_id(), before.table_id());

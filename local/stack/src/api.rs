@@ -1,0 +1,146 @@
+//! The API: every HTTP function's router behind one address, as API Gateway and
+//! the webhook's function URL put them behind theirs.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::TcpListener;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::Response;
+use billing::Clock;
+use ledger::Ledger;
+use report::DashboardLinks;
+use secrecy::SecretString;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tower::{ServiceExt, service_fn};
+use webhook::NoSigningSecret;
+
+/// Where Stripe's webhooks go.
+pub const WEBHOOK_PATH: &str = "/stripe/webhook";
+
+/// The price that customers subscribe to: the template's default.
+pub const PRICE_LOOKUP_KEY: &str = "agent_operations_monthly";
+
+/// How long answers may take that are on their way at the end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the functions share.
+#[derive(Clone)]
+pub struct Parts {
+    /// The tables.
+    pub ledger: Ledger,
+    /// Stripe.
+    pub stripe: stripe::Client,
+    /// What dashboard links are signed with, and where they lead.
+    pub links: DashboardLinks,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The webhook function, which starts anew when its secrets change.
+#[derive(Clone)]
+pub struct Webhook {
+    parts: Parts,
+    routes: Arc<RwLock<Router>>,
+}
+
+impl Webhook {
+    /// Takes what is signed with one of `secrets`, comma-separated.
+    ///
+    /// # Errors
+    /// [`NoSigningSecret`].
+    pub fn new(parts: Parts, secrets: &SecretString) -> Result<Self, NoSigningSecret> {
+        let routes = webhook_routes(&parts, secrets)?;
+        let routes = Arc::new(RwLock::new(routes));
+        Ok(Self { parts, routes })
+    }
+
+    /// From the next request on takes what is signed with one of `secrets`.
+    ///
+    /// # Errors
+    /// [`NoSigningSecret`]; the ones before stay.
+    pub fn set_secrets(&self, secrets: &SecretString) -> Result<(), NoSigningSecret> {
+        let routes = webhook_routes(&self.parts, secrets)?;
+        *self.routes.write().unwrap_or_else(PoisonError::into_inner) = routes;
+        Ok(())
+    }
+
+    async fn answer(self, request: Request) -> Result<Response, Infallible> {
+        self.routes().oneshot(request).await
+    }
+
+    fn routes(&self) -> Router {
+        let routes = self.routes.read();
+        routes.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn webhook_routes(parts: &Parts, secrets: &SecretString) -> Result<Router, NoSigningSecret> {
+    let secrets = webhook::signing_secrets(secrets)?;
+    Ok(webhook::router(webhook::State::new(
+        parts.ledger.clone(),
+        parts.stripe.clone(),
+        secrets,
+        Arc::clone(&parts.clock),
+    )))
+}
+
+/// All routes.
+pub fn router(parts: &Parts, webhook: &Webhook) -> Router {
+    let ledger = || parts.ledger.clone();
+    let stripe = || parts.stripe.clone();
+    let clock = || Arc::clone(&parts.clock);
+    let lookup_key = PRICE_LOOKUP_KEY.to_owned();
+    let onboarding = onboarding::State::new(ledger(), stripe(), lookup_key, clock());
+    let emission = emission::State::new(ledger(), stripe(), clock());
+    let report = report::State::new(ledger(), stripe(), parts.links.clone(), clock());
+    let webhook = webhook.clone();
+    let webhook = service_fn(move |request| webhook.clone().answer(request));
+    let routes = onboarding::router(onboarding)
+        .merge(emission::router(emission))
+        .merge(report::router(report))
+        .route_service(WEBHOOK_PATH, webhook);
+    web::service(routes)
+}
+
+/// The API, being served. Dropped, it stops by itself.
+#[derive(Debug)]
+pub struct Api {
+    serving: JoinHandle<io::Result<()>>,
+    stop: DropGuard,
+}
+
+impl Api {
+    /// Serves `routes` on `listener`.
+    ///
+    /// # Errors
+    /// The listener's.
+    pub fn serve(listener: TcpListener, routes: Router) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let stop = CancellationToken::new();
+        let stopped = stop.clone().cancelled_owned();
+        let serving = axum::serve(listener, routes).with_graceful_shutdown(stopped);
+        Ok(Self {
+            serving: tokio::spawn(serving.into_future()),
+            stop: stop.drop_guard(),
+        })
+    }
+
+    /// Takes no new request and finishes those that have begun.
+    pub async fn stop(self) {
+        self.stop.disarm().cancel();
+        let mut serving = self.serving;
+        if tokio::time::timeout(STOP_TIMEOUT, &mut serving)
+            .await
+            .is_err()
+        {
+            tracing::warn!("a connection to the API stayed open and was cut");
+            serving.abort();
+        }
+    }
+}

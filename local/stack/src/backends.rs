@@ -1,0 +1,142 @@
+//! What Meterline stands on: DynamoDB and Stripe, in this process or elsewhere.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use billing::Clock;
+use ledger::Ledger;
+use secrecy::SecretString;
+use stripe_simulator::{Background, Data, Listen, Simulator};
+
+use crate::connection::Connection;
+use crate::dynamodb::DynamoDb;
+use crate::local_dir::LocalDir;
+use crate::options::{Options, Pumping, StripeElsewhere};
+use crate::system::StartError;
+use crate::tables;
+
+const DYNAMODB_FILE: &str = "dynamodb.sqlite";
+const STRIPE_FILE: &str = "stripe.sqlite";
+
+/// The tables, and the DynamoDB that they are in.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    /// None where it runs elsewhere.
+    pub(crate) embedded: Option<DynamoDb>,
+    pub(crate) connection: Connection,
+    pub(crate) client: aws_sdk_dynamodb::Client,
+    pub(crate) ledger: Ledger,
+}
+
+impl Tables {
+    /// Starts DynamoDB on `listener`, unless it is elsewhere, and creates the
+    /// tables that are missing.
+    pub(crate) async fn start(
+        elsewhere: Option<&str>,
+        local_dir: &LocalDir,
+        listener: Option<TcpListener>,
+    ) -> Result<Self, StartError> {
+        let embedded = listener
+            .map(|listener| DynamoDb::serve(&local_dir.file(DYNAMODB_FILE), listener))
+            .transpose()?;
+        let connection = match (&embedded, elsewhere) {
+            (Some(embedded), _) => embedded.connection(),
+            (None, url) => Connection::elsewhere(url.unwrap_or_default()),
+        };
+        let client = connection.client();
+        let names = tables::create_tables(&client).await;
+        let names = names.map_err(|source| match elsewhere {
+            Some(url) => StartError::DynamoDbElsewhere {
+                url: url.to_owned(),
+                source,
+            },
+            None => StartError::Tables(source),
+        })?;
+        Ok(Self {
+            ledger: Ledger::new(client.clone(), names),
+            embedded,
+            connection,
+            client,
+        })
+    }
+}
+
+/// Stripe, and how it is reached.
+pub(crate) struct Stripe {
+    /// None where it runs elsewhere.
+    pub(crate) simulator: Option<Simulator>,
+    pub(crate) client: stripe::Client,
+    pub(crate) secret_key: SecretString,
+    pub(crate) api_base: String,
+    pub(crate) meter_events_base: String,
+    /// What the environment says that webhooks are signed with.
+    pub(crate) webhook_secret: Option<SecretString>,
+}
+
+impl Stripe {
+    /// Starts the simulator on `listener`, unless Stripe is elsewhere.
+    pub(crate) async fn start(
+        options: &Options,
+        local_dir: &LocalDir,
+        listener: Option<TcpListener>,
+    ) -> Result<Self, StartError> {
+        let (simulator, reached) = match (&options.stripe_elsewhere, listener) {
+            (Some(elsewhere), _) => (None, elsewhere.clone()),
+            (None, listener) => {
+                let simulator = simulate(options, local_dir, listener).await?;
+                let url = simulator.url();
+                let reached = StripeElsewhere {
+                    secret_key: stripe_simulator::DEFAULT_SECRET_KEY.into(),
+                    api_base: url.clone(),
+                    meter_events_base: url,
+                    webhook_secret: None,
+                };
+                (Some(simulator), reached)
+            }
+        };
+        let config = stripe::Config::new(reached.secret_key.clone())
+            .with_api_base(&reached.api_base)
+            .with_meter_events_base(&reached.meter_events_base);
+        Ok(Self {
+            simulator,
+            client: stripe::Client::new(config)?,
+            secret_key: reached.secret_key,
+            api_base: reached.api_base,
+            meter_events_base: reached.meter_events_base,
+            webhook_secret: reached.webhook_secret,
+        })
+    }
+}
+
+async fn simulate(
+    options: &Options,
+    local_dir: &LocalDir,
+    listener: Option<TcpListener>,
+) -> Result<Simulator, StartError> {
+    let mut config = stripe_simulator::Config {
+        data: Data::File(local_dir.file(STRIPE_FILE)),
+        clock: Arc::new(SharedClock(Arc::clone(&options.clock))),
+        background: match options.pumping {
+            Pumping::Automatic => Background::Automatic,
+            Pumping::Manual => Background::Manual,
+        },
+        ..stripe_simulator::Config::default()
+    };
+    if let Some(listener) = listener {
+        let listen = || {
+            listener.set_nonblocking(true)?;
+            tokio::net::TcpListener::from_std(listener)
+        };
+        config.listen = Listen::Listener(listen().map_err(StartError::Listen)?);
+    }
+    Ok(Simulator::start(config).await?)
+}
+
+/// The functions' clock, for the simulator, which shares no code with them.
+struct SharedClock(Arc<dyn Clock>);
+
+impl stripe_simulator::Clock for SharedClock {
+    fn now_ms(&self) -> i64 {
+        self.0.now().unix_ms()
+    }
+}

@@ -1,0 +1,201 @@
+//! What the local system is started with.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use billing::Clock;
+use secrecy::SecretString;
+use web::SystemClock;
+
+/// The ports, unless the environment names others.
+const METERLINE_PORT: u16 = 8080;
+const DYNAMODB_PORT: u16 = 8000;
+const STRIPE_PORT: u16 = 12111;
+
+const LOCAL_DIR: &str = ".local";
+
+/// Who moves what AWS and Stripe move by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pumping {
+    /// The system, all the time: the stream at once, the schedule every minute.
+    Automatic,
+    /// Nobody, until a test says so.
+    Manual,
+}
+
+/// A Stripe that runs elsewhere.
+#[derive(Clone, Debug)]
+pub struct StripeElsewhere {
+    /// Its secret key.
+    pub secret_key: SecretString,
+    /// Its API's address.
+    pub api_base: String,
+    /// Its meter event stream's address.
+    pub meter_events_base: String,
+    /// The webhook endpoint's signing secret, if it is known; several,
+    /// comma-separated, while one is rolled.
+    pub webhook_secret: Option<SecretString>,
+}
+
+/// What the local system is started with.
+#[derive(Clone)]
+pub struct Options {
+    /// Where all state is kept.
+    pub local_dir: PathBuf,
+    /// The API's port; 0 for a free one, as with the others.
+    pub meterline_port: u16,
+    /// The embedded DynamoDB's port.
+    pub dynamodb_port: u16,
+    /// The Stripe simulator's port.
+    pub stripe_port: u16,
+    /// Who moves the stream, the schedule and Stripe.
+    pub pumping: Pumping,
+    /// The time, for the functions and for the Stripe simulator alike.
+    pub clock: Arc<dyn Clock>,
+    /// The address of a DynamoDB that runs elsewhere, in place of the embedded one.
+    pub dynamodb_elsewhere: Option<String>,
+    /// A Stripe that runs elsewhere, in place of the simulator.
+    pub stripe_elsewhere: Option<StripeElsewhere>,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("local_dir", &self.local_dir)
+            .field("meterline_port", &self.meterline_port)
+            .field("dynamodb_port", &self.dynamodb_port)
+            .field("stripe_port", &self.stripe_port)
+            .field("pumping", &self.pumping)
+            .field("dynamodb_elsewhere", &self.dynamodb_elsewhere)
+            .field("stripe_elsewhere", &self.stripe_elsewhere)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The environment asks for something impossible.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OptionsError {
+    /// Not a port.
+    #[error("{variable} is {value:?}, which is no port: 0 to 65535, 0 for a free one")]
+    Port {
+        /// The environment variable.
+        variable: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// An address without the key to it.
+    #[error("STRIPE_API_BASE is set, so STRIPE_SECRET_KEY must be; unset both for a simulator")]
+    NoStripeKey,
+}
+
+impl Options {
+    /// For tests: all state in `local_dir`, free ports, nothing moves by itself.
+    pub fn manual(local_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            local_dir: local_dir.into(),
+            meterline_port: 0,
+            dynamodb_port: 0,
+            stripe_port: 0,
+            pumping: Pumping::Manual,
+            clock: Arc::new(SystemClock),
+            dynamodb_elsewhere: None,
+            stripe_elsewhere: None,
+        }
+    }
+
+    /// As the environment says: LOCAL_DIR, METERLINE_PORT, DYNAMODB_PORT and
+    /// STRIPE_PORT; AWS_ENDPOINT_URL_DYNAMODB for a DynamoDB elsewhere;
+    /// STRIPE_API_BASE with STRIPE_SECRET_KEY for a Stripe elsewhere. Everything
+    /// moves by itself.
+    ///
+    /// # Errors
+    /// An [`OptionsError`] that names the variable.
+    pub fn from_environment() -> Result<Self, OptionsError> {
+        Self::from_variables(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+    }
+
+    /// As [`Options::from_environment`], of any environment.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, OptionsError> {
+        let port = |name, default: u16| match variable(name) {
+            None => Ok(default),
+            Some(value) => value.parse().map_err(|_| OptionsError::Port {
+                variable: name,
+                value,
+            }),
+        };
+        let stripe_elsewhere = match variable("STRIPE_API_BASE") {
+            None => None,
+            Some(api_base) => Some(StripeElsewhere {
+                secret_key: variable("STRIPE_SECRET_KEY")
+                    .ok_or(OptionsError::NoStripeKey)?
+                    .into(),
+                // A simulator serves both at one address.
+                meter_events_base: variable("STRIPE_METER_EVENTS_BASE")
+                    .unwrap_or_else(|| api_base.clone()),
+                api_base,
+                webhook_secret: variable("STRIPE_WEBHOOK_SECRET").map(SecretString::from),
+            }),
+        };
+        Ok(Self {
+            local_dir: variable("LOCAL_DIR").map_or_else(|| LOCAL_DIR.into(), PathBuf::from),
+            meterline_port: port("METERLINE_PORT", METERLINE_PORT)?,
+            dynamodb_port: port("DYNAMODB_PORT", DYNAMODB_PORT)?,
+            stripe_port: port("STRIPE_PORT", STRIPE_PORT)?,
+            pumping: Pumping::Automatic,
+            clock: Arc::new(SystemClock),
+            dynamodb_elsewhere: variable("AWS_ENDPOINT_URL_DYNAMODB"),
+            stripe_elsewhere,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(variables: &[(&str, &str)]) -> Result<Options, OptionsError> {
+        Options::from_variables(|name| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn an_empty_environment_has_the_documented_ports() {
+        let options = options(&[]).unwrap();
+        assert_eq!(
+            (
+                options.meterline_port,
+                options.dynamodb_port,
+                options.stripe_port
+            ),
+            (8080, 8000, 12111)
+        );
+        assert!(options.dynamodb_elsewhere.is_none() && options.stripe_elsewhere.is_none());
+    }
+
+    #[test]
+    fn what_is_no_port_is_named() {
+        for value in ["http", "-1", "65536", "8000 "] {
+            let refused = options(&[("DYNAMODB_PORT", value)]).unwrap_err();
+            assert!(
+                refused.to_string().starts_with("DYNAMODB_PORT"),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_stripe_elsewhere_needs_its_key() {
+        let api_base = ("STRIPE_API_BASE", "http://127.0.0.1:1");
+        assert_eq!(options(&[api_base]).unwrap_err(), OptionsError::NoStripeKey);
+        let options = options(&[api_base, ("STRIPE_SECRET_KEY", "sk_test_1")]).unwrap();
+        assert!(!format!("{options:?}").contains("sk_test_1"));
+        let stripe = options.stripe_elsewhere.unwrap();
+        assert_eq!(stripe.meter_events_base, stripe.api_base);
+    }
+}

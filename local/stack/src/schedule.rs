@@ -1,0 +1,68 @@
+//! The schedule of the template, here: redelivery, every minute.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redelivery::{Redelivery, RedeliveryError, Report};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+/// `rate(1 minute)`.
+const PERIOD: Duration = Duration::from_secs(60);
+/// The function's timeout: it ends before the next run starts.
+const RUN_TIMEOUT: Duration = Duration::from_secs(55);
+/// How long a run may go on at the end. One that is cut off is as one that
+/// Lambda cut off: what it did not note, the next run finds.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Runs redelivery as the schedule does, with the function's time.
+///
+/// # Errors
+/// Redelivery's; the next run is the retry.
+pub async fn redeliver(redelivery: &Redelivery) -> Result<Report, RedeliveryError> {
+    redelivery.run(Instant::now() + RUN_TIMEOUT).await
+}
+
+/// The schedule, running.
+#[derive(Debug)]
+pub struct Schedule {
+    task: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl Schedule {
+    /// Runs `redelivery` now and every minute.
+    pub fn start(redelivery: Arc<Redelivery>) -> Self {
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(run(redelivery, stop.clone()));
+        Self { task, stop }
+    }
+
+    /// Starts no further run and waits for the one under way, if it is not long.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        match tokio::time::timeout(STOP_TIMEOUT, &mut self.task).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the schedule failed"),
+            Err(_) => {
+                tracing::warn!("redelivery was cut off");
+                self.task.abort();
+            }
+        }
+    }
+}
+
+async fn run(redelivery: Arc<Redelivery>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        if let Err(error) = redeliver(&redelivery).await {
+            tracing::error!(%error, "redelivery failed; the next minute is the retry");
+        }
+    }
+}
