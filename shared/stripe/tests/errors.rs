@@ -1,5 +1,7 @@
 //! How Stripe's refusals, and answers that are none of Stripe's, are told.
 
+#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
 mod support;
 
 use std::error::Error as _;
