@@ -9,29 +9,37 @@ use serde_json::Value;
 use crate::api::error::{Result, StripeError};
 
 /// What goes wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// An error in place of the work.
-    ErrorBefore {
-        #[serde(default = "server_error")]
-        status: u16,
-    },
+    ErrorBefore { status: u16 },
     /// The work is done and kept; then the connection ends without an answer.
     LoseAnswer,
     /// The work waits.
     DelayMs { delay_ms: u64 },
 }
 
-fn server_error() -> u16 {
-    500
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    ErrorBefore,
+    LoseAnswer,
+    DelayMs,
 }
 
-/// A fault and whom it strikes.
+/// A fault and whom it strikes, as it is ordered and listed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Order {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kind: Kind,
+    /// Of `error_before`.
+    #[serde(default = "server_error")]
+    status: u16,
+    /// Of `delay_ms`.
+    #[serde(default)]
+    delay_ms: u64,
+    /// `None` strikes every method.
+    #[serde(default)]
     method: Option<String>,
     #[serde(default)]
     path_prefix: String,
@@ -42,14 +50,38 @@ struct Order {
     #[serde(default = "once")]
     times: u64,
     /// How many it has struck.
-    #[serde(default, skip_deserializing)]
+    #[serde(skip_deserializing)]
     struck: u64,
-    #[serde(flatten)]
-    fault: Fault,
+}
+
+fn server_error() -> u16 {
+    500
 }
 
 fn once() -> u64 {
     1
+}
+
+impl Order {
+    fn fits(&self, method: &Method, path: &str) -> bool {
+        let method = self
+            .method
+            .as_ref()
+            .is_none_or(|wanted| wanted.eq_ignore_ascii_case(method.as_str()));
+        method && path.starts_with(&self.path_prefix) && self.struck < self.times
+    }
+
+    fn fault(&self) -> Fault {
+        match self.kind {
+            Kind::ErrorBefore => Fault::ErrorBefore {
+                status: self.status,
+            },
+            Kind::LoseAnswer => Fault::LoseAnswer,
+            Kind::DelayMs => Fault::DelayMs {
+                delay_ms: self.delay_ms,
+            },
+        }
+    }
 }
 
 /// The faults that are in force.
@@ -61,9 +93,7 @@ impl Faults {
     pub(crate) fn add(&self, body: &[u8]) -> Result<Value> {
         let order: Order = serde_json::from_slice(body)
             .map_err(|error| StripeError::invalid(format!("No fault is ordered so: {error}")))?;
-        if let Fault::ErrorBefore { status } = order.fault
-            && !(400..600).contains(&status)
-        {
+        if !(400..600).contains(&order.status) {
             return Err(StripeError::invalid(
                 "The status of an error is 400 to 599.",
             ));
@@ -87,19 +117,13 @@ impl Faults {
     /// The fault that strikes a request, if one does: the oldest that fits and is not worn out.
     pub(crate) fn strike(&self, method: &Method, path: &str) -> Option<Fault> {
         self.with(|orders| {
-            let order = orders.iter_mut().find(|order| {
-                let fits = order
-                    .method
-                    .as_ref()
-                    .is_none_or(|wanted| wanted.eq_ignore_ascii_case(method.as_str()));
-                fits && path.starts_with(&order.path_prefix) && order.struck < order.times
-            })?;
+            let order = orders.iter_mut().find(|order| order.fits(method, path))?;
             if order.skip > 0 {
                 order.skip -= 1;
                 return None;
             }
             order.struck += 1;
-            Some(order.fault)
+            Some(order.fault())
         })
     }
 

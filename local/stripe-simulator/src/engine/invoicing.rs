@@ -114,6 +114,7 @@ fn line(
         },
         "quantity": quantity,
         "quantity_decimal": quantity.to_string(),
+        "subscription": subscription["id"],
         "subtotal": amount,
         "taxes": [],
     })))

@@ -28,6 +28,7 @@ pub(super) fn answer(call: &Call<'_>, request: &ApiRequest) -> Answer {
     };
     let path: Vec<&str> = request.path.split('/').skip(1).collect();
     match path.split_first() {
+        _ if path.contains(&"") => Err(unknown()),
         Some((&"v1", rest)) => v1(call, request, rest).unwrap_or_else(|| Err(unknown())),
         Some((&"v2", rest)) => v2(call, request, rest).unwrap_or_else(|| Err(unknown())),
         _ => Err(unknown()),
