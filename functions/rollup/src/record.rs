@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn sequence_numbers_compare_as_numbers_do() {
-        let number = |digits| SequenceNumber::parse(digits).unwrap();
+        let number = |digits: &str| SequenceNumber::parse(digits).unwrap();
         assert!(number("9") < number("10"));
         assert!(number("10") < number(&"9".repeat(40)));
         assert_eq!(number("007"), number("7"));

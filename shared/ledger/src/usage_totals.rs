@@ -477,6 +477,19 @@ impl Ledger {
         Ok(totals)
     }
 
+    /// The totals of what `customer_id` has, or had, without a billable period.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] where DynamoDB fails.
+    pub async fn held_totals(&self, customer_id: &CustomerId) -> Result<Vec<Total>, LedgerError> {
+        self.totals_between(
+            customer_id,
+            format!("{NO_PERIOD}#"),
+            format!("{NO_PERIOD}$"),
+        )
+        .await
+    }
+
     async fn totals_between(
         &self,
         customer_id: &CustomerId,

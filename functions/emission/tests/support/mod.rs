@@ -3,5 +3,6 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
+pub(crate) mod lossy;
 pub(crate) mod tables;
 pub(crate) mod world;

@@ -17,6 +17,7 @@ pub(crate) type Item = HashMap<String, AttributeValue>;
 
 /// The tables, empty at first.
 pub(crate) struct Tables {
+    pub(crate) url: String,
     pub(crate) client: Client,
     pub(crate) ledger: Ledger,
 }
@@ -41,6 +42,7 @@ impl Tables {
                 .map(|(_, logical_id)| (*logical_id).to_owned())
         });
         Self {
+            url: url.to_owned(),
             ledger: Ledger::new(client.clone(), names),
             client,
         }
