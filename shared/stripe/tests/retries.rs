@@ -8,7 +8,7 @@ use serde_json::json;
 use stripe::{Client, CreateCustomer, Error, RequestOptions, Sent};
 use support::{Answer, Scripted, config, free_address};
 use tokio::io::AsyncReadExt;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// Far enough that no test gets there.
 const FAR: Duration = Duration::from_secs(20);
@@ -125,8 +125,10 @@ async fn the_back_off_does_not_outlast_the_deadline_either() {
 #[tokio::test]
 async fn the_deadline_cuts_an_attempt_short() {
     let stripe = Scripted::with([Answer::Silence, customer()]).await;
+    let patient = Client::new(stripe.config().with_timeout_ms(600_000)).unwrap();
     let options = RequestOptions::until(Instant::now() + Duration::from_millis(100));
-    let error = create(&stripe.client(), &options).await.unwrap_err();
+    let made = timeout(FAR, create(&patient, &options)).await;
+    let error = made.expect("the call ends by itself").unwrap_err();
     let Error::Transport(error) = error else {
         panic!("{error}")
     };
