@@ -6,6 +6,11 @@
 //! did. Later, when Stripe has forgotten the key, it is a search by metadata,
 //! whose index by then holds everything (Stripe documentation: "Search", "Data
 //! freshness").
+//!
+//! As Stripe did: a server error of its own is repeated for a day as well
+//! (Stripe API reference: Idempotent requests). It leaves open whether the
+//! object was made. Stripe's lists, unlike its search, hold what was just made,
+//! so they settle it; only where they have nothing is the next key tried.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +33,13 @@ use crate::request::{OnboardingKey, Request};
 /// All of an onboarding's calls to Stripe end within this time, before the
 /// API's 30 seconds are over: the answer then still says what is wrong.
 const BUDGET: Duration = Duration::from_secs(24);
+
+/// How often a creation is tried that Stripe answers with errors of its own.
+/// Each costs a day of one key; beyond, Stripe has trouble that lasts.
+const CREATIONS_MAX: u32 = 3;
+
+/// No customer that a known key made is older: Stripe forgets keys after a day.
+const KEY_MEMORY_MS: i64 = 25 * 3_600_000;
 
 /// Brings customers into Stripe and the tables.
 pub(crate) struct Onboarder {
@@ -139,7 +151,11 @@ impl Steps<'_> {
             None => self.create_customer().await?.id,
         };
         self.set_payment_method(&customer_id).await?;
-        let subscription = match self.find_subscription(&customer_id).await? {
+        let known = match self.resumes {
+            true => self.find_subscription(&customer_id).await?,
+            false => None,
+        };
+        let subscription = match known {
             Some(subscription) => subscription,
             None => self.create_subscription(&customer_id, &price).await?,
         };
@@ -178,28 +194,47 @@ impl Steps<'_> {
             .is_some_and(|key| key == self.request.onboarding.as_str())
     }
 
-    /// The customer that an earlier run made. Customers on a test clock are in
-    /// no search; a clock holds only a few, so they are listed.
+    /// The customer that an earlier run made.
     async fn find_customer(&self) -> Result<Option<Customer>, OnboardingError> {
         if !self.resumes {
             return Ok(None);
         }
-        let found = match &self.request.test_clock {
-            Some(test_clock) => {
-                let query = ListCustomers {
-                    test_clock: Some(test_clock.clone()),
-                    ..Default::default()
-                };
-                self.stripe().list_all_customers(&query).await
-            }
-            None => {
-                let onboarding = self.request.onboarding.as_str();
-                self.stripe()
-                    .search_customers_by_metadata(METADATA_ONBOARDING, onboarding)
-                    .await
-            }
+        if self.request.test_clock.is_some() {
+            // Customers on a test clock are in no search.
+            return self.list_customer().await;
+        }
+        let onboarding = self.request.onboarding.as_str();
+        let found = self
+            .stripe()
+            .search_customers_by_metadata(METADATA_ONBOARDING, onboarding);
+        let found = found
+            .await
+            .map_err(OnboardingError::stripe("search customer"))?;
+        Ok(found
+            .into_iter()
+            .find(|customer| self.is_of_this_onboarding(&customer.metadata)))
+    }
+
+    /// The customer that was made under a key that Stripe still knows.
+    async fn list_customer(&self) -> Result<Option<Customer>, OnboardingError> {
+        let oldest = self.onboarder.clock.now().plus_ms(-KEY_MEMORY_MS);
+        let filter = match &self.request.test_clock {
+            // A clock holds a few customers, created in its own time.
+            Some(test_clock) => ListCustomers {
+                test_clock: Some(test_clock.clone()),
+                ..Default::default()
+            },
+            None => ListCustomers {
+                email: Some(self.request.email.clone()),
+                created_gte: Some(oldest.unix_s()),
+                ..Default::default()
+            },
         };
-        let found = found.map_err(OnboardingError::stripe("find customer"))?;
+        let found = self
+            .stripe()
+            .list_all_customers(&filter)
+            .await
+            .map_err(self.test_clock_or("list customers"))?;
         Ok(found
             .into_iter()
             .find(|customer| self.is_of_this_onboarding(&customer.metadata)))
@@ -212,19 +247,40 @@ impl Steps<'_> {
             test_clock: self.request.test_clock.clone(),
             ..Default::default()
         };
-        let options = self.options(self.request.onboarding.step("customer", ""));
-        let created = self.stripe().create_customer(&create, &options).await;
-        created.map_err(|error| {
-            // The clock is the only thing in it that must exist.
-            if error.is_not_found() && self.request.test_clock.is_some() {
+        let mut attempt = 0;
+        loop {
+            let options = self.options(self.request.onboarding.creation("customer", attempt));
+            let error = match self.stripe().create_customer(&create, &options).await {
+                Ok(customer) => return Ok(customer),
+                Err(error) => error,
+            };
+            attempt += 1;
+            if !is_server_error(&error) || attempt == CREATIONS_MAX {
+                return Err(self.test_clock_or("create customer")(error));
+            }
+            if let Some(customer) = self.list_customer().await? {
+                return Ok(customer);
+            }
+        }
+    }
+
+    /// Where Stripe misses something, it is the test clock that was named:
+    /// nothing else in these calls must exist.
+    fn test_clock_or(
+        &self,
+        operation: &'static str,
+    ) -> impl FnOnce(stripe::Error) -> OnboardingError {
+        let names_clock = self.request.test_clock.is_some();
+        move |error| {
+            if names_clock && error.is_not_found() {
                 OnboardingError::TestClock(error)
             } else {
                 OnboardingError::Stripe {
-                    operation: "create customer",
+                    operation,
                     source: error,
                 }
             }
-        })
+        }
     }
 
     /// Attaches the payment method and makes it the one that is charged. Both
@@ -265,20 +321,16 @@ impl Steps<'_> {
         Ok(())
     }
 
-    /// The subscription that an earlier run made. Stripe's lists, unlike its
-    /// search, hold what was just made.
+    /// The subscription that an earlier run, or a try of this one, made.
     async fn find_subscription(
         &self,
         customer_id: &str,
     ) -> Result<Option<Subscription>, OnboardingError> {
-        if !self.resumes {
-            return Ok(None);
-        }
-        let query = ListSubscriptions {
+        let filter = ListSubscriptions {
             customer: Some(customer_id.to_owned()),
             ..Default::default()
         };
-        let found = self.stripe().list_all_subscriptions(&query).await;
+        let found = self.stripe().list_all_subscriptions(&filter).await;
         let found = found.map_err(OnboardingError::stripe("list subscriptions"))?;
         Ok(found
             .into_iter()
@@ -296,18 +348,28 @@ impl Steps<'_> {
             metadata: self.metadata(),
             ..Default::default()
         };
-        let options = self.options(
-            self.request
-                .onboarding
-                .step("subscription", &price.price_id),
-        );
-        let created = self.stripe().create_subscription(&create, &options).await;
-        let created = created.map_err(OnboardingError::stripe("create subscription"))?;
+        // Another price is another request, which an old key would not take.
+        let object = format!("subscription to {}", price.price_id);
+        let mut attempt = 0;
+        let created = loop {
+            let options = self.options(self.request.onboarding.creation(&object, attempt));
+            let error = match self.stripe().create_subscription(&create, &options).await {
+                Ok(subscription) => break subscription,
+                Err(error) => error,
+            };
+            attempt += 1;
+            if !is_server_error(&error) || attempt == CREATIONS_MAX {
+                return Err(OnboardingError::stripe("create subscription")(error));
+            }
+            if let Some(subscription) = self.find_subscription(customer_id).await? {
+                break subscription;
+            }
+        };
         if !self.resumes {
             return Ok(created);
         }
-        // Perhaps Stripe repeated an earlier answer: of a subscription that was
-        // not listed, since it has ended.
+        // Perhaps Stripe repeated an earlier answer, about a subscription that
+        // has ended since: such a one is not listed.
         let current = self.stripe().retrieve_subscription(&created.id).await;
         current.map_err(OnboardingError::stripe("retrieve subscription"))
     }
@@ -353,6 +415,10 @@ impl Steps<'_> {
             Created::Exists => Ok(ledger.customer(&row.customer_id).await?.unwrap_or(row)),
         }
     }
+}
+
+fn is_server_error(error: &stripe::Error) -> bool {
+    error.status().is_some_and(|status| status >= 500)
 }
 
 fn metered_item(subscription: &Subscription) -> Result<&SubscriptionItem, OnboardingError> {

@@ -54,9 +54,10 @@ impl OnboardingKey {
         }
     }
 
-    /// The idempotency key of the onboarding's step `step`, about `subject`.
-    pub(crate) fn step(&self, step: &str, subject: &str) -> IdempotencyKey {
-        IdempotencyKey::derived(&["onboarding", self.as_str(), step, subject])
+    /// The idempotency key of the `attempt`th try to create `object`.
+    pub(crate) fn creation(&self, object: &str, attempt: u32) -> IdempotencyKey {
+        let attempt = attempt.to_string();
+        IdempotencyKey::derived(&["onboarding", self.as_str(), object, &attempt])
     }
 }
 
