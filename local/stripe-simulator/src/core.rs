@@ -22,6 +22,8 @@ pub(crate) struct Core {
     pub(crate) keys_in_use: KeysInUse,
     /// Sends webhooks.
     pub(crate) client: reqwest::Client,
+    /// Held while webhooks are under way, so that two rounds never send the same one.
+    pub(crate) round: tokio::sync::Mutex<()>,
 }
 
 impl Core {

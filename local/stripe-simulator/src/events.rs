@@ -84,6 +84,7 @@ pub(crate) fn emit_thin(
     let mut event = json!({
         "id": format!("evt_test_{}", call.random.text(30)),
         "object": "v2.core.event",
+        "context": null,
         "created": rfc3339(call.now_ms),
         "livemode": false,
         "reason": null,

@@ -84,6 +84,7 @@ impl Simulator {
             faults: Faults::default(),
             keys_in_use: KeysInUse::default(),
             client,
+            round: tokio::sync::Mutex::new(()),
         });
         let stop = CancellationToken::new();
         let service =

@@ -69,6 +69,7 @@ pub(crate) fn client() -> std::result::Result<reqwest::Client, StartError> {
 
 /// Makes one attempt at deliveries that are due, as many as may be under way at once.
 pub(crate) async fn deliver_due(core: &Arc<Core>) -> Result<Round> {
+    let _round = core.round.lock().await;
     let outgoing = core.work_alone(due).await?;
     let mut attempts = JoinSet::new();
     for outgoing in outgoing {
@@ -160,9 +161,20 @@ async fn attempt(
     let outcome = match answer {
         Ok(answer) if answer.status().is_success() => Ok(answer.status().as_u16()),
         Ok(answer) => Err(answer.status().as_u16().to_string()),
-        Err(error) => Err(error.without_url().to_string()),
+        Err(error) => Err(explain(&error.without_url())),
     };
     (outgoing.delivery, outcome)
+}
+
+/// An error and what caused it: the outermost alone says only that sending failed.
+fn explain(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 fn record(

@@ -141,6 +141,10 @@ fn invoiced(call: &Call<'_>, method: &Method, path: &[&str], params: Params) -> 
     Some(match (method.as_str(), path) {
         ("GET", []) => invoices::list(call, params),
         ("POST", ["create_preview"]) => invoice_preview::create(call, params),
+        // Removed in basil, for the preview.
+        ("GET", ["upcoming"]) if call.version.is_before_basil() => {
+            invoice_preview::create(call, params)
+        }
         ("GET", [id]) => invoices::retrieve(call, id, params),
         ("POST", [id]) => invoices::update(call, id, params),
         ("GET", [id, "lines"]) => invoices::lines(call, id, params),

@@ -1,11 +1,16 @@
 //! From a meter event to a paid invoice.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::support::{
     ACACIA, DAY, HOUR, START, Stripe, Subscriber, event, give_card, id, send, with_form,
 };
 use crate::webhooks::Endpoint;
+
+/// Only a broken simulator takes so long.
+const PATIENT: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn usage_is_metered_invoiced_and_paid() {
@@ -71,6 +76,36 @@ async fn usage_is_metered_invoiced_and_paid() {
     for delivered in endpoint.delivered() {
         delivered.check(&secret);
     }
+}
+
+#[tokio::test]
+async fn in_the_background_everything_happens_by_itself() {
+    let stripe = Stripe::automatic().await;
+    let (endpoint, url) = Endpoint::start().await;
+    stripe.webhook_endpoint(&url).await;
+    let ada = Subscriber::with_card(&stripe, "pm_card_visa").await;
+    let token = stripe.session().await;
+    let usage = [event("one", &ada.customer, "8", 0)];
+    stripe.stream(&token, &usage).await.ok();
+    // Not even aggregation waits for a clock that stands still when a test clock moves.
+    let advance = format!("/v1/test_helpers/test_clocks/{}/advance", ada.test_clock);
+    let target = (ada.period_end() + HOUR).to_string();
+    stripe
+        .post(&advance, &[("frozen_time", &target)])
+        .await
+        .ok();
+    let story = async {
+        while !endpoint.types().iter().any(|found| found == "invoice.paid") {
+            tokio::task::yield_now().await;
+        }
+        while ada.invoice(&stripe).await["status"] != "paid" {}
+    };
+    tokio::time::timeout(PATIENT, story)
+        .await
+        .expect("a paid invoice");
+    assert_eq!(ada.invoice(&stripe).await["amount_paid"], 100);
+    assert_eq!(ada.counted(&stripe).await, 8);
+    stripe.stop().await;
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use stripe_simulator::DEFAULT_SECRET_KEY;
 
@@ -57,6 +58,24 @@ async fn a_simulator_that_is_dropped_loses_nothing_answered() {
     let stripe = Stripe::on_file(&file, clock).await;
     let found = stripe.get(&format!("/v1/products/{}", id(&product))).await;
     assert_eq!(found, product);
+}
+
+#[tokio::test]
+async fn stopping_cuts_no_request_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("stripe.db");
+    let clock = HandClock::at(START);
+    let stripe = Stripe::on_file(&file, clock.clone()).await;
+    let fault = json!({ "path_prefix": "/v1/products", "kind": "delay_ms", "delay_ms": 300 });
+    stripe.post_json("/_simulator/faults", &fault).await.ok();
+    let form = [("name", "A")];
+    let slow = with_form(stripe.request(Method::POST, "/v1/products"), &form);
+    let slow = tokio::spawn(send(slow));
+    while stripe.get("/_simulator/faults").await["data"][0]["struck"] == 0 {}
+    stripe.stop().await;
+    let product = slow.await.unwrap().ok();
+    let stripe = Stripe::on_file(&file, clock).await;
+    assert_eq!(stripe.get("/v1/products").await["data"], json!([product]));
 }
 
 /// The simulator as a process of its own.

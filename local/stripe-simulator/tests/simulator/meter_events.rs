@@ -51,6 +51,24 @@ async fn an_identifier_counts_once_whichever_way_it_came() {
 }
 
 #[tokio::test]
+async fn a_burst_counts_each_identifier_once() {
+    let stripe = Stripe::start().await;
+    let ada = Subscriber::with_card(&stripe, "pm_card_visa").await;
+    let token = stripe.session().await;
+    // Forty requests at once, each identifier in four of them.
+    let requests = (0..40).map(|request| {
+        let usage: Vec<_> = (0..25)
+            .map(|index| event(&format!("{}-{index}", request % 10), &ada.customer, "1", 0))
+            .collect();
+        let (stripe, token) = (&stripe, &token);
+        async move { stripe.stream(token, &usage).await.ok() }
+    });
+    futures_util::future::join_all(requests).await;
+    assert_eq!(stripe.settle().await["aggregated"], 250);
+    assert_eq!(ada.counted(&stripe).await, 250);
+}
+
+#[tokio::test]
 async fn an_identifier_is_forgotten_after_a_day() {
     let stripe = Stripe::start().await;
     let ada = Subscriber::with_card(&stripe, "pm_card_visa").await;

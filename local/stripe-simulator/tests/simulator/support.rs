@@ -81,19 +81,27 @@ pub(crate) struct Stripe {
 
 impl Stripe {
     pub(crate) async fn start() -> Self {
-        Self::start_with(Data::Memory, HandClock::at(START)).await
+        Self::start_with(Config::manual(), HandClock::at(START)).await
+    }
+
+    /// One that does by itself what is due.
+    pub(crate) async fn automatic() -> Self {
+        Self::start_with(Config::default(), HandClock::at(START)).await
     }
 
     pub(crate) async fn on_file(path: &Path, clock: Arc<HandClock>) -> Self {
-        Self::start_with(Data::File(path.to_owned()), clock).await
+        let config = Config {
+            data: Data::File(path.to_owned()),
+            ..Config::manual()
+        };
+        Self::start_with(config, clock).await
     }
 
-    async fn start_with(data: Data, clock: Arc<HandClock>) -> Self {
+    async fn start_with(config: Config, clock: Arc<HandClock>) -> Self {
         let simulator = Simulator::start(Config {
-            data,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             seed: Some(42),
-            ..Config::manual()
+            ..config
         })
         .await
         .unwrap();
