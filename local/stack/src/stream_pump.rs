@@ -129,39 +129,33 @@ impl StreamPump {
     /// Passes until `stop`, then until nothing is left, so that the totals of a
     /// stopped system are complete.
     pub async fn run(&self, stop: CancellationToken) {
-        let mut wait = FAILURE_WAIT;
+        let mut failure_wait = FAILURE_WAIT;
         loop {
             let pause = match self.pump().await {
                 Ok(0) if stop.is_cancelled() => return,
-                Ok(0) => IDLE_WAIT,
-                Ok(_) => Duration::ZERO,
+                Ok(0) => {
+                    failure_wait = FAILURE_WAIT;
+                    IDLE_WAIT
+                }
+                Ok(_) => {
+                    failure_wait = FAILURE_WAIT;
+                    continue;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "the stream waits, and is read again");
                     if stop.is_cancelled() {
                         return;
                     }
-                    wait = (wait * 2).min(FAILURE_WAIT_MAX);
-                    wait
+                    failure_wait = (failure_wait * 2).min(FAILURE_WAIT_MAX);
+                    failure_wait
                 }
             };
-            if pause <= IDLE_WAIT {
-                wait = FAILURE_WAIT;
-            }
+            // Already stopped, it ends at the next pass.
             tokio::select! {
-                () = tokio::time::sleep(pause), if !pause.is_zero() => {}
-                () = stop.cancelled(), if !stop.is_cancelled() => {}
-                else => {}
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => {}
             }
         }
-    }
-
-    /// Forgets the records that are rolled up, except the last.
-    ///
-    /// # Errors
-    /// [`PumpError::Trim`].
-    pub async fn trim(&self) -> Result<(), PumpError> {
-        let mut place = self.place.lock().await;
-        self.trim_at(&mut place).await
     }
 
     async fn pass(&self, place: &mut Place) -> Result<usize, PumpError> {

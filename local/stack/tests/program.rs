@@ -1,0 +1,107 @@
+//! The program itself: its environment, its output, and how it ends.
+#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use support::{Caller, start, totals, variables};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_meterline-local");
+
+fn program(folder: &Path) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command
+        .arg("serve")
+        .env("LOCAL_DIR", folder)
+        .env_remove("AWS_ENDPOINT_URL_DYNAMODB")
+        .env_remove("STRIPE_API_BASE");
+    for port in ["METERLINE_PORT", "DYNAMODB_PORT", "STRIPE_PORT"] {
+        command.env(port, "0");
+    }
+    command
+}
+
+/// Starts it and waits until it has said where everything is.
+fn serve(folder: &Path) -> Child {
+    let mut child = program(folder).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let env_file = lines
+        .map(Result::unwrap)
+        .find(|line| line.contains("source"));
+    assert!(env_file.is_some(), "it ended at once");
+    child
+}
+
+fn caller(folder: &Path) -> Caller {
+    let variables = variables(&folder.join("env"));
+    let key = variables["METERLINE_API_KEY"].as_str();
+    Caller::new(&variables["METERLINE_URL"], key.into())
+}
+
+#[tokio::test]
+async fn what_was_answered_survives_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = serve(folder.path());
+    let caller = caller(folder.path());
+    let customer_id = caller.onboard("first").await;
+    caller.emit(&customer_id, "event", 50).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let system = start(folder.path()).await;
+    support::pump_all(&system).await;
+    assert_eq!(totals(system.ledger(), &customer_id).await, (50, 0));
+    assert_eq!(Caller::of(&system).onboard("first").await, customer_id);
+    system.stop().await.unwrap();
+}
+
+#[test]
+fn a_second_program_in_the_folder_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = serve(folder.path());
+    let refused = program(folder.path()).output().unwrap();
+    assert!(!refused.status.success());
+    let complaint = String::from_utf8(refused.stderr).unwrap();
+    assert!(complaint.contains("LOCAL_DIR"), "{complaint}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn told_to_end_it_leaves_in_order() {
+    for signal in ["TERM", "INT"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = serve(folder.path());
+        let pid = child.id().to_string();
+        let sent = Command::new("kill")
+            .args(["-s", signal, &pid])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+        assert!(child.wait().unwrap().success(), "{signal}");
+        assert!(!folder.path().join("env").exists());
+    }
+}
+
+#[test]
+fn what_is_wrong_with_the_environment_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    for (variable, value) in [
+        ("METERLINE_PORT", "eighty"),
+        ("STRIPE_API_BASE", "http://127.0.0.1:9"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9"),
+    ] {
+        let mut command = program(folder.path());
+        let output = command
+            .env_remove("STRIPE_SECRET_KEY")
+            .env(variable, value)
+            .output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert!(complaint.contains(variable), "{complaint}");
+    }
+}

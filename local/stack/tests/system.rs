@@ -1,0 +1,188 @@
+//! The system as a whole: started, used, stopped, killed, and started again.
+#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
+mod support;
+
+use std::net::TcpListener;
+
+use secrecy::ExposeSecret;
+use serde_json::json;
+use stack::{Options, Pumping, StartError, System};
+use support::{Caller, pump_all, settle, start, totals, variables};
+
+#[tokio::test]
+async fn a_restart_keeps_the_data_and_the_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let system = start(folder.path()).await;
+    let key = system.api_key().expose_secret().to_owned();
+    let caller = Caller::of(&system);
+    let customer_id = caller.onboard("first").await;
+    caller.emit(&customer_id, "before", 3).await;
+    let link = format!("/v1/customers/{customer_id}/dashboard-links");
+    let (_, link) = caller.post(&link, json!({})).await;
+    system.stop().await.unwrap();
+
+    let system = start(folder.path()).await;
+    assert_eq!(system.api_key().expose_secret(), key);
+    let caller = Caller::of(&system);
+    assert_eq!(caller.onboard("first").await, customer_id);
+    let (status, event) = caller
+        .get(&format!("/v1/usage/{customer_id}/before-0"))
+        .await;
+    assert_eq!(
+        (status, &event["status"]),
+        (200, &json!("delivered")),
+        "{event}"
+    );
+    pump_all(&system).await;
+    assert_eq!(caller.total_units(&customer_id).await, 3);
+    // A link that is out still opens: only the port is another.
+    let (_, query) = link["url"]
+        .as_str()
+        .unwrap()
+        .split_once("/dashboard")
+        .unwrap();
+    let (status, _) = caller.get(&format!("/dashboard{query}")).await;
+    assert_eq!(status, 200);
+    system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_env_file_is_there_while_the_system_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let system = start(folder.path()).await;
+    let env_file = system.env_file();
+    let variables = variables(&env_file);
+    for (name, value) in [
+        ("METERLINE_URL", system.url()),
+        ("METERLINE_API_KEY", system.api_key().expose_secret()),
+        ("STRIPE_API_BASE", system.stripe_url()),
+        ("STRIPE_METER_EVENTS_BASE", system.meter_events_url()),
+        (
+            "STRIPE_SECRET_KEY",
+            system.stripe_secret_key().expose_secret(),
+        ),
+        ("STRIPE_WEBHOOK_URL", system.webhook_url()),
+        ("AWS_ENDPOINT_URL_DYNAMODB", system.dynamodb_url()),
+    ] {
+        assert_eq!(variables[name], value, "{name}");
+    }
+    assert!(variables["STRIPE_WEBHOOK_SECRET"].starts_with("whsec_"));
+    system.stop().await.unwrap();
+    assert!(!env_file.exists());
+}
+
+#[tokio::test]
+async fn a_folder_has_one_system_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let system = start(folder.path()).await;
+    let before = variables(&system.env_file());
+    let Err(refused) = System::start(Options::manual(folder.path())).await else {
+        panic!("two systems in one folder");
+    };
+    assert!(refused.to_string().contains("LOCAL_DIR"), "{refused}");
+    assert_eq!(variables(&system.env_file()), before);
+    system.stop().await.unwrap();
+    start(folder.path()).await.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named_by_its_variable() {
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap().port();
+    type SetPort = fn(&mut Options, u16);
+    let ports: [(&str, SetPort); 3] = [
+        ("METERLINE_PORT", |options, port| {
+            options.meterline_port = port
+        }),
+        ("DYNAMODB_PORT", |options, port| {
+            options.dynamodb_port = port
+        }),
+        ("STRIPE_PORT", |options, port| options.stripe_port = port),
+    ];
+    for (variable, set_port) in ports {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = Options::manual(folder.path());
+        set_port(&mut options, taken);
+        let Err(refused) = System::start(options).await else {
+            panic!("{variable}: the port was free");
+        };
+        assert!(matches!(refused, StartError::Port { port, .. } if port == taken));
+        assert!(refused.to_string().contains(variable), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn webhooks_arrive_and_are_taken_after_a_restart_too() {
+    let folder = tempfile::tempdir().unwrap();
+    for external_id in ["first", "second"] {
+        let system = start(folder.path()).await;
+        Caller::of(&system).onboard(external_id).await;
+        let settled = settle(&system).await;
+        assert_ne!(settled["delivered"], 0, "{settled}");
+        assert_eq!(settled["failed"], 0, "{settled}");
+        system.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn webhooks_are_refused_once_the_secret_is_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let system = start(folder.path()).await;
+    system.set_webhook_secret("whsec_another".into()).unwrap();
+    let variables = variables(&system.env_file());
+    assert_eq!(variables["STRIPE_WEBHOOK_SECRET"], "whsec_another");
+    Caller::of(&system).onboard("first").await;
+    let settled = settle(&system).await;
+    assert_eq!(settled["delivered"], 0, "{settled}");
+    assert_ne!(settled["failed"], 0, "{settled}");
+    system.stop().await.unwrap();
+}
+
+/// The tables and Stripe may run elsewhere: here, in another system.
+#[tokio::test]
+async fn a_system_takes_tables_and_stripe_that_run_elsewhere() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let elsewhere = start(there.path()).await;
+    let mut options = Options::manual(here.path());
+    options.dynamodb_elsewhere = Some(elsewhere.dynamodb_url().to_owned());
+    options.stripe_elsewhere = Some(stack::options::StripeElsewhere {
+        secret_key: elsewhere.stripe_secret_key().clone(),
+        api_base: elsewhere.stripe_url().to_owned(),
+        meter_events_base: elsewhere.meter_events_url().to_owned(),
+        webhook_secret: None,
+    });
+    let system = System::start(options).await.unwrap();
+    assert_eq!(system.dynamodb_url(), elsewhere.dynamodb_url());
+    assert!(!system.is_stripe_simulated());
+    let caller = Caller::of(&system);
+    let customer_id = caller.onboard("first").await;
+    caller.emit(&customer_id, "a", 2).await;
+    pump_all(&system).await;
+    assert_eq!(totals(elsewhere.ledger(), &customer_id).await, (2, 0));
+    system.stop().await.unwrap();
+    elsewhere.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_itself_a_system_rolls_up_and_hears_from_stripe() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = Options::manual(folder.path());
+    options.pumping = Pumping::Automatic;
+    let system = System::start(options).await.unwrap();
+    let caller = Caller::of(&system);
+    let customer_id = caller.onboard("first").await;
+    // In several steps: the pump must go on after each.
+    for step in 1..=3 {
+        caller.emit(&customer_id, &format!("step-{step}"), 10).await;
+        while totals(system.ledger(), &customer_id).await != (step * 10, 0) {
+            tokio::task::yield_now().await;
+        }
+    }
+    caller.emit(&customer_id, "last", 10).await;
+    system.stop().await.unwrap();
+    // What was emitted just before the end is rolled up by the end.
+    let system = start(folder.path()).await;
+    assert_eq!(totals(system.ledger(), &customer_id).await, (40, 0));
+    system.stop().await.unwrap();
+}
