@@ -12,6 +12,7 @@ pub mod keys;
 pub mod local_dir;
 pub mod options;
 pub mod schedule;
+pub mod story;
 pub mod stream_pump;
 pub mod system;
 pub mod tables;

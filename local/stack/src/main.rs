@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use stack::story::{self, Narrator};
 use stack::{Options, System};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -40,6 +41,12 @@ struct Arguments {
 enum Command {
     /// Start the whole system, until Ctrl-C.
     Serve,
+    /// Start the whole system and play the main job on it, from a card to a paid invoice.
+    Run {
+        /// Leave after the story; the status says whether every figure came out.
+        #[arg(long)]
+        exit: bool,
+    },
 }
 
 #[tokio::main]
@@ -48,6 +55,7 @@ async fn main() -> ExitCode {
     start_log();
     let done = match arguments.command {
         Command::Serve => serve().await,
+        Command::Run { exit } => run(exit).await,
     };
     match done {
         Ok(code) => code,
@@ -63,12 +71,62 @@ async fn serve() -> Result<ExitCode, Box<dyn Error>> {
     let mut signals = Signals::listen()?;
     say_where(&system)?;
     signals.next().await;
-    // A second signal means: now.
+    stop(system, &mut signals, ExitCode::SUCCESS).await
+}
+
+async fn run(exit: bool) -> Result<ExitCode, Box<dyn Error>> {
+    let system = System::start(Options::from_environment()?).await?;
+    let mut signals = Signals::listen()?;
+    say_where(&system)?;
+    let mut narrator = Narrator::to_stdout();
+    let settings = story::Settings::default();
+    let played = tokio::select! {
+        played = story::play(&system, &settings, &mut narrator) => played,
+        () = signals.next() => {
+            return stop(system, &mut signals, ExitCode::from(INTERRUPTED)).await;
+        }
+    };
+    let came_out = played.is_ok() && narrator.wrong().is_empty();
+    if let Err(error) = &played {
+        complain(error);
+    }
+    say_outcome(&narrator, came_out)?;
+    if !exit {
+        writeln!(io::stdout(), "Serving until Ctrl-C.")?;
+        signals.next().await;
+    }
+    let code = if came_out {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    };
+    stop(system, &mut signals, code).await
+}
+
+/// Stops the system; a second signal means: now.
+async fn stop(
+    system: System,
+    signals: &mut Signals,
+    code: ExitCode,
+) -> Result<ExitCode, Box<dyn Error>> {
     tokio::select! {
         stopped = system.stop() => stopped?,
         () = signals.next() => return Ok(ExitCode::from(INTERRUPTED)),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
+}
+
+fn say_outcome(narrator: &Narrator, came_out: bool) -> io::Result<()> {
+    let mut out = io::stdout();
+    let figures = narrator.figures();
+    if came_out {
+        return writeln!(out, "\nAll {figures} figures came out.");
+    }
+    writeln!(out, "\nNot every figure came out:")?;
+    for wrong in narrator.wrong() {
+        writeln!(out, "  ✗ {wrong}")?;
+    }
+    Ok(())
 }
 
 fn say_where(system: &System) -> io::Result<()> {

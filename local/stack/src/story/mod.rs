@@ -1,0 +1,305 @@
+//! The main job, played on the running system: from a customer's card to a paid
+//! invoice. Every figure is read back through the API and from Stripe.
+
+mod api;
+mod customer;
+mod documents;
+mod faults;
+mod narrator;
+mod onboarding;
+mod operations;
+mod patience;
+mod period;
+mod programs;
+mod setup;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use billing::Timestamp;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use crate::options::Pumping;
+use crate::system::System;
+
+pub use api::{Answer, Api};
+pub use narrator::Narrator;
+pub use programs::Program;
+
+use customer::Customer;
+use patience::Patience;
+
+/// No answer of this machine takes longer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How the story is played.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The folder of the documents that the agent summarises.
+    pub documents: PathBuf,
+    /// How many operations there are besides.
+    pub operations: u64,
+    /// Who moves the system: it itself, or the story.
+    pub pumping: Pumping,
+}
+
+impl Default for Settings {
+    /// The documents of the repository, and a thousand operations.
+    fn default() -> Self {
+        Self {
+            documents: PathBuf::from("examples/documents"),
+            operations: 1_000,
+            pumping: Pumping::Automatic,
+        }
+    }
+}
+
+/// What stops the story before its end. A figure that is off does not: see
+/// [`Narrator::wrong`].
+#[derive(Debug, thiserror::Error)]
+pub enum StoryError {
+    /// No answer over HTTP.
+    #[error("no answer")]
+    Http(#[from] reqwest::Error),
+    /// The TLS settings are unusable.
+    #[error("TLS could not be set up")]
+    Tls(#[from] rustls::Error),
+    /// Stripe failed.
+    #[error("Stripe could not be asked to {operation}")]
+    Stripe {
+        /// What was being done.
+        operation: &'static str,
+        /// Stripe's error.
+        #[source]
+        source: stripe::Error,
+    },
+    /// A table failed.
+    #[error(transparent)]
+    Ledger(#[from] ledger::LedgerError),
+    /// The stream could not be rolled up.
+    #[error(transparent)]
+    Pump(#[from] crate::stream_pump::PumpError),
+    /// Something that had to come did not.
+    #[error("waited in vain: {0}")]
+    WaitedInVain(String),
+    /// A call that the story builds on was refused.
+    #[error("{what} was answered {status}: {body}")]
+    Refused {
+        /// What was asked for.
+        what: &'static str,
+        /// The answer's status.
+        status: u16,
+        /// Its body.
+        body: Value,
+    },
+    /// An answer is not of the expected form.
+    #[error("{0} is not as expected")]
+    Unexpected(String),
+    /// A program was not built.
+    #[error("the program {0} is not there: cargo build --workspace --bins")]
+    NoProgram(&'static str),
+    /// A program failed.
+    #[error("{name} failed: {reason}")]
+    ProgramFailed {
+        /// The program.
+        name: &'static str,
+        /// What it said.
+        reason: String,
+    },
+    /// The local state could not be read or a port not be had.
+    #[error("the local system cannot be used")]
+    Io(#[from] std::io::Error),
+    /// The webhook's secrets cannot be read.
+    #[error(transparent)]
+    Secrets(#[from] meterline_cli::SetupError),
+    /// There is no randomness for a name.
+    #[error("the system has no randomness")]
+    Random(#[from] getrandom::Error),
+}
+
+impl StoryError {
+    fn stripe(operation: &'static str) -> impl Fn(stripe::Error) -> Self {
+        move |source| Self::Stripe { operation, source }
+    }
+}
+
+/// What every step works with.
+pub(crate) struct Stage<'a> {
+    system: &'a System,
+    settings: &'a Settings,
+    api: Api,
+    http: reqwest::Client,
+    /// Names this run: its customers, clocks and jobs.
+    run: String,
+}
+
+/// Plays the story, telling it to `narrator`. Answers the first customer's
+/// usage link.
+///
+/// # Errors
+/// A [`StoryError`] where it cannot go on.
+pub async fn play(
+    system: &System,
+    settings: &Settings,
+    narrator: &mut Narrator,
+) -> Result<String, StoryError> {
+    let stage = Stage {
+        system,
+        settings,
+        api: Api::new(system.url(), system.api_key().clone())?,
+        http: http_client()?,
+        run: random_name()?,
+    };
+    narrator.step(1, "Stripe is set up: meterline setup");
+    let meter_id = setup::play(&stage, narrator).await?;
+    narrator.step(2, "A customer with a card comes in");
+    let customer = onboarding::play(&stage, narrator).await?;
+    narrator.step(3, "An agent summarises five documents, and bills each");
+    let event_ids = documents::run_agent(&stage, narrator, &customer).await?;
+    narrator.step(4, "The same five units everywhere");
+    documents::compare(&stage, narrator, &customer, &meter_id, &event_ids).await?;
+    let count = settings.operations;
+    narrator.step(5, &format!("{count} more operations at once"));
+    operations::play(&stage, narrator, &customer, &meter_id).await?;
+    narrator.step(6, "The period ends");
+    period::play(&stage, narrator, &customer).await?;
+    narrator.step(7, "What must not be billed");
+    faults::play(&stage, narrator, &customer, &meter_id).await?;
+    let link = stage.dashboard_link(&customer).await?;
+    narrator.say("");
+    narrator.say(format!("the customer's usage: {link}"));
+    Ok(link)
+}
+
+impl Stage<'_> {
+    fn stripe(&self) -> &stripe::Client {
+        self.system.stripe()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.system.clock().now()
+    }
+
+    const fn patience(&self) -> Patience<'_> {
+        Patience { stage: self }
+    }
+
+    /// A call that has to be answered with `status` for the story to go on.
+    fn expect(what: &'static str, answer: Answer, statuses: &[u16]) -> Result<Answer, StoryError> {
+        if statuses.contains(&answer.status) {
+            return Ok(answer);
+        }
+        Err(StoryError::Refused {
+            what,
+            status: answer.status,
+            body: answer.body,
+        })
+    }
+
+    async fn dashboard_link(&self, customer: &Customer) -> Result<String, StoryError> {
+        let path = format!("/v1/customers/{}/dashboard-links", customer.customer_id);
+        let answer = self.api.post(&path, &json!({})).await?;
+        let answer = Self::expect("a dashboard link", answer, &[200, 201])?;
+        Ok(answer.text("/url"))
+    }
+
+    /// The report of the customer's current period.
+    async fn report(&self, customer: &Customer) -> Result<Answer, StoryError> {
+        let path = format!("/v1/customers/{}/usage", customer.customer_id);
+        Self::expect("the usage report", self.api.get(&path).await?, &[200])
+    }
+
+    /// Waits until the report's total is `units`, and answers that report; the
+    /// latest one where the total does not come.
+    async fn report_of(&self, customer: &Customer, units: u64) -> Result<Answer, StoryError> {
+        let waited = self
+            .patience()
+            .until("the report", async || {
+                let report = self.report(customer).await?;
+                Ok((report.body["total_units"] == units).then_some(report))
+            })
+            .await;
+        match waited {
+            Err(StoryError::WaitedInVain(_)) => self.report(customer).await,
+            waited => waited,
+        }
+    }
+
+    /// The units that Stripe's own summary has of the customer in a period.
+    async fn units_in_stripe(
+        &self,
+        customer: &Customer,
+        meter_id: &str,
+        period: (i64, i64),
+    ) -> Result<i64, StoryError> {
+        // Whole minutes; what is in the period's last part of one is in none.
+        let list = stripe::ListMeterEventSummaries {
+            customer: customer.customer_id.clone(),
+            start_time: period.0.div_euclid(60) * 60,
+            end_time: (period.1 + 59).div_euclid(60) * 60,
+            value_grouping_window: None,
+        };
+        let summaries = self.stripe().list_meter_event_summaries(meter_id, &list);
+        let summaries = summaries.await;
+        let summaries = summaries.map_err(StoryError::stripe("sum up a meter's events"))?;
+        Ok(summaries
+            .iter()
+            .map(|summary| summary.aggregated_value)
+            .sum())
+    }
+
+    /// Waits until Stripe's summary is `units`; answers what it is at last.
+    async fn stripe_reaches(
+        &self,
+        customer: &Customer,
+        meter_id: &str,
+        period: (i64, i64),
+        units: u64,
+    ) -> Result<i64, StoryError> {
+        let waited = self
+            .patience()
+            .until("Stripe's event summary", async || {
+                let found = self.units_in_stripe(customer, meter_id, period).await?;
+                Ok((u64::try_from(found) == Ok(units)).then_some(found))
+            })
+            .await;
+        match waited {
+            Err(StoryError::WaitedInVain(_)) => {
+                self.units_in_stripe(customer, meter_id, period).await
+            }
+            waited => waited,
+        }
+    }
+}
+
+/// A client that needs nothing of the machine: no CA certificates, no default
+/// cryptography.
+fn http_client() -> Result<reqwest::Client, StoryError> {
+    let roots = rustls::RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let client = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .timeout(ANSWER_TIMEOUT);
+    Ok(client.build()?)
+}
+
+fn random_name() -> Result<String, StoryError> {
+    let mut bytes = [0; 5];
+    getrandom::fill(&mut bytes)?;
+    Ok(hex::encode(bytes))
+}
+
+/// A secret from the environment; an empty one counts as none.
+fn secret_variable(name: &str) -> Option<SecretString> {
+    std::env::var(name)
+        .ok()
+        .filter(|value| !value.is_empty())
+        .map(SecretString::from)
+}
