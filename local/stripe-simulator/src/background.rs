@@ -37,12 +37,22 @@ pub(crate) struct Done {
     failed: usize,
 }
 
+impl Done {
+    fn add(&mut self, other: Self) {
+        self.aggregated += other.aggregated;
+        self.reported += other.reported;
+        self.clocks += other.clocks;
+        self.steps += other.steps;
+        self.delivered += other.delivered;
+        self.failed += other.failed;
+    }
+}
+
 /// Works until told to stop.
 pub(crate) async fn run(core: Arc<Core>, stop: CancellationToken) {
     let state = async {
         while !stop.is_cancelled() {
-            let delay_ms = core.aggregation_delay_ms;
-            let advanced = core.work_alone(move |call| advance(call, delay_ms)).await;
+            let advanced = advance(&core, core.aggregation_delay_ms).await;
             rest(&stop, advanced.map(|done| done.clocks > 0)).await;
         }
     };
@@ -57,9 +67,10 @@ pub(crate) async fn run(core: Arc<Core>, stop: CancellationToken) {
 
 /// Sleeps, unless there was something to do: then there may be more.
 async fn rest(stop: &CancellationToken, was_busy: Result<bool>) {
-    // Whatever failed was logged where it failed, and is tried again after the pause.
-    if was_busy.unwrap_or(false) {
-        return;
+    match was_busy {
+        Ok(true) => return,
+        Ok(false) => {}
+        Err(error) => tracing::warn!(?error, "the background failed and tries again"),
     }
     tokio::select! {
         () = tokio::time::sleep(NAP) => {}
@@ -71,35 +82,47 @@ async fn rest(stop: &CancellationToken, was_busy: Result<bool>) {
 pub(crate) async fn settle(core: &Arc<Core>) -> Result<Done> {
     let mut total = Done::default();
     for _ in 0..ROUNDS_MAX {
-        let mut done = core.work_alone(|call| advance(call, 0)).await?;
+        let mut done = advance(core, 0).await?;
         let round = webhooks::deliver_due(core).await?;
         done.delivered = round.delivered;
         done.failed = round.failed;
         if done == Done::default() {
             break;
         }
-        total.aggregated += done.aggregated;
-        total.reported += done.reported;
-        total.clocks += done.clocks;
-        total.steps += done.steps;
-        total.delivered += done.delivered;
-        total.failed += done.failed;
+        total.add(done);
     }
     Ok(total)
 }
 
-/// Moves the state to now. A clock that is on its way takes all usage accepted so far with it:
-/// no invoice may depend on how quickly somebody asked for the advance.
-fn advance(call: &Call<'_>, aggregation_delay_ms: i64) -> Result<Done> {
-    let is_moving = test_clocks::is_any_advancing(call)?;
-    let delay_ms = if is_moving { 0 } else { aggregation_delay_ms };
+/// Moves the state to now, each part in a transaction of its own.
+async fn advance(core: &Arc<Core>, aggregation_delay_ms: i64) -> Result<Done> {
+    let counted = core.work_alone(move |call| count(call, aggregation_delay_ms));
+    let mut done = counted.await?;
+    done.add(core.work_alone(move_clocks).await?);
+    let steps = core.work_alone(|call| engine::run(call, None, call.now()));
+    done.steps = steps.await?;
+    Ok(done)
+}
+
+fn count(call: &Call<'_>, delay_ms: i64) -> Result<Done> {
     let received_by_ms = call.now_ms - delay_ms;
     idempotency::forget_old(call.db, call.now())?;
     Ok(Done {
         aggregated: meter_events::aggregate(call.db, received_by_ms)?,
         reported: meter_event_stream::report_errors(call, received_by_ms)?,
-        clocks: test_clocks::arrive(call)?,
-        steps: engine::run(call, None, call.now())?,
         ..Done::default()
+    })
+}
+
+/// A clock on its way takes all usage accepted so far with it: no invoice may depend on how
+/// quickly somebody asked for the advance.
+fn move_clocks(call: &Call<'_>) -> Result<Done> {
+    if !test_clocks::is_any_advancing(call)? {
+        return Ok(Done::default());
+    }
+    let counted = count(call, 0)?;
+    Ok(Done {
+        clocks: test_clocks::arrive(call)?,
+        ..counted
     })
 }

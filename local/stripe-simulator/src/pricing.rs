@@ -9,6 +9,9 @@ use crate::api::json::{array, integer, text};
 const SCALE: i128 = 1_000_000_000_000;
 const DECIMALS: usize = 12;
 
+/// The largest decimal that a price may have: 12 digits of cents.
+pub(crate) const AMOUNT_DECIMAL_MAX: i128 = 999_999_999_999 * SCALE;
+
 /// A price times a quantity left what an amount can hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the amount is too large")]

@@ -49,12 +49,12 @@ pub(crate) fn take_created(params: &mut Params) -> Result<Vec<(&'static str, i64
     let mut bounds = Vec::new();
     if let Some(mut hash) = params.hash_or_leaf("created")? {
         for (key, operator) in [("gt", ">"), ("gte", ">="), ("lt", "<"), ("lte", "<=")] {
-            if let Some(moment) = hash.integer(key)? {
+            if let Some(moment) = hash.moment(key)? {
                 bounds.push((operator, moment));
             }
         }
         hash.finish()?;
-    } else if let Some(moment) = params.integer("created")? {
+    } else if let Some(moment) = params.moment("created")? {
         bounds.push(("=", moment));
     }
     Ok(bounds)

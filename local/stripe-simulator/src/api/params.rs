@@ -1,9 +1,14 @@
 //! Typed parameters. What nobody asked for is unknown, and the request is refused.
 
+use std::ops::RangeInclusive;
+
 use serde_json::{Map, Value};
 
 use super::error::{Result, StripeError};
 use super::form::{self, Node};
+
+/// The year 3000.
+const MOMENT_MAX: i64 = 32_503_680_000;
 
 /// The parameters of a request, or of one of its hashes, each taken once.
 #[derive(Debug)]
@@ -31,6 +36,16 @@ impl Params {
 
     pub(crate) fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|(name, _)| name == key)
+    }
+
+    /// Takes a parameter if it is exactly this text.
+    pub(crate) fn is(&mut self, key: &str, text: &str) -> bool {
+        let wanted = Node::Leaf(text.to_owned());
+        let found = self
+            .entries
+            .iter()
+            .position(|(name, node)| name == key && *node == wanted);
+        found.map(|index| self.entries.remove(index)).is_some()
     }
 
     fn take(&mut self, key: &str) -> Option<Node> {
@@ -68,6 +83,30 @@ impl Params {
             self.wrong(key, &format!("Invalid integer: {text}"))
                 .code("parameter_invalid_integer")
         })
+    }
+
+    /// A number within bounds.
+    pub(crate) fn bounded(&mut self, key: &str, range: RangeInclusive<i64>) -> Result<Option<i64>> {
+        let number = self.integer(key)?;
+        match number {
+            Some(number) if number < *range.start() => {
+                let message = format!(
+                    "This value must be greater than or equal to {}.",
+                    range.start()
+                );
+                Err(self.wrong(key, &message))
+            }
+            Some(number) if number > *range.end() => {
+                let message = format!("This value must be less than or equal to {}.", range.end());
+                Err(self.wrong(key, &message))
+            }
+            number => Ok(number),
+        }
+    }
+
+    /// A moment in unix seconds: far enough from the ends of time to reckon with.
+    pub(crate) fn moment(&mut self, key: &str) -> Result<Option<i64>> {
+        self.bounded(key, 0..=MOMENT_MAX)
     }
 
     pub(crate) fn boolean(&mut self, key: &str) -> Result<Option<bool>> {

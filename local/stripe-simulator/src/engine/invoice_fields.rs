@@ -60,6 +60,7 @@ pub(super) fn blank(
         "amount_shipping": 0,
         "attempt_count": 0,
         "attempted": false,
+        "_days_until_due": subscription["days_until_due"],
         "auto_advance": true,
         "automatic_tax": {
             "disabled_reason": null, "enabled": false, "liability": null, "provider": null, "status": null,

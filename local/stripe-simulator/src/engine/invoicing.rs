@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::invoice_fields;
-use crate::api::error::{Result, StripeError};
+use crate::api::error::Result;
 use crate::api::json::{array, integer, integer_or_zero, text, text_or_empty};
 use crate::call::Call;
 use crate::events;
@@ -78,11 +78,7 @@ fn line(
         integer(item, "/quantity").unwrap_or(1)
     };
     let is_free = plan.usage_is_free && is_metered;
-    let amount = if is_free {
-        0
-    } else {
-        amount(&price, quantity)?
-    };
+    let amount = if is_free { 0 } else { amount(&price, quantity) };
     let currency = subscription["currency"].clone();
     Ok(Some(json!({
         "object": "line_item",
@@ -120,8 +116,15 @@ fn line(
     })))
 }
 
-fn amount(price: &Value, quantity: i64) -> Result<i64> {
-    pricing::amount(price, quantity).map_err(|error| StripeError::invalid(error.to_string()))
+/// An amount holds 12 digits. A larger one stays there: a period must end whatever it costs.
+fn amount(price: &Value, quantity: i64) -> i64 {
+    match pricing::amount(price, quantity) {
+        Ok(amount) => amount.min(prices::AMOUNT_MAX),
+        Err(error) => {
+            tracing::warn!(%error, quantity, "an invoice line was cut");
+            prices::AMOUNT_MAX
+        }
+    }
 }
 
 fn describe(call: &Call<'_>, price: &Value, quantity: i64, is_free: bool) -> Result<String> {
@@ -186,7 +189,7 @@ pub(crate) fn recount(call: &Call<'_>, invoice: &mut Value) -> Result<()> {
         let quantity = usage(call, &subscription, &item, &price, period)?;
         let is_free = text(line, "/description").is_some_and(|text| text.starts_with("Trial"));
         if !is_free {
-            line["amount"] = amount(&price, quantity)?.into();
+            line["amount"] = amount(&price, quantity).into();
             line["subtotal"] = line["amount"].clone();
             line["description"] = describe(call, &price, quantity, false)?.into();
         }
@@ -237,10 +240,10 @@ fn reschedule(invoice: &mut Value, at: i64) {
 }
 
 fn add_up(invoice: &mut Value) {
-    let total: i64 = array(invoice, "/lines/data")
+    let total = array(invoice, "/lines/data")
         .iter()
         .map(|line| integer_or_zero(line, "/amount"))
-        .sum();
+        .fold(0, i64::saturating_add);
     for field in [
         "subtotal",
         "subtotal_excluding_tax",
@@ -319,7 +322,7 @@ pub(crate) fn finalize(call: &Call<'_>, mut invoice: Value, at: i64) -> Result<V
 /// least charge is carried on to the next.
 fn settle_balance(invoice: &mut Value, customer: &Value) {
     let balance = integer_or_zero(customer, "/balance");
-    let due = integer_or_zero(invoice, "/total") + balance;
+    let due = integer_or_zero(invoice, "/total").saturating_add(balance);
     let currency = text_or_empty(invoice, "/currency");
     let is_charged = text(invoice, "/collection_method") == Some("charge_automatically");
     let is_carried = due <= 0 || (is_charged && due < charge_min(&currency));

@@ -1,9 +1,11 @@
 //! Customers (Stripe API reference: Customers).
 
+use std::ops::RangeInclusive;
+
 use rusqlite::types::Value as Sql;
 use serde_json::{Value, json};
 
-use super::{Answer, payment_methods, subscriptions};
+use super::{Answer, payment_methods, prices, subscriptions};
 use crate::api::error::{Result, StripeError};
 use crate::api::expand::present;
 use crate::api::json::{is_true, set, text};
@@ -14,6 +16,7 @@ use crate::events;
 use crate::store::objects;
 
 const TEXTS: [&str; 5] = ["description", "email", "name", "phone", "tax_exempt"];
+const BALANCES: RangeInclusive<i64> = -prices::AMOUNT_MAX..=prices::AMOUNT_MAX;
 const UNUSED: [&str; 12] = [
     "address",
     "business_name",
@@ -39,7 +42,7 @@ pub(crate) fn create(call: &Call<'_>, mut params: Params) -> Answer {
         "id": format!("cus_{}", call.random.text(14)),
         "object": "customer",
         "address": null,
-        "balance": params.integer("balance")?.unwrap_or_default(),
+        "balance": params.bounded("balance", BALANCES)?.unwrap_or_default(),
         "created": call.time_on(clock.as_deref())?,
         "currency": null,
         "customer_account": null,
@@ -141,7 +144,7 @@ pub(crate) fn update(call: &Call<'_>, id: &str, mut params: Params) -> Answer {
     let before = get_living(call, id)?;
     let mut customer = before.clone();
     take_details(&mut params, &mut customer)?;
-    if let Some(balance) = params.integer("balance")? {
+    if let Some(balance) = params.bounded("balance", BALANCES)? {
         customer["balance"] = balance.into();
     }
     if let Some(prefix) = params.text("invoice_prefix")? {

@@ -65,7 +65,7 @@ pub(crate) fn list(call: &Call<'_>, meter: &str, mut params: Params) -> Answer {
 /// Times lie on a minute; on an hour or a day (UTC) with a grouping window.
 fn take_time(params: &mut Params, key: &str, width: Option<i64>) -> Result<i64> {
     let time = params
-        .integer(key)?
+        .moment(key)?
         .ok_or_else(|| StripeError::missing(key))?;
     let (width, unit) = match width {
         Some(3_600) => (3_600, "hour"),

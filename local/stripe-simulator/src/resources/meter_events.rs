@@ -46,7 +46,7 @@ pub(crate) fn create(call: &Call<'_>, mut params: Params) -> Answer {
         .texts_by_key("payload")?
         .ok_or_else(|| StripeError::missing("payload"))?;
     let identifier = params.text("identifier")?.filter(|text| !text.is_empty());
-    let timestamp = params.integer("timestamp")?;
+    let timestamp = params.moment("timestamp")?;
     params.finish()?;
     let incoming = Incoming {
         event_name,

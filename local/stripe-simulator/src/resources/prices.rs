@@ -11,8 +11,13 @@ use crate::api::list;
 use crate::api::params::Params;
 use crate::call::Call;
 use crate::events;
-use crate::pricing::{format_decimal, parse_decimal};
+use crate::pricing::{AMOUNT_DECIMAL_MAX, format_decimal, parse_decimal};
 use crate::store::objects;
+
+/// The largest amount, in cents: 12 digits.
+pub(crate) const AMOUNT_MAX: i64 = 999_999_999_999;
+/// The largest quantity.
+pub(crate) const QUANTITY_MAX: i64 = 999_999_999_999;
 
 /// `POST /v1/prices`.
 pub(crate) fn create(call: &Call<'_>, mut params: Params) -> Answer {
@@ -90,14 +95,16 @@ fn take_recurring(call: &Call<'_>, params: &mut Params, price: &mut Value) -> Re
         }
         _ => {}
     }
-    let count = recurring.integer("interval_count")?.unwrap_or(1);
-    if count < 1 {
-        let message = "This value must be greater than or equal to 1.";
-        return Err(StripeError::invalid_param(
-            "recurring[interval_count]",
-            message,
-        ));
-    }
+    // Three years at most.
+    let longest = match interval.as_str() {
+        "day" => 1095,
+        "week" => 156,
+        "month" => 36,
+        _ => 3,
+    };
+    let count = recurring
+        .bounded("interval_count", 1..=longest)?
+        .unwrap_or(1);
     if call.version.is_before_basil()
         && !matches!(
             recurring.text("aggregate_usage")?.as_deref(),
@@ -155,7 +162,7 @@ fn take_amounts(params: &mut Params, price: &mut Value) -> Result<()> {
 /// number leaves `{key}` null.
 fn take_amount(params: &mut Params, key: &str) -> Result<(Value, Value)> {
     let decimal_key = format!("{key}_decimal");
-    let whole = params.integer(key)?;
+    let whole = params.bounded(key, 0..=AMOUNT_MAX)?;
     let decimal = params.text(&decimal_key)?;
     match (whole, decimal) {
         (Some(_), Some(_)) => {
@@ -163,13 +170,11 @@ fn take_amount(params: &mut Params, key: &str) -> Result<(Value, Value)> {
                 format!("You may only specify one of these parameters: {key}, {decimal_key}.");
             Err(StripeError::invalid_param(params.name(key), message))
         }
-        (Some(whole), None) if whole < 0 => {
-            let message = "Invalid non-negative integer";
-            Err(StripeError::invalid_param(params.name(key), message))
-        }
         (Some(whole), None) => Ok((whole.into(), whole.to_string().into())),
         (None, Some(decimal)) => {
-            let exact = parse_decimal(&decimal).ok_or_else(|| {
+            let exact = parse_decimal(&decimal)
+                .filter(|exact| *exact <= AMOUNT_DECIMAL_MAX)
+                .ok_or_else(|| {
                 let message = format!("Invalid decimal: {decimal}; must be non-negative and contain at most 12 decimal places.");
                 StripeError::invalid_param(params.name(&decimal_key), message)
             })?;

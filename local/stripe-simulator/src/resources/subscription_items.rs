@@ -36,7 +36,7 @@ pub(crate) fn make(call: &Call<'_>, entry: &mut Params) -> Result<(Value, Value)
         let message = "The price specified is inactive. This field only accepts active prices.";
         return Err(StripeError::invalid(message).param(name));
     }
-    let quantity = entry.integer("quantity")?;
+    let quantity = entry.bounded("quantity", 0..=prices::QUANTITY_MAX)?;
     let is_metered = prices::is_metered(&price);
     if is_metered && quantity.is_some() {
         let message = "Quantity should not be specified where usage_type is `metered`. Remove quantity from the item.";
@@ -123,7 +123,7 @@ pub(crate) fn retrieve(call: &Call<'_>, id: &str, params: Params) -> Answer {
 pub(crate) fn update(call: &Call<'_>, id: &str, mut params: Params) -> Answer {
     let (_, before) = get(call, id)?;
     let mut subscription = before.clone();
-    let quantity = params.integer("quantity")?;
+    let quantity = params.bounded("quantity", 0..=prices::QUANTITY_MAX)?;
     let mut changed = Value::Null;
     for item in subscription["items"]["data"]
         .as_array_mut()

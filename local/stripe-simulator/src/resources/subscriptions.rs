@@ -3,7 +3,7 @@
 use rusqlite::types::Value as Sql;
 use serde_json::{Value, json};
 
-use super::{Answer, payment_methods, subscription_items};
+use super::{Answer, payment_methods, prices, subscription_items};
 use crate::api::error::{Result, StripeError};
 use crate::api::expand::present;
 use crate::api::json::{array, integer_or_zero, text, text_or_empty};
@@ -14,6 +14,7 @@ use crate::call::Call;
 use crate::engine::invoicing::{self, Period, Plan};
 use crate::engine::payments;
 use crate::events;
+use crate::store::objects;
 
 /// Parameters of Stripe's that change nothing here.
 const UNUSED: [&str; 10] = [
@@ -69,12 +70,11 @@ struct Times {
 }
 
 fn take_times(params: &mut Params, interval: &Interval, start: i64) -> Result<Times> {
-    let days = params.integer("trial_period_days")?;
-    let trial_end = params.text("trial_end")?.filter(|end| end != "now");
-    let trial_end = match (trial_end, days) {
-        (Some(end), _) => Some(end.parse::<i64>().map_err(|_| {
-            StripeError::invalid_param("trial_end", format!("Invalid integer: {end}"))
-        })?),
+    let days = params.bounded("trial_period_days", 0..=730)?;
+    let ends_now = params.is("trial_end", "now");
+    let trial_end = match (params.moment("trial_end")?, days) {
+        _ if ends_now => None,
+        (Some(end), _) => Some(end),
         (None, Some(days)) if days > 0 => Some(start + days * 86_400),
         _ => None,
     };
@@ -82,7 +82,7 @@ fn take_times(params: &mut Params, interval: &Interval, start: i64) -> Result<Ti
         let message = "The trial_end must be in the future.";
         return Err(StripeError::invalid_param("trial_end", message));
     }
-    let given = params.integer("billing_cycle_anchor")?;
+    let given = params.moment("billing_cycle_anchor")?;
     if let Some(anchor) = given {
         if anchor < start {
             let message = "billing_cycle_anchor must be in the future.";
@@ -189,7 +189,7 @@ fn take_settings(call: &Call<'_>, params: &mut Params, subscription: &mut Value)
     if let Some(method) = params.choice("collection_method", &methods)? {
         subscription["collection_method"] = method.into();
     }
-    if let Some(days) = params.integer("days_until_due")? {
+    if let Some(days) = params.bounded("days_until_due", 0..=3650)? {
         subscription["days_until_due"] = days.into();
     }
     let sends = text(subscription, "/collection_method") == Some("send_invoice");
@@ -211,8 +211,10 @@ fn take_settings(call: &Call<'_>, params: &mut Params, subscription: &mut Value)
         };
         subscription["cancel_at"] = end;
     }
-    if let Some(at) = params.text("cancel_at")? {
-        subscription["cancel_at"] = at.parse::<i64>().map_or(Value::Null, Value::from);
+    if params.is("cancel_at", "") {
+        subscription["cancel_at"] = Value::Null;
+    } else if let Some(at) = params.moment("cancel_at")? {
+        subscription["cancel_at"] = at.into();
     }
     params.copy_texts(&["description"], subscription)?;
     params.metadata(subscription)?;
@@ -332,7 +334,7 @@ fn take_item_changes(call: &Call<'_>, params: &mut Params, subscription: &mut Va
             }
             Some(Some(index)) if !entry.has("price") => {
                 entry.metadata(&mut items[index])?;
-                if let Some(quantity) = entry.integer("quantity")? {
+                if let Some(quantity) = entry.bounded("quantity", 0..=prices::QUANTITY_MAX)? {
                     items[index]["quantity"] = quantity.into();
                 }
             }
@@ -357,6 +359,11 @@ fn take_item_changes(call: &Call<'_>, params: &mut Params, subscription: &mut Va
             "A subscription must have at least one active plan.",
         ));
     }
+    let mut prices = Vec::with_capacity(items.len());
+    for item in &items {
+        prices.push(objects::find(call.db, &text_or_empty(item, "/price"))?.unwrap_or_default());
+    }
+    subscription_items::check(prices.iter())?;
     subscription["items"]["data"] = items.into();
     Ok(())
 }

@@ -11,6 +11,7 @@ use crate::api::list;
 use crate::api::params::Params;
 use crate::calendar::Interval;
 use crate::call::Call;
+use crate::store::database::undo_refused;
 use crate::store::objects;
 use crate::{engine, events};
 
@@ -23,7 +24,7 @@ const JUMP_SECONDS_MAX: i64 = 2 * 366 * 86_400;
 /// `POST /v1/test_helpers/test_clocks`.
 pub(crate) fn create(call: &Call<'_>, mut params: Params) -> Answer {
     let frozen_time = params
-        .integer("frozen_time")?
+        .moment("frozen_time")?
         .ok_or_else(|| StripeError::missing("frozen_time"))?;
     let clock = json!({
         "id": call.random.id("clock"),
@@ -67,7 +68,7 @@ pub(crate) fn delete(call: &Call<'_>, id: &str, params: Params) -> Answer {
 /// `POST /v1/test_helpers/test_clocks/{id}/advance`: answers at once, happens later.
 pub(crate) fn advance(call: &Call<'_>, id: &str, mut params: Params) -> Answer {
     let target = params
-        .integer("frozen_time")?
+        .moment("frozen_time")?
         .ok_or_else(|| StripeError::missing("frozen_time"))?;
     params.finish()?;
     let mut clock = call.get(KIND, id)?;
@@ -128,12 +129,21 @@ pub(crate) fn arrive(call: &Call<'_>) -> Result<usize> {
     let advancing = advancing(call)?;
     for clock in &advancing {
         let id = text_or_empty(clock, "/id");
-        engine::run(call, Some(&id), integer_or_zero(clock, "/frozen_time"))?;
-        let mut clock: Value = clock.clone();
-        clock["status"] = "ready".into();
+        let target = integer_or_zero(clock, "/frozen_time");
+        let arrived = undo_refused(call.db, || engine::run(call, Some(&id), target));
+        let (status, event) = match arrived {
+            Ok(_) => ("ready", "test_helpers.test_clock.ready"),
+            Err(error) => {
+                tracing::error!(?error, clock = id, "a test clock failed on its way");
+                let event = "test_helpers.test_clock.internal_failure";
+                ("internal_failure", event)
+            }
+        };
+        let mut clock = clock.clone();
+        clock["status"] = status.into();
         clock["status_details"] = json!({});
         call.save(&clock)?;
-        events::emit(call, "test_helpers.test_clock.ready", &clock)?;
+        events::emit(call, event, &clock)?;
     }
     Ok(advancing.len())
 }

@@ -17,21 +17,19 @@ use crate::store::objects;
 /// replaces what stood at its timestamp.
 pub(crate) fn create(call: &Call<'_>, item_id: &str, mut params: Params) -> Answer {
     let quantity = params
-        .integer("quantity")?
+        .bounded("quantity", 0..=prices::QUANTITY_MAX)?
         .ok_or_else(|| StripeError::missing("quantity"))?;
-    if quantity < 0 {
-        let message = "This value must be greater than or equal to 0.";
-        return Err(StripeError::invalid_param("quantity", message));
-    }
-    let timestamp = params.text("timestamp")?.filter(|time| time != "now");
+    let is_now = params.is("timestamp", "now");
+    let timestamp = if is_now {
+        None
+    } else {
+        params.moment("timestamp")?
+    };
     let action = params.choice("action", &["increment", "set"])?;
     params.finish()?;
     let (subscription, _) = metered(call, item_id)?;
     let timestamp = match timestamp {
-        Some(timestamp) => timestamp.parse::<i64>().map_err(|_| {
-            let message = format!("Invalid integer: {timestamp}");
-            StripeError::invalid_param("timestamp", message)
-        })?,
+        Some(timestamp) => timestamp,
         None => call.time_of(&subscription)?,
     };
     check_timestamp(&subscription, timestamp)?;

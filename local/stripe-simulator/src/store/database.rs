@@ -1,6 +1,7 @@
 //! The one thread that touches `SQLite`. Work that arrives together shares a transaction, so that
 //! a thousand small requests a second cost a few dozen commits.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -99,9 +100,16 @@ fn serve(connection: &Connection, inbox: &Receiver<Message>) {
                 Err(_) => break,
             }
         }
-        match commit(connection, group) {
-            Ok(reports) => reports.into_iter().for_each(|report| report()),
-            Err(error) => tracing::error!(%error, "a transaction failed"),
+        match catch_unwind(AssertUnwindSafe(|| commit(connection, group))) {
+            Ok(Ok(reports)) => reports.into_iter().for_each(|report| report()),
+            Ok(Err(error)) => tracing::error!(%error, "a transaction failed"),
+            // A bug in one handler must not take the state away from all others.
+            Err(_) => {
+                tracing::error!("a handler panicked, its transaction is undone");
+                if let Err(error) = connection.execute_batch("ROLLBACK") {
+                    tracing::error!(%error, "the transaction could not be undone");
+                }
+            }
         }
         if is_closing {
             return;

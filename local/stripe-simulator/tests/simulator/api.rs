@@ -195,3 +195,54 @@ async fn a_test_card_becomes_a_payment_method_of_its_own() {
     let held = stripe.get(&path).await;
     assert_eq!(held["data"].as_array().unwrap().len(), 2);
 }
+
+#[tokio::test]
+async fn no_number_and_no_text_is_too_much() {
+    let stripe = Stripe::start().await;
+    let ada = Subscriber::with_card(&stripe, "pm_card_visa").await;
+    let subscription = format!("/v1/subscriptions/{}", ada.subscription_id());
+    let advance = format!("/v1/test_helpers/test_clocks/{}/advance", ada.test_clock);
+    let fixed = [
+        ("customer", ada.customer.as_str()),
+        ("name", "A"),
+        ("currency", "usd"),
+    ];
+    let fields = [
+        ("/v1/subscriptions", "trial_period_days"),
+        ("/v1/subscriptions", "trial_end"),
+        ("/v1/subscriptions", "billing_cycle_anchor"),
+        ("/v1/prices", "unit_amount"),
+        ("/v1/prices", "unit_amount_decimal"),
+        ("/v1/prices", "recurring[interval_count]"),
+        ("/v1/customers", "balance"),
+        ("/v1/customers", "metadata[a]"),
+        ("/v1/customers", "metadata[a][b][c]"),
+        ("/v1/billing/meter_events", "timestamp"),
+        ("/v1/test_helpers/test_clocks", "frozen_time"),
+        (&subscription, "cancel_at"),
+        (&subscription, "days_until_due"),
+        (&subscription, "items[0][quantity]"),
+        (&advance, "frozen_time"),
+    ];
+    let extremes = [
+        "9223372036854775807",
+        "-9223372036854775808",
+        "99999999999999999999",
+        "32503680000",
+        "1e400",
+        "NaN",
+        "",
+        "\u{0}\u{1F980}",
+    ];
+    for (path, field) in fields {
+        for extreme in extremes {
+            let with_fixed = [&[(field, extreme)], &fixed[..]].concat();
+            for form in [&[(field, extreme)][..], &with_fixed] {
+                let answer = stripe.post(path, form).await;
+                assert!(answer.status < 500, "{path} {form:?}: {}", answer.body);
+            }
+        }
+    }
+    let settled = stripe.post("/_simulator/settle", &[]).await;
+    settled.ok();
+}
