@@ -115,7 +115,9 @@ impl Ledger {
             .client
             .query()
             .table_name(&self.tables.outbox)
-            .key_condition_expression("bucket = :bucket AND outbox_key < :before")
+            .key_condition_expression("#bucket = :bucket AND outbox_key < :before")
+            // A reserved word of DynamoDB's.
+            .expression_attribute_names("#bucket", "bucket")
             .expression_attribute_values(":bucket", text(bucket))
             .expression_attribute_values(":before", text(format!("{:013}", before.unix_ms())))
             .set_exclusive_start_key(start)

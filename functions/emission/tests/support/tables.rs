@@ -1,4 +1,6 @@
 //! DynamoDB in this process, over HTTP, with the tables of `template.yaml`.
+#![allow(dead_code, reason = "each test program uses a part")]
+#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;

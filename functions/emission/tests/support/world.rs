@@ -1,4 +1,6 @@
 //! Tables, a simulated Stripe and a customer in both.
+#![allow(dead_code, reason = "each test program uses a part")]
+#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -201,6 +203,17 @@ impl World {
 
     pub(crate) async fn repair_stripe(&self) {
         self.control(Method::DELETE, "faults", None).await;
+    }
+
+    /// Lets the simulator do what has become due, such as a new period.
+    pub(crate) async fn settle_stripe(&self) {
+        self.control(Method::POST, "settle", None).await;
+    }
+
+    /// How often the fault that was ordered as the `n`th has struck.
+    pub(crate) async fn struck(&self, n: usize) -> u64 {
+        let faults = self.control(Method::GET, "faults", None).await;
+        faults["data"][n]["struck"].as_u64().unwrap()
     }
 
     /// How many events Stripe has of `customer_id`, and their sum.
