@@ -74,6 +74,16 @@ impl Api {
         self.send(request).await
     }
 
+    /// A call of any method, without a body.
+    ///
+    /// # Errors
+    /// [`StoryError::Http`] where no answer comes.
+    pub async fn call(&self, method: &str, path: &str) -> Result<Answer, StoryError> {
+        let method = Method::from_bytes(method.as_bytes());
+        let method = method.map_err(|_| StoryError::Unexpected("the method".to_owned()))?;
+        self.send(self.request(method, path)).await
+    }
+
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("{}{path}", self.base_url);
         self.http
