@@ -9,6 +9,7 @@ use crate::call::{Call, spoken};
 use crate::store::objects::{self, Filter, Window};
 
 const LIMIT_DEFAULT: i64 = 10;
+const LIMIT_DEFAULT_V2: i64 = 20;
 const LIMIT_MAX: i64 = 100;
 
 /// Where a request's page lies.
@@ -94,6 +95,59 @@ pub(crate) fn answer(
         data.push(present(call, &stored.document)?);
     }
     Ok(envelope(data, has_more, url))
+}
+
+/// What a list of v2 is of, and how it was asked for.
+pub(crate) struct ListV2<'a> {
+    pub(crate) kind: &'a str,
+    pub(crate) path: &'a str,
+    /// The query as it came: the next page's link repeats its filters.
+    pub(crate) query: &'a str,
+}
+
+impl ListV2<'_> {
+    fn next_page(&self, limit: i64, seq: i64) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        for (key, value) in form_urlencoded::parse(self.query.as_bytes()) {
+            if key != "limit" && key != "page" {
+                query.append_pair(&key, &value);
+            }
+        }
+        query.append_pair("limit", &limit.to_string());
+        query.append_pair("page", &seq.to_string());
+        format!("{}?{}", self.path, query.finish())
+    }
+}
+
+/// Answers a list request of v2, whose pages are links (Stripe API reference: v2 Pagination).
+pub(crate) fn answer_v2(
+    call: &Call<'_>,
+    mut query: Params,
+    list: &ListV2<'_>,
+    filters: &[Filter],
+    created: &[(&'static str, i64)],
+    show: impl Fn(&Call<'_>, &Value) -> Result<Value>,
+) -> Result<Value> {
+    let limit = query.bounded("limit", 1..=LIMIT_MAX)?;
+    let limit = limit.unwrap_or(LIMIT_DEFAULT_V2);
+    let before_seq = query.integer("page")?;
+    query.finish()?;
+    let window = Window {
+        before_seq,
+        limit: limit + 1,
+        ..Window::default()
+    };
+    let mut found = objects::list(call.db, list.kind, filters, created, window)?;
+    let length = usize::try_from(limit).unwrap_or_default();
+    let has_more = found.len() > length;
+    found.truncate(length);
+    let last = found.last().map(|stored| stored.seq).filter(|_| has_more);
+    let next = last.map(|seq| list.next_page(limit, seq));
+    let mut data = Vec::with_capacity(found.len());
+    for stored in &found {
+        data.push(show(call, &stored.document)?);
+    }
+    Ok(json!({ "data": data, "next_page_url": next, "previous_page_url": null }))
 }
 
 /// A list object around one page.

@@ -1,16 +1,17 @@
 //! Event destinations (Stripe API reference: v2 Event Destinations), of webhook endpoints.
 
-use rusqlite::types::Value as Sql;
 use serde_json::{Value, json};
 
 use super::Answer;
 use super::meter_event_stream::refuse_unknown;
 use crate::api::error::StripeError;
 use crate::api::json::{array, text, text_or_empty};
+use crate::api::list::{self, ListV2};
+use crate::api::params::Params;
 use crate::api::version::DEFAULT_VERSION;
 use crate::calendar::rfc3339;
 use crate::call::Call;
-use crate::store::{deliveries, objects};
+use crate::store::deliveries;
 
 const KIND: &str = "v2.core.event_destination";
 
@@ -69,7 +70,13 @@ pub(crate) fn create(call: &Call<'_>, body: &Value) -> Answer {
         "updated": rfc3339(call.now_ms),
     });
     call.insert(&destination)?;
-    Ok(shown(&destination, &includes(body)))
+    let includes = includes(body);
+    let mut answer = shown(&destination, &includes);
+    // The only answer that can hold the secret.
+    if is_included("signing_secret", &includes) {
+        answer["webhook_endpoint"]["signing_secret"] = destination["_secret"].clone();
+    }
+    Ok(answer)
 }
 
 fn includes(body: &Value) -> Vec<String> {
@@ -79,25 +86,20 @@ fn includes(body: &Value) -> Vec<String> {
         .collect()
 }
 
-/// The URL and the secret are shown only where `include` asks for them.
+/// The URL is shown only where `include` asks for it.
 fn shown(destination: &Value, includes: &[String]) -> Value {
     let mut shown = destination.clone();
     if let Some(fields) = shown.as_object_mut() {
         fields.retain(|key, _| !key.starts_with('_'));
     }
-    let wanted = |field: &str, value: &Value| {
-        let name = format!("webhook_endpoint.{field}");
-        if includes.contains(&name) {
-            value.clone()
-        } else {
-            Value::Null
-        }
-    };
-    shown["webhook_endpoint"] = json!({
-        "signing_secret": wanted("signing_secret", &destination["_secret"]),
-        "url": wanted("url", &destination["_url"]),
-    });
+    let url = is_included("url", includes).then(|| destination["_url"].clone());
+    shown["webhook_endpoint"] = json!({ "signing_secret": null, "url": url });
     shown
+}
+
+fn is_included(field: &str, includes: &[String]) -> bool {
+    let name = format!("webhook_endpoint.{field}");
+    includes.contains(&name)
 }
 
 /// `GET /v2/core/event_destinations/{id}`.
@@ -156,13 +158,16 @@ pub(crate) fn delete(call: &Call<'_>, id: &str) -> Answer {
     Ok(json!({ "id": id, "object": KIND, "deleted": true }))
 }
 
-/// `GET /v2/core/event_destinations`: one page holds all that a test makes.
-pub(crate) fn list(call: &Call<'_>, includes: &[String]) -> Answer {
-    let mut destinations = objects::all(call.db, KIND, &[] as &[(&'static str, Sql)])?;
-    destinations.reverse();
-    let data: Vec<Value> = destinations
-        .iter()
-        .map(|destination| shown(destination, includes))
-        .collect();
-    Ok(json!({ "data": data, "next_page_url": null, "previous_page_url": null }))
+/// `GET /v2/core/event_destinations`.
+pub(crate) fn list(call: &Call<'_>, query: &str) -> Answer {
+    let mut params = Params::parse(query.as_bytes());
+    let includes = params.texts("include")?.unwrap_or_default();
+    let list = ListV2 {
+        kind: KIND,
+        path: "/v2/core/event_destinations",
+        query,
+    };
+    list::answer_v2(call, params, &list, &[], &[], |_, destination| {
+        Ok(shown(destination, &includes))
+    })
 }

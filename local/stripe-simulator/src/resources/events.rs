@@ -1,16 +1,14 @@
 //! Events, v1 and v2 (Stripe API reference: Events; v2 Events).
 
 use rusqlite::types::Value as Sql;
-use serde_json::{Value, json};
 
 use super::Answer;
 use crate::api::error::{Result, StripeError};
 use crate::api::expand::present;
-use crate::api::list;
+use crate::api::list::{self, ListV2};
 use crate::api::params::Params;
 use crate::calendar::parse_rfc3339;
 use crate::call::Call;
-use crate::store::objects::{self, Window};
 
 /// `GET /v1/events/{id}`.
 pub(crate) fn retrieve(call: &Call<'_>, id: &str, params: Params) -> Answer {
@@ -48,39 +46,30 @@ pub(crate) fn list(call: &Call<'_>, mut params: Params) -> Answer {
 }
 
 /// `GET /v2/core/events`: thin events, newest first.
-pub(crate) fn list_v2(call: &Call<'_>, mut query: Params) -> Answer {
+pub(crate) fn list_v2(call: &Call<'_>, query: &str) -> Answer {
+    let mut params = Params::parse(query.as_bytes());
     let mut filters = Vec::new();
-    if let Some(object) = query.text("object_id")? {
+    if let Some(object) = params.text("object_id")? {
         let column = "json_extract(document, '$.related_object.id')";
         filters.push((column, Sql::Text(object)));
     }
-    if let Some(types) = query.texts("types")? {
+    if let Some(types) = params.texts("types")? {
         let types = serde_json::to_string(&types)?;
         let condition = "label IN (SELECT value FROM json_each(?))";
         filters.push((condition, Sql::Text(types)));
     }
-    let created = take_created_v2(&mut query)?;
-    let limit = query.integer("limit")?.unwrap_or(20).clamp(1, 100);
-    let before_seq = query.integer("page")?;
-    query.finish()?;
-    let window = Window {
-        before_seq,
-        limit: limit + 1,
-        ..Window::default()
+    let created = take_created_v2(&mut params)?;
+    let list = ListV2 {
+        kind: "v2.core.event",
+        path: "/v2/core/events",
+        query,
     };
-    let mut found = objects::list(call.db, "v2.core.event", &filters, &created, window)?;
-    let length = usize::try_from(limit).unwrap_or_default();
-    let has_more = found.len() > length;
-    found.truncate(length);
-    let last = found.last().map(|stored| stored.seq).filter(|_| has_more);
-    let next = last.map(|seq| format!("/v2/core/events?limit={limit}&page={seq}"));
-    let data: Vec<Value> = found.into_iter().map(|stored| stored.document).collect();
-    Ok(json!({ "data": data, "next_page_url": next, "previous_page_url": null }))
+    list::answer_v2(call, params, &list, &filters, &created, present)
 }
 
-fn take_created_v2(query: &mut Params) -> Result<Vec<(&'static str, i64)>> {
+fn take_created_v2(params: &mut Params) -> Result<Vec<(&'static str, i64)>> {
     let mut bounds = Vec::new();
-    let Some(mut created) = query.hash("created")? else {
+    let Some(mut created) = params.hash("created")? else {
         return Ok(bounds);
     };
     for (key, operator) in [("gt", ">"), ("gte", ">="), ("lt", "<"), ("lte", "<=")] {

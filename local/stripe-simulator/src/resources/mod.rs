@@ -17,6 +17,7 @@ pub(crate) mod meters;
 pub(crate) mod payment_methods;
 pub(crate) mod prices;
 pub(crate) mod products;
+mod subscription_fields;
 pub(crate) mod subscription_items;
 pub(crate) mod subscriptions;
 pub(crate) mod test_clocks;

@@ -1,6 +1,9 @@
 //! Which handler answers which path, in the order of Stripe's API reference.
 
+use std::borrow::Cow;
+
 use axum::http::Method;
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::request::ApiRequest;
@@ -26,7 +29,13 @@ pub(super) fn answer(call: &Call<'_>, request: &ApiRequest) -> Answer {
         error.status = 404;
         error
     };
-    let path: Vec<&str> = request.path.split('/').skip(1).collect();
+    let decoded: Vec<Cow<'_, str>> = request
+        .path
+        .split('/')
+        .skip(1)
+        .map(|segment| percent_decode_str(segment).decode_utf8_lossy())
+        .collect();
+    let path: Vec<&str> = decoded.iter().map(Cow::as_ref).collect();
     match path.split_first() {
         _ if path.contains(&"") => Err(unknown()),
         Some((&"v1", rest)) => v1(call, request, rest).unwrap_or_else(|| Err(unknown())),
@@ -188,8 +197,12 @@ fn v2(call: &Call<'_>, request: &ApiRequest, path: &[&str]) -> Option<Answer> {
         let body = meter_event_stream::check_session(call, token).and_then(|()| json_of(request));
         return Some(body.and_then(|body| meter_event_stream::stream(call, &body)));
     }
-    if let ("GET", ["core", "events"]) = (method, path) {
-        return Some(events::list_v2(call, query));
+    match (method, path) {
+        ("GET", ["core", "events"]) => return Some(events::list_v2(call, &request.query)),
+        ("GET", ["core", "event_destinations"]) => {
+            return Some(event_destinations::list(call, &request.query));
+        }
+        _ => {}
     }
     let includes = match query.texts("include") {
         Ok(includes) => includes.unwrap_or_default(),
@@ -207,7 +220,6 @@ fn v2(call: &Call<'_>, request: &ApiRequest, path: &[&str]) -> Option<Answer> {
         }
         ("GET", ["core", "events", id]) => events::retrieve_v2(call, id),
         ("POST", ["core", "event_destinations"]) => event_destinations::create(call, &body),
-        ("GET", ["core", "event_destinations"]) => event_destinations::list(call, &includes),
         ("GET", ["core", "event_destinations", id]) => {
             event_destinations::retrieve(call, id, &includes)
         }

@@ -309,3 +309,32 @@ async fn thin_events_are_listed_newest_first_in_pages() {
     let since = stripe.get_v2(since).await;
     assert_eq!(since["data"], newest["data"]);
 }
+
+#[tokio::test]
+async fn a_destination_shows_its_secret_once_and_its_address_on_request() {
+    let stripe = Stripe::start().await;
+    let path = "/v2/core/event_destinations";
+    let include = json!(["webhook_endpoint.signing_secret", "webhook_endpoint.url"]);
+    for name in ["one", "two"] {
+        let destination = json!({
+            "name": name, "type": "webhook_endpoint", "event_payload": "thin",
+            "enabled_events": ["*"], "webhook_endpoint": { "url": "http://127.0.0.1:9/" },
+            "include": include,
+        });
+        let made = stripe.post_json(path, &destination).await.ok();
+        let secret = &made["webhook_endpoint"]["signing_secret"];
+        assert!(secret.as_str().unwrap().starts_with("whsec_"));
+    }
+    let query = "include[]=webhook_endpoint.signing_secret&include[]=webhook_endpoint.url";
+    let first = stripe.get_v2(&format!("{path}?{query}&limit=1")).await;
+    let second = stripe
+        .get_v2(first["next_page_url"].as_str().unwrap())
+        .await;
+    assert!(second["next_page_url"].is_null());
+    for (page, name) in [(first, "two"), (second, "one")] {
+        assert_eq!(page["data"][0]["name"], name);
+        let endpoint = &page["data"][0]["webhook_endpoint"];
+        assert_eq!(endpoint["url"], "http://127.0.0.1:9/");
+        assert!(endpoint["signing_secret"].is_null());
+    }
+}
