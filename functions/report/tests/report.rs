@@ -1,0 +1,471 @@
+//! Stories of what a customer and an agent may ask, over HTTP, with the tables
+//! behind DynamoDB's own wire protocol and a simulated Stripe.
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+#[path = "../../onboarding/tests/support/mod.rs"]
+mod support;
+
+use billing::{
+    ActionType, BillingTime, Clock, EventId, Quantity, Timestamp, UsageEvent, UsageStatus,
+};
+use ledger::{
+    Advance, Advanced, CustomerRow, CustomerStatus, Scope, TotalKey, Transition, UsageEventRow,
+};
+use report::{DashboardLinks, State};
+use reqwest::Method;
+use serde_json::{Value, json};
+use stripe::{MeterEvent, MeterEventStream, RequestOptions, SecretString};
+use support::world::{
+    Answer, DAY_MS, HOUR_MS, LOOKUP_KEY, METER_EVENT_NAME, World, a_customer, send,
+};
+
+struct Story {
+    world: World,
+    url: String,
+    customer: CustomerRow,
+}
+
+impl Story {
+    /// A customer who pays 2 cents for a unit.
+    async fn start() -> Self {
+        let world = World::start().await;
+        let onboarding = onboarding::State::new(
+            world.ledger.clone(),
+            world.stripe.clone(),
+            LOOKUP_KEY.to_owned(),
+            world.clock(),
+        );
+        let onboarding = world.serve(onboarding::router(onboarding)).await;
+        let mut body = a_customer("acme");
+        body["test_clock"] = json!(world.test_clock().await);
+        let request = world.request(Method::POST, &format!("{onboarding}/v1/customers"));
+        let answer = send(request.json(&body)).await.expect(201);
+        let secret = SecretString::from("a secret of 32 random characters");
+        let links = DashboardLinks::new(&secret, None).unwrap();
+        let state = State::new(
+            world.ledger.clone(),
+            world.stripe.clone(),
+            links,
+            world.clock(),
+        );
+        let url = world.serve(report::router(state)).await;
+        let customer = world
+            .customer(answer["customer_id"].as_str().unwrap())
+            .await;
+        Self {
+            world,
+            url,
+            customer,
+        }
+    }
+
+    fn customer_url(&self, rest: &str) -> String {
+        format!(
+            "{}/v1/customers/{}/{rest}",
+            self.url, self.customer.customer_id
+        )
+    }
+
+    async fn get(&self, rest: &str) -> Answer {
+        self.world.get(&self.customer_url(rest)).await
+    }
+
+    /// Counts units as the rollup does, in the hour of the period's start or
+    /// so many hours later; earlier ones belong to an earlier period.
+    async fn count(&self, cells: &[(&str, i64, UsageStatus, u64)]) {
+        let mut advance = Advance::default();
+        let period_start = self.customer.period_start;
+        for (action_type, hours, status, units) in cells {
+            let is_earlier = *hours < 0;
+            let key = TotalKey {
+                customer_id: self.customer.customer_id.clone(),
+                period_start: Some(period_start.plus_ms(if is_earlier { -60 * DAY_MS } else { 0 })),
+                hour: period_start.start_of_hour().plus_ms(hours * HOUR_MS),
+                action_type: ActionType::parse(action_type).unwrap(),
+            };
+            advance.total(key).enter(*status, *units);
+        }
+        let ledger = &self.world.ledger;
+        let read = ledger.checkpoint("shard").await.unwrap();
+        let next = format!(
+            "{:040}",
+            read.as_deref().map_or(0, |read| read.parse().unwrap()) + 1
+        );
+        let advanced = ledger
+            .advance("shard", read.as_deref(), &next, &advance)
+            .await
+            .unwrap();
+        assert_eq!(advanced, Advanced::Done);
+    }
+
+    async fn set(&self, change: impl FnOnce(&mut CustomerRow)) {
+        let read = self
+            .world
+            .customer(self.customer.customer_id.as_str())
+            .await;
+        let mut row = read.clone();
+        change(&mut row);
+        self.world.ledger.update_customer(&read, row).await.unwrap();
+    }
+
+    /// The path and query of a fresh dashboard link.
+    async fn link(&self) -> String {
+        let request = self
+            .world
+            .request(Method::POST, &self.customer_url("dashboard-links"));
+        let answer = send(request).await.expect(200);
+        let expected = self.world.clock.now().plus_ms(DAY_MS).unix_s();
+        assert_eq!(
+            answer["expires_at"],
+            Timestamp::from_unix_s(expected).to_string()
+        );
+        answer["url"].as_str().unwrap().to_owned()
+    }
+
+    /// What a browser gets, which has no key.
+    async fn open(&self, url: &str) -> Answer {
+        send(self.world.http.get(url)).await
+    }
+}
+
+#[tokio::test]
+async fn usage_of_the_current_period_is_exact() {
+    let story = Story::start().await;
+    let empty = story.get("usage").await.expect(200);
+    assert_eq!(
+        (&empty["total_units"], &empty["estimated_cost"]),
+        (&json!(0), &json!("0.00"))
+    );
+    story
+        .count(&[
+            ("document_processed", 0, UsageStatus::Delivered, 1_000),
+            ("page_read", 0, UsageStatus::Delivered, 2),
+            ("document_processed", 0, UsageStatus::Pending, 3),
+            ("document_processed", 0, UsageStatus::Rejected, 50),
+            ("document_processed", 0, UsageStatus::Voided, 70),
+        ])
+        .await;
+    let usage = story.get("usage").await.expect(200);
+    let period = (story.customer.period_start, story.customer.period_end);
+    let period_days = period.1.ms_since(period.0) / DAY_MS;
+    assert_eq!(
+        usage,
+        json!({
+            "customer_id": story.customer.customer_id,
+            "period_days": period_days,
+            "period_start": period.0.to_string(),
+            "period_end": period.1.to_string(),
+            "total_units": 1_005,
+            "pending_units": 3,
+            "by_action_type": { "document_processed": 1_003, "page_read": 2 },
+            "currency": "usd",
+            "estimated_cost": "20.10",
+            "estimated_cost_usd": "20.10",
+            "as_of": story.world.clock.now().to_string(),
+        })
+    );
+}
+
+#[tokio::test]
+async fn usage_of_any_range_comes_in_hours_days_or_actions() {
+    let story = Story::start().await;
+    story
+        .count(&[
+            ("document_processed", 0, UsageStatus::Delivered, 5),
+            ("page_read", -30, UsageStatus::Delivered, 7),
+            ("page_read", -24 * 40, UsageStatus::Delivered, 11),
+        ])
+        .await;
+    let rolling = story
+        .get("usage?period_days=30&group_by=action_type")
+        .await
+        .expect(200);
+    assert_eq!(
+        (&rolling["period_days"], &rolling["total_units"]),
+        (&json!(30), &json!(12))
+    );
+    assert_eq!(
+        rolling["series"],
+        json!([
+            { "action_type": "document_processed", "units": 5 },
+            { "action_type": "page_read", "units": 7 },
+        ])
+    );
+    let this_hour = story.customer.period_start.start_of_hour();
+    let from = this_hour.plus_ms(-30 * HOUR_MS);
+    let path = format!("usage?from={}&to={this_hour}&group_by=hour", from.unix_s());
+    let hours = story.get(&path).await.expect(200);
+    assert_eq!(
+        hours["series"],
+        json!([{ "start": from.to_string(), "units": 7 }])
+    );
+    assert_eq!(hours["estimated_cost"], "0.14");
+    let days = story
+        .get("usage?period_days=90&group_by=day")
+        .await
+        .expect(200);
+    assert_eq!(days["total_units"], 23);
+    assert_eq!(days["series"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_range_that_is_none_is_refused_by_name() {
+    let story = Story::start().await;
+    for (query, field) in [
+        ("period_days=0", "period_days"),
+        ("period_days=30&from=1769860800", "period_days"),
+        ("from=tomorrow", "from"),
+        ("from=1769860800&to=1769860800", "to"),
+        ("group_by=month", "group_by"),
+    ] {
+        let refusal = story.get(&format!("usage?{query}")).await;
+        assert_eq!(refusal.problem(400), "invalid-field", "{query}");
+        assert_eq!(refusal.json()["field"], field, "{query}");
+    }
+    assert_eq!(
+        story.get("usage?period_day=30").await.problem(400),
+        "invalid-request"
+    );
+    assert_eq!(
+        story.get("invoices?limit=101").await.problem(400),
+        "invalid-field"
+    );
+}
+
+#[tokio::test]
+async fn one_event_shows_every_status_it_went_through() {
+    let story = Story::start().await;
+    let recorded_at = story.world.clock.now();
+    let usage = UsageEvent {
+        event_id: EventId::parse("job 7/ä").unwrap(),
+        customer_id: story.customer.customer_id.clone(),
+        subscription_item_id: None,
+        quantity: Quantity::new(3).unwrap(),
+        action_type: ActionType::parse("document_processed").unwrap(),
+        occurred_at: None,
+    };
+    let time = BillingTime::Billable {
+        billed_at: recorded_at,
+        period_start: story.customer.period_start,
+        carried_over: false,
+    };
+    let token = "token".to_owned();
+    let row = UsageEventRow::new(
+        &usage,
+        recorded_at,
+        time,
+        METER_EVENT_NAME,
+        token,
+        recorded_at,
+    );
+    story
+        .world
+        .ledger
+        .record_usage_event(&row, recorded_at, 0)
+        .await
+        .unwrap();
+    story.world.clock.advance_ms(40);
+    let rejected_at = story.world.clock.now();
+    let rejected = Transition {
+        from: UsageStatus::Pending,
+        to: UsageStatus::Rejected,
+        at: rejected_at,
+        stripe_code: Some("no_meter"),
+    };
+    story
+        .world
+        .ledger
+        .transition_usage_event(&row.identifier, rejected)
+        .await
+        .unwrap();
+    let path = format!("{}/v1/usage/{}", story.url, story.customer.customer_id);
+    let answer = story
+        .world
+        .get(&format!("{path}/job%207%2F%C3%A4"))
+        .await
+        .expect(200);
+    assert_eq!(
+        (&answer["event_id"], &answer["quantity"]),
+        (&json!("job 7/ä"), &json!(3))
+    );
+    assert_eq!(answer["identifier"], row.identifier.as_str());
+    assert_eq!(
+        (&answer["status"], &answer["stripe_code"]),
+        (&json!("rejected"), &json!("no_meter"))
+    );
+    assert_eq!(
+        answer["history"],
+        json!([
+            { "status": "pending", "at": recorded_at.to_string() },
+            { "status": "rejected", "at": rejected_at.to_string() },
+        ])
+    );
+    let unknown = story.world.get(&format!("{path}/job-8")).await;
+    assert_eq!(unknown.problem(404), "usage-event-not-found");
+}
+
+#[tokio::test]
+async fn access_ends_with_suspension_and_with_the_subscription() {
+    let story = Story::start().await;
+    story
+        .count(&[("page_read", 0, UsageStatus::Delivered, 4)])
+        .await;
+    assert_eq!(
+        story.get("access").await.expect(200),
+        json!({
+            "allowed": true, "reason": null, "status": "active", "units": 4, "limit": null,
+        })
+    );
+    for (status, allowed) in [
+        (CustomerStatus::PastDue, true),
+        (CustomerStatus::Suspended, false),
+        (CustomerStatus::Canceled, false),
+    ] {
+        story.set(|row| row.status = status).await;
+        let access = story.get("access").await.expect(200);
+        assert_eq!(
+            (&access["allowed"], &access["status"]),
+            (&json!(allowed), &json!(status.as_str()))
+        );
+        assert_eq!(access["reason"].is_string(), !allowed);
+    }
+    let now = story.customer.period_start;
+    story
+        .set(|row| {
+            row.status = CustomerStatus::Active;
+            row.subscription_ends_at = Some(now);
+        })
+        .await;
+    assert_eq!(story.get("access").await.expect(200)["allowed"], false);
+}
+
+#[tokio::test]
+async fn invoices_are_stripes_in_exact_decimals() {
+    let story = Story::start().await;
+    let event = MeterEvent::new(
+        "usage-1",
+        METER_EVENT_NAME,
+        story.world.clock.now().unix_ms(),
+        story.customer.customer_id.as_str(),
+        1_005,
+    );
+    let stream = MeterEventStream::new(story.world.stripe.clone());
+    stream.send(&[event], &RequestOptions::new()).await.unwrap();
+    story.world.settle().await;
+    let upcoming = story.get("invoices/upcoming").await.expect(200);
+    assert_eq!(
+        (&upcoming["total"], &upcoming["currency"]),
+        (&json!("20.10"), &json!("usd"))
+    );
+    assert_eq!(
+        (&upcoming["invoice_id"], &upcoming["lines"][0]["quantity"]),
+        (&Value::Null, &json!(1_005))
+    );
+
+    let test_clock = story.customer.test_clock.clone().unwrap();
+    let after_end_s = story.customer.period_end.unix_s() + 2 * HOUR_MS / 1_000;
+    story.world.move_test_clock(&test_clock, after_end_s).await;
+    let list = story.get("invoices?limit=1").await.expect(200);
+    let invoice = &list["invoices"][0];
+    assert_eq!(
+        (&invoice["status"], &invoice["amount_paid"]),
+        (&json!("paid"), &json!("20.10"))
+    );
+    assert!(invoice["paid_at"].as_str().unwrap().ends_with('Z'));
+    assert_eq!(list["has_more"], true);
+    // The next period has begun, and the report knows without a webhook.
+    let usage = story.get("usage").await.expect(200);
+    assert_eq!(usage["period_start"], story.customer.period_end.to_string());
+}
+
+#[tokio::test]
+async fn a_dashboard_link_shows_one_customer_for_a_day() {
+    let story = Story::start().await;
+    story
+        .count(&[("document_processed", 0, UsageStatus::Delivered, 1_005)])
+        .await;
+    let url = story.link().await;
+    let page = story.open(&url).await;
+    assert_eq!(page.status, 200, "{}", page.text);
+    for text in ["1,005", "USD 20.10", "document_processed", "Active"] {
+        assert!(page.text.contains(text), "{text}: {}", page.text);
+    }
+    assert_eq!(page.headers["cache-control"], "no-store");
+    assert_eq!(page.headers["referrer-policy"], "no-referrer");
+    let policy = page.headers["content-security-policy"].to_str().unwrap();
+    assert!(
+        policy.contains("default-src 'none'") && !policy.contains("unsafe"),
+        "{policy}"
+    );
+
+    // What is used shows at the next look.
+    story
+        .count(&[("document_processed", 0, UsageStatus::Pending, 1)])
+        .await;
+    assert!(story.open(&url).await.text.contains("1,006"));
+
+    let customer = story.customer.customer_id.as_str();
+    for altered in [
+        url.replace(customer, "cus_other"),
+        url.replace("expires=1", "expires=2"),
+        url.replace("signature=", "signature=00"),
+        url.split("&signature").next().unwrap().to_owned(),
+    ] {
+        let refused = story.open(&altered).await;
+        assert_eq!(refused.status, 403, "{altered}");
+        assert!(refused.text.contains("does not work") && !refused.text.contains("1,006"));
+    }
+    story.world.clock.advance_ms(DAY_MS + 1_000);
+    let expired = story.open(&url).await;
+    assert_eq!(expired.status, 403);
+    assert!(expired.text.contains("has expired"));
+}
+
+#[tokio::test]
+async fn the_dashboard_does_without_stripe_where_it_must() {
+    let story = Story::start().await;
+    let url = story.link().await;
+    let fault = json!({ "kind": "error_before", "times": 100, "path_prefix": "/v1/invoices" });
+    story.world.break_stripe(&fault).await;
+    let page = story.open(&url).await;
+    assert_eq!(page.status, 200);
+    assert!(
+        page.text.contains("Invoices cannot be shown right now"),
+        "{}",
+        page.text
+    );
+    assert!(story.world.repair_stripe().await > 0);
+    assert!(!story.open(&url).await.text.contains("cannot be shown"));
+}
+
+#[tokio::test]
+async fn a_key_reads_its_own_customers_only() {
+    let story = Story::start().await;
+    let url = |rest: &str| story.customer_url(rest);
+    let other = billing::CustomerId::parse("cus_other").unwrap();
+    let others = story.world.api_key(Scope::Read, Some(vec![other])).await;
+    let mine = vec![story.customer.customer_id.clone()];
+    let own = story.world.api_key(Scope::Read, Some(mine.clone())).await;
+    let emitter = story.world.api_key(Scope::Emit, Some(mine)).await;
+    for rest in ["usage", "access", "invoices", "invoices/upcoming"] {
+        let get = |key: &str| send(story.world.http.get(url(rest)).bearer_auth(key));
+        assert_eq!(get(&own).await.status, 200, "{rest}");
+        assert_eq!(get(&others).await.problem(403), "forbidden", "{rest}");
+        assert_eq!(get(&emitter).await.problem(403), "forbidden", "{rest}");
+        assert_eq!(
+            send(story.world.http.get(url(rest))).await.problem(401),
+            "unauthorized"
+        );
+    }
+    let link = story
+        .world
+        .http
+        .post(url("dashboard-links"))
+        .bearer_auth(&others);
+    assert_eq!(send(link).await.problem(403), "forbidden");
+    let unknown = format!("{}/v1/customers/cus_unknown/usage", story.url);
+    assert_eq!(
+        story.world.get(&unknown).await.problem(404),
+        "customer-not-found"
+    );
+}

@@ -1,0 +1,535 @@
+//! Stories of Stripe's webhooks: a simulated Stripe delivers them over HTTP,
+//! signed, and the tables are read over DynamoDB's own wire protocol.
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+#[path = "../../onboarding/tests/support/mod.rs"]
+mod support;
+
+use billing::{
+    ActionType, BillingTime, Clock, CustomerId, EventId, Identifier, Quantity, Timestamp,
+    UsageEvent, UsageStatus,
+};
+use ledger::{
+    BillingEventRow, BillingEventState, CustomerRow, CustomerStatus, Transition, UsageEventRow,
+};
+use reqwest::Method;
+use serde_json::{Value, json};
+use stripe::{
+    CreateEventDestination, CreateSubscription, CreateWebhookEndpoint, Invoice, MeterErrorReport,
+    MeterEvent, MeterEventStream, RequestOptions, SecretString, UpdateCustomer, webhook_signature,
+};
+use support::world::{
+    Answer, DAY_MS, HOUR_MS, LOOKUP_KEY, METER_EVENT_NAME, World, a_customer, send, serve,
+};
+use tokio::net::TcpListener;
+
+const HOUR_S: i64 = HOUR_MS / 1_000;
+const DAY_S: i64 = DAY_MS / 1_000;
+
+/// A webhook endpoint that Stripe delivers to, and customers to tell of.
+struct Story {
+    world: World,
+    url: String,
+    onboarding_url: String,
+    secret: SecretString,
+}
+
+impl Story {
+    async fn start() -> Self {
+        let world = World::start().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/stripe/webhook", listener.local_addr().unwrap());
+        let stripe = &world.stripe;
+        let endpoint = CreateWebhookEndpoint {
+            url: url.clone(),
+            enabled_events: webhook::EVENT_TYPES.map(str::to_owned).to_vec(),
+            ..Default::default()
+        };
+        let endpoint = stripe
+            .create_webhook_endpoint(&endpoint, &RequestOptions::new())
+            .await;
+        let secret = endpoint.unwrap().secret.unwrap();
+        let destination = CreateEventDestination {
+            name: "meterline".to_owned(),
+            url: url.clone(),
+            enabled_events: MeterErrorReport::EVENT_TYPES.map(str::to_owned).to_vec(),
+            ..Default::default()
+        };
+        let destination = stripe
+            .create_event_destination(&destination, &RequestOptions::new())
+            .await;
+        let thin_secret = destination
+            .unwrap()
+            .webhook_endpoint
+            .unwrap()
+            .signing_secret
+            .unwrap();
+        let secrets = vec![secret.clone(), thin_secret];
+        let state =
+            webhook::State::new(world.ledger.clone(), stripe.clone(), secrets, world.clock());
+        serve(listener, webhook::router(state));
+        let onboarding = onboarding::State::new(
+            world.ledger.clone(),
+            stripe.clone(),
+            LOOKUP_KEY.to_owned(),
+            world.clock(),
+        );
+        let onboarding_url = world.serve(onboarding::router(onboarding)).await;
+        Self {
+            world,
+            url,
+            onboarding_url,
+            secret,
+        }
+    }
+
+    async fn onboard(&self, body: &Value) -> CustomerRow {
+        let url = format!("{}/v1/customers", self.onboarding_url);
+        let answer = send(self.world.request(Method::POST, &url).json(body))
+            .await
+            .expect(201);
+        self.world.settle().await;
+        self.world
+            .customer(answer["customer_id"].as_str().unwrap())
+            .await
+    }
+
+    /// Somebody on a test clock, with a card that attaches and never pays.
+    async fn onboard_with_failing_card(&self) -> CustomerRow {
+        let mut body = a_customer("acme");
+        body["payment_method"] = json!("pm_card_chargeCustomerFail");
+        body["test_clock"] = json!(self.world.test_clock().await);
+        self.onboard(&body).await
+    }
+
+    /// Sends `body` as Stripe would, signed with `secret` at `unix_s`.
+    async fn deliver_signed(&self, body: &str, secret: &SecretString, unix_s: i64) -> Answer {
+        let signature = webhook_signature::sign(body.as_bytes(), secret, unix_s);
+        self.deliver_with(body, &signature).await
+    }
+
+    async fn deliver_with(&self, body: &str, signature: &str) -> Answer {
+        let request = self
+            .world
+            .http
+            .post(&self.url)
+            .header("stripe-signature", signature);
+        send(request.body(body.to_owned())).await
+    }
+
+    async fn deliver(&self, event: &Value) -> Answer {
+        let now_unix_s = self.world.clock.now().unix_s();
+        self.deliver_signed(&event.to_string(), &self.secret, now_unix_s)
+            .await
+    }
+
+    async fn row(&self, customer: &CustomerRow) -> CustomerRow {
+        self.world.customer(customer.customer_id.as_str()).await
+    }
+
+    async fn status(&self, customer: &CustomerRow) -> CustomerStatus {
+        self.row(customer).await.status
+    }
+
+    async fn use_units(&self, customer: &CustomerRow, at: Timestamp, units: u64) {
+        let event = MeterEvent::new(
+            format!("{}-{}", customer.customer_id, at.unix_ms()),
+            METER_EVENT_NAME,
+            at.unix_ms(),
+            customer.customer_id.as_str(),
+            units,
+        );
+        let stream = MeterEventStream::new(self.world.stripe.clone());
+        stream.send(&[event], &RequestOptions::new()).await.unwrap();
+        self.world.settle().await;
+    }
+
+    async fn give_working_card(&self, customer: &CustomerRow) {
+        let id = customer.customer_id.as_str();
+        let options = RequestOptions::new();
+        let card = self
+            .world
+            .stripe
+            .attach_payment_method("pm_card_visa", id, &options)
+            .await;
+        let update = UpdateCustomer {
+            default_payment_method: Some(card.unwrap().id),
+            ..Default::default()
+        };
+        self.world
+            .stripe
+            .update_customer(id, &update, &options)
+            .await
+            .unwrap();
+    }
+
+    async fn move_clock(&self, customer: &CustomerRow, unix_s: i64) {
+        self.world
+            .move_test_clock(customer.test_clock.as_ref().unwrap(), unix_s)
+            .await;
+    }
+
+    async fn invoices(&self, customer: &CustomerRow) -> Vec<Invoice> {
+        let id = customer.customer_id.as_str();
+        self.world.stripe.list_all_invoices(id).await.unwrap().data
+    }
+
+    async fn billing_event(&self, event: &Value) -> Option<BillingEventRow> {
+        let id = event["id"].as_str().unwrap();
+        self.world.ledger.billing_event(id).await.unwrap()
+    }
+
+    async fn stored_events(&self) -> usize {
+        self.world.tables.scan("BillingEventsTable").await.len()
+    }
+}
+
+fn event(id: &str, event_type: &str, object: &Value) -> Value {
+    json!({
+        "id": id, "object": "event", "api_version": stripe::STRIPE_VERSION,
+        "created": 1_769_860_800, "livemode": false, "type": event_type,
+        "data": { "object": object },
+    })
+}
+
+fn invoice_event(id: &str, event_type: &str, customer: &CustomerRow, amount_due: i64) -> Value {
+    let invoice = json!({
+        "id": "in_1", "object": "invoice", "customer": customer.customer_id,
+        "amount_due": amount_due,
+        "parent": { "subscription_details": { "subscription": customer.subscription_id } },
+    });
+    event(id, event_type, &invoice)
+}
+
+#[tokio::test]
+async fn what_stripe_did_not_sign_is_refused_and_nothing_is_stored() {
+    let story = Story::start().await;
+    let customer = story.onboard(&a_customer("acme")).await;
+    let (row, stored) = (story.row(&customer).await, story.stored_events().await);
+    let body = invoice_event("evt_1", "invoice.paid", &customer, 100).to_string();
+    let now_unix_s = story.world.clock.now().unix_s();
+    let forged = SecretString::from("whsec_forged");
+    let signature = webhook_signature::sign(body.as_bytes(), &story.secret, now_unix_s);
+    let altered = body.replace("100", "1");
+    for answer in [
+        story.deliver_signed(&body, &forged, now_unix_s).await,
+        story
+            .deliver_signed(&body, &story.secret, now_unix_s - 301)
+            .await,
+        story.deliver_with(&altered, &signature).await,
+        story.deliver_with(&body, "").await,
+        story.deliver_with(&body, "t=1,v1=").await,
+        send(story.world.http.post(&story.url).body(body.clone())).await,
+    ] {
+        assert_eq!(answer.expect(400), json!({ "error": "invalid signature" }));
+    }
+    let huge = "x".repeat(1024 * 1024 + 1);
+    let too_large = story.deliver_signed(&huge, &story.secret, now_unix_s).await;
+    assert_eq!(too_large.problem(413), "body-too-large");
+    assert_eq!(
+        (story.row(&customer).await, story.stored_events().await),
+        (row, stored)
+    );
+    assert_eq!(
+        story.deliver_with(&body, &signature).await.expect(200),
+        json!({ "received": true })
+    );
+}
+
+#[tokio::test]
+async fn an_event_is_applied_once_however_often_it_comes() {
+    let story = Story::start().await;
+    let customer = story.onboard(&a_customer("acme")).await;
+    let mut body = invoice_event("evt_1", "invoice.paid", &customer, 100);
+    // Larger than what the API takes elsewhere.
+    body["data"]["object"]["description"] = json!("x".repeat(200 * 1024));
+    let before = story.row(&customer).await.version;
+    for _ in 0..3 {
+        story.deliver(&body).await.expect(200);
+    }
+    assert_eq!(story.row(&customer).await.version, before + 1);
+    let stored = story.billing_event(&body).await.unwrap();
+    assert_eq!(
+        (stored.state, stored.customer_id),
+        (BillingEventState::Done, Some(customer.customer_id))
+    );
+}
+
+#[tokio::test]
+async fn events_that_come_at_once_follow_one_another() {
+    let story = Story::start().await;
+    let customer = story.onboard(&a_customer("acme")).await;
+    let before = story.row(&customer).await.version;
+    let bodies = ["evt_1", "evt_2", "evt_3"]
+        .map(|id| invoice_event(id, "invoice.finalized", &customer, 100));
+    let [first, second, third] = &bodies;
+    let (first, second, third) = tokio::join!(
+        story.deliver(first),
+        story.deliver(second),
+        story.deliver(third)
+    );
+    for answer in [first, second, third] {
+        answer.expect(200);
+    }
+    assert_eq!(story.row(&customer).await.version, before + 3);
+}
+
+#[tokio::test]
+async fn an_event_that_was_applied_and_perhaps_not_told_is_told_again() {
+    let story = Story::start().await;
+    let customer = story.onboard(&a_customer("acme")).await;
+    let body = invoice_event("evt_1", "invoice.payment_failed", &customer, 100);
+    let applied = BillingEventRow {
+        stripe_event_id: "evt_1".to_owned(),
+        event_type: "invoice.payment_failed".to_owned(),
+        customer_id: Some(customer.customer_id.clone()),
+        created_at: story.world.clock.now(),
+        applied_at: story.world.clock.now(),
+        state: BillingEventState::Applied,
+        notification: Some("{}".to_owned()),
+    };
+    story
+        .world
+        .ledger
+        .apply_billing_event(&applied, None)
+        .await
+        .unwrap();
+    let version = story.row(&customer).await.version;
+    story.deliver(&body).await.expect(200);
+    let stored = story.billing_event(&body).await.unwrap();
+    assert_eq!(
+        stored,
+        BillingEventRow {
+            state: BillingEventState::Done,
+            ..applied
+        }
+    );
+    assert_eq!(story.row(&customer).await.version, version);
+}
+
+#[tokio::test]
+async fn a_failing_card_leads_to_past_due_then_suspended_until_all_is_paid() {
+    let story = Story::start().await;
+    let customer = story.onboard_with_failing_card().await;
+    assert_eq!(customer.status, CustomerStatus::Active);
+    story
+        .use_units(&customer, story.world.clock.now(), 1_000)
+        .await;
+    let period_end_s = customer.period_end.unix_s();
+
+    story.move_clock(&customer, period_end_s + 2 * HOUR_S).await;
+    let row = story.row(&customer).await;
+    assert_eq!(row.status, CustomerStatus::PastDue);
+    assert_eq!(row.period_start, customer.period_end);
+
+    story.move_clock(&customer, period_end_s + 20 * DAY_S).await;
+    assert_eq!(story.status(&customer).await, CustomerStatus::Suspended);
+
+    // $0 paid is nothing paid.
+    story
+        .deliver(&invoice_event("evt_free", "invoice.paid", &customer, 0))
+        .await
+        .expect(200);
+    assert_eq!(story.status(&customer).await, CustomerStatus::Suspended);
+
+    story.give_working_card(&customer).await;
+    for invoice in story.invoices(&customer).await {
+        if invoice.status.as_deref() == Some("open") {
+            let paid = story
+                .world
+                .stripe
+                .pay_invoice(&invoice.id, &RequestOptions::new())
+                .await;
+            assert_eq!(paid.unwrap().amount_remaining, 0);
+        }
+    }
+    story.world.settle().await;
+    assert_eq!(story.status(&customer).await, CustomerStatus::Active);
+    for stored in story.world.tables.scan("BillingEventsTable").await {
+        assert_eq!(stored["state"].as_s().unwrap(), "done", "{stored:?}");
+    }
+}
+
+#[tokio::test]
+async fn of_two_unpaid_invoices_both_must_be_paid() {
+    let story = Story::start().await;
+    let customer = story.onboard_with_failing_card().await;
+    story
+        .use_units(&customer, story.world.clock.now(), 1_000)
+        .await;
+    let first_end_s = customer.period_end.unix_s();
+    story.move_clock(&customer, first_end_s + 2 * HOUR_S).await;
+    let second = story.row(&customer).await;
+    let test_clock_now = Timestamp::from_unix_s(first_end_s + 2 * HOUR_S);
+    story.use_units(&customer, test_clock_now, 2_000).await;
+    story
+        .move_clock(&customer, second.period_end.unix_s() + 2 * HOUR_S)
+        .await;
+    // Once Stripe has given up it leaves invoices as drafts; the operator does not.
+    let options = RequestOptions::new();
+    let unpaid = story.invoices(&customer).await;
+    let unpaid = unpaid.iter().filter(|invoice| invoice.amount_remaining > 0);
+    let unpaid: Vec<&Invoice> = unpaid.collect();
+    assert_eq!(unpaid.len(), 2);
+    let path = format!("/v1/invoices/{}/finalize", unpaid[0].id);
+    story.world.stripe_form(&path, "auto_advance=false").await;
+    let refusal = story
+        .world
+        .stripe
+        .pay_invoice(&unpaid[0].id, &options)
+        .await;
+    assert!(refusal.unwrap_err().is_card_error());
+    story.world.settle().await;
+    let before = story.status(&customer).await;
+    assert_ne!(before, CustomerStatus::Active);
+
+    story.give_working_card(&customer).await;
+    for (index, invoice) in unpaid.iter().enumerate() {
+        story
+            .world
+            .stripe
+            .pay_invoice(&invoice.id, &RequestOptions::new())
+            .await
+            .unwrap();
+        story.world.settle().await;
+        let expected = if index == 0 {
+            before
+        } else {
+            CustomerStatus::Active
+        };
+        assert_eq!(story.status(&customer).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_customer_has_no_subscription_any_more() {
+    let story = Story::start().await;
+    let customer = story.onboard(&a_customer("acme")).await;
+    story
+        .world
+        .stripe_delete(&format!("/v1/customers/{}", customer.customer_id))
+        .await;
+    story.world.settle().await;
+    let row = story.row(&customer).await;
+    assert_eq!(row.status, CustomerStatus::Canceled);
+    assert!(row.subscription_ends_at.is_some());
+}
+
+#[tokio::test]
+async fn what_is_not_ours_is_acknowledged_and_what_is_not_yet_is_asked_for_again() {
+    let story = Story::start().await;
+    let customer = story.onboard(&a_customer("acme")).await;
+    let stored = story.stored_events().await;
+    let id = customer.customer_id.as_str();
+    // Another product's subscription, of the same customer and of another one.
+    let other = story
+        .world
+        .stripe_form("/v1/customers", "email=bob@example.com")
+        .await;
+    for owner in [id, other["id"].as_str().unwrap()] {
+        let foreign = CreateSubscription {
+            customer: owner.to_owned(),
+            prices: vec![customer.price_id.clone()],
+            ..Default::default()
+        };
+        let options = RequestOptions::new();
+        let foreign = story
+            .world
+            .stripe
+            .create_subscription(&foreign, &options)
+            .await;
+        let object = json!({ "id": foreign.unwrap().id, "customer": owner });
+        let updated = event("evt_foreign", "customer.subscription.updated", &object);
+        story.deliver(&updated).await.expect(200);
+        assert_eq!(story.billing_event(&updated).await, None);
+    }
+    story
+        .deliver(&event("evt_other", "charge.succeeded", &json!({})))
+        .await
+        .expect(200);
+
+    let delete = story
+        .world
+        .tables
+        .client
+        .delete_item()
+        .table_name("CustomersTable");
+    let key = aws_sdk_dynamodb::types::AttributeValue::S(id.to_owned());
+    delete.key("customer_id", key).send().await.unwrap();
+    let ours = invoice_event("evt_early", "invoice.created", &customer, 0);
+    assert_eq!(story.deliver(&ours).await.problem(503), "unavailable");
+    assert_eq!(story.stored_events().await, stored);
+}
+
+/// Records usage of a customer whom Stripe does not know; its identifier.
+async fn record(story: &Story, event_id: &str, is_delivered: bool) -> Identifier {
+    let (ledger, now) = (&story.world.ledger, story.world.clock.now());
+    let usage = UsageEvent {
+        event_id: EventId::parse(event_id).unwrap(),
+        customer_id: CustomerId::parse("cus_unknown").unwrap(),
+        subscription_item_id: None,
+        quantity: Quantity::new(5).unwrap(),
+        action_type: ActionType::parse("document_processed").unwrap(),
+        occurred_at: None,
+    };
+    let time = BillingTime::Billable {
+        billed_at: now,
+        period_start: now,
+        carried_over: false,
+    };
+    let token = event_id.to_owned();
+    let row = UsageEventRow::new(&usage, now, time, METER_EVENT_NAME, token, now);
+    ledger.record_usage_event(&row, now, 0).await.unwrap();
+    if is_delivered {
+        let delivered = Transition {
+            from: UsageStatus::Pending,
+            to: UsageStatus::Delivered,
+            at: now,
+            stripe_code: None,
+        };
+        ledger
+            .transition_usage_event(&row.identifier, delivered)
+            .await
+            .unwrap();
+    }
+    row.identifier
+}
+
+#[tokio::test]
+async fn usage_that_stripe_refuses_later_is_rejected_with_stripes_code() {
+    let story = Story::start().await;
+    let ours = [
+        record(&story, "noted", true).await,
+        record(&story, "unnoted", false).await,
+    ];
+    let others = "0".repeat(64);
+    let now_ms = story.world.clock.now().unix_ms();
+    let sent = [ours[0].as_str(), ours[1].as_str(), &others, "job-7"]
+        .map(|name| MeterEvent::new(name, METER_EVENT_NAME, now_ms, "cus_unknown", 5));
+    let stream = MeterEventStream::new(story.world.stripe.clone());
+    stream.send(&sent, &RequestOptions::new()).await.unwrap();
+    let done = story.world.settle().await;
+    assert_eq!(done["failed"], 0, "{done}");
+    for identifier in &ours {
+        let row = story
+            .world
+            .ledger
+            .usage_event(identifier)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(row.status, UsageStatus::Rejected);
+        assert_eq!(
+            row.stripe_code.as_deref(),
+            Some("meter_event_customer_not_found")
+        );
+    }
+    let stored = story.world.tables.scan("BillingEventsTable").await;
+    assert_eq!(stored.len(), 1);
+    assert_eq!(stored[0]["state"].as_s().unwrap(), "done");
+    let told: Value = serde_json::from_str(stored[0]["notification"].as_s().unwrap()).unwrap();
+    assert_eq!(
+        (&told["rejected_rows"], &told["refused_events"]),
+        (&json!(2), &json!(4))
+    );
+}
