@@ -20,6 +20,9 @@ pub(crate) enum OnboardingError {
         #[source]
         source: stripe::Error,
     },
+    /// The time for one call is over.
+    #[error("Stripe took too long")]
+    OutOfTime,
     /// Stripe does not know the payment method, or it is another customer's.
     #[error("Stripe does not take the payment method")]
     PaymentMethod(#[source] stripe::Error),
@@ -54,6 +57,11 @@ impl From<OnboardingError> for Problem {
         match error {
             OnboardingError::Ledger(error) => error.into(),
             OnboardingError::Stripe { operation, source } => Self::from_stripe(operation, &source),
+            OnboardingError::OutOfTime => {
+                tracing::error!("an onboarding took too long");
+                let detail = "Stripe took too long: the same external_id goes on where it stopped";
+                Self::new(ProblemType::StripeUnavailable, detail)
+            }
             OnboardingError::PaymentMethod(source) => refused_field("payment_method", &source),
             OnboardingError::TestClock(source) => refused_field("test_clock", &source),
             OnboardingError::Conflict(_) => Self::new(ProblemType::Conflict, error.to_string()),

@@ -5,6 +5,7 @@ mod error;
 mod onboard;
 mod price;
 mod request;
+mod steps;
 
 use std::sync::Arc;
 

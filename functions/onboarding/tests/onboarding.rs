@@ -25,7 +25,14 @@ impl Story {
 
     /// The function gives up at Stripe's first failure, as if it had crashed there.
     async fn in_world(world: World) -> Self {
-        let url = world.serve(routes(&world)).await;
+        let stripe = world.impatient_stripe();
+        let url = world.serve(routes(&world, stripe)).await;
+        Self { world, url }
+    }
+
+    /// The function asks Stripe again, as in production.
+    async fn in_world_with_patience(world: World) -> Self {
+        let url = world.serve(routes(&world, world.stripe.clone())).await;
         Self { world, url }
     }
 
@@ -67,10 +74,10 @@ impl Story {
     }
 }
 
-fn routes(world: &World) -> Router {
+fn routes(world: &World, stripe: stripe::Client) -> Router {
     onboarding::router(State::new(
         world.ledger.clone(),
-        world.impatient_stripe(),
+        stripe,
         LOOKUP_KEY.to_owned(),
         world.clock(),
     ))
@@ -138,6 +145,27 @@ async fn an_idempotency_key_names_an_onboarding_too_and_no_name_names_none() {
     let another = story.onboard(&unnamed).await.expect(201);
     assert_ne!(another["customer_id"], first["customer_id"]);
     assert_ne!(story.onboard(&unnamed).await.expect(201), another);
+}
+
+#[tokio::test]
+async fn calls_at_once_are_one_onboarding() {
+    let story = Story::in_world_with_patience(World::start().await).await;
+    let body = a_customer("acme");
+    let (first, second, third) = tokio::join!(
+        story.onboard(&body),
+        story.onboard(&body),
+        story.onboard(&body)
+    );
+    let first = first.expect(201);
+    assert_eq!(second.expect(201), first);
+    assert_eq!(third.expect(201), first);
+    assert_eq!(
+        (
+            story.customers().await.len(),
+            story.subscriptions().await.len()
+        ),
+        (1, 1)
+    );
 }
 
 /// Stripe's answers get lost, or Stripe fails, at each call in turn: whatever

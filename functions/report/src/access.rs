@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use billing::Timestamp;
-use ledger::{CustomerRow, CustomerStatus};
+use ledger::CustomerStatus;
 use serde::Serialize;
 use web::Problem;
 
@@ -32,7 +32,8 @@ pub(crate) async fn show(
 ) -> Result<Json<Answer>, Problem> {
     let customer = parts.customer(&customer_id).await?;
     let totals = parts.totals_of_current_period(&customer).await?;
-    let reason = refusal(&customer.row, customer.now);
+    let ends_at = customer.row.subscription_ends_at;
+    let reason = refusal(customer.row.status, ends_at, customer.now);
     Ok(Json(Answer {
         allowed: reason.is_none(),
         reason,
@@ -42,15 +43,47 @@ pub(crate) async fn show(
     }))
 }
 
-/// Why `customer` may not act at its time `now`, if so. While Stripe still
-/// tries to collect, the customer goes on.
-fn refusal(customer: &CustomerRow, now: Timestamp) -> Option<&'static str> {
-    match customer.status {
+/// Why a customer of `status` may not act at its time `now`, if so. While
+/// Stripe still tries to collect, the customer goes on.
+fn refusal(
+    status: CustomerStatus,
+    subscription_ends_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<&'static str> {
+    match status {
         CustomerStatus::Suspended => Some("payments have failed for too long"),
         CustomerStatus::Canceled => Some("the subscription has ended"),
         CustomerStatus::Active | CustomerStatus::PastDue => {
-            let has_ended = customer.subscription_ends_at.is_some_and(|end| end <= now);
+            let has_ended = subscription_ends_at.is_some_and(|end| end <= now);
             has_ended.then_some("the subscription has ended")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_unix_s(1_769_860_800);
+
+    #[test]
+    fn nobody_acts_after_the_end_and_nobody_is_stopped_while_stripe_collects() {
+        let (earlier, later) = (Some(NOW.plus_ms(-1)), Some(NOW.plus_ms(1)));
+        for (status, ends_at, allowed) in [
+            (CustomerStatus::Active, None, true),
+            (CustomerStatus::PastDue, None, true),
+            (CustomerStatus::Active, later, true),
+            (CustomerStatus::Active, earlier, false),
+            (CustomerStatus::Active, Some(NOW), false),
+            (CustomerStatus::PastDue, earlier, false),
+            (CustomerStatus::Suspended, None, false),
+            (CustomerStatus::Canceled, None, false),
+        ] {
+            assert_eq!(
+                refusal(status, ends_at, NOW).is_none(),
+                allowed,
+                "{status:?} {ends_at:?}"
+            );
         }
     }
 }

@@ -2,6 +2,7 @@
 //! `GET /dashboard`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -13,14 +14,19 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use billing::CustomerId;
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 use web::{Problem, ProblemType};
 
 use crate::Parts;
 use crate::customer::Readable;
+use crate::invoices::InvoiceAnswer;
 use crate::links::Refusal;
 use crate::page::{self, Dashboard};
 use crate::summary::Summary;
 use crate::usage;
+
+/// How long the dashboard waits for Stripe's list of invoices.
+const INVOICES_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Serialize)]
 struct LinkAnswer {
@@ -97,10 +103,18 @@ impl Parts {
             cost: cost.to_string(),
             currency: customer.row.currency.as_str().to_owned(),
             summary,
-            // The numbers are worth showing without Stripe too.
-            invoices: self.latest_invoices(customer_id).await.ok(),
+            invoices: self.invoices_in_time(customer_id).await,
             as_of,
         })
+    }
+
+    /// The invoices, if Stripe has them soon: the numbers are worth showing
+    /// without, and the next look is two seconds away.
+    async fn invoices_in_time(&self, customer_id: &CustomerId) -> Option<Arc<[InvoiceAnswer]>> {
+        timeout(INVOICES_TIMEOUT, self.latest_invoices(customer_id))
+            .await
+            .ok()?
+            .ok()
     }
 }
 
