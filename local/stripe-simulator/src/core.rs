@@ -20,6 +20,8 @@ pub(crate) struct Core {
     pub(crate) aggregation_delay_ms: i64,
     pub(crate) faults: Faults,
     pub(crate) keys_in_use: KeysInUse,
+    /// Customers and meters with a v1 meter event under way.
+    pub(crate) meters_in_use: KeysInUse,
     /// Sends webhooks.
     pub(crate) client: reqwest::Client,
     /// Held while webhooks are under way, so that two rounds never send the same one.

@@ -83,6 +83,7 @@ impl Simulator {
             aggregation_delay_ms: i64::try_from(config.aggregation_delay_ms).unwrap_or(i64::MAX),
             faults: Faults::default(),
             keys_in_use: KeysInUse::default(),
+            meters_in_use: KeysInUse::default(),
             client,
             round: tokio::sync::Mutex::new(()),
         });

@@ -1,4 +1,4 @@
-//! Idempotency keys of requests that are under way.
+//! Keys of requests that are under way, of which each has one at a time.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
+use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 
 use self::answer::Answer;
@@ -52,6 +53,11 @@ async fn answer(core: &Arc<Core>, wire: &Wire, request: ApiRequest) -> Result<An
         Some(key) => Some(core.keys_in_use.claim(key).ok_or_else(|| in_use(key))?),
         None => None,
     };
+    let meter = metered(&request);
+    let _turn = match &meter {
+        Some(meter) => Some(core.meters_in_use.claim(meter).ok_or_else(too_many)?),
+        None => None,
+    };
     let fault = core.faults.strike(&request.method, &request.path);
     let mut injected = None;
     match fault {
@@ -75,6 +81,28 @@ async fn answer(core: &Arc<Core>, wire: &Wire, request: ApiRequest) -> Result<An
         wire.cut();
     }
     Ok(answer)
+}
+
+/// The customer and the meter of a v1 meter event: Stripe takes one call at a time for both
+/// (Stripe's documentation: Recording usage, Rate limits). Which payload key names the customer
+/// is the meter's affair; its value shows.
+fn metered(request: &ApiRequest) -> Option<String> {
+    if request.method != Method::POST || request.path != "/v1/billing/meter_events" {
+        return None;
+    }
+    let fields: Vec<_> = form_urlencoded::parse(&request.body).collect();
+    let (_, event_name) = fields.iter().find(|(key, _)| key == "event_name")?;
+    let (_, customer) = fields
+        .iter()
+        .find(|(key, value)| key.starts_with("payload[") && value.starts_with("cus_"))?;
+    Some(format!("{customer} {event_name}"))
+}
+
+fn too_many() -> StripeError {
+    let message = "Only one concurrent call per customer per meter is allowed. Please try again.";
+    StripeError::new(429, "invalid_request_error", message)
+        .code("rate_limit")
+        .not_remembered()
 }
 
 /// Two requests at once with one key (Stripe API reference: Error codes).

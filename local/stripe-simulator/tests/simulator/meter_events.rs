@@ -69,6 +69,32 @@ async fn a_burst_counts_each_identifier_once() {
 }
 
 #[tokio::test]
+async fn v1_takes_one_call_at_a_time_per_customer_and_meter() {
+    let stripe = Stripe::start().await;
+    let ada = Subscriber::with_card(&stripe, "pm_card_visa").await;
+    let fault = json!({ "path_prefix": V1, "kind": "delay_ms", "delay_ms": 600_000 });
+    stripe.post_json("/_simulator/faults", &fault).await.ok();
+    let now = START.to_string();
+    let (one, two) = (
+        v1("one", &ada.customer, &now),
+        v1("two", &ada.customer, &now),
+    );
+    let story = async {
+        // The first call is under way once the fault has struck it.
+        while stripe.get("/_simulator/faults").await["data"][0]["struck"] == 0 {}
+        stripe.post(V1, &two).await.refused(429);
+        stripe
+            .post(V1, &v1("three", "cus_other", &now))
+            .await
+            .refused(400);
+    };
+    tokio::select! {
+        answer = stripe.post(V1, &one) => panic!("answered {answer:?}"),
+        () = story => {}
+    }
+}
+
+#[tokio::test]
 async fn an_identifier_is_forgotten_after_a_day() {
     let stripe = Stripe::start().await;
     let ada = Subscriber::with_card(&stripe, "pm_card_visa").await;
