@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use billing::{EventId, Identifier, UsageStatus};
-use ledger::{CustomerRow, Scope, Transition};
+use ledger::{CustomerRow, Ledger, Scope, Transition};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -27,7 +27,13 @@ impl Story {
     }
 
     pub(crate) async fn of(world: World, customer: CustomerRow) -> Self {
-        let state = emission::State::new(world.ledger.clone(), world.stripe.clone(), world.clock());
+        let ledger = world.ledger.clone();
+        Self::served_with(ledger, world, customer).await
+    }
+
+    /// Emission that reaches its tables through `ledger`.
+    pub(crate) async fn served_with(ledger: Ledger, world: World, customer: CustomerRow) -> Self {
+        let state = emission::State::new(ledger, world.stripe.clone(), world.clock());
         let routes = web::service(emission::router(state));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

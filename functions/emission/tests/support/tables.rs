@@ -2,6 +2,9 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
@@ -9,7 +12,6 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use dynoxide::Database;
 use ledger::{Ledger, TableNames};
 use serde_json::{Value, json};
-use std::collections::HashMap;
 use tokio::net::TcpListener;
 
 const TEMPLATE: &str = include_str!("../../../../template.yaml");
@@ -34,9 +36,19 @@ impl Tables {
         Self::at(&url)
     }
 
-    /// The tables of the DynamoDB at `url`.
+    /// The tables of the DynamoDB at `url`; a call that fails is not repeated.
     pub(crate) fn at(url: &str) -> Self {
-        let client = client(url);
+        Self::of(url, RetryConfig::disabled())
+    }
+
+    /// As [`at`](Self::at), with a client that repeats a call that fails.
+    pub(crate) fn with_retries(url: &str) -> Self {
+        let at_once = Duration::from_millis(1);
+        Self::of(url, RetryConfig::standard().with_initial_backoff(at_once))
+    }
+
+    fn of(url: &str, retries: RetryConfig) -> Self {
+        let client = client(url, retries);
         let names = TableNames::from_variables(|variable| {
             let mut names = TableNames::VARIABLES.iter();
             names
@@ -81,14 +93,14 @@ fn create_tables(database: &Database) {
     }
 }
 
-fn client(url: &str) -> Client {
+fn client(url: &str, retries: RetryConfig) -> Client {
     let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .endpoint_url(url)
         .region(Region::from_static("us-east-1"))
         .credentials_provider(Credentials::new("test", "test", None, None, "test"))
         .http_client(aws_smithy_http_client::Builder::new().build_http())
-        .retry_config(RetryConfig::disabled())
+        .retry_config(retries)
         .build();
     Client::from_conf(config)
 }
