@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use billing::Clock;
 use ledger::Ledger;
+use meterline_cli::SetupError;
 use secrecy::SecretString;
 use stripe_simulator::{Background, Data, Listen, Simulator};
 
@@ -97,6 +98,9 @@ impl Stripe {
         let config = stripe::Config::new(reached.secret_key.clone())
             .with_api_base(&reached.api_base)
             .with_meter_events_base(&reached.meter_events_base);
+        if config.livemode() {
+            return Err(StartError::LiveKey);
+        }
         Ok(Self {
             simulator,
             client: stripe::Client::new(config)?,
@@ -105,6 +109,17 @@ impl Stripe {
             meter_events_base: reached.meter_events_base,
             webhook_secret: reached.webhook_secret,
         })
+    }
+
+    /// `source` as the reason why nothing starts.
+    pub(crate) fn setup_error(&self, source: SetupError) -> StartError {
+        match self.simulator {
+            Some(_) => StartError::Setup(source),
+            None => StartError::StripeElsewhere {
+                url: self.api_base.clone(),
+                source,
+            },
+        }
     }
 }
 

@@ -234,3 +234,65 @@ impl StreamRecords {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As dynoxide asks before each write to a table with a stream.
+    const LARGEST: &str = "SELECT COALESCE(MAX(CAST(sequence_number AS INTEGER)), 0) + 1
+        FROM _stream_records WHERE table_name = ?1";
+    /// As it reads the stream.
+    const NEXT: &str = "SELECT event_name FROM _stream_records
+        WHERE table_name = ?1 AND shard_id = ?2 AND CAST(sequence_number AS INTEGER) > ?3
+        ORDER BY CAST(sequence_number AS INTEGER) ASC LIMIT ?4";
+
+    #[tokio::test]
+    async fn no_query_of_the_stream_reads_all_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let dynamodb = DynamoDb::start(&folder.path().join("dynamodb.sqlite")).unwrap();
+        let records = dynamodb.stream_records();
+        let plan = |query: &str| {
+            let connection = records.connection.lock().unwrap();
+            let mut plan = connection
+                .prepare(&format!("EXPLAIN QUERY PLAN {query}"))
+                .unwrap();
+            let unbound = vec![None::<i64>; plan.parameter_count()];
+            let steps = plan.query_map(rusqlite::params_from_iter(unbound), |row| row.get(3));
+            let steps: Result<Vec<String>, _> = steps.unwrap().collect();
+            steps.unwrap().join("; ")
+        };
+        for query in [LARGEST, NEXT, TRIM] {
+            let plan = plan(query);
+            assert!(
+                plan.contains("_stream_records_by_sequence_number"),
+                "{plan}"
+            );
+            assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+        }
+        drop(records);
+        dynamodb.stop().await.unwrap();
+    }
+
+    /// What the promise of an answered write rests on.
+    #[tokio::test]
+    async fn a_commit_waits_for_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let dynamodb = DynamoDb::start(&folder.path().join("dynamodb.sqlite")).unwrap();
+        let records = dynamodb.stream_records();
+        let pragma = |name: &str| -> String {
+            let connection = records.connection.lock().unwrap();
+            let value = connection.pragma_query_value(None, name, |row| row.get(0));
+            match value.unwrap() {
+                rusqlite::types::Value::Integer(number) => number.to_string(),
+                rusqlite::types::Value::Text(text) => text,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(pragma("journal_mode"), "wal");
+        // FULL: the default that dynoxide's own connection has, too.
+        assert_eq!(pragma("synchronous"), "2");
+        drop(records);
+        dynamodb.stop().await.unwrap();
+    }
+}

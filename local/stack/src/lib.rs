@@ -1,5 +1,15 @@
 //! The whole of Meterline in one process on one machine: DynamoDB, Stripe and
 //! every function, each reached as in production, over HTTP.
+//!
+//! | module | does |
+//! | --- | --- |
+//! | [`options`] | reads what to start, and where |
+//! | [`system`] | starts and stops everything, and says where it is |
+//! | [`dynamodb`], [`connection`], [`tables`] | DynamoDB, how it is reached, and the template's tables in it |
+//! | [`api`], [`catalog`] | every HTTP function behind one address; what Stripe must hold for them |
+//! | [`stream_pump`], [`schedule`] | what Lambda does by itself: the rollup's stream, redelivery's minute |
+//! | [`local_dir`], [`keys`], [`env_file`] | the state of this machine, and what other programs need to join in |
+//! | [`story`] | the main job, played on the running system |
 
 mod anthropic;
 pub mod api;

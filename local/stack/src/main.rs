@@ -28,6 +28,8 @@ Environment:
   STRIPE_PORT                the Stripe simulator's port [default: 12111]
   AWS_ENDPOINT_URL_DYNAMODB  a DynamoDB that runs elsewhere
   STRIPE_API_BASE            a Stripe that runs elsewhere, with STRIPE_SECRET_KEY
+  STRIPE_METER_EVENTS_BASE   its meter event stream [default: STRIPE_API_BASE]
+  STRIPE_WEBHOOK_SECRET      what it signs with; unset, an endpoint is made there
   RUST_LOG                   what is logged, to standard error [default: warn]
 
 What was picked is in LOCAL_DIR/env, ready to source."

@@ -6,7 +6,7 @@ use std::time::Duration;
 use redelivery::{Redelivery, RedeliveryError, Report};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// `rate(1 minute)`.
 const PERIOD: Duration = Duration::from_secs(60);
@@ -24,30 +24,33 @@ pub async fn redeliver(redelivery: &Redelivery) -> Result<Report, RedeliveryErro
     redelivery.run(Instant::now() + RUN_TIMEOUT).await
 }
 
-/// The schedule, running.
+/// The schedule, running. Dropped, it starts no further run.
 #[derive(Debug)]
 pub struct Schedule {
     task: JoinHandle<()>,
-    stop: CancellationToken,
+    stop: DropGuard,
 }
 
 impl Schedule {
     /// Runs `redelivery` now and every minute.
     pub fn start(redelivery: Arc<Redelivery>) -> Self {
         let stop = CancellationToken::new();
-        let task = tokio::spawn(run(redelivery, stop.clone()));
-        Self { task, stop }
+        Self {
+            task: tokio::spawn(run(redelivery, stop.clone())),
+            stop: stop.drop_guard(),
+        }
     }
 
     /// Starts no further run and waits for the one under way, if it is not long.
-    pub async fn stop(mut self) {
-        self.stop.cancel();
-        match tokio::time::timeout(STOP_TIMEOUT, &mut self.task).await {
+    pub async fn stop(self) {
+        self.stop.disarm().cancel();
+        let mut task = self.task;
+        match tokio::time::timeout(STOP_TIMEOUT, &mut task).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "the schedule failed"),
             Err(_) => {
                 tracing::warn!("redelivery was cut off");
-                self.task.abort();
+                task.abort();
             }
         }
     }

@@ -3,6 +3,7 @@
 //! until they are taken.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::error::DisplayErrorContext;
@@ -13,7 +14,8 @@ use rollup::{Handler, HandlerError, Rollup, StreamEvent};
 use serde_dynamo::Item;
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
-use tokio_util::sync::CancellationToken;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::dynamodb::StreamRecords;
 
@@ -126,9 +128,7 @@ impl StreamPump {
         passed
     }
 
-    /// Passes until `stop`, then until nothing is left, so that the totals of a
-    /// stopped system are complete.
-    pub async fn run(&self, stop: CancellationToken) {
+    async fn run(&self, stop: CancellationToken) {
         let mut failure_wait = FAILURE_WAIT;
         loop {
             let pause = match self.pump().await {
@@ -298,6 +298,34 @@ impl StreamPump {
         let trimmed = trimmed.map_err(failed("wait for the trimming"))??;
         tracing::debug!(trimmed, "trimmed the stream");
         Ok(())
+    }
+}
+
+/// A pump that runs by itself. Dropped, it ends by itself.
+#[derive(Debug)]
+pub struct Following {
+    task: JoinHandle<()>,
+    stop: DropGuard,
+}
+
+impl Following {
+    /// Passes over the stream, again and again.
+    pub fn start(pump: Arc<StreamPump>) -> Self {
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        Self {
+            task: tokio::spawn(async move { pump.run(stopped).await }),
+            stop: stop.drop_guard(),
+        }
+    }
+
+    /// Goes on until nothing is left, so that the totals of a stopped system are
+    /// complete, or until a pass fails.
+    pub async fn stop(self) {
+        self.stop.disarm().cancel();
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the stream pump failed");
+        }
     }
 }
 

@@ -11,8 +11,6 @@ use meterline_cli::SetupError;
 use redelivery::{Redelivery, RedeliveryError, Report};
 use report::{DashboardLinks, InvalidLinkSettings};
 use secrecy::SecretString;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 use webhook::NoSigningSecret;
 
 use crate::anthropic::Anthropic;
@@ -25,7 +23,7 @@ use crate::keys::{self, KeysError};
 use crate::local_dir::{LocalDir, LocalDirError};
 use crate::options::{Options, Pumping};
 use crate::schedule::{self, Schedule};
-use crate::stream_pump::{PumpError, StreamPump};
+use crate::stream_pump::{Following, PumpError, StreamPump};
 use crate::tables::TablesError;
 
 /// The system, running. Dropped, it stops as if killed: nothing that was
@@ -33,7 +31,7 @@ use crate::tables::TablesError;
 pub struct System {
     api: Api,
     schedule: Option<Schedule>,
-    pumping: Option<(CancellationToken, JoinHandle<()>)>,
+    following: Option<Following>,
     pump: Arc<StreamPump>,
     redelivery: Arc<Redelivery>,
     webhook: Webhook,
@@ -96,9 +94,26 @@ pub enum StartError {
     /// The secret of the dashboard links is not one.
     #[error(transparent)]
     DashboardLinks(#[from] InvalidLinkSettings),
-    /// Stripe does not hold what customers subscribe to, or sends no webhooks here.
+    /// The simulator does not hold what customers subscribe to, or sends no
+    /// webhooks here.
     #[error(transparent)]
-    Setup(#[from] SetupError),
+    Setup(SetupError),
+    /// The same of the Stripe elsewhere. One that cannot reach this machine
+    /// takes no endpoint of it.
+    #[error(
+        "Stripe at {url} is not as it must be: unset STRIPE_API_BASE to have a simulator \
+         started here, or set STRIPE_WEBHOOK_SECRET if it is to send its events by another way"
+    )]
+    StripeElsewhere {
+        /// The address of its API.
+        url: String,
+        /// Why.
+        #[source]
+        source: SetupError,
+    },
+    /// The key is one of live mode.
+    #[error("STRIPE_SECRET_KEY is of live mode: the local system bills nobody")]
+    LiveKey,
     /// The webhook's secret is empty.
     #[error(transparent)]
     WebhookSecret(#[from] NoSigningSecret),
@@ -124,7 +139,8 @@ impl System {
         let now = options.clock.now();
         let api_key = keys::demo_api_key(&local_dir, &tables.ledger, now).await?;
         let webhook_url = format!("{url}{WEBHOOK_PATH}");
-        let webhook_secret = catalog::set_up(&stripe, &webhook_url, &local_dir).await?;
+        let webhook_secret = catalog::set_up(&stripe, &webhook_url, &local_dir).await;
+        let webhook_secret = webhook_secret.map_err(|source| stripe.setup_error(source))?;
         let link_secret = keys::dashboard_link_secret(&local_dir)?;
         let parts = Parts {
             ledger: tables.ledger.clone(),
@@ -149,7 +165,7 @@ impl System {
         let system = Self {
             api,
             schedule: is_automatic.then(|| Schedule::start(Arc::clone(&redelivery))),
-            pumping: is_automatic.then(|| start_pumping(&pump)),
+            following: is_automatic.then(|| Following::start(Arc::clone(&pump))),
             pump,
             redelivery,
             webhook,
@@ -178,11 +194,8 @@ impl System {
         if let Some(schedule) = self.schedule {
             schedule.stop().await;
         }
-        if let Some((stop, task)) = self.pumping {
-            stop.cancel();
-            if task.await.is_err() {
-                tracing::error!("the stream pump failed");
-            }
+        if let Some(following) = self.following {
+            following.stop().await;
         }
         self.anthropic.stop().await;
         if let Some(simulator) = self.stripe.simulator {
@@ -318,13 +331,6 @@ impl System {
         }
         env.write(&self.local_dir)
     }
-}
-
-fn start_pumping(pump: &Arc<StreamPump>) -> (CancellationToken, JoinHandle<()>) {
-    let stop = CancellationToken::new();
-    let (pump, stopped) = (Arc::clone(pump), stop.clone());
-    let task = tokio::spawn(async move { pump.run(stopped).await });
-    (stop, task)
 }
 
 /// The ports of what runs here.

@@ -86,22 +86,41 @@ fn told_to_end_it_leaves_in_order() {
     }
 }
 
+/// An address where nobody answers.
+const NOWHERE: &str = "http://127.0.0.1:9";
+
 #[test]
 fn what_is_wrong_with_the_environment_is_said() {
+    let stripe = ("STRIPE_API_BASE", NOWHERE);
+    let cases: [(&[(&str, &str)], &str); 5] = [
+        (
+            &[("METERLINE_PORT", "eighty")],
+            "METERLINE_PORT is \"eighty\"",
+        ),
+        (&[stripe], "STRIPE_SECRET_KEY must be"),
+        (
+            &[stripe, ("STRIPE_SECRET_KEY", "sk_test_1")],
+            "unset STRIPE_API_BASE",
+        ),
+        (
+            &[stripe, ("STRIPE_SECRET_KEY", "sk_live_1")],
+            "bills nobody",
+        ),
+        (
+            &[("AWS_ENDPOINT_URL_DYNAMODB", NOWHERE)],
+            "unset AWS_ENDPOINT_URL_DYNAMODB",
+        ),
+    ];
     let folder = tempfile::tempdir().unwrap();
-    for (variable, value) in [
-        ("METERLINE_PORT", "eighty"),
-        ("STRIPE_API_BASE", "http://127.0.0.1:9"),
-        ("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9"),
-    ] {
+    for (variables, complaint) in cases {
         let mut command = program(folder.path());
-        let output = command
+        command
             .env_remove("STRIPE_SECRET_KEY")
-            .env(variable, value)
-            .output();
-        let output = output.unwrap();
-        assert_eq!(output.status.code(), Some(1));
-        let complaint = String::from_utf8(output.stderr).unwrap();
-        assert!(complaint.contains(variable), "{complaint}");
+            .envs(variables.iter().copied());
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{variables:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(complaint), "{said}");
+        assert!(!said.contains("sk_"), "{said}");
     }
 }

@@ -4,11 +4,12 @@
 mod support;
 
 use std::net::TcpListener;
+use std::sync::Arc;
 
 use secrecy::ExposeSecret;
 use serde_json::json;
 use stack::{Options, Pumping, StartError, System};
-use support::{Caller, pump_all, settle, start, totals, variables};
+use support::{Caller, HandClock, fault, pump_all, settle, start, totals, variables};
 
 #[tokio::test]
 async fn a_restart_keeps_the_data_and_the_keys() {
@@ -136,6 +137,41 @@ async fn webhooks_are_refused_once_the_secret_is_another() {
     let settled = settle(&system).await;
     assert_eq!(settled["delivered"], 0, "{settled}");
     assert_ne!(settled["failed"], 0, "{settled}");
+    system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_stripe_would_not_take_is_redelivered() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(HandClock::at_unix_s(1_790_000_000));
+    let mut options = Options::manual(folder.path());
+    options.clock = clock.clone();
+    let system = System::start(options).await.unwrap();
+    let caller = Caller::of(&system);
+    let customer_id = caller.onboard("first").await;
+
+    let outage = json!({ "kind": "error_before", "path_prefix": "/v2/billing", "times": 100 });
+    fault(&system, Some(outage)).await;
+    let event = json!({
+        "event_id": "a",
+        "customer_id": customer_id,
+        "quantity": 7,
+        "action_type": "document_processed",
+    });
+    let (status, emitted) = caller.post("/v1/usage", event).await;
+    assert_eq!(
+        (status, &emitted["status"]),
+        (202, &json!("pending")),
+        "{emitted}"
+    );
+    fault(&system, None).await;
+
+    pump_all(&system).await;
+    assert_eq!(totals(system.ledger(), &customer_id).await, (0, 7));
+    clock.advance_s(61);
+    assert_eq!(system.redeliver().await.unwrap().delivered, 1);
+    pump_all(&system).await;
+    assert_eq!(totals(system.ledger(), &customer_id).await, (7, 0));
     system.stop().await.unwrap();
 }
 

@@ -4,8 +4,9 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
 
-use billing::{CustomerId, Timestamp};
+use billing::{Clock, CustomerId, Timestamp, UsageStatus};
 use ledger::Ledger;
 use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
@@ -17,6 +18,25 @@ pub(crate) const BATCH: usize = 100;
 
 pub(crate) async fn start(folder: &Path) -> System {
     System::start(Options::manual(folder)).await.unwrap()
+}
+
+/// A clock that only a test moves.
+pub(crate) struct HandClock(AtomicI64);
+
+impl HandClock {
+    pub(crate) const fn at_unix_s(unix_s: i64) -> Self {
+        Self(AtomicI64::new(unix_s * 1_000))
+    }
+
+    pub(crate) fn advance_s(&self, seconds: i64) {
+        self.0.fetch_add(seconds * 1_000, Ordering::Relaxed);
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix_ms(self.0.load(Ordering::Relaxed))
+    }
 }
 
 /// Meterline's API under a key.
@@ -128,6 +148,18 @@ pub(crate) async fn settle(system: &System) -> Value {
     settled
 }
 
+/// Orders a fault of Stripe, or ends them all where there is none.
+pub(crate) async fn fault(system: &System, fault: Option<Value>) {
+    let url = format!("{}/_simulator/faults", system.stripe_url());
+    let request = match fault {
+        Some(fault) => http().post(url).json(&fault),
+        None => http().delete(url),
+    };
+    let key = system.stripe_secret_key().expose_secret();
+    let (status, answer) = answer(request.bearer_auth(key)).await;
+    assert_eq!(status, 200, "{answer}");
+}
+
 /// Variables of an env file, by their names.
 pub(crate) fn variables(env_file: &Path) -> HashMap<String, String> {
     let text = std::fs::read_to_string(env_file).unwrap();
@@ -148,8 +180,8 @@ pub(crate) async fn totals(ledger: &Ledger, customer_id: &str) -> (u64, u64) {
         .unwrap();
     totals.iter().fold((0, 0), |(delivered, pending), total| {
         (
-            delivered + total.tally.units(billing::UsageStatus::Delivered),
-            pending + total.tally.units(billing::UsageStatus::Pending),
+            delivered + total.tally.units(UsageStatus::Delivered),
+            pending + total.tally.units(UsageStatus::Pending),
         )
     })
 }
