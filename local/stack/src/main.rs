@@ -10,8 +10,10 @@ use stack::{Options, System};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// A condition that does not hold is an answer, not an event to log.
-const LOG_FILTER: &str = "warn,dynoxide=error";
+/// A condition that does not hold is an answer of DynamoDB, not an event to log.
+const SERVE_LOG_FILTER: &str = "warn,dynoxide=error";
+/// The story forges webhooks and lets payments fail, and tells of it itself.
+const RUN_LOG_FILTER: &str = "error";
 
 /// What a shell reports for a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -30,7 +32,8 @@ Environment:
   STRIPE_API_BASE            a Stripe that runs elsewhere, with STRIPE_SECRET_KEY
   STRIPE_METER_EVENTS_BASE   its meter event stream [default: STRIPE_API_BASE]
   STRIPE_WEBHOOK_SECRET      what it signs with; unset, an endpoint is made there
-  RUST_LOG                   what is logged, to standard error [default: warn]
+  RUST_LOG                   what is logged to standard error
+                             [default: warn; of a run, error]
 
 What was picked is in LOCAL_DIR/env, ready to source."
 )]
@@ -54,10 +57,15 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    start_log();
     let done = match arguments.command {
-        Command::Serve => serve().await,
-        Command::Run { exit } => run(exit).await,
+        Command::Serve => {
+            start_log(SERVE_LOG_FILTER);
+            serve().await
+        }
+        Command::Run { exit } => {
+            start_log(RUN_LOG_FILTER);
+            run(exit).await
+        }
     };
     match done {
         Ok(code) => code,
@@ -161,8 +169,9 @@ impl Signals {
     }
 }
 
-fn start_log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
+fn start_log(default_filter: &str) {
+    let filter = EnvFilter::try_from_default_env();
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new(default_filter));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
