@@ -8,11 +8,14 @@
 
 mod api;
 mod billing;
+mod clocks;
 mod dependencies;
 mod durability;
 mod faults;
 mod fixtures;
 mod idempotency;
+mod lifecycles;
 mod meter_events;
+mod prices;
 mod support;
 mod webhooks;
