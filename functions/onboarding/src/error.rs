@@ -23,12 +23,15 @@ pub(crate) enum OnboardingError {
     /// The time for one call is over.
     #[error("Stripe took too long")]
     OutOfTime,
-    /// Stripe does not know the payment method, or it is another customer's.
-    #[error("Stripe does not take the payment method")]
-    PaymentMethod(#[source] stripe::Error),
-    /// Stripe does not know the test clock.
-    #[error("Stripe does not take the test clock")]
-    TestClock(#[source] stripe::Error),
+    /// Stripe does not know what a field names, or not as what it should be.
+    #[error("Stripe does not take the field {field}")]
+    Field {
+        /// The field.
+        field: &'static str,
+        /// Stripe's error. Its message may quote the field.
+        #[source]
+        source: stripe::Error,
+    },
     /// The external id belongs to another customer.
     #[error("the external id is in use for a request with another {0}")]
     Conflict(&'static str),
@@ -62,8 +65,7 @@ impl From<OnboardingError> for Problem {
                 let detail = "Stripe took too long: the same external_id goes on where it stopped";
                 Self::new(ProblemType::StripeUnavailable, detail)
             }
-            OnboardingError::PaymentMethod(source) => refused_field("payment_method", &source),
-            OnboardingError::TestClock(source) => refused_field("test_clock", &source),
+            OnboardingError::Field { field, source } => refused_field(field, &source),
             OnboardingError::Conflict(_) => Self::new(ProblemType::Conflict, error.to_string()),
             OnboardingError::Price { .. } => {
                 tracing::error!(%error, "Stripe is not set up");
@@ -79,10 +81,11 @@ impl From<OnboardingError> for Problem {
 }
 
 fn refused_field(field: &'static str, source: &stripe::Error) -> Problem {
-    tracing::info!(field, error = %source, request_id = source.request_id(), "Stripe refused a field");
-    let reason = "is not known to Stripe, or belongs to something else";
+    let (code, request_id) = (source.code(), source.request_id());
+    tracing::info!(field, code, request_id, "Stripe refused a field");
+    let reason = "is not taken by Stripe: unknown, malformed, or in use elsewhere";
     let problem = Problem::field(&FieldError::new(field, reason));
-    match source.code() {
+    match code {
         Some(code) => problem.with("code", code),
         None => problem,
     }

@@ -139,7 +139,7 @@ impl Steps<'_> {
             .stripe()
             .list_all_customers(&filter)
             .await
-            .map_err(self.test_clock_or("list customers"))?;
+            .map_err(self.field_error("list customers"))?;
         Ok(found
             .into_iter()
             .find(|customer| self.is_of_this_onboarding(&customer.metadata)))
@@ -161,7 +161,7 @@ impl Steps<'_> {
             };
             attempt += 1;
             if !is_server_error(&error) || attempt == CREATIONS_MAX {
-                return Err(self.test_clock_or("create customer")(error));
+                return Err(self.field_error("create customer")(error));
             }
             if let Some(customer) = self.list_customer().await? {
                 return Ok(customer);
@@ -169,21 +169,23 @@ impl Steps<'_> {
         }
     }
 
-    /// Where Stripe misses something, it is the test clock that was named:
-    /// nothing else in these calls must exist.
-    fn test_clock_or(
+    /// Stripe's error at `operation`, told of the field that it is about.
+    /// Where Stripe misses something, it is the test clock: nothing else in
+    /// these calls must exist.
+    fn field_error(
         &self,
         operation: &'static str,
     ) -> impl FnOnce(stripe::Error) -> OnboardingError {
         let names_clock = self.request.test_clock.is_some();
-        move |error| {
-            if names_clock && error.is_not_found() {
-                OnboardingError::TestClock(error)
-            } else {
-                OnboardingError::Stripe {
-                    operation,
-                    source: error,
-                }
+        move |source| {
+            let field = match source.code() {
+                Some("email_invalid") => Some("email"),
+                _ if names_clock && source.is_not_found() => Some("test_clock"),
+                _ => None,
+            };
+            match field {
+                Some(field) => OnboardingError::Field { field, source },
+                None => OnboardingError::Stripe { operation, source },
             }
         }
     }
@@ -201,7 +203,10 @@ impl Steps<'_> {
             .await;
         let attached = attached.map_err(|error| {
             if matches!(error.status(), Some(400 | 404)) {
-                OnboardingError::PaymentMethod(error)
+                OnboardingError::Field {
+                    field: "payment_method",
+                    source: error,
+                }
             } else {
                 OnboardingError::Stripe {
                     operation: "attach payment method",

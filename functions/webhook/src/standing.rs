@@ -1,7 +1,7 @@
 //! An event about a customer: the current subscription decides the status.
 
 use billing::Timestamp;
-use ledger::{Applied, BillingEventRow, BillingEventState, CustomerRow};
+use ledger::{Applied, BillingEventRow, BillingEventState, CustomerRow, CustomerStatus};
 use metering::customers::with_subscription;
 use metering::{METADATA_ONBOARDING, customer_status};
 use stripe::{Event, Invoice};
@@ -76,13 +76,24 @@ impl Parts {
         Ok(())
     }
 
-    /// The customer as Stripe has it now.
+    /// The customer as Stripe has it now. A subscription that is not there any
+    /// more, as with a test clock that was deleted, has ended.
     async fn current(&self, customer: &CustomerRow) -> Result<CustomerRow, WebhookError> {
         let subscription = self
             .stripe
             .retrieve_subscription(&customer.subscription_id)
             .await;
-        let subscription = subscription.map_err(WebhookError::stripe("retrieve subscription"))?;
+        let subscription = match subscription {
+            Ok(subscription) => subscription,
+            Err(error) if error.is_not_found() => {
+                let status = CustomerStatus::Canceled;
+                return Ok(CustomerRow {
+                    status,
+                    ..customer.clone()
+                });
+            }
+            Err(error) => return Err(WebhookError::stripe("retrieve subscription")(error)),
+        };
         let owes = !subscription.has_ended() && self.owes(customer).await?;
         let status = customer_status(customer.status, &subscription.status, owes);
         Ok(CustomerRow {

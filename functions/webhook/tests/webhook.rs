@@ -402,6 +402,43 @@ async fn of_two_unpaid_invoices_both_must_be_paid() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_dealt_with_now_is_stored_nowhere_and_comes_again() {
+    let story = Story::start().await;
+    let customer = story.onboard(&a_customer("acme")).await;
+    let (row, stored) = (story.row(&customer).await, story.stored_events().await);
+    let body = invoice_event("evt_1", "invoice.finalized", &customer, 100);
+    for path_prefix in ["/v1/subscriptions/", "/v1/invoices"] {
+        let fault = json!({ "kind": "error_before", "times": 9, "path_prefix": path_prefix });
+        story.world.break_stripe(&fault).await;
+        assert_eq!(
+            story.deliver(&body).await.problem(503),
+            "stripe-unavailable"
+        );
+        assert!(story.world.repair_stripe().await > 0);
+        assert_eq!(
+            (story.row(&customer).await, story.stored_events().await),
+            (row.clone(), stored)
+        );
+    }
+    story.deliver(&body).await.expect(200);
+    assert_eq!(story.stored_events().await, stored + 1);
+}
+
+#[tokio::test]
+async fn a_deleted_test_clock_takes_the_subscription_along() {
+    let story = Story::start().await;
+    let customer = story.onboard_with_failing_card().await;
+    let test_clock = customer.test_clock.as_ref().unwrap();
+    story
+        .world
+        .stripe_delete(&format!("/v1/test_helpers/test_clocks/{test_clock}"))
+        .await;
+    let late = invoice_event("evt_late", "invoice.finalized", &customer, 100);
+    story.deliver(&late).await.expect(200);
+    assert_eq!(story.status(&customer).await, CustomerStatus::Canceled);
+}
+
+#[tokio::test]
 async fn a_deleted_customer_has_no_subscription_any_more() {
     let story = Story::start().await;
     let customer = story.onboard(&a_customer("acme")).await;
