@@ -9,7 +9,10 @@ use billing::{
 };
 use ledger::{CustomerStatus, Ledger, Recorded, UsageEventRow};
 use metering::delivery::SEND_BUDGET_MS;
-use metering::{CustomerDirectory, CustomerError, Delivered, Deliverer, KnownCustomer, in_order};
+use metering::{
+    CustomerDirectory, CustomerError, Delivered, Deliverer, Kept, KnownCustomer, in_order,
+    keep_billable,
+};
 use serde::Serialize;
 use stripe::{IdempotencyKey, MeterEventStream};
 use web::{Problem, ProblemType};
@@ -146,7 +149,6 @@ impl Emitter {
         customer: &KnownCustomer,
     ) -> Result<Stage, Problem> {
         let now = self.clock.now();
-        let customer_status = customer.row.status;
         let occurred_at = event.occurred_at.unwrap_or(customer.now);
         if let Err(refusal) = check(event, occurred_at, customer) {
             // What was recorded once is answered as a repeat, however late:
@@ -157,7 +159,7 @@ impl Emitter {
                 .repeat_of_usage_event(&identifier, &content_hash, now, SEND_BUDGET_MS)
                 .await?;
             return match known {
-                Some((repeat, row)) => Ok(Stage::repeated(repeat, *row, customer_status)),
+                Some((repeat, row)) => self.repeat(repeat, row, customer).await,
                 None => Err(refusal.into()),
             };
         }
@@ -173,10 +175,43 @@ impl Emitter {
             .ledger
             .record_usage_event(&row, now, SEND_BUDGET_MS)
             .await?;
-        Ok(match recorded {
-            Recorded::New => Stage::recorded(row, customer_status),
-            Recorded::Repeat(repeat, known) => Stage::repeated(repeat, *known, customer_status),
-        })
+        match recorded {
+            Recorded::New => Ok(Stage::recorded(row, customer.row.status)),
+            Recorded::Repeat(repeat, known) => self.repeat(repeat, known, customer).await,
+        }
+    }
+
+    async fn repeat(
+        &self,
+        repeat: Repeat,
+        row: Box<UsageEventRow>,
+        customer: &KnownCustomer,
+    ) -> Result<Stage, Problem> {
+        let recording = |row: UsageEventRow| Recording {
+            row,
+            duplicate: true,
+            customer_status: customer.row.status,
+        };
+        match repeat {
+            Repeat::Conflict => Err(conflict()),
+            Repeat::TakeOver => {
+                let mut known = recording((*row).clone());
+                let now = self.clock.now();
+                match keep_billable(&self.ledger, row, customer, now).await? {
+                    Kept::Billable(row) => Ok(Stage::ToSend(Box::new(recording(*row)))),
+                    Kept::Settled(status) => {
+                        known.row.status = status;
+                        Ok(Stage::Settled(known.settled()))
+                    }
+                }
+            }
+            // The row says where it stands.
+            Repeat::Quarantine
+            | Repeat::Duplicate
+            | Repeat::StillRejected
+            | Repeat::StillUndelivered
+            | Repeat::Voided => Ok(Stage::Settled(recording(*row).settled())),
+        }
     }
 
     async fn deliver(&self, stages: Vec<Stage>) -> Vec<Result<Emitted, Problem>> {
@@ -211,24 +246,6 @@ impl Stage {
             "usage is held: it has no billable period"
         );
         Self::Settled(recording.settled())
-    }
-
-    fn repeated(repeat: Repeat, row: UsageEventRow, customer_status: CustomerStatus) -> Self {
-        let recording = Recording {
-            duplicate: true,
-            customer_status,
-            row,
-        };
-        match repeat {
-            Repeat::TakeOver => Self::ToSend(Box::new(recording)),
-            Repeat::Conflict => Self::Settled(Err(conflict())),
-            // The row says where it stands.
-            Repeat::Quarantine
-            | Repeat::Duplicate
-            | Repeat::StillRejected
-            | Repeat::StillUndelivered
-            | Repeat::Voided => Self::Settled(recording.settled()),
-        }
     }
 
     fn to_send(&self) -> Option<UsageEventRow> {

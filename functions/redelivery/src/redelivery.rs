@@ -1,12 +1,13 @@
 //! One run: through the outbox, page by page, until it ends or time does.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use billing::{Clock, UsageStatus};
 use ledger::{Ledger, LedgerError, OutboxCursor, OutboxEntry, UsageEventRow};
 use metering::delivery::{BATCH_EVENTS_MAX, SEND_BUDGET_MS};
-use metering::{Delivered, Deliverer, in_order};
+use metering::{CustomerDirectory, Delivered, Deliverer, Kept, in_order, keep_billable};
 use serde::Serialize;
 use stripe::MeterEventStream;
 use tokio::time::Instant;
@@ -23,6 +24,7 @@ const NOTE_BUDGET_MS: i64 = 5_000;
 /// Brings to Stripe what is pending.
 pub struct Redelivery {
     ledger: Ledger,
+    customers: CustomerDirectory,
     deliverer: Deliverer,
     clock: Arc<dyn Clock>,
 }
@@ -52,17 +54,22 @@ pub enum RedeliveryError {
 
 /// What the audit log says of an entry.
 enum Look {
+    /// To be sent.
     Pending(Box<UsageEventRow>),
+    /// Not pending any more.
     Stale,
-    /// It could not be read now.
+    /// Quarantined by this look: it has no billable period left.
+    Quarantined,
+    /// The next run looks again.
     Unread,
 }
 
 impl Redelivery {
     /// Redelivers from `ledger` to `stripe`, by its meter event stream.
     pub fn new(ledger: Ledger, stripe: stripe::Client, clock: Arc<dyn Clock>) -> Self {
-        let stream = MeterEventStream::new(stripe);
+        let stream = MeterEventStream::new(stripe.clone());
         Self {
+            customers: CustomerDirectory::new(ledger.clone(), stripe, Arc::clone(&clock)),
             deliverer: Deliverer::new(ledger.clone(), stream, Arc::clone(&clock)),
             ledger,
             clock,
@@ -102,6 +109,7 @@ impl Redelivery {
             match look {
                 Look::Pending(row) => rows.push(*row),
                 Look::Stale => report.stale += 1,
+                Look::Quarantined => report.quarantined += 1,
                 Look::Unread => report.pending += 1,
             }
         }
@@ -131,7 +139,7 @@ impl Redelivery {
             row.status == UsageStatus::Pending && row.outbox_key().outbox_key == entry.outbox_key
         };
         match row {
-            Some(row) if is_pending(&row) => return Look::Pending(Box::new(row)),
+            Some(row) if is_pending(&row) => return self.place(entry, Box::new(row)).await,
             Some(_) => {}
             None => tracing::error!(
                 identifier = %entry.identifier,
@@ -142,6 +150,34 @@ impl Redelivery {
             log_failure(entry, &error, "a stale outbox entry stays");
         }
         Look::Stale
+    }
+
+    /// Its period may have ended since it was recorded.
+    async fn place(&self, entry: &OutboxEntry, row: Box<UsageEventRow>) -> Look {
+        let customer = match self.customers.customer(&row.customer_id).await {
+            Ok(Some(customer)) => customer,
+            Ok(None) => {
+                tracing::error!(
+                    identifier = %entry.identifier,
+                    customer_id = %row.customer_id,
+                    "a pending event's customer is unknown"
+                );
+                return Look::Unread;
+            }
+            Err(error) => {
+                log_failure(entry, &error, "a pending event's customer cannot be read");
+                return Look::Unread;
+            }
+        };
+        match keep_billable(&self.ledger, row, &customer, self.clock.now()).await {
+            Ok(Kept::Billable(row)) => Look::Pending(row),
+            Ok(Kept::Settled(UsageStatus::Quarantined)) => Look::Quarantined,
+            Ok(Kept::Settled(_)) => Look::Stale,
+            Err(error) => {
+                log_failure(entry, &error, "a pending event cannot be carried over");
+                Look::Unread
+            }
+        }
     }
 }
 
@@ -163,11 +199,11 @@ fn log(report: &Report, is_complete: bool) {
     );
 }
 
-fn log_failure(entry: &OutboxEntry, error: &LedgerError, what: &'static str) {
+fn log_failure(entry: &OutboxEntry, error: &dyn Error, what: &'static str) {
     tracing::error!(
         identifier = %entry.identifier,
         error = %error,
-        source = std::error::Error::source(error).map(tracing::field::debug),
+        source = error.source().map(tracing::field::debug),
         what,
         "redelivery passes an entry by"
     );

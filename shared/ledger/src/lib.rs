@@ -21,7 +21,9 @@ pub use customers::{Created, CustomerRow, CustomerStatus, OnboardingRow, Started
 pub use error::LedgerError;
 pub use outbox::{OutboxCursor, OutboxEntry, OutboxKey};
 pub use usage_by_customer::IndexedUsageEvent;
-pub use usage_events::{HistoryEntry, Recorded, Transition, Transitioned, UsageEventRow};
+pub use usage_events::{
+    CarriedOver, HistoryEntry, Recorded, Transition, Transitioned, UsageEventRow,
+};
 pub use usage_totals::{Advance, Advanced, Poison, Tally, Total, TotalKey};
 
 /// The tables of one Meterline, reached through one DynamoDB client.

@@ -6,10 +6,12 @@ pub mod customers;
 pub mod delivery;
 mod in_flight;
 pub mod metadata;
+pub mod open_period;
 pub mod status;
 
 pub use customers::{CustomerDirectory, CustomerError, KnownCustomer};
 pub use delivery::{Delivered, Deliverer};
 pub use in_flight::in_order;
 pub use metadata::{METADATA_EXTERNAL_ID, METADATA_ONBOARDING, METADATA_PAYMENT_METHOD};
+pub use open_period::{Kept, keep_billable};
 pub use status::customer_status;
