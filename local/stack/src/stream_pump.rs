@@ -19,11 +19,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::dynamodb::StreamRecords;
 
-/// The pause when there was nothing: usage is to be visible within a second.
-const IDLE_WAIT: Duration = Duration::from_millis(25);
-/// The pause after a failure; it doubles with each, up to the longest.
-const FAILURE_WAIT: Duration = Duration::from_millis(100);
-const FAILURE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// The pauses while there is nothing: usage is to be visible within a second.
+const IDLE: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(200));
+/// The pauses after failures.
+const FAILURE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// Records that were rolled up before they are forgotten.
 const TRIM_EVERY: usize = 1_000;
@@ -129,26 +128,25 @@ impl StreamPump {
     }
 
     async fn run(&self, stop: CancellationToken) {
-        let mut failure_wait = FAILURE_WAIT;
+        let (mut idle, mut failure) = (Pause::new(IDLE), Pause::new(FAILURE));
         loop {
-            let pause = match self.pump().await {
-                Ok(0) if stop.is_cancelled() => return,
+            let passed = self.pump().await;
+            if let Err(error) = &passed {
+                tracing::warn!(%error, "the stream waits, and is read again");
+            }
+            if stop.is_cancelled() && !matches!(passed, Ok(1..)) {
+                return;
+            }
+            let pause = match passed {
                 Ok(0) => {
-                    failure_wait = FAILURE_WAIT;
-                    IDLE_WAIT
+                    failure = Pause::new(FAILURE);
+                    idle.next()
                 }
                 Ok(_) => {
-                    failure_wait = FAILURE_WAIT;
+                    (idle, failure) = (Pause::new(IDLE), Pause::new(FAILURE));
                     continue;
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "the stream waits, and is read again");
-                    if stop.is_cancelled() {
-                        return;
-                    }
-                    failure_wait = (failure_wait * 2).min(FAILURE_WAIT_MAX);
-                    failure_wait
-                }
+                Err(_) => failure.next(),
             };
             // Already stopped, it ends at the next pass.
             tokio::select! {
@@ -298,6 +296,27 @@ impl StreamPump {
         let trimmed = trimmed.map_err(failed("wait for the trimming"))??;
         tracing::debug!(trimmed, "trimmed the stream");
         Ok(())
+    }
+}
+
+/// A pause that doubles each time, from the shortest to the longest.
+struct Pause {
+    next: Duration,
+    longest: Duration,
+}
+
+impl Pause {
+    const fn new((shortest, longest): (Duration, Duration)) -> Self {
+        Self {
+            next: shortest,
+            longest,
+        }
+    }
+
+    fn next(&mut self) -> Duration {
+        let pause = self.next;
+        self.next = pause.saturating_mul(2).min(self.longest);
+        pause
     }
 }
 

@@ -4,8 +4,8 @@
 mod support;
 
 use aws_sdk_dynamodbstreams::types::ShardIteratorType;
-use stack::System;
 use stack::connection::Connection;
+use stack::{Options, System};
 use support::{Caller, pump_all, start, totals};
 
 /// Recorded as pending, then delivered.
@@ -91,5 +91,27 @@ async fn after_trimming_numbers_go_on_and_nothing_is_missed() {
     assert!(numbers.is_sorted() && numbers[left.len()] > left[left.len() - 1]);
     assert_eq!(pump_all(&system).await, 3 * RECORDS_OF_AN_EVENT);
     assert_eq!(totals(system.ledger(), &customer_id).await, (513, 0));
+    system.stop().await.unwrap();
+}
+
+/// Batches of two pumps overlap; the checkpoint lets each record count once.
+#[tokio::test]
+async fn two_pumps_on_one_stream_count_each_record_once() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let system = start(first.path()).await;
+    let mut options = Options::manual(second.path());
+    options.dynamodb_elsewhere = Some(system.dynamodb_url().to_owned());
+    let other = System::start(options).await.unwrap();
+    let caller = Caller::of(&system);
+    let customer_id = caller.onboard("first").await;
+    for round in 1..=3 {
+        caller
+            .emit(&customer_id, &format!("round-{round}"), 20)
+            .await;
+        tokio::join!(pump_all(&system), pump_all(&other));
+        let expected = (round * 20, 0);
+        assert_eq!(totals(system.ledger(), &customer_id).await, expected);
+    }
+    other.stop().await.unwrap();
     system.stop().await.unwrap();
 }
