@@ -1,7 +1,9 @@
 //! An event about a customer: the current subscription decides the status.
 
 use billing::Timestamp;
-use ledger::{Applied, BillingEventRow, BillingEventState, CustomerRow, CustomerStatus};
+use ledger::{
+    Applied, BillingEventRow, BillingEventState, CustomerRow, CustomerStatus, LedgerError,
+};
 use metering::customers::with_subscription;
 use metering::{METADATA_ONBOARDING, customer_status};
 use stripe::{Event, Invoice};
@@ -29,6 +31,7 @@ impl Parts {
         if self.was_applied(&event.id).await? {
             return Ok(());
         }
+        let mut trouble = WebhookError::Contended;
         for _ in 0..ATTEMPTS_MAX {
             // Read before Stripe is asked: if Stripe's answer is older than what
             // somebody stores meanwhile, the version tells.
@@ -44,17 +47,20 @@ impl Parts {
             let row = self.billing_event(event, subject, &customer, &current)?;
             // The row is written even where nothing in it changes: its new
             // version stops whoever asked Stripe earlier and writes later.
-            match self
+            let applied = self
                 .ledger
-                .apply_billing_event(&row, Some((&customer, current)))
-                .await?
-            {
-                Applied::Done => return self.finish(&row).await,
-                Applied::Before(before) => return self.finish(&before).await,
-                Applied::VersionConflict => {}
-            }
+                .apply_billing_event(&row, Some((&customer, current)));
+            trouble = match applied.await {
+                Ok(Applied::Done) => return self.finish(&row).await,
+                Ok(Applied::Before(before)) => return self.finish(&before).await,
+                Ok(Applied::VersionConflict) => WebhookError::Contended,
+                // Stripe sends several events of one invoice at once, and
+                // DynamoDB refuses transactions that meet. A repeat tells.
+                Err(error @ LedgerError::Unavailable { .. }) => error.into(),
+                Err(error) => return Err(error.into()),
+            };
         }
-        Err(WebhookError::Contended)
+        Err(trouble)
     }
 
     /// No row: either not ours at all, or ours and its onboarding has not come

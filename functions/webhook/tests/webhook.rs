@@ -2,204 +2,23 @@
 //! signed, and the tables are read over DynamoDB's own wire protocol.
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+mod held_stripe;
+mod story;
 #[path = "../../onboarding/tests/support/mod.rs"]
 mod support;
 
-use billing::{
-    ActionType, BillingTime, Clock, CustomerId, EventId, Identifier, Quantity, Timestamp,
-    UsageEvent, UsageStatus,
-};
-use ledger::{
-    BillingEventRow, BillingEventState, CustomerRow, CustomerStatus, Transition, UsageEventRow,
-};
-use reqwest::Method;
+use billing::{Clock, Timestamp, UsageStatus};
+use ledger::{BillingEventRow, BillingEventState, CustomerRow, CustomerStatus};
 use serde_json::{Value, json};
+use story::{Story, event, invoice_event, record};
 use stripe::{
-    CreateEventDestination, CreateSubscription, CreateWebhookEndpoint, Invoice, MeterErrorReport,
-    MeterEvent, MeterEventStream, RequestOptions, SecretString, UpdateCustomer, webhook_signature,
+    CreateSubscription, Invoice, MeterEvent, MeterEventStream, RequestOptions, SecretString,
+    webhook_signature,
 };
-use support::world::{
-    Answer, DAY_MS, HOUR_MS, LOOKUP_KEY, METER_EVENT_NAME, World, a_customer, send, serve,
-};
-use tokio::net::TcpListener;
+use support::world::{DAY_MS, HOUR_MS, METER_EVENT_NAME, a_customer, send, stripe_client};
 
 const HOUR_S: i64 = HOUR_MS / 1_000;
 const DAY_S: i64 = DAY_MS / 1_000;
-
-/// A webhook endpoint that Stripe delivers to, and customers to tell of.
-struct Story {
-    world: World,
-    url: String,
-    onboarding_url: String,
-    secret: SecretString,
-}
-
-impl Story {
-    async fn start() -> Self {
-        let world = World::start().await;
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/stripe/webhook", listener.local_addr().unwrap());
-        let stripe = &world.stripe;
-        let endpoint = CreateWebhookEndpoint {
-            url: url.clone(),
-            enabled_events: webhook::EVENT_TYPES.map(str::to_owned).to_vec(),
-            ..Default::default()
-        };
-        let endpoint = stripe
-            .create_webhook_endpoint(&endpoint, &RequestOptions::new())
-            .await;
-        let secret = endpoint.unwrap().secret.unwrap();
-        let destination = CreateEventDestination {
-            name: "meterline".to_owned(),
-            url: url.clone(),
-            enabled_events: MeterErrorReport::EVENT_TYPES.map(str::to_owned).to_vec(),
-            ..Default::default()
-        };
-        let destination = stripe
-            .create_event_destination(&destination, &RequestOptions::new())
-            .await;
-        let thin_secret = destination
-            .unwrap()
-            .webhook_endpoint
-            .unwrap()
-            .signing_secret
-            .unwrap();
-        let secrets = vec![secret.clone(), thin_secret];
-        let state =
-            webhook::State::new(world.ledger.clone(), stripe.clone(), secrets, world.clock());
-        serve(listener, webhook::router(state));
-        let onboarding = onboarding::State::new(
-            world.ledger.clone(),
-            stripe.clone(),
-            LOOKUP_KEY.to_owned(),
-            world.clock(),
-        );
-        let onboarding_url = world.serve(onboarding::router(onboarding)).await;
-        Self {
-            world,
-            url,
-            onboarding_url,
-            secret,
-        }
-    }
-
-    async fn onboard(&self, body: &Value) -> CustomerRow {
-        let url = format!("{}/v1/customers", self.onboarding_url);
-        let answer = send(self.world.request(Method::POST, &url).json(body))
-            .await
-            .expect(201);
-        self.world.settle().await;
-        self.world
-            .customer(answer["customer_id"].as_str().unwrap())
-            .await
-    }
-
-    /// Somebody on a test clock, with a card that attaches and never pays.
-    async fn onboard_with_failing_card(&self) -> CustomerRow {
-        let mut body = a_customer("acme");
-        body["payment_method"] = json!("pm_card_chargeCustomerFail");
-        body["test_clock"] = json!(self.world.test_clock().await);
-        self.onboard(&body).await
-    }
-
-    /// Sends `body` as Stripe would, signed with `secret` at `unix_s`.
-    async fn deliver_signed(&self, body: &str, secret: &SecretString, unix_s: i64) -> Answer {
-        let signature = webhook_signature::sign(body.as_bytes(), secret, unix_s);
-        self.deliver_with(body, &signature).await
-    }
-
-    async fn deliver_with(&self, body: &str, signature: &str) -> Answer {
-        let request = self
-            .world
-            .http
-            .post(&self.url)
-            .header("stripe-signature", signature);
-        send(request.body(body.to_owned())).await
-    }
-
-    async fn deliver(&self, event: &Value) -> Answer {
-        let now_unix_s = self.world.clock.now().unix_s();
-        self.deliver_signed(&event.to_string(), &self.secret, now_unix_s)
-            .await
-    }
-
-    async fn row(&self, customer: &CustomerRow) -> CustomerRow {
-        self.world.customer(customer.customer_id.as_str()).await
-    }
-
-    async fn status(&self, customer: &CustomerRow) -> CustomerStatus {
-        self.row(customer).await.status
-    }
-
-    async fn use_units(&self, customer: &CustomerRow, at: Timestamp, units: u64) {
-        let event = MeterEvent::new(
-            format!("{}-{}", customer.customer_id, at.unix_ms()),
-            METER_EVENT_NAME,
-            at.unix_ms(),
-            customer.customer_id.as_str(),
-            units,
-        );
-        let stream = MeterEventStream::new(self.world.stripe.clone());
-        stream.send(&[event], &RequestOptions::new()).await.unwrap();
-        self.world.settle().await;
-    }
-
-    async fn give_working_card(&self, customer: &CustomerRow) {
-        let id = customer.customer_id.as_str();
-        let options = RequestOptions::new();
-        let card = self
-            .world
-            .stripe
-            .attach_payment_method("pm_card_visa", id, &options)
-            .await;
-        let update = UpdateCustomer {
-            default_payment_method: Some(card.unwrap().id),
-            ..Default::default()
-        };
-        self.world
-            .stripe
-            .update_customer(id, &update, &options)
-            .await
-            .unwrap();
-    }
-
-    async fn move_clock(&self, customer: &CustomerRow, unix_s: i64) {
-        self.world
-            .move_test_clock(customer.test_clock.as_ref().unwrap(), unix_s)
-            .await;
-    }
-
-    async fn invoices(&self, customer: &CustomerRow) -> Vec<Invoice> {
-        let id = customer.customer_id.as_str();
-        self.world.stripe.list_all_invoices(id).await.unwrap().data
-    }
-
-    async fn billing_event(&self, event: &Value) -> Option<BillingEventRow> {
-        let id = event["id"].as_str().unwrap();
-        self.world.ledger.billing_event(id).await.unwrap()
-    }
-
-    async fn stored_events(&self) -> usize {
-        self.world.tables.scan("BillingEventsTable").await.len()
-    }
-}
-
-fn event(id: &str, event_type: &str, object: &Value) -> Value {
-    json!({
-        "id": id, "object": "event", "api_version": stripe::STRIPE_VERSION,
-        "created": 1_769_860_800, "livemode": false, "type": event_type,
-        "data": { "object": object },
-    })
-}
-
-fn invoice_event(id: &str, event_type: &str, customer: &CustomerRow, amount_due: i64) -> Value {
-    let invoice = json!({
-        "id": "in_1", "object": "invoice", "customer": customer.customer_id,
-        "amount_due": amount_due,
-        "parent": { "subscription_details": { "subscription": customer.subscription_id } },
-    });
-    event(id, event_type, &invoice)
-}
 
 #[tokio::test]
 async fn what_stripe_did_not_sign_is_refused_and_nothing_is_stored() {
@@ -272,6 +91,58 @@ async fn events_that_come_at_once_follow_one_another() {
         answer.expect(200);
     }
     assert_eq!(story.row(&customer).await.version, before + 3);
+}
+
+/// Stripe says "active" to the first event, whose answer is then slow. Before it
+/// comes the subscription ends, and the second event finds the row as it should
+/// be. The slow answer must not bring the dead back.
+#[tokio::test]
+async fn an_old_answer_of_stripes_overwrites_nothing() {
+    let story = Story::start().await;
+    let customer = story.onboard(&a_customer("acme")).await;
+    let read = story.row(&customer).await;
+    let ended = CustomerRow {
+        status: CustomerStatus::Canceled,
+        subscription_ends_at: Some(Timestamp::from_unix_s(story.world.clock.now().unix_s())),
+        ..read.clone()
+    };
+    story
+        .world
+        .ledger
+        .update_customer(&read, ended)
+        .await
+        .unwrap();
+    let ended = story.row(&customer).await;
+    let (gate, gate_url) =
+        held_stripe::Gate::start(story.world.stripe_url(), story.world.http.clone()).await;
+    let state = webhook::State::new(
+        story.world.ledger.clone(),
+        stripe_client(&gate_url, 1),
+        vec![story.secret.clone()],
+        story.world.clock(),
+    );
+    let gated_url = story.world.serve(webhook::router(state)).await;
+
+    gate.close();
+    let slow = invoice_event("evt_slow", "invoice.created", &customer, 0);
+    let slow = tokio::spawn(send(story.signed_request(&gated_url, &slow)));
+    gate.holds().await;
+    let path = format!("/v1/subscriptions/{}", customer.subscription_id);
+    story.world.stripe_delete(&path).await;
+    let quick = invoice_event("evt_quick", "invoice.voided", &customer, 0);
+    story.deliver(&quick).await.expect(200);
+    let version = ended.version + 1;
+    assert_eq!(
+        story.row(&customer).await,
+        CustomerRow {
+            version,
+            ..ended.clone()
+        }
+    );
+    gate.open();
+    slow.await.unwrap().expect(200);
+    let version = ended.version + 2;
+    assert_eq!(story.row(&customer).await, CustomerRow { version, ..ended });
 }
 
 #[tokio::test]
@@ -496,40 +367,6 @@ async fn what_is_not_ours_is_acknowledged_and_what_is_not_yet_is_asked_for_again
     let ours = invoice_event("evt_early", "invoice.created", &customer, 0);
     assert_eq!(story.deliver(&ours).await.problem(503), "unavailable");
     assert_eq!(story.stored_events().await, stored);
-}
-
-/// Records usage of a customer whom Stripe does not know; its identifier.
-async fn record(story: &Story, event_id: &str, is_delivered: bool) -> Identifier {
-    let (ledger, now) = (&story.world.ledger, story.world.clock.now());
-    let usage = UsageEvent {
-        event_id: EventId::parse(event_id).unwrap(),
-        customer_id: CustomerId::parse("cus_unknown").unwrap(),
-        subscription_item_id: None,
-        quantity: Quantity::new(5).unwrap(),
-        action_type: ActionType::parse("document_processed").unwrap(),
-        occurred_at: None,
-    };
-    let time = BillingTime::Billable {
-        billed_at: now,
-        period_start: now,
-        carried_over: false,
-    };
-    let token = event_id.to_owned();
-    let row = UsageEventRow::new(&usage, now, time, METER_EVENT_NAME, token, now);
-    ledger.record_usage_event(&row, now, 0).await.unwrap();
-    if is_delivered {
-        let delivered = Transition {
-            from: UsageStatus::Pending,
-            to: UsageStatus::Delivered,
-            at: now,
-            stripe_code: None,
-        };
-        ledger
-            .transition_usage_event(&row.identifier, delivered)
-            .await
-            .unwrap();
-    }
-    row.identifier
 }
 
 #[tokio::test]

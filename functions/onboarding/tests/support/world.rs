@@ -130,6 +130,11 @@ impl World {
         Arc::new(self.clock.clone())
     }
 
+    /// Where Stripe is.
+    pub(crate) fn stripe_url(&self) -> String {
+        self.simulator.url()
+    }
+
     /// A client whose first failure is its last, so that a test sees each.
     pub(crate) fn impatient_stripe(&self) -> stripe::Client {
         stripe_client(&self.simulator.url(), 1)
@@ -303,7 +308,7 @@ fn http_client() -> reqwest::Client {
 }
 
 /// A client that loses no time between its attempts.
-fn stripe_client(url: &str, max_attempts: u32) -> stripe::Client {
+pub(crate) fn stripe_client(url: &str, max_attempts: u32) -> stripe::Client {
     let config = stripe::Config::new(SecretString::from(DEFAULT_SECRET_KEY))
         .with_api_base(url)
         .with_meter_events_base(url)

@@ -1,0 +1,120 @@
+//! The report function, and a customer to report on.
+#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
+use billing::{ActionType, Clock, Timestamp, UsageStatus};
+use ledger::{Advance, Advanced, CustomerRow, TotalKey};
+use report::{DashboardLinks, State};
+use reqwest::Method;
+use serde_json::json;
+use stripe::SecretString;
+
+use crate::support::world::{Answer, DAY_MS, HOUR_MS, LOOKUP_KEY, World, a_customer, send};
+
+pub(crate) struct Story {
+    pub(crate) world: World,
+    pub(crate) url: String,
+    pub(crate) customer: CustomerRow,
+}
+
+impl Story {
+    /// A customer who pays 2 cents for a unit.
+    pub(crate) async fn start() -> Self {
+        let world = World::start().await;
+        let onboarding = onboarding::State::new(
+            world.ledger.clone(),
+            world.stripe.clone(),
+            LOOKUP_KEY.to_owned(),
+            world.clock(),
+        );
+        let onboarding = world.serve(onboarding::router(onboarding)).await;
+        let mut body = a_customer("acme");
+        body["test_clock"] = json!(world.test_clock().await);
+        let request = world.request(Method::POST, &format!("{onboarding}/v1/customers"));
+        let answer = send(request.json(&body)).await.expect(201);
+        let secret = SecretString::from("a secret of 32 random characters");
+        let links = DashboardLinks::new(&secret, None).unwrap();
+        let state = State::new(
+            world.ledger.clone(),
+            world.stripe.clone(),
+            links,
+            world.clock(),
+        );
+        let url = world.serve(report::router(state)).await;
+        let customer = world
+            .customer(answer["customer_id"].as_str().unwrap())
+            .await;
+        Self {
+            world,
+            url,
+            customer,
+        }
+    }
+
+    pub(crate) fn customer_url(&self, rest: &str) -> String {
+        format!(
+            "{}/v1/customers/{}/{rest}",
+            self.url, self.customer.customer_id
+        )
+    }
+
+    pub(crate) async fn get(&self, rest: &str) -> Answer {
+        self.world.get(&self.customer_url(rest)).await
+    }
+
+    /// Counts units as the rollup does, in the hour of the period's start or
+    /// so many hours later; earlier ones belong to an earlier period.
+    pub(crate) async fn count(&self, cells: &[(&str, i64, UsageStatus, u64)]) {
+        let mut advance = Advance::default();
+        let period_start = self.customer.period_start;
+        for (action_type, hours, status, units) in cells {
+            let is_earlier = *hours < 0;
+            let key = TotalKey {
+                customer_id: self.customer.customer_id.clone(),
+                period_start: Some(period_start.plus_ms(if is_earlier { -60 * DAY_MS } else { 0 })),
+                hour: period_start.start_of_hour().plus_ms(hours * HOUR_MS),
+                action_type: ActionType::parse(action_type).unwrap(),
+            };
+            advance.total(key).enter(*status, *units);
+        }
+        let ledger = &self.world.ledger;
+        let read = ledger.checkpoint("shard").await.unwrap();
+        let next = format!(
+            "{:040}",
+            read.as_deref().map_or(0, |read| read.parse().unwrap()) + 1
+        );
+        let advanced = ledger
+            .advance("shard", read.as_deref(), &next, &advance)
+            .await
+            .unwrap();
+        assert_eq!(advanced, Advanced::Done);
+    }
+
+    pub(crate) async fn set(&self, change: impl FnOnce(&mut CustomerRow)) {
+        let read = self
+            .world
+            .customer(self.customer.customer_id.as_str())
+            .await;
+        let mut row = read.clone();
+        change(&mut row);
+        self.world.ledger.update_customer(&read, row).await.unwrap();
+    }
+
+    /// The path and query of a fresh dashboard link.
+    pub(crate) async fn link(&self) -> String {
+        let request = self
+            .world
+            .request(Method::POST, &self.customer_url("dashboard-links"));
+        let answer = send(request).await.expect(200);
+        let expected = self.world.clock.now().plus_ms(DAY_MS).unix_s();
+        assert_eq!(
+            answer["expires_at"],
+            Timestamp::from_unix_s(expected).to_string()
+        );
+        answer["url"].as_str().unwrap().to_owned()
+    }
+
+    /// What a browser gets, which has no key.
+    pub(crate) async fn open(&self, url: &str) -> Answer {
+        send(self.world.http.get(url)).await
+    }
+}
