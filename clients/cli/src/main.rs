@@ -1,163 +1,46 @@
-//! Reads the command line and the environment, and wires the commands.
+//! Reads the command line, and runs the command.
 
+mod commands;
+
+use std::error::Error;
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
-use meterline_cli::secret_file::SecretFile;
-use meterline_cli::{SetupError, SetupOptions, SetupReport, WebhookOptions, setup};
-use secrecy::SecretString;
+use clap::Parser;
 
 /// Meterline's commands for its operator.
 ///
-/// Stripe's key comes from the environment only, STRIPE_SECRET_KEY: a command
-/// line is visible to every process.
+/// Keys come from the environment only: a command line is visible to every
+/// process.
 #[derive(Parser)]
 #[command(name = "meterline", version)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Make, or find again, what Stripe must hold: product, meter, price, webhook.
-    Setup(SetupArguments),
-}
-
-#[derive(Args)]
-struct SetupArguments {
-    /// What invoices call it.
-    #[arg(long, default_value = "Agent Operations")]
-    product_name: String,
-    /// The name of the meter's events.
-    #[arg(long, default_value = "agent_operations")]
-    event_name: String,
-    /// The name by which the price is found.
-    #[arg(long, default_value = "agent_operations_monthly")]
-    lookup_key: String,
-    /// The price of a unit in minor units, with up to 12 decimals: 2 is $0.02.
-    #[arg(long, default_value = "2", value_name = "DECIMAL")]
-    unit_amount_decimal: String,
-    /// Three lower-case letters.
-    #[arg(long, default_value = "usd")]
-    currency: String,
-    /// Have Stripe send its events here: the template's output WebhookUrl.
-    #[arg(long, value_name = "URL")]
-    webhook_url: Option<String>,
-    /// Find the endpoint by this name when its address has changed.
-    #[arg(long, requires = "webhook_url", value_name = "NAME")]
-    webhook_name: Option<String>,
-    /// The file for the webhook's signing secrets.
-    #[arg(long, default_value = "meterline-webhook-secrets", value_name = "FILE")]
-    webhook_secret_file: PathBuf,
-    /// Make a new endpoint where the old one's secret is lost.
-    #[arg(long, requires = "webhook_url")]
-    replace_webhook: bool,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
-    /// Where Stripe's API is.
-    #[arg(
-        long,
-        env = "STRIPE_API_BASE",
-        default_value = "https://api.stripe.com",
-        value_name = "URL"
-    )]
-    stripe_api_base: String,
-}
-
-/// What ends a command, in words.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("STRIPE_SECRET_KEY must be set in the environment")]
-    MissingKey,
-    #[error(transparent)]
-    Config(#[from] stripe::ConfigError),
-    #[error(transparent)]
-    Setup(#[from] SetupError),
-    #[error("cannot print: {0}")]
-    Output(#[from] io::Error),
-    #[error("cannot print: {0}")]
-    Json(#[from] serde_json::Error),
+    command: commands::Command,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let Command::Setup(arguments) = Arguments::parse().command;
-    match run_setup(arguments).await {
+    match Arguments::parse().command.run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // There is nowhere to report that stderr is closed.
-            let _ = writeln!(io::stderr(), "meterline: {failure}");
+            complain(&failure);
             ExitCode::FAILURE
         }
     }
 }
 
-async fn run_setup(arguments: SetupArguments) -> Result<(), Failure> {
-    let key = std::env::var("STRIPE_SECRET_KEY").map_err(|_| Failure::MissingKey)?;
-    let config =
-        stripe::Config::new(SecretString::from(key)).with_api_base(&arguments.stripe_api_base);
-    let stripe = stripe::Client::new(config)?;
-    let webhook = arguments.webhook_url.map(|url| WebhookOptions {
-        url,
-        name: arguments.webhook_name,
-        secret_file: SecretFile::new(&arguments.webhook_secret_file),
-        replace: arguments.replace_webhook,
-    });
-    let options = SetupOptions {
-        product_name: arguments.product_name,
-        event_name: arguments.event_name,
-        lookup_key: arguments.lookup_key,
-        unit_amount_decimal: arguments.unit_amount_decimal,
-        currency: arguments.currency,
-        webhook,
-    };
-    let report = setup(&stripe, &options).await?;
-    if arguments.json {
-        writeln!(io::stdout(), "{}", serde_json::to_string(&report)?)?;
-    } else {
-        print_report(&report, &options)?;
+/// The error and its causes, to stderr. There is nowhere to report that it is closed.
+fn complain(error: &dyn Error) {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        cause = inner.source();
     }
-    Ok(())
-}
-
-fn print_report(report: &SetupReport, options: &SetupOptions) -> io::Result<()> {
-    let mut out = io::stdout();
-    let mode = if report.livemode { "live" } else { "test" };
-    writeln!(out, "account    {} ({mode} mode)", report.account_id)?;
-    let name = options.product_name.as_str();
-    let price = format!(
-        "{} {} a unit, lookup key {}",
-        report.unit_price, options.currency, options.lookup_key
-    );
-    let events = format!("sums {}", options.event_name);
-    let rows = [
-        ("product", &report.product, name),
-        ("meter", &report.meter, events.as_str()),
-        ("price", &report.price, price.as_str()),
-    ];
-    for (what, (id, found), detail) in rows {
-        writeln!(out, "{what:10} {id}  {detail}  [{}]", found.as_str())?;
-    }
-    let Some(webhook) = &report.webhook else {
-        return Ok(());
-    };
-    let rows = [
-        ("webhook", &webhook.endpoint),
-        ("thin", &webhook.event_destination),
-    ];
-    for (what, (id, found)) in rows {
-        writeln!(out, "{what:10} {id}  {}  [{}]", webhook.url, found.as_str())?;
-    }
-    let file = &webhook.secret_file;
-    writeln!(
-        out,
-        "\nThe signing secrets are in {file}, a line each, readable by you alone. Keep them,\n\
-         comma-separated, in Secrets Manager, whose ARN is the parameter StripeWebhookSecretArn:\n\
-         \n  aws secretsmanager put-secret-value --secret-id NAME \\\n    \
-         --secret-string \"$(cut -d' ' -f2 {file} | paste -sd,)\""
-    )
+    let _ = writeln!(io::stderr(), "meterline: {text}");
 }

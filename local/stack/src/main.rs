@@ -132,6 +132,9 @@ fn say_outcome(narrator: &Narrator, came_out: bool) -> io::Result<()> {
     if came_out {
         return writeln!(out, "\nAll {figures} figures came out.");
     }
+    if narrator.wrong().is_empty() {
+        return writeln!(out, "\nThe story stopped before its end.");
+    }
     writeln!(out, "\nNot every figure came out:")?;
     for wrong in narrator.wrong() {
         writeln!(out, "  ✗ {wrong}")?;
