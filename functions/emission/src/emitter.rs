@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use billing::{
-    Clock, ContentHash, CustomerId, FieldError, Repeat, Timestamp, UsageEvent, UsageStatus, window,
+    Clock, ContentHash, CustomerId, FieldError, Identifier, Repeat, Timestamp, UsageEvent,
+    UsageStatus, window,
 };
 use ledger::{CustomerStatus, Ledger, Recorded, UsageEventRow};
 use metering::delivery::SEND_BUDGET_MS;
@@ -16,8 +17,6 @@ use metering::{
 use serde::Serialize;
 use stripe::{IdempotencyKey, MeterEventStream};
 use web::{Problem, ProblemType};
-
-use crate::request::identifier;
 
 /// Reads and writes of the tables under way at once, for one request.
 const TABLE_CALLS_IN_FLIGHT: usize = 16;
@@ -187,6 +186,13 @@ impl Emitter {
         row: Box<UsageEventRow>,
         customer: &KnownCustomer,
     ) -> Result<Stage, Problem> {
+        if repeat == Repeat::Quarantine {
+            tracing::error!(
+                identifier = %row.identifier,
+                customer_id = %row.customer_id,
+                "usage is quarantined: its send window is over"
+            );
+        }
         let recording = |row: UsageEventRow| Recording {
             row,
             duplicate: true,
@@ -297,6 +303,11 @@ impl Recording {
             }),
         }
     }
+}
+
+/// The key of the audit log for `event`.
+fn identifier(event: &UsageEvent) -> Identifier {
+    Identifier::of(&event.customer_id, &event.event_id)
 }
 
 /// What a new event must be besides well-formed, for this customer now.

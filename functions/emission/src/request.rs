@@ -3,9 +3,7 @@
 
 use billing::time::{InvalidTimestamp, WireTime};
 use billing::usage_event::parse_stripe_id;
-use billing::{
-    ActionType, CustomerId, EventId, FieldError, Identifier, Quantity, Timestamp, UsageEvent,
-};
+use billing::{ActionType, CustomerId, EventId, FieldError, Quantity, Timestamp, UsageEvent};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use web::{Problem, ProblemType};
@@ -63,11 +61,6 @@ pub fn batch(value: &Value) -> Result<&[Value], Problem> {
             let reason = format!("must be a list of 1 to {BATCH_EVENTS_MAX} usage events");
             FieldError::new("events", reason).into()
         })
-}
-
-/// The key of the audit log for `event`.
-pub(crate) fn identifier(event: &UsageEvent) -> Identifier {
-    Identifier::of(&event.customer_id, &event.event_id)
 }
 
 fn object<'a>(value: &'a Value, what: &str) -> Result<&'a Map<String, Value>, Problem> {

@@ -10,6 +10,7 @@ mod customers;
 mod error;
 mod items;
 mod outbox;
+mod rollup;
 mod usage_by_customer;
 mod usage_events;
 mod usage_totals;
@@ -20,11 +21,12 @@ pub use connection::{TableNames, connect};
 pub use customers::{Created, CustomerRow, CustomerStatus, OnboardingRow, Started, Updated};
 pub use error::LedgerError;
 pub use outbox::{OutboxCursor, OutboxEntry, OutboxKey};
+pub use rollup::{Advance, Advanced, Poison};
 pub use usage_by_customer::IndexedUsageEvent;
 pub use usage_events::{
     CarriedOver, HistoryEntry, Recorded, Transition, Transitioned, UsageEventRow,
 };
-pub use usage_totals::{Advance, Advanced, Poison, Tally, Total, TotalKey};
+pub use usage_totals::{Tally, Total, TotalKey};
 
 /// The tables of one Meterline, reached through one DynamoDB client.
 #[derive(Clone, Debug)]

@@ -1,19 +1,13 @@
-//! Units and events per customer, period, hour, action and status; and how far
-//! the rollup has read the stream. Both move in one transaction.
+//! Units and events per customer, period, hour, action and status. The rollup's
+//! checkpoints lie in the same table: see [`crate::Advance`].
 
 use std::collections::{BTreeMap, HashMap};
 
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::AttributeValue;
 use billing::{ActionType, CustomerId, Timestamp, UsageStatus};
-use sha2::{Digest, Sha256};
 
 use crate::items::{Item, number, text};
-use crate::{Ledger, LedgerError, OutboxKey};
-
-/// The items of one transaction (Amazon DynamoDB Developer Guide: "Service
-/// quotas"), less one for the checkpoint.
-const CHANGES_MAX: usize = 99;
+use crate::{Ledger, LedgerError};
 
 /// Period of what has none: held events.
 const NO_PERIOD: &str = "held";
@@ -32,7 +26,7 @@ pub struct TotalKey {
 }
 
 impl TotalKey {
-    fn sort_key(&self, slot: &str) -> String {
+    pub(crate) fn sort_key(&self, slot: &str) -> String {
         let period = period_prefix(self.period_start);
         let hour = self.hour.unix_s();
         format!("{period}#{hour:010}#{}#{slot}", self.action_type.as_str())
@@ -137,7 +131,7 @@ impl Tally {
         tally
     }
 
-    fn additions(&self) -> (String, HashMap<String, AttributeValue>) {
+    pub(crate) fn additions(&self) -> (String, HashMap<String, AttributeValue>) {
         let mut parts = Vec::new();
         let mut values = HashMap::new();
         for (status, count) in &self.0 {
@@ -174,274 +168,7 @@ pub struct Total {
     pub tally: Tally,
 }
 
-/// A stream record that cannot be rolled up: kept beside the totals, under
-/// `poison#{shard}`, for the operator to look at and the totals to be rebuilt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Poison {
-    /// The table's key of the row that it tells of, where even that is readable.
-    pub identifier: Option<String>,
-    /// What is wrong with it.
-    pub reason: String,
-}
-
-/// One step of the rollup: what a run of stream records changes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Advance {
-    totals: BTreeMap<TotalKey, Tally>,
-    /// Events to put into the outbox (with their identifier), or to take out.
-    outbox: BTreeMap<OutboxKey, Option<billing::Identifier>>,
-    /// Unreadable records by sequence number.
-    poison: BTreeMap<String, Poison>,
-}
-
-impl Advance {
-    /// The tally to be added to `key`.
-    pub fn total(&mut self, key: TotalKey) -> &mut Tally {
-        self.totals.entry(key).or_default()
-    }
-
-    /// The event became pending.
-    pub fn put_into_outbox(&mut self, key: OutboxKey, identifier: billing::Identifier) {
-        self.outbox.insert(key, Some(identifier));
-    }
-
-    /// The event is pending no more. If it became so in this very run it was
-    /// never in the outbox, and the removal is dropped with the entry.
-    pub fn take_out_of_outbox(&mut self, key: OutboxKey) {
-        match self.outbox.get(&key) {
-            Some(Some(_)) => {
-                self.outbox.remove(&key);
-            }
-            _ => {
-                self.outbox.insert(key, None);
-            }
-        }
-    }
-
-    /// The record of `sequence_number` is set aside.
-    pub fn set_aside(&mut self, sequence_number: &str, poison: Poison) {
-        self.poison.insert(sequence_number.to_owned(), poison);
-    }
-
-    /// Whether it still fits into one transaction.
-    pub fn fits(&self) -> bool {
-        self.has_room_for(0)
-    }
-
-    /// Whether it fits into one transaction with `changes` more items.
-    pub fn has_room_for(&self, changes: usize) -> bool {
-        let totals = self
-            .totals
-            .values()
-            .filter(|tally| !tally.is_zero())
-            .count();
-        [self.outbox.len(), self.poison.len(), changes]
-            .into_iter()
-            .fold(totals, usize::saturating_add)
-            <= CHANGES_MAX
-    }
-}
-
-/// What became of an [`Advance`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Advanced {
-    /// Totals, outbox and checkpoint have moved, together.
-    Done,
-    /// The checkpoint is no longer the one that was read: nothing has moved.
-    Overtaken,
-}
-
 impl Ledger {
-    /// The sequence number up to which `shard_id` is rolled up, if it has begun.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unavailable`] where DynamoDB fails.
-    pub async fn checkpoint(&self, shard_id: &str) -> Result<Option<String>, LedgerError> {
-        let got = self
-            .client
-            .get_item()
-            .table_name(&self.tables.usage_totals)
-            .set_key(Some(checkpoint_key(shard_id)))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(LedgerError::unavailable("read checkpoint"))?;
-        let sequence_number = got.item.and_then(|mut item| item.remove("sequence_number"));
-        Ok(sequence_number.and_then(|value| value.as_s().ok().cloned()))
-    }
-
-    /// Applies `advance` and moves the checkpoint of `shard_id` from `read` to
-    /// `sequence_number`, in one transaction, if the checkpoint still is `read`.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unavailable`]: perhaps applied; the checkpoint tells.
-    pub async fn advance(
-        &self,
-        shard_id: &str,
-        read: Option<&str>,
-        sequence_number: &str,
-        advance: &Advance,
-    ) -> Result<Advanced, LedgerError> {
-        const OPERATION: &str = "advance rollup";
-        let checkpoint = self.move_checkpoint(shard_id, read, sequence_number)?;
-        let mut items = vec![TransactWriteItem::builder().update(checkpoint).build()];
-        let slot = slot(shard_id);
-        for (key, tally) in advance.totals.iter().filter(|(_, tally)| !tally.is_zero()) {
-            let update = self.add_to_total(key, &slot, tally)?;
-            items.push(TransactWriteItem::builder().update(update).build());
-        }
-        for (key, entry) in &advance.outbox {
-            items.push(self.outbox_change(key, entry.as_ref())?);
-        }
-        for (sequence_number, poison) in &advance.poison {
-            let update = self.keep_poison(shard_id, sequence_number, poison)?;
-            items.push(TransactWriteItem::builder().update(update).build());
-        }
-        let transaction = self
-            .client
-            .transact_write_items()
-            .set_transact_items(Some(items))
-            .send()
-            .await;
-        let Err(error) = transaction else {
-            return Ok(Advanced::Done);
-        };
-        let checkpoint_moved = match error.as_service_error() {
-            Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => cancelled
-                .cancellation_reasons()
-                .first()
-                .is_some_and(|reason| reason.code() == Some("ConditionalCheckFailed")),
-            _ => false,
-        };
-        if checkpoint_moved {
-            Ok(Advanced::Overtaken)
-        } else {
-            Err(LedgerError::unavailable(OPERATION)(error))
-        }
-    }
-
-    fn move_checkpoint(
-        &self,
-        shard_id: &str,
-        read: Option<&str>,
-        sequence_number: &str,
-    ) -> Result<Update, LedgerError> {
-        let update = Update::builder()
-            .table_name(&self.tables.usage_totals)
-            .set_key(Some(checkpoint_key(shard_id)))
-            .update_expression("SET sequence_number = :next")
-            .expression_attribute_values(":next", text(sequence_number));
-        // Equal, never "less": of two overlapping batches only one may win.
-        let update = match read {
-            Some(read) => update
-                .condition_expression("sequence_number = :read")
-                .expression_attribute_values(":read", text(read)),
-            None => update.condition_expression("attribute_not_exists(sequence_number)"),
-        };
-        update
-            .build()
-            .map_err(LedgerError::unavailable("build checkpoint update"))
-    }
-
-    fn add_to_total(
-        &self,
-        key: &TotalKey,
-        slot: &str,
-        tally: &Tally,
-    ) -> Result<Update, LedgerError> {
-        let (expression, values) = tally.additions();
-        Update::builder()
-            .table_name(&self.tables.usage_totals)
-            .key("customer_id", text(key.customer_id.as_str()))
-            .key("total_key", text(key.sort_key(slot)))
-            .update_expression(expression)
-            .set_expression_attribute_values(Some(values))
-            .build()
-            .map_err(LedgerError::unavailable("build total update"))
-    }
-
-    /// An update, so that the rollup needs no second permission on the table.
-    fn keep_poison(
-        &self,
-        shard_id: &str,
-        sequence_number: &str,
-        poison: &Poison,
-    ) -> Result<Update, LedgerError> {
-        Update::builder()
-            .table_name(&self.tables.usage_totals)
-            .key("customer_id", text(poison_key(shard_id)))
-            .key("total_key", text(sequence_number))
-            .update_expression("SET reason = :reason, identifier = :identifier")
-            .expression_attribute_values(":reason", text(&poison.reason))
-            .expression_attribute_values(
-                ":identifier",
-                poison
-                    .identifier
-                    .as_ref()
-                    .map_or(AttributeValue::Null(true), text),
-            )
-            .build()
-            .map_err(LedgerError::unavailable("build poison update"))
-    }
-
-    /// The records of `shard_id` that were set aside, by sequence number.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unavailable`] where DynamoDB fails.
-    pub async fn poison(&self, shard_id: &str) -> Result<Vec<(String, Poison)>, LedgerError> {
-        let mut set_aside = Vec::new();
-        let mut pages = self
-            .client
-            .query()
-            .table_name(&self.tables.usage_totals)
-            .key_condition_expression("customer_id = :shard")
-            .expression_attribute_values(":shard", text(poison_key(shard_id)))
-            .consistent_read(true)
-            .into_paginator()
-            .items()
-            .send();
-        while let Some(item) = pages.next().await {
-            let item = item.map_err(LedgerError::unavailable("read poison records"))?;
-            let attribute =
-                |name: &str| item.get(name).and_then(|value| value.as_s().ok().cloned());
-            let poison = Poison {
-                identifier: attribute("identifier"),
-                reason: attribute("reason").unwrap_or_default(),
-            };
-            set_aside.push((attribute("total_key").unwrap_or_default(), poison));
-        }
-        Ok(set_aside)
-    }
-
-    fn outbox_change(
-        &self,
-        key: &OutboxKey,
-        entry: Option<&billing::Identifier>,
-    ) -> Result<TransactWriteItem, LedgerError> {
-        let build_failed = LedgerError::unavailable("build outbox change");
-        let item = TransactWriteItem::builder();
-        Ok(match entry {
-            Some(identifier) => item.put(
-                Put::builder()
-                    .table_name(&self.tables.outbox)
-                    .item("bucket", text(&key.bucket))
-                    .item("outbox_key", text(&key.outbox_key))
-                    .item("identifier", text(identifier.as_str()))
-                    .build()
-                    .map_err(build_failed)?,
-            ),
-            None => item.delete(
-                Delete::builder()
-                    .table_name(&self.tables.outbox)
-                    .key("bucket", text(&key.bucket))
-                    .key("outbox_key", text(&key.outbox_key))
-                    .build()
-                    .map_err(build_failed)?,
-            ),
-        }
-        .build())
-    }
-
     /// The totals of `customer_id` in the period that begins at `period_start`.
     ///
     /// # Errors
@@ -526,29 +253,6 @@ impl Ledger {
     }
 }
 
-/// Checkpoints live beside the totals, so that one transaction spans both; a
-/// customer id holds no `#`, so none can meet them.
-fn checkpoint_key(shard_id: &str) -> Item {
-    HashMap::from([
-        (
-            "customer_id".to_owned(),
-            text(format!("checkpoint#{shard_id}")),
-        ),
-        ("total_key".to_owned(), text("checkpoint")),
-    ])
-}
-
-fn poison_key(shard_id: &str) -> String {
-    format!("poison#{shard_id}")
-}
-
-/// Shards write cells of their own, so that they never contend for one. Two
-/// shards that meet in one slot are still exact: additions commute.
-fn slot(shard_id: &str) -> String {
-    let digest = hex::encode(Sha256::digest(shard_id.as_bytes()));
-    digest.get(..4).unwrap_or_default().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -585,18 +289,5 @@ mod tests {
             (tally.units(UsageStatus::Delivered), tally.billable_units()),
             (7, 7)
         );
-    }
-
-    #[test]
-    fn pending_and_delivered_in_one_run_never_reach_the_outbox() {
-        let event_id = billing::EventId::parse("a").unwrap();
-        let identifier = billing::Identifier::of(&key().customer_id, &event_id);
-        let place = OutboxKey::new(&identifier, Timestamp::from_unix_ms(1));
-        let mut advance = Advance::default();
-        advance.put_into_outbox(place.clone(), identifier);
-        advance.take_out_of_outbox(place.clone());
-        assert!(advance.outbox.is_empty());
-        advance.take_out_of_outbox(place.clone());
-        assert_eq!(advance.outbox.get(&place), Some(&None));
     }
 }

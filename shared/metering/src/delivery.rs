@@ -131,12 +131,7 @@ impl Deliverer {
                         Some(code) => Verdict::Reject(code.to_owned()),
                         None => Verdict::Unsettled,
                     };
-                    tracing::warn!(
-                        events = events.len(),
-                        error = %error,
-                        request_id = error.request_id(),
-                        "Stripe did not take usage"
-                    );
+                    log_refusal(events.len(), &error);
                     Verdict::replace(part, &verdict);
                 }
             }
@@ -183,7 +178,10 @@ impl Deliverer {
             .transition_usage_event(&row.identifier, transition)
             .await
         {
-            Ok(Transitioned::Done) => outcome,
+            Ok(Transitioned::Done) => {
+                log_unbilled(row, to, stripe_code);
+                outcome
+            }
             Ok(Transitioned::Was(status)) if status == to => outcome,
             Ok(Transitioned::Was(status)) => Delivered::Settled(status),
             Ok(Transitioned::NoSuchEvent) => {
@@ -245,6 +243,31 @@ fn rejecting_code(error: &stripe::Error) -> Option<&str> {
     error
         .code()
         .filter(|code| is_refusal(error) && REJECTING_CODES.contains(code))
+}
+
+/// What will pass is a warning; what needs the operator, such as a key that
+/// Stripe refuses, is an error.
+fn log_refusal(events: usize, error: &stripe::Error) {
+    let request_id = error.request_id();
+    if error.is_transient() {
+        tracing::warn!(events, error = %error, request_id, "Stripe did not take usage");
+    } else {
+        tracing::error!(events, error = %error, request_id, "Stripe refused usage");
+    }
+}
+
+/// Nothing goes unbilled silently.
+fn log_unbilled(row: &UsageEventRow, to: UsageStatus, stripe_code: Option<&str>) {
+    if to != UsageStatus::Delivered {
+        tracing::error!(
+            identifier = %row.identifier,
+            customer_id = %row.customer_id,
+            quantity = row.quantity,
+            status = to.as_str(),
+            stripe_code,
+            "usage is not billed as it stands"
+        );
+    }
 }
 
 /// Stripe's answer is known and the log's is not: redelivery sends the event
