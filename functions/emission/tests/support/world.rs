@@ -77,6 +77,15 @@ impl World {
         }
     }
 
+    /// Where both of Stripe's hosts are, and the key, as a function's variables.
+    pub(crate) fn stripe_variables(&self) -> [(&'static str, String); 3] {
+        [
+            ("STRIPE_API_BASE", self.simulator.url()),
+            ("STRIPE_METER_EVENTS_BASE", self.simulator.url()),
+            ("STRIPE_SECRET_KEY", DEFAULT_SECRET_KEY.to_owned()),
+        ]
+    }
+
     pub(crate) fn clock(&self) -> Arc<dyn Clock> {
         Arc::new(self.clock.clone())
     }
