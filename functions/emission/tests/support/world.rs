@@ -233,6 +233,19 @@ impl World {
         (number("count"), number("value"))
     }
 
+    /// The identifier and the value of every event of `customer_id` that Stripe counts.
+    pub(crate) async fn counted_in_stripe(&self, customer_id: &CustomerId) -> Vec<(String, u64)> {
+        let query = format!("meter_events?customer={customer_id}&limit=10000");
+        let found = self.control(Method::GET, &query, None).await;
+        let events = found["data"].as_array().unwrap().iter();
+        events
+            .map(|event| {
+                let identifier = event["identifier"].as_str().unwrap().to_owned();
+                (identifier, event["value"].as_u64().unwrap())
+            })
+            .collect()
+    }
+
     /// What the simulator has besides Stripe's API.
     async fn control(&self, method: Method, path: &str, body: Option<&Value>) -> Value {
         let url = format!("{}/_simulator/{path}", self.simulator.url());
