@@ -6,11 +6,13 @@ mod support;
 
 use axum::Router;
 use billing::Clock;
-use ledger::{CustomerStatus, Scope};
+use ledger::{CustomerStatus, Ledger, Scope};
 use onboarding::State;
 use reqwest::Method;
 use serde_json::{Value, json};
 use stripe::{Customer, ListCustomers, ListSubscriptions, Subscription};
+use support::lossy::{Loss, Lossy};
+use support::tables::Tables;
 use support::world::{Answer, DAY_MS, LOOKUP_KEY, World, a_customer, send};
 
 struct Story {
@@ -26,13 +28,15 @@ impl Story {
     /// The function gives up at Stripe's first failure, as if it had crashed there.
     async fn in_world(world: World) -> Self {
         let stripe = world.impatient_stripe();
-        let url = world.serve(routes(&world, stripe)).await;
+        let url = world.serve(routes(&world, &world.ledger, stripe)).await;
         Self { world, url }
     }
 
     /// The function asks Stripe again, as in production.
     async fn in_world_with_patience(world: World) -> Self {
-        let url = world.serve(routes(&world, world.stripe.clone())).await;
+        let url = world
+            .serve(routes(&world, &world.ledger, world.stripe.clone()))
+            .await;
         Self { world, url }
     }
 
@@ -74,9 +78,9 @@ impl Story {
     }
 }
 
-fn routes(world: &World, stripe: stripe::Client) -> Router {
+fn routes(world: &World, ledger: &Ledger, stripe: stripe::Client) -> Router {
     onboarding::router(State::new(
-        world.ledger.clone(),
+        ledger.clone(),
         stripe,
         LOOKUP_KEY.to_owned(),
         world.clock(),
@@ -223,6 +227,32 @@ async fn a_lost_answer_at_any_step_doubles_nothing_after_stripe_forgot_the_keys(
 #[tokio::test]
 async fn a_failure_before_any_step_is_made_up_for() {
     a_crash_at_each_step("error_before", 0).await;
+}
+
+#[tokio::test]
+async fn a_table_that_does_not_answer_doubles_nothing() {
+    let world = World::start().await;
+    let lossy = Lossy::start(&world.tables.url).await;
+    let ledger = Tables::at(&lossy.url).ledger;
+    let url = world
+        .serve(routes(&world, &ledger, world.stripe.clone()))
+        .await;
+    let story = Story { world, url };
+    let mut onboarded = 0;
+    // The note of the start, and that of the end.
+    for operation in ["PutItem", "UpdateItem"] {
+        for loss in [Loss::Request, Loss::Answer] {
+            let body = a_customer(&format!("{operation} {loss:?}"));
+            lossy.lose(operation, loss);
+            assert_eq!(story.onboard(&body).await.problem(503), "unavailable");
+            lossy.assert_all_lost();
+            let second = story.onboard(&body).await.expect(201);
+            assert_eq!(story.onboard(&body).await.expect(201), second);
+            onboarded += 1;
+            assert_eq!(story.customers().await.len(), onboarded);
+            assert_eq!(story.subscriptions().await.len(), onboarded);
+        }
+    }
 }
 
 #[tokio::test]

@@ -15,6 +15,8 @@ use stripe::{
     CreateSubscription, Invoice, MeterEvent, MeterEventStream, RequestOptions, SecretString,
     webhook_signature,
 };
+use support::lossy::{Loss, Lossy};
+use support::tables::Tables;
 use support::world::{DAY_MS, HOUR_MS, METER_EVENT_NAME, a_customer, send, stripe_client};
 
 const HOUR_S: i64 = HOUR_MS / 1_000;
@@ -293,6 +295,44 @@ async fn what_cannot_be_dealt_with_now_is_stored_nowhere_and_comes_again() {
     }
     story.deliver(&body).await.expect(200);
     assert_eq!(story.stored_events().await, stored + 1);
+}
+
+#[tokio::test]
+async fn a_table_that_does_not_answer_applies_nothing_twice() {
+    let story = Story::start().await;
+    let customer = story.onboard(&a_customer("acme")).await;
+    let lossy = Lossy::start(&story.world.tables.url).await;
+    let state = webhook::State::new(
+        Tables::at(&lossy.url).ledger,
+        story.world.stripe.clone(),
+        vec![story.secret.clone()],
+        story.world.clock(),
+    );
+    let url = story.world.serve(webhook::router(state)).await;
+    let mut version = story.row(&customer).await.version;
+    // A lost transaction is looked into at once; the rest is for Stripe to repeat.
+    for (operation, status) in [
+        ("GetItem", 503),
+        ("TransactWriteItems", 200),
+        ("UpdateItem", 503),
+    ] {
+        for loss in [Loss::Request, Loss::Answer] {
+            let id = format!("evt_{operation}_{loss:?}");
+            let body = invoice_event(&id, "invoice.payment_failed", &customer, 100);
+            lossy.lose(operation, loss);
+            assert_eq!(
+                send(story.signed_request(&url, &body)).await.status,
+                status,
+                "{id}"
+            );
+            lossy.assert_all_lost();
+            send(story.signed_request(&url, &body)).await.expect(200);
+            version += 1;
+            assert_eq!(story.row(&customer).await.version, version, "{id}");
+            let stored = story.billing_event(&body).await.unwrap();
+            assert_eq!(stored.state, BillingEventState::Done, "{id}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
+#[path = "../../../emission/tests/support/lossy.rs"]
+pub(crate) mod lossy;
 #[path = "../../../emission/tests/support/tables.rs"]
 pub(crate) mod tables;
 pub(crate) mod world;
