@@ -186,7 +186,7 @@ impl Emitter {
         row: Box<UsageEventRow>,
         customer: &KnownCustomer,
     ) -> Result<Stage, Problem> {
-        if repeat == Repeat::Quarantine {
+        if repeat == Repeat::Quarantine && row.status == UsageStatus::Quarantined {
             tracing::error!(
                 identifier = %row.identifier,
                 customer_id = %row.customer_id,

@@ -3,9 +3,12 @@
 //!
 //! The definitions of the tables are in `template.yaml`, and nowhere else.
 
+mod already_delivered;
 mod api_keys;
 mod billing_events;
+mod carry_over;
 mod connection;
+mod customer_list;
 mod customers;
 mod error;
 mod items;
@@ -13,19 +16,21 @@ mod outbox;
 mod rollup;
 mod usage_by_customer;
 mod usage_events;
+mod usage_log;
 mod usage_totals;
 
 pub use api_keys::{ApiKeyRow, InvalidApiKey, NewApiKey, PresentedApiKey, Scope};
 pub use billing_events::{Applied, BillingEventRow, BillingEventState};
+pub use carry_over::CarriedOver;
 pub use connection::{TableNames, connect};
+pub use customer_list::CustomerCursor;
 pub use customers::{Created, CustomerRow, CustomerStatus, OnboardingRow, Started, Updated};
 pub use error::LedgerError;
 pub use outbox::{OutboxCursor, OutboxEntry, OutboxKey};
 pub use rollup::{Advance, Advanced, Poison};
 pub use usage_by_customer::IndexedUsageEvent;
-pub use usage_events::{
-    CarriedOver, HistoryEntry, Recorded, Transition, Transitioned, UsageEventRow,
-};
+pub use usage_events::{HistoryEntry, Recorded, Transition, Transitioned, UsageEventRow};
+pub use usage_log::UsageLogCursor;
 pub use usage_totals::{Tally, Total, TotalKey};
 
 /// The tables of one Meterline, reached through one DynamoDB client.

@@ -188,16 +188,6 @@ pub enum Transitioned {
     NoSuchEvent,
 }
 
-/// What became of carrying a pending event over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CarriedOver {
-    /// The row has the new time of billing.
-    Done,
-    /// Somebody changed the row since it was read, perhaps this very call,
-    /// whose answer was lost: nothing was written.
-    Changed,
-}
-
 impl Ledger {
     /// Records `row` unless its identifier is taken: step one of an emission.
     /// `budget_ms` is how long a sending may take, for the send window.
@@ -366,50 +356,6 @@ impl Ledger {
                 Some(row) => Ok(Transitioned::Was(row.status)),
                 None => Ok(Transitioned::NoSuchEvent),
             },
-        }
-    }
-
-    /// Bills the pending `row`, as it was read, at `billed_at` in the period that
-    /// begins at `period_start` instead.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unavailable`]: perhaps carried over.
-    pub async fn carry_over_usage_event(
-        &self,
-        row: &UsageEventRow,
-        billed_at: Timestamp,
-        period_start: Timestamp,
-    ) -> Result<CarriedOver, LedgerError> {
-        let was_billed_at = row
-            .billed_at
-            .map_or(AttributeValue::Null(true), |at| number(at.unix_ms()));
-        let update = self
-            .client
-            .update_item()
-            .table_name(&self.tables.usage_events)
-            .key("identifier", text(row.identifier.as_str()))
-            .update_expression(
-                "SET billed_at = :billed_at, period_start = :period_start, carried_over = :true",
-            )
-            .condition_expression("#status = :pending AND billed_at = :was_billed_at")
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_values(":pending", text(UsageStatus::Pending.as_str()))
-            .expression_attribute_values(":was_billed_at", was_billed_at)
-            .expression_attribute_values(":billed_at", number(billed_at.unix_ms()))
-            .expression_attribute_values(":period_start", number(period_start.unix_ms()))
-            .expression_attribute_values(":true", AttributeValue::Bool(true))
-            .send()
-            .await;
-        match update {
-            Ok(_) => Ok(CarriedOver::Done),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(CarriedOver::Changed)
-            }
-            Err(error) => Err(LedgerError::unavailable("carry usage event over")(error)),
         }
     }
 }

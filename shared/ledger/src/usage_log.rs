@@ -1,0 +1,149 @@
+//! The audit log of one customer as a whole, with where each event stands: for
+//! the operator's commands.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::KeysAndAttributes;
+use billing::{CustomerId, Identifier, Timestamp};
+
+use crate::items::{Item, from_item, text};
+use crate::outbox::BUCKETS;
+use crate::usage_events::customer_bucket;
+use crate::{Ledger, LedgerError, UsageEventRow};
+
+const TABLE: &str = "usage-events";
+const INDEX: &str = "by-customer";
+
+/// Rows of one read (Amazon DynamoDB API reference: `BatchGetItem`).
+const READ_ROWS_MAX: usize = 100;
+/// Reads of the same rows: DynamoDB may leave some out when it is busy.
+const READS_MAX: usize = 20;
+
+/// How far a reader of one customer's audit log has come.
+#[derive(Clone, Debug)]
+pub struct UsageLogCursor {
+    customer_id: CustomerId,
+    from: Timestamp,
+    to: Timestamp,
+    /// The buckets that are left; the first one is being read.
+    buckets: &'static str,
+    last_key: Option<Item>,
+}
+
+impl UsageLogCursor {
+    /// Before every event of `customer_id` that happened in `from..to`.
+    pub fn new(customer_id: CustomerId, from: Timestamp, to: Timestamp) -> Self {
+        Self {
+            customer_id,
+            from,
+            to,
+            buckets: BUCKETS,
+            last_key: None,
+        }
+    }
+}
+
+impl Ledger {
+    /// The next rows after `cursor`, up to 100 and in no order, read
+    /// consistently; none where all have been read. `cursor` moves on.
+    ///
+    /// Which rows there are is read from an index that follows the table
+    /// within a moment.
+    ///
+    /// # Errors
+    /// [`LedgerError`] where DynamoDB fails or a row is unreadable.
+    pub async fn next_usage_events(
+        &self,
+        cursor: &mut UsageLogCursor,
+    ) -> Result<Option<Vec<UsageEventRow>>, LedgerError> {
+        let Some(bucket) = cursor.buckets.get(..1) else {
+            return Ok(None);
+        };
+        let page = self
+            .client
+            .query()
+            .table_name(&self.tables.usage_events)
+            .index_name(INDEX)
+            .projection_expression("identifier")
+            .key_condition_expression(
+                "customer_bucket = :bucket AND occurred_key BETWEEN :from AND :to",
+            )
+            .expression_attribute_values(
+                ":bucket",
+                text(customer_bucket(&cursor.customer_id, bucket)),
+            )
+            .expression_attribute_values(":from", text(occurred_prefix(cursor.from)))
+            .expression_attribute_values(":to", text(occurred_prefix(cursor.to)))
+            .set_exclusive_start_key(cursor.last_key.take())
+            .limit(i32::try_from(READ_ROWS_MAX).unwrap_or(i32::MAX))
+            .send()
+            .await
+            .map_err(LedgerError::unavailable("list usage events"))?;
+        match page.last_evaluated_key {
+            Some(last_key) => cursor.last_key = Some(last_key),
+            None => cursor.buckets = cursor.buckets.get(1..).unwrap_or_default(),
+        }
+        let keys: Vec<Item> = page
+            .items
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|mut item| item.remove_entry("identifier"))
+            .map(|entry| HashMap::from([entry]))
+            .collect();
+        self.rows_of(keys).await.map(Some)
+    }
+
+    /// The rows of `identifiers`, up to 100, read consistently. Those that are
+    /// not there are left out.
+    ///
+    /// # Errors
+    /// [`LedgerError`] where DynamoDB fails or a row is unreadable.
+    pub async fn usage_events(
+        &self,
+        identifiers: &[Identifier],
+    ) -> Result<Vec<UsageEventRow>, LedgerError> {
+        let key = |identifier: &Identifier| {
+            HashMap::from([("identifier".to_owned(), text(identifier.as_str()))])
+        };
+        self.rows_of(identifiers.iter().map(key).collect()).await
+    }
+
+    async fn rows_of(&self, mut keys: Vec<Item>) -> Result<Vec<UsageEventRow>, LedgerError> {
+        let table = &self.tables.usage_events;
+        let mut rows = Vec::with_capacity(keys.len());
+        for _ in 0..READS_MAX {
+            if keys.is_empty() {
+                return Ok(rows);
+            }
+            let wanted = KeysAndAttributes::builder()
+                .set_keys(Some(keys))
+                .consistent_read(true)
+                .build()
+                .map_err(LedgerError::unavailable("read usage events"))?;
+            let read = self
+                .client
+                .batch_get_item()
+                .request_items(table, wanted)
+                .send()
+                .await
+                .map_err(LedgerError::unavailable("read usage events"))?;
+            let items = read.responses.unwrap_or_default().remove(table);
+            for item in items.unwrap_or_default() {
+                rows.push(from_item(TABLE, item)?);
+            }
+            let left = read.unprocessed_keys.unwrap_or_default().remove(table);
+            keys = left.map(|left| left.keys).unwrap_or_default();
+        }
+        Err(LedgerError::unavailable("read usage events")(LeftOut))
+    }
+}
+
+/// Why a read of many rows gave up.
+#[derive(Debug, thiserror::Error)]
+#[error("DynamoDB keeps leaving rows out of its answers")]
+struct LeftOut;
+
+/// Before every key of the instant: `{occurred_at}#{identifier}`.
+fn occurred_prefix(at: Timestamp) -> String {
+    format!("{:013}", at.unix_ms())
+}
