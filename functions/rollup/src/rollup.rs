@@ -37,6 +37,9 @@ pub enum RollupError {
     /// DynamoDB keeps failing.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The checkpoint is refused as outdated, and reads as it did before.
+    #[error("the checkpoint of a shard can be read and not moved")]
+    Checkpoint,
 }
 
 impl Rollup {
@@ -62,6 +65,7 @@ impl Rollup {
         let mut failures = 0;
         while let Some(chunk) = Chunk::next(beyond(&records, checkpoint.as_deref())) {
             let next = chunk.last.as_str();
+            let mut is_overtaken = false;
             let advanced = self
                 .ledger
                 .advance(shard_id, checkpoint.as_deref(), next, &chunk.advance)
@@ -74,7 +78,7 @@ impl Rollup {
                     failures = 0;
                     continue;
                 }
-                Ok(Advanced::Overtaken) => {}
+                Ok(Advanced::Overtaken) => is_overtaken = true,
                 Err(error) if failures + 1 >= FAILURES_MAX => return Err(error.into()),
                 Err(error) => {
                     failures += 1;
@@ -89,6 +93,9 @@ impl Rollup {
                 applied.add(&chunk);
                 log_set_aside(shard_id, &chunk);
                 failures = 0;
+            }
+            if is_overtaken && found == checkpoint {
+                return Err(RollupError::Checkpoint);
             }
             checkpoint = found;
         }

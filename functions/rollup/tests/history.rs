@@ -9,11 +9,12 @@ mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use billing::{ActionType, CustomerId, EventId, Identifier, Timestamp, UsageStatus};
 use fastrand::Rng;
 use ledger::Ledger;
 use lossy::{Loss, Lossy};
-use rollup::{Change, Image, Rollup, SequenceNumber, StreamRecord};
+use rollup::{Change, Image, Rollup, RollupError, SequenceNumber, StreamRecord};
 use tables::Tables;
 
 const SHARD: &str = "shardId-1";
@@ -309,6 +310,24 @@ async fn a_failing_table_gives_the_batch_back_and_the_repeat_finishes_it() {
     lossy.assert_all_lost();
     rollup.apply(SHARD, history.records.clone()).await.unwrap();
     assert_counted(&tables, &history, seed).await;
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_is_none_fails_instead_of_turning_in_circles() {
+    let history = History::random(&mut Rng::with_seed(31), 5);
+    let tables = Tables::start().await;
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let put = tables.client.put_item().table_name("UsageTotalsTable");
+    put.item("customer_id", text(&format!("checkpoint#{SHARD}")))
+        .item("total_key", text("checkpoint"))
+        .item("sequence_number", AttributeValue::Bool(true))
+        .send()
+        .await
+        .unwrap();
+    let rollup = Rollup::new(tables.ledger.clone());
+    let failed = rollup.apply(SHARD, history.records.clone()).await;
+    assert!(matches!(failed, Err(RollupError::Checkpoint)));
+    assert!(counted(&tables).await.is_empty());
 }
 
 #[tokio::test]
