@@ -8,10 +8,15 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// The exit status of a command that could not be carried out, as of one whose
+/// arguments are wrong.
+const COULD_NOT: u8 = 2;
+
 /// Meterline's commands for its operator.
 ///
 /// Keys come from the environment only: a command line is visible to every
-/// process.
+/// process. The exit status is 0 where all is as it should be, 1 where something
+/// is left for the operator, 2 where the command could not be carried out.
 #[derive(Parser)]
 #[command(name = "meterline", version)]
 struct Arguments {
@@ -22,10 +27,10 @@ struct Arguments {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     match Arguments::parse().command.run().await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(exit_code) => exit_code,
         Err(failure) => {
             complain(&failure);
-            ExitCode::FAILURE
+            ExitCode::from(COULD_NOT)
         }
     }
 }

@@ -5,6 +5,7 @@ mod environment;
 mod setup;
 
 use std::io;
+use std::process::ExitCode;
 
 use clap::Subcommand;
 use meterline_cli::SetupError;
@@ -32,10 +33,11 @@ pub(crate) enum Failure {
 }
 
 impl Command {
-    /// Does it, and prints what came of it.
-    pub(crate) async fn run(self) -> Result<(), Failure> {
+    /// Does it, prints what came of it, and answers the exit status.
+    pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
         match self {
-            Self::Setup(arguments) => setup::run(arguments).await,
+            Self::Setup(arguments) => setup::run(arguments).await?,
         }
+        Ok(ExitCode::SUCCESS)
     }
 }
