@@ -21,7 +21,7 @@ TARGET    := $(or $(CARGO_TARGET_DIR),target)
 LOCAL     := $(TARGET)/debug/meterline-local
 
 .DEFAULT_GOAL := help
-.PHONY: help build run serve clean-local test check lambda-build lambda-zips lambda-roundtrip sam-validate
+.PHONY: help build run serve breakage clean-local test check lambda-build lambda-zips lambda-roundtrip sam-validate
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
@@ -36,6 +36,9 @@ run: build ## Start the whole system and play the story (EXIT=1: leave after it)
 
 serve: build ## Start the whole system
 	$(LOCAL) serve
+
+breakage: build ## Play the nightly-batch disaster against a batch and against Meterline
+	$(LOCAL) breakage
 
 clean-local: ## Empty the local state
 	rm -rf "$(LOCAL_DIR)"

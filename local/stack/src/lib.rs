@@ -14,6 +14,7 @@
 mod anthropic;
 pub mod api;
 mod backends;
+pub mod breakage;
 pub mod catalog;
 pub mod connection;
 pub mod dynamodb;

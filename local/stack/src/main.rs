@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use stack::story::{self, Narrator};
-use stack::{Options, System};
+use stack::{Options, System, breakage};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -52,6 +52,9 @@ enum Command {
         #[arg(long)]
         exit: bool,
     },
+    /// Play the nightly-batch disaster against a nightly batch and against Meterline,
+    /// in a folder of its own, and print both bills.
+    Breakage,
 }
 
 #[tokio::main]
@@ -65,6 +68,10 @@ async fn main() -> ExitCode {
         Command::Run { exit } => {
             start_log(RUN_LOG_FILTER);
             run(exit).await
+        }
+        Command::Breakage => {
+            start_log(RUN_LOG_FILTER);
+            break_both().await
         }
     };
     match done {
@@ -111,6 +118,18 @@ async fn run(exit: bool) -> Result<ExitCode, Box<dyn Error>> {
         ExitCode::FAILURE
     };
     stop(system, &mut signals, code).await
+}
+
+/// The status says whether the play showed what it is there to show.
+async fn break_both() -> Result<ExitCode, Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    let bills = breakage::play(folder.path(), &mut io::stdout()).await?;
+    let shown = bills.wrong_by_batch > 0 && bills.wrong_by_meterline == 0;
+    Ok(if shown {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Stops the system; a second signal means: now.

@@ -2,16 +2,17 @@
 //! invoice. Every figure is read back through the API and from Stripe.
 
 mod api;
-mod customer;
+pub(crate) mod customer;
 mod documents;
 mod faults;
 mod narrator;
 mod onboarding;
 mod operations;
 mod patience;
-mod period;
+pub(crate) mod period;
 mod programs;
 mod setup;
+mod simulator;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -119,17 +120,17 @@ pub enum StoryError {
 }
 
 impl StoryError {
-    fn stripe(operation: &'static str) -> impl Fn(stripe::Error) -> Self {
+    pub(crate) fn stripe(operation: &'static str) -> impl Fn(stripe::Error) -> Self {
         move |source| Self::Stripe { operation, source }
     }
 }
 
 /// What every step works with.
 pub(crate) struct Stage<'a> {
-    system: &'a System,
+    pub(crate) system: &'a System,
     settings: &'a Settings,
-    api: Api,
-    http: reqwest::Client,
+    pub(crate) api: Api,
+    pub(crate) http: reqwest::Client,
     /// Names this run: its customers, clocks and jobs.
     run: String,
 }
@@ -144,13 +145,7 @@ pub async fn play(
     settings: &Settings,
     narrator: &mut Narrator,
 ) -> Result<String, StoryError> {
-    let stage = Stage {
-        system,
-        settings,
-        api: Api::new(system.url(), system.api_key().clone())?,
-        http: http_client()?,
-        run: random_name()?,
-    };
+    let stage = Stage::new(system, settings)?;
     narrator.step(1, "Stripe is set up: meterline setup");
     let meter_id = setup::play(&stage, narrator).await?;
     narrator.step(2, "A customer with a card comes in");
@@ -172,6 +167,19 @@ pub async fn play(
     Ok(link)
 }
 
+impl<'a> Stage<'a> {
+    /// A stage for one run on `system`.
+    pub(crate) fn new(system: &'a System, settings: &'a Settings) -> Result<Self, StoryError> {
+        Ok(Self {
+            system,
+            settings,
+            api: Api::new(system.url(), system.api_key().clone())?,
+            http: http_client()?,
+            run: random_name()?,
+        })
+    }
+}
+
 impl Stage<'_> {
     fn stripe(&self) -> &stripe::Client {
         self.system.stripe()
@@ -186,7 +194,11 @@ impl Stage<'_> {
     }
 
     /// A call that has to be answered with `status` for the story to go on.
-    fn expect(what: &'static str, answer: Answer, statuses: &[u16]) -> Result<Answer, StoryError> {
+    pub(crate) fn expect(
+        what: &'static str,
+        answer: Answer,
+        statuses: &[u16],
+    ) -> Result<Answer, StoryError> {
         if statuses.contains(&answer.status) {
             return Ok(answer);
         }
@@ -212,7 +224,11 @@ impl Stage<'_> {
 
     /// Waits until the report's total is `units`, and answers that report; the
     /// latest one where the total does not come.
-    async fn report_of(&self, customer: &Customer, units: u64) -> Result<Answer, StoryError> {
+    pub(crate) async fn report_of(
+        &self,
+        customer: &Customer,
+        units: u64,
+    ) -> Result<Answer, StoryError> {
         let waited = self
             .patience()
             .until("the report", async || {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::json;
 
 use super::{Stage, StoryError};
 use crate::options::Pumping;
@@ -49,28 +49,17 @@ impl Patience<'_> {
         match self.stage.settings.pumping {
             Pumping::Automatic => tokio::time::sleep(LOOK_EVERY).await,
             Pumping::Manual => {
-                while self.stage.system.pump_stream().await? > 0 {}
-                self.settle_stripe().await?;
+                self.stage.rolled_up().await?;
+                let settle = "/_simulator/settle";
+                let settled = self
+                    .stage
+                    .stripe_control("POST", settle, &json!({}))
+                    .await?;
+                Stage::expect("to settle", settled, &[200])?;
                 // Others, such as the agent, get their turn.
                 tokio::task::yield_now().await;
             }
         }
-        Ok(())
-    }
-
-    async fn settle_stripe(&self) -> Result<(), StoryError> {
-        use secrecy::ExposeSecret;
-        let system = self.stage.system;
-        let url = format!("{}/_simulator/settle", system.stripe_url());
-        let settled = self
-            .stage
-            .http
-            .post(url)
-            .bearer_auth(system.stripe_secret_key().expose_secret())
-            .send()
-            .await?;
-        let _done: Value = serde_json::from_slice(&settled.error_for_status()?.bytes().await?)
-            .map_err(|_| StoryError::Unexpected("the simulator's answer".to_owned()))?;
         Ok(())
     }
 }

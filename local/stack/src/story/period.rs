@@ -37,7 +37,7 @@ pub(crate) async fn play(
 
 /// Moves the customer's clock over the period's end, and waits for the invoice
 /// to have `status`. Answers it as Meterline's API shows it.
-async fn end_period(
+pub(crate) async fn end_period(
     stage: &Stage<'_>,
     customer: &Customer,
     status: &str,
