@@ -5,6 +5,7 @@ mod attempt;
 mod backoff;
 mod client;
 mod config;
+mod customer_balance_transactions;
 mod customers;
 mod error;
 mod event_destinations;
@@ -36,6 +37,9 @@ pub mod webhook_signature;
 pub use account::Account;
 pub use client::{Client, RequestOptions};
 pub use config::{Config, ConfigError};
+pub use customer_balance_transactions::{
+    CreateCustomerBalanceTransaction, CustomerBalanceTransaction,
+};
 pub use customers::{CreateCustomer, Customer, InvoiceSettings, ListCustomers, UpdateCustomer};
 pub use error::{ApiError, Error, InvalidRequest, Sent, TransportError};
 pub use event_destinations::{

@@ -9,7 +9,7 @@ use crate::api::json::{array, integer, integer_or_zero, text, text_or_empty};
 use crate::call::Call;
 use crate::events;
 use crate::pricing;
-use crate::resources::{account, prices};
+use crate::resources::{account, customer_balance_transactions, prices};
 use crate::store::meter_events::{self, Formula, Scope};
 use crate::store::objects;
 
@@ -311,6 +311,9 @@ pub(crate) fn finalize(call: &Call<'_>, mut invoice: Value, at: i64) -> Result<V
         customer["currency"] = invoice["currency"].clone();
         call.save(&customer)?;
         if before["balance"] != customer["balance"] {
+            let change = integer_or_zero(&customer, "/balance")
+                .saturating_sub(integer_or_zero(&before, "/balance"));
+            customer_balance_transactions::note_applied(call, &customer, &invoice, change)?;
             events::emit_update(call, "customer.updated", &before, &customer)?;
         }
     }

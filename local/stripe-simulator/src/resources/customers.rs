@@ -16,7 +16,7 @@ use crate::events;
 use crate::store::objects;
 
 const TEXTS: [&str; 5] = ["description", "email", "name", "phone", "tax_exempt"];
-const BALANCES: RangeInclusive<i64> = -prices::AMOUNT_MAX..=prices::AMOUNT_MAX;
+pub(super) const BALANCES: RangeInclusive<i64> = -prices::AMOUNT_MAX..=prices::AMOUNT_MAX;
 const UNUSED: [&str; 12] = [
     "address",
     "business_name",
@@ -131,7 +131,7 @@ pub(crate) fn retrieve(call: &Call<'_>, id: &str, params: Params) -> Answer {
     present(call, &call.get("customer", id)?)
 }
 
-fn get_living(call: &Call<'_>, id: &str) -> Result<Value> {
+pub(super) fn get_living(call: &Call<'_>, id: &str) -> Result<Value> {
     let customer = call.get("customer", id)?;
     if is_true(&customer, "/deleted") {
         return Err(StripeError::no_such("customer", id));

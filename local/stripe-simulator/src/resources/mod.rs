@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 pub(crate) mod account;
+pub(crate) mod customer_balance_transactions;
 pub(crate) mod customer_search;
 pub(crate) mod customers;
 pub(crate) mod event_destinations;

@@ -12,7 +12,7 @@ use crate::api::expand;
 use crate::api::params::Params;
 use crate::call::Call;
 use crate::resources::{
-    Answer, account, customer_search, customers, event_destinations, events, invoice_preview,
+    Answer, account, customer_balance_transactions, customer_search, customers, event_destinations, events, invoice_preview,
     invoices, meter_event_adjustments, meter_event_stream, meter_event_summaries, meter_events,
     meters, payment_methods, prices, products, subscription_items, subscriptions, test_clocks,
     usage_records, webhook_endpoints,
@@ -98,6 +98,15 @@ fn payers(call: &Call<'_>, method: &Method, path: &[&str], params: Params) -> Op
         }
         ("GET", ["customers", id, "payment_methods", method]) => {
             customers::retrieve_payment_method(call, id, method, params)
+        }
+        ("POST", ["customers", id, "balance_transactions"]) => {
+            customer_balance_transactions::create(call, id, params)
+        }
+        ("GET", ["customers", id, "balance_transactions"]) => {
+            customer_balance_transactions::list(call, id, params)
+        }
+        ("GET", ["customers", id, "balance_transactions", transaction]) => {
+            customer_balance_transactions::retrieve(call, id, transaction, params)
         }
         ("POST", ["payment_methods"]) => payment_methods::create(call, params),
         ("GET", ["payment_methods"]) => payment_methods::list(call, params),
