@@ -11,8 +11,6 @@ use ledger::{CustomerRow, Ledger, LedgerError, Updated};
 /// For how long a row is believed. Bounds how late a suspension shows in an
 /// emission's answer; `access` always reads.
 const ROW_FRESH_MS: i64 = 10_000;
-/// For how long a test clock's time is believed.
-const TEST_CLOCK_FRESH_MS: i64 = 1_000;
 /// How long an emission waits for Stripe to tell a customer's time or period.
 const STRIPE_TIMEOUT: Duration = Duration::from_millis(2_500);
 /// Rows kept at once; beyond, the oldest knowledge is dropped.
@@ -46,9 +44,9 @@ pub struct CustomerDirectory {
     known: Mutex<HashMap<CustomerId, Remembered>>,
 }
 
+#[derive(Clone)]
 struct Remembered {
     row: Arc<CustomerRow>,
-    test_clock_time: Option<Timestamp>,
     until: Timestamp,
     /// In the customer's own time, when the row must be brought up to date
     /// before it is used: its period's end. None where that has just been tried.
@@ -75,10 +73,15 @@ impl CustomerDirectory {
         &self,
         customer_id: &CustomerId,
     ) -> Result<Option<KnownCustomer>, CustomerError> {
-        if let Some(known) = self.recall(customer_id) {
-            return Ok(Some(known));
+        let Some(remembered) = self.recall(customer_id) else {
+            return self.current_customer(customer_id).await;
+        };
+        let row = remembered.row;
+        let now = self.time_of(&row).await?;
+        if remembered.outdated_at.is_some_and(|end| now >= end) {
+            return self.current_customer(customer_id).await;
         }
-        self.current_customer(customer_id).await
+        Ok(Some(KnownCustomer { row, now }))
     }
 
     /// The customer, read now.
@@ -92,11 +95,7 @@ impl CustomerDirectory {
         let Some(row) = self.ledger.customer(customer_id).await? else {
             return Ok(None);
         };
-        let test_clock_time = match &row.test_clock {
-            Some(test_clock) => Some(self.frozen_time(test_clock).await?),
-            None => None,
-        };
-        let now = test_clock_time.unwrap_or_else(|| self.clock.now());
+        let now = self.time_of(&row).await?;
         let row = if now < row.period_end {
             row
         } else {
@@ -106,11 +105,17 @@ impl CustomerDirectory {
             row: Arc::new(row),
             now,
         };
-        self.remember(&known, test_clock_time);
+        self.remember(&known);
         Ok(Some(known))
     }
 
-    async fn frozen_time(&self, test_clock: &str) -> Result<Timestamp, CustomerError> {
+    /// The present for the customer. A test clock jumps over months at once, so
+    /// it is asked every time: a moment's belief would bill into a period that is
+    /// over.
+    async fn time_of(&self, row: &CustomerRow) -> Result<Timestamp, CustomerError> {
+        let Some(test_clock) = &row.test_clock else {
+            return Ok(self.clock.now());
+        };
         let asked = in_time(self.stripe.retrieve_test_clock(test_clock)).await;
         let test_clock = asked.map_err(CustomerError::TestClock)?;
         Ok(Timestamp::from_unix_s(test_clock.frozen_time))
@@ -145,29 +150,17 @@ impl CustomerDirectory {
         }
     }
 
-    fn recall(&self, customer_id: &CustomerId) -> Option<KnownCustomer> {
+    fn recall(&self, customer_id: &CustomerId) -> Option<Remembered> {
         let now = self.clock.now();
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let remembered = known
-            .get(customer_id)
-            .filter(|remembered| now < remembered.until)?;
-        let customer_now = remembered.test_clock_time.unwrap_or(now);
+        let remembered = known.get(customer_id);
         remembered
-            .outdated_at
-            .is_none_or(|outdated_at| customer_now < outdated_at)
-            .then(|| KnownCustomer {
-                row: Arc::clone(&remembered.row),
-                now: customer_now,
-            })
+            .filter(|remembered| now < remembered.until)
+            .cloned()
     }
 
-    fn remember(&self, customer: &KnownCustomer, test_clock_time: Option<Timestamp>) {
+    fn remember(&self, customer: &KnownCustomer) {
         let now = self.clock.now();
-        let fresh_ms = if test_clock_time.is_some() {
-            TEST_CLOCK_FRESH_MS
-        } else {
-            ROW_FRESH_MS
-        };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= ROWS_MAX {
             known.retain(|_, remembered| now < remembered.until);
@@ -179,8 +172,7 @@ impl CustomerDirectory {
             customer.row.customer_id.clone(),
             Remembered {
                 row: Arc::clone(&customer.row),
-                test_clock_time,
-                until: now.plus_ms(fresh_ms),
+                until: now.plus_ms(ROW_FRESH_MS),
                 outdated_at: Some(customer.row.period_end).filter(|end| customer.now < *end),
             },
         );
