@@ -10,8 +10,9 @@ use crate::{CustomerRow, Ledger, LedgerError};
 /// Customers of one page.
 const PAGE_ITEMS: i32 = 500;
 
-/// What onboardings, which share the table, begin their keys with.
-const ONBOARDING_PREFIX: &str = "onboarding#";
+/// What every key of this table holds that is no customer's: onboardings' and
+/// void credits'. No customer id can.
+const NOT_IN_A_CUSTOMER_ID: char = '#';
 
 /// How far a reader of the customers' table has come.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,15 +46,15 @@ impl Ledger {
         cursor.is_at_end = page.last_evaluated_key.is_none();
         cursor.last_key = page.last_evaluated_key;
         let items = page.items.unwrap_or_default().into_iter();
-        let customers = items.filter(|item| !is_onboarding(item));
+        let customers = items.filter(is_customer);
         let customers: Result<_, _> = customers.map(|item| from_item(TABLE, item)).collect();
         Ok(Some(customers?))
     }
 }
 
-fn is_onboarding(item: &Item) -> bool {
-    matches!(
+fn is_customer(item: &Item) -> bool {
+    !matches!(
         item.get("customer_id"),
-        Some(AttributeValue::S(key)) if key.starts_with(ONBOARDING_PREFIX)
+        Some(AttributeValue::S(key)) if key.contains(NOT_IN_A_CUSTOMER_ID)
     )
 }

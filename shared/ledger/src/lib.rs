@@ -13,11 +13,15 @@ mod customers;
 mod error;
 mod items;
 mod outbox;
+mod rebuild;
+mod reopen;
 mod rollup;
 mod usage_by_customer;
+mod usage_event_scan;
 mod usage_events;
 mod usage_log;
 mod usage_totals;
+mod void_credits;
 
 pub use api_keys::{ApiKeyRow, InvalidApiKey, NewApiKey, PresentedApiKey, Scope};
 pub use billing_events::{Applied, BillingEventRow, BillingEventState};
@@ -27,11 +31,15 @@ pub use customer_list::CustomerCursor;
 pub use customers::{Created, CustomerRow, CustomerStatus, OnboardingRow, Started, Updated};
 pub use error::LedgerError;
 pub use outbox::{OutboxCursor, OutboxEntry, OutboxKey};
+pub use rebuild::{OutboxPage, PageCursor, TotalsPage};
+pub use reopen::{Reopened, ReopenedTime};
 pub use rollup::{Advance, Advanced, Poison};
 pub use usage_by_customer::IndexedUsageEvent;
+pub use usage_event_scan::{UsageEventCursor, UsageEventFilter, UsageEventPage};
 pub use usage_events::{HistoryEntry, Recorded, Transition, Transitioned, UsageEventRow};
 pub use usage_log::UsageLogCursor;
 pub use usage_totals::{Tally, Total, TotalKey};
+pub use void_credits::{CreditFixed, VoidCredits};
 
 /// The tables of one Meterline, reached through one DynamoDB client.
 #[derive(Clone, Debug)]

@@ -14,6 +14,9 @@ use crate::{Ledger, LedgerError, OutboxKey, Tally, TotalKey};
 /// quotas"), less one for the checkpoint.
 const CHANGES_MAX: usize = 99;
 
+/// The attribute of a checkpoint that a rebuild holds still.
+pub(crate) const FENCED: &str = "fenced";
+
 /// A stream record that cannot be rolled up: kept beside the totals, under
 /// `poison#{shard}`, for the operator to look at and the totals to be rebuilt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +90,8 @@ impl Advance {
 pub enum Advanced {
     /// Totals, outbox and checkpoint have moved, together.
     Done,
-    /// The checkpoint is no longer the one that was read: nothing has moved.
+    /// The checkpoint is no longer the one that was read, or it is fenced off
+    /// by a rebuild: nothing has moved.
     Overtaken,
 }
 
@@ -170,13 +174,16 @@ impl Ledger {
             .table_name(&self.tables.usage_totals)
             .set_key(Some(checkpoint_key(shard_id)))
             .update_expression("SET sequence_number = :next")
+            .expression_attribute_names("#fenced", FENCED)
             .expression_attribute_values(":next", text(sequence_number));
         // Equal, never "less": of two overlapping batches only one may win.
         let update = match read {
             Some(read) => update
-                .condition_expression("sequence_number = :read")
+                .condition_expression("sequence_number = :read AND attribute_not_exists(#fenced)")
                 .expression_attribute_values(":read", text(read)),
-            None => update.condition_expression("attribute_not_exists(sequence_number)"),
+            None => update.condition_expression(
+                "attribute_not_exists(sequence_number) AND attribute_not_exists(#fenced)",
+            ),
         };
         update
             .build()
@@ -285,7 +292,7 @@ impl Ledger {
 
 /// Checkpoints live beside the totals, so that one transaction spans both; a
 /// customer id holds no `#`, so none can meet them.
-fn checkpoint_key(shard_id: &str) -> Item {
+pub(crate) fn checkpoint_key(shard_id: &str) -> Item {
     HashMap::from([
         (
             "customer_id".to_owned(),

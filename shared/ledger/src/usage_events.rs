@@ -69,6 +69,10 @@ pub struct UsageEventRow {
     /// Stripe's id of the usage, where the way into Stripe gives one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stripe_record_id: Option<String>,
+    /// What its customer was credited when it was voided too late to be taken
+    /// out of its meter, in minor units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub void_credit_minor_units: Option<i64>,
     /// Every status it went through, oldest first.
     pub history: Vec<HistoryEntry>,
     /// Key of the index `by-customer`: `{customer}#{first hex digit}`.
@@ -136,6 +140,7 @@ impl UsageEventRow {
             attempt_token,
             stripe_code: None,
             stripe_record_id: None,
+            void_credit_minor_units: None,
             history: vec![HistoryEntry { status, at: now }],
             identifier,
         }
@@ -364,7 +369,7 @@ pub(crate) fn customer_bucket(customer_id: &CustomerId, bucket: &str) -> String 
     format!("{customer_id}#{bucket}")
 }
 
-fn history_entry(status: UsageStatus, at: Timestamp) -> AttributeValue {
+pub(crate) fn history_entry(status: UsageStatus, at: Timestamp) -> AttributeValue {
     AttributeValue::L(vec![AttributeValue::M(HashMap::from([
         ("status".to_owned(), text(status.as_str())),
         ("at".to_owned(), number(at.unix_ms())),

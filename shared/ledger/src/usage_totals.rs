@@ -2,6 +2,7 @@
 //! checkpoints lie in the same table: see [`crate::Advance`].
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use billing::{ActionType, CustomerId, Timestamp, UsageStatus};
@@ -32,7 +33,7 @@ impl TotalKey {
         format!("{period}#{hour:010}#{}#{slot}", self.action_type.as_str())
     }
 
-    fn parse(customer_id: &str, sort_key: &str) -> Option<Self> {
+    pub(crate) fn parse(customer_id: &str, sort_key: &str) -> Option<Self> {
         let mut parts = sort_key.splitn(4, '#');
         let period = parts.next()?;
         let hour = parts.next()?.parse().ok()?;
@@ -83,6 +84,17 @@ impl Tally {
         }
     }
 
+    /// Takes `other` off this.
+    pub fn subtract(&mut self, other: &Self) {
+        for (status, count) in &other.0 {
+            self.change(
+                *status,
+                count.units.saturating_neg(),
+                count.events.saturating_neg(),
+            );
+        }
+    }
+
     fn change(&mut self, status: UsageStatus, units: i128, events: i64) {
         let count = self.0.entry(status).or_default();
         count.units = count.units.saturating_add(units);
@@ -117,7 +129,7 @@ impl Tally {
             .saturating_add(self.units(UsageStatus::Pending))
     }
 
-    fn from_item(item: &Item) -> Self {
+    pub(crate) fn from_item(item: &Item) -> Self {
         let read = |name: String| match item.get(&name) {
             Some(AttributeValue::N(digits)) => digits.parse::<i128>().unwrap_or(0),
             _ => 0,
@@ -129,6 +141,16 @@ impl Tally {
             tally.change(status, units, events);
         }
         tally
+    }
+
+    /// As the attributes of an item.
+    pub(crate) fn attributes(&self) -> Item {
+        let mut attributes = Item::new();
+        for (status, count) in &self.0 {
+            attributes.insert(units_attribute(*status), number(count.units));
+            attributes.insert(events_attribute(*status), number(count.events));
+        }
+        attributes
     }
 
     pub(crate) fn additions(&self) -> (String, HashMap<String, AttributeValue>) {
@@ -144,6 +166,21 @@ impl Tally {
             }
         }
         (format!("ADD {}", parts.join(", ")), values)
+    }
+}
+
+/// `delivered 7 units in 3 events, pending 1 units in 1 events`, or `nothing`.
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_zero() {
+            return f.write_str("nothing");
+        }
+        for (index, (status, count)) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            let Count { units, events } = count;
+            write!(f, "{comma}{status} {units} units in {events} events")?;
+        }
+        Ok(())
     }
 }
 
@@ -276,6 +313,22 @@ mod tests {
             let parsed = TotalKey::parse("cus_1", &cell.sort_key("ab12"));
             assert_eq!(parsed, Some(cell));
         }
+    }
+
+    #[test]
+    fn a_tally_taken_off_itself_leaves_nothing() {
+        let mut tally = Tally::default();
+        tally.enter(UsageStatus::Delivered, 7);
+        tally.leave(UsageStatus::Pending, 2);
+        assert_eq!(
+            tally.to_string(),
+            "pending -2 units in -1 events, delivered 7 units in 1 events"
+        );
+        assert_eq!(Tally::from_item(&tally.attributes()), tally);
+        let same = tally.clone();
+        tally.subtract(&same);
+        assert!(tally.is_zero());
+        assert_eq!(tally.to_string(), "nothing");
     }
 
     #[test]

@@ -1,0 +1,233 @@
+//! Totals and outbox as a rebuild sees them: read as a whole, and set right
+//! while the rollup is fenced off.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use billing::{Timestamp, UsageStatus};
+
+use crate::items::{Item, from_item, text};
+use crate::rollup::{FENCED, checkpoint_key};
+use crate::{Ledger, LedgerError, OutboxEntry, Tally, Total, TotalKey, UsageEventRow};
+
+/// The slot of what a rebuild adds to a cell. The rollup's own are four hex
+/// digits, so the two never write one item.
+const REBUILT: &str = "rebuilt";
+
+/// Where the next page of a table begins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PageCursor(Item);
+
+/// A page of the totals.
+#[derive(Clone, Debug)]
+pub struct TotalsPage {
+    /// What the rollup has counted: one entry for each cell and slot.
+    pub counted: Vec<Total>,
+    /// What a rebuild before has added.
+    pub rebuilt: Vec<Total>,
+    /// Where the next page begins; none after the last.
+    pub next: Option<PageCursor>,
+}
+
+/// A page of the outbox.
+#[derive(Clone, Debug)]
+pub struct OutboxPage {
+    /// Its entries, in no order.
+    pub entries: Vec<OutboxEntry>,
+    /// Where the next page begins; none after the last.
+    pub next: Option<PageCursor>,
+}
+
+impl UsageEventRow {
+    /// The cell of the totals that it is counted in.
+    pub fn total_key(&self) -> TotalKey {
+        TotalKey {
+            customer_id: self.customer_id.clone(),
+            // The tables' keys hold seconds: two cells must not share one.
+            period_start: self
+                .period_start
+                .map(|at| Timestamp::from_unix_s(at.unix_s())),
+            hour: self.billed_at.unwrap_or(self.occurred_at).start_of_hour(),
+            action_type: self.action_type.clone(),
+        }
+    }
+
+    /// Its entry in the outbox, while it is pending.
+    pub fn outbox_entry(&self) -> Option<OutboxEntry> {
+        let key = self.outbox_key();
+        (self.status == UsageStatus::Pending).then(|| OutboxEntry {
+            bucket: key.bucket,
+            outbox_key: key.outbox_key,
+            identifier: self.identifier.clone(),
+        })
+    }
+}
+
+impl Ledger {
+    /// Fences the rollup off `shard_id`: its checkpoint moves no more, and so
+    /// neither do totals and outbox by this shard. A shard that has not begun
+    /// does not begin. Repeating it changes nothing.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: perhaps fenced.
+    pub async fn fence_rollup(&self, shard_id: &str) -> Result<(), LedgerError> {
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.tables.usage_totals)
+            .set_key(Some(checkpoint_key(shard_id)))
+            .update_expression("SET #fenced = :true")
+            .expression_attribute_names("#fenced", FENCED)
+            .expression_attribute_values(":true", AttributeValue::Bool(true));
+        let fenced = update.send().await.map(|_| ());
+        fenced.map_err(LedgerError::unavailable("fence rollup"))
+    }
+
+    /// Lets the rollup of `shard_id` go on. Repeating it changes nothing.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: perhaps lifted.
+    pub async fn lift_fence(&self, shard_id: &str) -> Result<(), LedgerError> {
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.tables.usage_totals)
+            .set_key(Some(checkpoint_key(shard_id)))
+            .update_expression("REMOVE #fenced")
+            .expression_attribute_names("#fenced", FENCED);
+        let lifted = update.send().await.map(|_| ());
+        lifted.map_err(LedgerError::unavailable("lift fence"))
+    }
+
+    /// A page of all totals, read consistently: the first, or the one after `cursor`.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] where DynamoDB fails.
+    pub async fn scan_totals(&self, cursor: Option<PageCursor>) -> Result<TotalsPage, LedgerError> {
+        let page = self
+            .client
+            .scan()
+            .table_name(&self.tables.usage_totals)
+            .consistent_read(true)
+            .set_exclusive_start_key(cursor.map(|PageCursor(key)| key))
+            .send()
+            .await
+            .map_err(LedgerError::unavailable("scan totals"))?;
+        let (mut counted, mut rebuilt) = (Vec::new(), Vec::new());
+        for item in page.items.unwrap_or_default() {
+            // Checkpoints and records that were set aside lie beside them.
+            let Some((key, slot)) = cell_of(&item) else {
+                continue;
+            };
+            let tally = Tally::from_item(&item);
+            let totals = if slot == REBUILT {
+                &mut rebuilt
+            } else {
+                &mut counted
+            };
+            totals.push(Total { key, tally });
+        }
+        Ok(TotalsPage {
+            counted,
+            rebuilt,
+            next: page.last_evaluated_key.map(PageCursor),
+        })
+    }
+
+    /// Sets what a rebuild adds to the cell `key` to `tally`, whatever it was.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: perhaps set.
+    pub async fn set_rebuilt_total(
+        &self,
+        key: &TotalKey,
+        tally: &Tally,
+    ) -> Result<(), LedgerError> {
+        let mut item: Item = tally.attributes();
+        item.insert("customer_id".to_owned(), text(key.customer_id.as_str()));
+        item.insert("total_key".to_owned(), text(key.sort_key(REBUILT)));
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.tables.usage_totals)
+            .set_item(Some(item));
+        let put = put.send().await.map(|_| ());
+        put.map_err(LedgerError::unavailable("set rebuilt total"))
+    }
+
+    /// A page of the whole outbox, read consistently: the first, or the one
+    /// after `cursor`.
+    ///
+    /// # Errors
+    /// [`LedgerError`] where DynamoDB fails or an entry is unreadable.
+    pub async fn scan_outbox(&self, cursor: Option<PageCursor>) -> Result<OutboxPage, LedgerError> {
+        let page = self
+            .client
+            .scan()
+            .table_name(&self.tables.outbox)
+            .consistent_read(true)
+            .set_exclusive_start_key(cursor.map(|PageCursor(key)| key))
+            .send()
+            .await
+            .map_err(LedgerError::unavailable("scan outbox"))?;
+        let entries = page.items.unwrap_or_default().into_iter();
+        let entries: Result<_, _> = entries.map(|item| from_item("outbox", item)).collect();
+        Ok(OutboxPage {
+            entries: entries?,
+            next: page.last_evaluated_key.map(PageCursor),
+        })
+    }
+
+    /// Puts an entry into the outbox. Repeating it changes nothing.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: perhaps there.
+    pub async fn put_outbox_entry(&self, entry: &OutboxEntry) -> Result<(), LedgerError> {
+        let item = HashMap::from([
+            ("bucket".to_owned(), text(&entry.bucket)),
+            ("outbox_key".to_owned(), text(&entry.outbox_key)),
+            ("identifier".to_owned(), text(entry.identifier.as_str())),
+        ]);
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.tables.outbox)
+            .set_item(Some(item));
+        let put = put.send().await.map(|_| ());
+        put.map_err(LedgerError::unavailable("put outbox entry"))
+    }
+}
+
+/// The cell and the slot that an item of the totals is of.
+fn cell_of(item: &Item) -> Option<(TotalKey, &str)> {
+    let attribute = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
+    let sort_key = attribute("total_key")?;
+    let key = TotalKey::parse(attribute("customer_id")?, sort_key)?;
+    let (_, slot) = sort_key.rsplit_once('#')?;
+    Some((key, slot))
+}
+
+#[cfg(test)]
+mod tests {
+    use billing::{ActionType, CustomerId};
+
+    use super::*;
+
+    #[test]
+    fn a_cell_is_told_from_what_lies_beside_it() {
+        let key = TotalKey {
+            customer_id: CustomerId::parse("cus_1").unwrap(),
+            period_start: None,
+            hour: Timestamp::from_unix_s(1_769_864_400),
+            action_type: ActionType::parse("read").unwrap(),
+        };
+        for slot in ["ab12", REBUILT] {
+            let item = HashMap::from([
+                ("customer_id".to_owned(), text("cus_1")),
+                ("total_key".to_owned(), text(key.sort_key(slot))),
+            ]);
+            assert_eq!(cell_of(&item), Some((key.clone(), slot)));
+        }
+        assert_eq!(cell_of(&checkpoint_key("shard-1")), None);
+    }
+}

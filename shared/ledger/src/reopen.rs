@@ -1,0 +1,99 @@
+//! Back to pending, on the operator's word: what a redrive does to a row before
+//! it is sent.
+
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::AttributeValue;
+use billing::{Timestamp, UsageStatus};
+
+use crate::items::{number, text};
+use crate::usage_events::history_entry;
+use crate::{HistoryEntry, Ledger, LedgerError, UsageEventRow};
+
+/// When a reopened event is billed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReopenedTime {
+    /// The timestamp of the meter event.
+    pub billed_at: Timestamp,
+    /// The start of the period that it falls into.
+    pub period_start: Timestamp,
+    /// Whether it was moved out of an earlier period.
+    pub carried_over: bool,
+}
+
+/// What became of reopening an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reopened {
+    /// It is pending, with a send window of its own: this is its row now.
+    Done(Box<UsageEventRow>),
+    /// Somebody changed the row since it was read, perhaps this very call,
+    /// whose answer was lost: nothing was written.
+    Changed,
+}
+
+impl Ledger {
+    /// Makes `row`, as it was read, pending again at `at`, real time: billed at
+    /// `time`, in a send window that begins at `at`, under its old identifier.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: perhaps reopened; redelivery sends it then.
+    pub async fn reopen_usage_event(
+        &self,
+        row: &UsageEventRow,
+        time: ReopenedTime,
+        at: Timestamp,
+    ) -> Result<Reopened, LedgerError> {
+        let status = UsageStatus::Pending;
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.tables.usage_events)
+            .key("identifier", text(row.identifier.as_str()))
+            .update_expression(
+                "SET #status = :pending, #history = list_append(#history, :entry), \
+                 billed_at = :billed_at, period_start = :period_start, \
+                 carried_over = :carried_over, first_attempt_at = :at, pending_since = :at \
+                 REMOVE held_reason, stripe_code",
+            )
+            .condition_expression("#status = :from AND first_attempt_at = :read")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#history", "history")
+            .expression_attribute_values(":pending", text(status.as_str()))
+            .expression_attribute_values(":from", text(row.status.as_str()))
+            .expression_attribute_values(":read", number(row.first_attempt_at.unix_ms()))
+            .expression_attribute_values(":entry", history_entry(status, at))
+            .expression_attribute_values(":billed_at", number(time.billed_at.unix_ms()))
+            .expression_attribute_values(":period_start", number(time.period_start.unix_ms()))
+            .expression_attribute_values(":carried_over", AttributeValue::Bool(time.carried_over))
+            .expression_attribute_values(":at", number(at.unix_ms()))
+            .send()
+            .await;
+        match update {
+            Ok(_) => Ok(Reopened::Done(Box::new(reopened(row, time, at)))),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(Reopened::Changed)
+            }
+            Err(error) => Err(LedgerError::unavailable("reopen usage event")(error)),
+        }
+    }
+}
+
+fn reopened(row: &UsageEventRow, time: ReopenedTime, at: Timestamp) -> UsageEventRow {
+    let status = UsageStatus::Pending;
+    let mut row = UsageEventRow {
+        status,
+        billed_at: Some(time.billed_at),
+        period_start: Some(time.period_start),
+        carried_over: time.carried_over,
+        first_attempt_at: at,
+        pending_since: at,
+        held_reason: None,
+        stripe_code: None,
+        ..row.clone()
+    };
+    row.history.push(HistoryEntry { status, at });
+    row
+}
