@@ -1,8 +1,11 @@
 //! The operator's commands, as a library for those who run them in-process.
 
+pub mod import;
+pub mod reconcile;
 pub mod secret_file;
 pub mod setup;
 pub mod webhook_setup;
 
+pub use reconcile::{ReconcileError, ReconcileOptions, Reconciler};
 pub use setup::{Found, SetupError, SetupOptions, SetupReport, setup};
 pub use webhook_setup::{WebhookOptions, WebhookReport};

@@ -2,11 +2,10 @@
 
 mod commands;
 
-use std::error::Error;
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use commands::complain;
 
 /// The exit status of a command that could not be carried out, as of one whose
 /// arguments are wrong.
@@ -29,23 +28,8 @@ async fn main() -> ExitCode {
     match Arguments::parse().command.run().await {
         Ok(exit_code) => exit_code,
         Err(failure) => {
-            complain(&failure);
+            complain("meterline", &failure);
             ExitCode::from(COULD_NOT)
         }
     }
-}
-
-/// The error and its causes, to stderr. There is nowhere to report that it is closed.
-fn complain(error: &dyn Error) {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        cause = inner.source();
-    }
-    let _ = writeln!(io::stderr(), "meterline: {text}");
 }

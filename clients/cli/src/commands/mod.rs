@@ -1,20 +1,34 @@
 //! The commands, a file each: arguments, and what is printed. What they do is
 //! the library's.
 
+mod complaint;
 mod environment;
+mod import;
+mod progress;
+mod reconcile;
 mod setup;
 
 use std::io;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use ledger::LedgerError;
 use meterline_cli::SetupError;
+use meterline_cli::import::SourceError;
+use meterline_cli::reconcile::EmptyRange;
+use web::SettingsError;
+
+pub(crate) use complaint::complain;
 
 /// What the operator can ask for.
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Make, or find again, what Stripe must hold: product, meter, price, webhook.
     Setup(setup::SetupArguments),
+    /// Compare audit log, totals, Stripe's meter and final invoices.
+    Reconcile(reconcile::ReconcileArguments),
+    /// Record usage from a file, each row once, and deliver what Stripe has not.
+    Import(import::ImportArguments),
 }
 
 /// What ends a command, in words.
@@ -26,6 +40,16 @@ pub(crate) enum Failure {
     Config(#[from] stripe::ConfigError),
     #[error(transparent)]
     Setup(#[from] SetupError),
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Range(#[from] EmptyRange),
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error("the file's name does not tell its format: name it with --format")]
+    NoFormat,
     #[error("cannot print: {0}")]
     Output(#[from] io::Error),
     #[error("cannot print: {0}")]
@@ -37,6 +61,8 @@ impl Command {
     pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
         match self {
             Self::Setup(arguments) => setup::run(arguments).await?,
+            Self::Reconcile(arguments) => return reconcile::run(arguments).await,
+            Self::Import(arguments) => return import::run(arguments).await,
         }
         Ok(ExitCode::SUCCESS)
     }

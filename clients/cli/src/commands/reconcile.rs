@@ -1,0 +1,192 @@
+//! `meterline reconcile`: its arguments, and what it prints.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use billing::{CustomerId, Timestamp};
+use clap::Args;
+use ledger::CustomerCursor;
+use meterline_cli::reconcile::{CustomerReport, Finding, NamedEvent};
+use meterline_cli::{ReconcileOptions, Reconciler};
+
+use super::environment::{Surroundings, surroundings};
+use super::progress::Progress;
+use super::{Failure, complain};
+
+/// The exit status where something differs, and where something could not be compared.
+const DIFFERS: u8 = 1;
+const COULD_NOT: u8 = 2;
+
+#[derive(Args)]
+pub(crate) struct ReconcileArguments {
+    /// From: RFC 3339, in the customers' own time.
+    #[arg(long, value_name = "TIME", value_parser = Timestamp::parse_rfc3339)]
+    from: Timestamp,
+    /// Up to.
+    #[arg(long, value_name = "TIME", value_parser = Timestamp::parse_rfc3339)]
+    to: Timestamp,
+    /// Only this customer; may be given again. All customers, if none.
+    #[arg(long = "customer", value_name = "CUSTOMER", value_parser = CustomerId::parse)]
+    customers: Vec<CustomerId>,
+    /// Settle what points to one set of events only: note as delivered what
+    /// Stripe surely has. Without it nothing is changed.
+    #[arg(long)]
+    repair: bool,
+    /// Print JSON, a line for each customer.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Reconciles, and prints what came of it. The status is 0 where all agree, 1
+/// where something differs still, 2 where a customer could not be compared.
+pub(crate) async fn run(arguments: ReconcileArguments) -> Result<ExitCode, Failure> {
+    let options = ReconcileOptions::new(arguments.from, arguments.to)?;
+    let Surroundings {
+        ledger,
+        stripe,
+        clock,
+    } = surroundings().await?;
+    let mut run = Run {
+        reconciler: Reconciler::new(ledger.clone(), stripe, clock),
+        options: options.with_repair(arguments.repair),
+        json: arguments.json,
+        progress: Progress::new(),
+        agree: 0,
+        differ: 0,
+        failed: 0,
+    };
+    if arguments.customers.is_empty() {
+        let mut cursor = CustomerCursor::default();
+        while let Some(customers) = ledger.next_customers(&mut cursor).await? {
+            for customer in customers {
+                run.customer(&customer.customer_id).await?;
+            }
+        }
+    }
+    for customer_id in &arguments.customers {
+        run.customer(customer_id).await?;
+    }
+    run.end()
+}
+
+struct Run {
+    reconciler: Reconciler,
+    options: ReconcileOptions,
+    json: bool,
+    progress: Progress,
+    agree: u64,
+    differ: u64,
+    failed: u64,
+}
+
+impl Run {
+    async fn customer(&mut self, customer_id: &CustomerId) -> Result<(), Failure> {
+        let done = self.agree + self.differ + self.failed;
+        self.progress
+            .say(&format!("{done} customers compared, now {customer_id}"));
+        let report = self.reconciler.customer(customer_id, self.options).await;
+        self.progress.clear();
+        match report {
+            Ok(report) => {
+                if report.agrees() {
+                    self.agree += 1;
+                } else {
+                    self.differ += 1;
+                }
+                self.print(&report)
+            }
+            Err(error) => {
+                self.failed += 1;
+                let what = format!("customer {customer_id} is not compared");
+                complain(&what, &error);
+                Ok(())
+            }
+        }
+    }
+
+    fn print(&self, report: &CustomerReport) -> Result<(), Failure> {
+        let mut out = io::stdout();
+        if self.json {
+            writeln!(out, "{}", serde_json::to_string(report)?)?;
+        } else {
+            print_report(&mut out, report)?;
+        }
+        Ok(())
+    }
+
+    fn end(mut self) -> Result<ExitCode, Failure> {
+        self.progress.clear();
+        if !self.json {
+            let Self {
+                agree,
+                differ,
+                failed,
+                ..
+            } = self;
+            writeln!(
+                io::stdout(),
+                "{agree} agree, {differ} differ, {failed} could not be compared"
+            )?;
+        }
+        Ok(match (self.failed, self.differ) {
+            (0, 0) => ExitCode::SUCCESS,
+            (0, _) => ExitCode::from(DIFFERS),
+            (_, _) => ExitCode::from(COULD_NOT),
+        })
+    }
+}
+
+fn print_report(out: &mut impl Write, report: &CustomerReport) -> io::Result<()> {
+    let verdict = if report.agrees() { "agrees" } else { "DIFFERS" };
+    write!(
+        out,
+        "{}  {verdict}  log {}, Stripe {}",
+        report.customer_id, report.log_units, report.stripe_units
+    )?;
+    for (units, what) in [
+        (report.in_flight_units, "in flight"),
+        (report.unbilled_units, "rejected or voided"),
+        (report.usage_record_units, "usage records, not compared"),
+    ] {
+        if units > 0 {
+            write!(out, ", {units} {what}")?;
+        }
+    }
+    if report.invoices_compared > 0 {
+        write!(out, "; {} invoiced periods", report.invoices_compared)?;
+    }
+    writeln!(out)?;
+    for finding in &report.findings {
+        print_finding(out, finding)?;
+    }
+    Ok(())
+}
+
+fn print_finding(out: &mut impl Write, finding: &Finding) -> io::Result<()> {
+    write!(out, "  ")?;
+    if let Some(from) = &finding.from {
+        write!(out, "{from}  ")?;
+    }
+    if let (Some(log_units), Some(other_units)) = (finding.log_units, finding.other_units) {
+        write!(out, "{log_units} by the log, {other_units} found: ")?;
+    }
+    let repaired = if finding.is_repaired {
+        " [repaired]"
+    } else {
+        ""
+    };
+    writeln!(out, "{}{repaired}", finding.kind.sentence())?;
+    for NamedEvent {
+        event_id,
+        identifier,
+        quantity,
+        status,
+    } in &finding.events
+    {
+        writeln!(out, "    {event_id:?}  {quantity} {status}  {identifier}")?;
+    }
+    if finding.more_events > 0 {
+        writeln!(out, "    and {} more", finding.more_events)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,375 @@
+//! `meterline import`: usage from elsewhere, once. What Stripe has already is
+//! noted and never sent; the rest goes the way of an emission.
+//!
+//! | module | does |
+//! | --- | --- |
+//! | [`source`] | reads rows from a file, one after the other |
+//! | [`row`] | makes usage events of them |
+//! | [`report`] | what is said |
+//! | `periods` | finds the period of what Stripe has already |
+
+mod periods;
+pub mod report;
+pub mod row;
+pub mod source;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use billing::{Clock, ContentHash, FieldError, Identifier, Repeat, Timestamp, UsageStatus, window};
+use ledger::{Ledger, LedgerError, Recorded, UsageEventRow};
+use metering::delivery::{BATCH_EVENTS_MAX, SEND_BUDGET_MS};
+use metering::{
+    CustomerDirectory, CustomerError, Delivered, Deliverer, Kept, KnownCustomer, in_order,
+    keep_billable,
+};
+use stripe::{IdempotencyKey, MeterEventStream};
+
+use periods::Periods;
+pub use report::{ImportReport, Issue, Outcome};
+pub use row::{ImportRow, InvalidSourceName, SourceName};
+pub use source::{Format, Source, SourceError, SourceRow};
+
+/// Calls to the tables under way at once.
+const TABLE_CALLS_IN_FLIGHT: usize = 16;
+
+/// Why an import stopped. What was recorded stays so; run again, it goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The file cannot be read on.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A customer could not be looked up.
+    #[error(transparent)]
+    Customer(#[from] CustomerError),
+    /// The tables failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Stripe did not tell a customer's periods.
+    #[error("Stripe could not be asked for a customer's invoices: {0}")]
+    Periods(#[source] stripe::Error),
+}
+
+/// Records and delivers what comes from elsewhere.
+pub struct Importer {
+    ledger: Ledger,
+    customers: CustomerDirectory,
+    periods: Periods,
+    deliverer: Deliverer,
+    clock: Arc<dyn Clock>,
+    source: SourceName,
+    is_dry_run: bool,
+}
+
+/// What is to be done with a row.
+enum Plan {
+    /// It is not recorded.
+    Leave(Outcome, String),
+    /// It is recorded, and sent if it is pending then.
+    Record {
+        row: Box<UsageEventRow>,
+        customer: KnownCustomer,
+        outcome: Outcome,
+    },
+}
+
+/// A row of the file, and what came of it.
+struct Done {
+    number: i64,
+    units: u64,
+    outcome: Outcome,
+    reason: String,
+    /// What is to be sent for it.
+    to_send: Option<Box<UsageEventRow>>,
+}
+
+impl Importer {
+    /// Imports into `ledger` and `stripe` what comes from `source`; with
+    /// `is_dry_run` only says what it would do.
+    pub fn new(
+        ledger: Ledger,
+        stripe: stripe::Client,
+        clock: Arc<dyn Clock>,
+        source: SourceName,
+        is_dry_run: bool,
+    ) -> Self {
+        let stream = MeterEventStream::new(stripe.clone());
+        let customers = CustomerDirectory::new(ledger.clone(), stripe.clone(), Arc::clone(&clock));
+        Self {
+            customers,
+            periods: Periods::new(stripe),
+            deliverer: Deliverer::new(ledger.clone(), stream, Arc::clone(&clock)),
+            ledger,
+            clock,
+            source,
+            is_dry_run,
+        }
+    }
+
+    /// Imports all rows of `file`. `report` holds what came of them, those
+    /// before an error too; `on_batch` sees it after every hundred.
+    ///
+    /// # Errors
+    /// An [`ImportError`]. Bad rows are none: they are counted.
+    pub async fn import(
+        &mut self,
+        file: &mut Source,
+        report: &mut ImportReport,
+        mut on_batch: impl FnMut(&ImportReport),
+    ) -> Result<(), ImportError> {
+        loop {
+            let mut rows = Vec::with_capacity(BATCH_EVENTS_MAX);
+            while rows.len() < BATCH_EVENTS_MAX {
+                match file.next_row()? {
+                    Some(row) => rows.push(row),
+                    None => break,
+                }
+            }
+            if rows.is_empty() {
+                return Ok(());
+            }
+            self.import_batch(rows, report).await?;
+            on_batch(report);
+        }
+    }
+
+    async fn import_batch(
+        &mut self,
+        rows: Vec<SourceRow>,
+        report: &mut ImportReport,
+    ) -> Result<(), ImportError> {
+        let mut plans = Vec::with_capacity(rows.len());
+        for SourceRow { number, fields } in rows {
+            let fields = fields.map_err(|reason| format!("the row {reason}"));
+            let row = fields.and_then(|fields| {
+                ImportRow::read(&self.source, number, &fields).map_err(|error| error.to_string())
+            });
+            let (units, plan) = match row {
+                Ok(row) => (row.event.quantity.get(), self.plan(&row).await?),
+                Err(reason) => (0, Plan::Leave(Outcome::Invalid, reason)),
+            };
+            plans.push((number, units, plan));
+        }
+        let recorded = plans
+            .into_iter()
+            .map(|(number, units, plan)| self.carry_out(number, units, plan));
+        let recorded = in_order(recorded.collect(), TABLE_CALLS_IN_FLIGHT).await;
+        let mut done = recorded.into_iter().collect::<Result<Vec<_>, _>>()?;
+        self.deliver(&mut done).await;
+        for row in done {
+            report.count(row.number, row.units, row.outcome, row.reason);
+        }
+        Ok(())
+    }
+
+    async fn plan(&mut self, row: &ImportRow) -> Result<Plan, ImportError> {
+        let event = &row.event;
+        let Some(customer) = self.customers.customer(&event.customer_id).await? else {
+            let reason = format!("there is no customer {}", event.customer_id);
+            return Ok(Plan::Leave(Outcome::UnknownCustomer, reason));
+        };
+        let (now, token) = (self.clock.now(), attempt_token());
+        let meter_event_name = &customer.row.meter_event_name;
+        if let Some(record_id) = &row.stripe_record_id {
+            let at = row.occurred_at;
+            let period_start = self.periods.start_of(&customer.row, at).await;
+            let times = (at, period_start.map_err(ImportError::Periods)?);
+            let row = UsageEventRow::already_delivered(
+                event,
+                times,
+                record_id,
+                meter_event_name,
+                token,
+                now,
+            );
+            return Ok(Plan::Record {
+                row: Box::new(row),
+                customer,
+                outcome: Outcome::AlreadyInStripe,
+            });
+        }
+        if let Err((outcome, refusal)) = check(row, &customer) {
+            return self.refuse(row, outcome, &refusal).await;
+        }
+        let billing_time = customer.row.billing_time(row.occurred_at, customer.now);
+        let row = UsageEventRow::new(
+            event,
+            row.occurred_at,
+            billing_time,
+            meter_event_name,
+            token,
+            now,
+        );
+        let outcome = match row.status {
+            UsageStatus::Held => Outcome::Held,
+            _ => Outcome::ToSend,
+        };
+        Ok(Plan::Record {
+            row: Box::new(row),
+            customer,
+            outcome,
+        })
+    }
+
+    /// What was recorded once is a repeat, however late: the checks are for
+    /// what is new.
+    async fn refuse(
+        &self,
+        row: &ImportRow,
+        outcome: Outcome,
+        refusal: &FieldError,
+    ) -> Result<Plan, ImportError> {
+        let identifier = Identifier::of(&row.event.customer_id, &row.event.event_id);
+        let known = self.ledger.usage_event(&identifier).await?;
+        Ok(match known {
+            Some(known) => {
+                let (outcome, reason) = repeated(&known, &ContentHash::of(&row.event));
+                Plan::Leave(outcome, reason)
+            }
+            None => Plan::Leave(outcome, refusal.to_string()),
+        })
+    }
+
+    async fn carry_out(&self, number: i64, units: u64, plan: Plan) -> Result<Done, ImportError> {
+        let done = |outcome, reason| Done {
+            number,
+            units,
+            outcome,
+            reason,
+            to_send: None,
+        };
+        let (row, customer, outcome) = match plan {
+            Plan::Leave(outcome, reason) => return Ok(done(outcome, reason)),
+            Plan::Record {
+                row,
+                customer,
+                outcome,
+            } => (row, customer, outcome),
+        };
+        if self.is_dry_run {
+            let known = self.ledger.usage_event(&row.identifier).await?;
+            return Ok(match known {
+                Some(known) => {
+                    let (outcome, reason) = repeated(&known, &row.content_hash);
+                    done(outcome, reason)
+                }
+                None => done(outcome, outcome_reason(&row)),
+            });
+        }
+        let now = self.clock.now();
+        let recorded = self
+            .ledger
+            .record_usage_event(&row, now, SEND_BUDGET_MS)
+            .await?;
+        match recorded {
+            Recorded::New => Ok(Done {
+                to_send: (row.status == UsageStatus::Pending).then(|| row.clone()),
+                ..done(outcome, outcome_reason(&row))
+            }),
+            Recorded::Repeat(Repeat::TakeOver, known) => {
+                // An import that was cut off left it.
+                let kept = keep_billable(&self.ledger, known, &customer, now).await?;
+                Ok(match kept {
+                    Kept::Billable(known) => Done {
+                        to_send: Some(known),
+                        ..done(Outcome::Duplicate, String::new())
+                    },
+                    Kept::Settled(_) => done(Outcome::Duplicate, String::new()),
+                })
+            }
+            Recorded::Repeat(_, known) => {
+                let (outcome, reason) = repeated(&known, &row.content_hash);
+                Ok(done(outcome, reason))
+            }
+        }
+    }
+
+    /// Sends what is to be sent, each event once, in one request to Stripe.
+    async fn deliver(&self, done: &mut [Done]) {
+        let mut seen = HashSet::new();
+        let mut rows: Vec<UsageEventRow> = Vec::new();
+        let mut places = Vec::new();
+        for (place, done) in done.iter_mut().enumerate() {
+            if let Some(row) = done.to_send.take()
+                && seen.insert(row.identifier.clone())
+            {
+                rows.push(*row);
+                places.push(place);
+            }
+        }
+        if rows.is_empty() {
+            return;
+        }
+        let delivered = self.deliverer.deliver(&rows).await;
+        for (place, delivered) in places.into_iter().zip(delivered) {
+            let Some(done) = done.get_mut(place) else {
+                continue;
+            };
+            if done.outcome == Outcome::ToSend {
+                (done.outcome, done.reason) = outcome_of(delivered);
+            }
+        }
+    }
+}
+
+/// What the log makes of a row that it knows.
+fn repeated(known: &UsageEventRow, content_hash: &ContentHash) -> (Outcome, String) {
+    if known.content_hash == *content_hash {
+        (Outcome::Duplicate, String::new())
+    } else {
+        let reason = "was imported with other content before: it is left as it was";
+        (Outcome::Conflict, reason.to_owned())
+    }
+}
+
+fn outcome_of(delivered: Delivered) -> (Outcome, String) {
+    match delivered {
+        Delivered::Delivered | Delivered::Settled(UsageStatus::Delivered) => {
+            (Outcome::Delivered, String::new())
+        }
+        Delivered::Pending | Delivered::Settled(UsageStatus::Pending) => {
+            (Outcome::Pending, String::new())
+        }
+        Delivered::Rejected { stripe_code } => (
+            Outcome::Rejected,
+            format!("Stripe refused it: {stripe_code}"),
+        ),
+        Delivered::Quarantined => (Outcome::Rejected, "is quarantined".to_owned()),
+        Delivered::Settled(status) => (Outcome::Rejected, format!("is {status}")),
+    }
+}
+
+/// Why a row that is recorded is not billed, where it is not.
+fn outcome_reason(row: &UsageEventRow) -> String {
+    match row.held_reason {
+        Some(reason) => format!("is held, {reason:?}: it lies in no billable period"),
+        None => String::new(),
+    }
+}
+
+/// What a row must be, besides well-formed, to be sent.
+fn check(row: &ImportRow, customer: &KnownCustomer) -> Result<(), (Outcome, FieldError)> {
+    let named = row.event.subscription_item_id.as_ref();
+    if named.is_some_and(|id| *id != customer.row.subscription_item_id) {
+        let reason = "is not the subscription item that the customer was onboarded with";
+        let refusal = FieldError::new("subscription_item_id", reason);
+        return Err((Outcome::Invalid, refusal));
+    }
+    window::check_occurred_at(row.occurred_at, customer.now).map_err(|refusal| {
+        let outcome = if is_past(row.occurred_at, customer.now) {
+            Outcome::TooOld
+        } else {
+            Outcome::Invalid
+        };
+        (outcome, refusal)
+    })
+}
+
+fn is_past(occurred_at: Timestamp, now: Timestamp) -> bool {
+    occurred_at < now
+}
+
+/// Names the call that records a row.
+fn attempt_token() -> String {
+    IdempotencyKey::random().as_str().to_owned()
+}

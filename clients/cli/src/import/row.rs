@@ -1,0 +1,277 @@
+//! From a file's row to a usage event.
+
+use std::fmt;
+use std::str::FromStr;
+
+use billing::time::{InvalidTimestamp, WireTime};
+use billing::usage_event::parse_stripe_id;
+use billing::{ActionType, CustomerId, EventId, FieldError, Quantity, Timestamp, UsageEvent};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+const SOURCE_LENGTH_MAX: usize = 64;
+const RECORD_ID_LENGTH_MAX: usize = 100;
+/// The digits of a fraction that make milliseconds.
+const MILLISECOND_DIGITS: usize = 3;
+
+/// The name of what the rows come from: part of every event id, so that two
+/// sources never meet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceName(String);
+
+/// What is no name of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a source's name is 1 to {SOURCE_LENGTH_MAX} letters, digits or any of _ - .")]
+pub struct InvalidSourceName;
+
+impl FromStr for SourceName {
+    type Err = InvalidSourceName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSourceName> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+        let is_name = (1..=SOURCE_LENGTH_MAX).contains(&text.len()) && text.chars().all(allowed);
+        is_name
+            .then(|| Self(text.to_owned()))
+            .ok_or(InvalidSourceName)
+    }
+}
+
+impl fmt::Display for SourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A row that can be imported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportRow {
+    /// The row's line, or its rowid.
+    pub number: i64,
+    /// The event, under an id that is derived from source and row.
+    pub event: UsageEvent,
+    /// When it happened.
+    pub occurred_at: Timestamp,
+    /// Stripe's id of it, where Stripe has it already.
+    pub stripe_record_id: Option<String>,
+}
+
+impl ImportRow {
+    /// Reads the fields of the row `number` of `source`. Fields that are none
+    /// of a usage event's are passed over: a table may have its own.
+    ///
+    /// # Errors
+    /// The first field that is missing or wrong.
+    pub fn read(
+        source: &SourceName,
+        number: i64,
+        fields: &Map<String, Value>,
+    ) -> Result<Self, FieldError> {
+        let subscription_item_id = text(fields, "subscription_item_id")?;
+        let subscription_item_id = subscription_item_id
+            .map(|id| parse_stripe_id("subscription_item_id", &id))
+            .transpose()?;
+        let occurred_at = occurred_at(fields)?;
+        Ok(Self {
+            number,
+            event: UsageEvent {
+                event_id: event_id(source, number, fields)?,
+                customer_id: CustomerId::parse(&required(fields, "customer_id")?)?,
+                subscription_item_id,
+                quantity: quantity(fields)?,
+                action_type: ActionType::parse(&required(fields, "action_type")?)?,
+                occurred_at: Some(occurred_at),
+            },
+            occurred_at,
+            stripe_record_id: stripe_record_id(fields)?,
+        })
+    }
+}
+
+/// `import:{source}:{id}` where the row has an id, else `import:{source}#{number}`.
+fn event_id(
+    source: &SourceName,
+    number: i64,
+    fields: &Map<String, Value>,
+) -> Result<EventId, FieldError> {
+    let id = match text(fields, "event_id")? {
+        Some(id) => Some(id),
+        None => text(fields, "id")?,
+    };
+    EventId::parse(&match id {
+        Some(id) => format!("import:{source}:{id}"),
+        None => format!("import:{source}#{number}"),
+    })
+}
+
+/// The field's text, or its whole number written out; none where it is null,
+/// empty or not there.
+fn text(fields: &Map<String, Value>, name: &'static str) -> Result<Option<String>, FieldError> {
+    match fields.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
+        Some(Value::Number(number)) if !number.is_f64() => Ok(Some(number.to_string())),
+        Some(_) => Err(FieldError::new(name, "must be text")),
+    }
+}
+
+fn required(fields: &Map<String, Value>, name: &'static str) -> Result<String, FieldError> {
+    text(fields, name)?.ok_or_else(|| FieldError::new(name, "is missing"))
+}
+
+fn quantity(fields: &Map<String, Value>) -> Result<Quantity, FieldError> {
+    let digits = required(fields, "quantity").map_err(|error| match fields.get("quantity") {
+        Some(Value::Number(_)) => Quantity::error(),
+        _ => error,
+    })?;
+    let units = digits.parse().map_err(|_| Quantity::error())?;
+    Quantity::new(units)
+}
+
+fn stripe_record_id(fields: &Map<String, Value>) -> Result<Option<String>, FieldError> {
+    let id = text(fields, "stripe_record_id")?;
+    let is_id = |id: &String| id.len() <= RECORD_ID_LENGTH_MAX && !id.contains(char::is_control);
+    if id.as_ref().is_none_or(is_id) {
+        return Ok(id);
+    }
+    let reason = format!("must be at most {RECORD_ID_LENGTH_MAX} characters long");
+    Err(FieldError::new("stripe_record_id", reason))
+}
+
+/// `timestamp`, or `occurred_at`.
+fn occurred_at(fields: &Map<String, Value>) -> Result<Timestamp, FieldError> {
+    let given = ["timestamp", "occurred_at"].into_iter().find_map(|name| {
+        let value = fields.get(name)?;
+        let is_given = !value.is_null() && value.as_str() != Some("");
+        is_given.then_some((name, value))
+    });
+    let Some((name, value)) = given else {
+        return Err(FieldError::new("timestamp", "is missing"));
+    };
+    let read = match value {
+        Value::Number(number) => from_unix(&number.to_string()),
+        Value::String(text) => match from_unix(text) {
+            Ok(at) => Ok(at),
+            Err(InvalidTimestamp::Range) => Err(InvalidTimestamp::Range),
+            Err(InvalidTimestamp::Format) => Timestamp::parse_rfc3339(text),
+        },
+        _ => Err(InvalidTimestamp::Format),
+    };
+    read.map_err(|error| FieldError::new(name, error.to_string()))
+}
+
+/// Unix seconds, with a fraction or without: a home-made emitter stores what
+/// its language calls the time. Read from its digits, what is over a
+/// millisecond cut off.
+fn from_unix(digits: &str) -> Result<Timestamp, InvalidTimestamp> {
+    let (seconds, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+    let are_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if !are_digits(seconds) || !are_digits(fraction) {
+        return Err(InvalidTimestamp::Format);
+    }
+    let unix_s: i64 = seconds.parse().map_err(|_| InvalidTimestamp::Range)?;
+    let WireTime(at) =
+        WireTime::deserialize(Value::from(unix_s)).map_err(|_| InvalidTimestamp::Range)?;
+    let milliseconds = fraction
+        .chars()
+        .chain("000".chars())
+        .take(MILLISECOND_DIGITS);
+    let milliseconds: String = milliseconds.collect();
+    Ok(at.plus_ms(milliseconds.parse().unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(fields: &Value) -> Result<ImportRow, FieldError> {
+        let source = "nightly".parse().unwrap();
+        ImportRow::read(&source, 7, fields.as_object().unwrap())
+    }
+
+    fn a_row_with(name: &str, value: Value) -> Value {
+        let mut row = json!({
+            "customer_id": "cus_1", "quantity": 3, "action_type": "read",
+            "timestamp": 1_769_860_800,
+        });
+        row[name] = value;
+        row
+    }
+
+    #[test]
+    fn ids_come_from_source_and_row() {
+        let id = |name, value| {
+            let row = read(&a_row_with(name, value)).unwrap();
+            row.event.event_id.as_str().to_owned()
+        };
+        assert_eq!(id("event_id", json!("job-1")), "import:nightly:job-1");
+        assert_eq!(id("id", json!(7)), "import:nightly:7");
+        assert_eq!(id("event_id", json!("")), "import:nightly#7");
+        assert_eq!(id("color", json!("red")), "import:nightly#7");
+        for name in ["", "a b", "a:b", "a#b", &"a".repeat(65)] {
+            assert!(name.parse::<SourceName>().is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn times_are_seconds_or_rfc3339() {
+        let unix_ms = |value| {
+            let row = read(&a_row_with("timestamp", value));
+            row.map(|row| row.occurred_at.unix_ms())
+        };
+        for value in [
+            json!(1_769_860_800),
+            json!("1769860800"),
+            json!("2026-01-31T12:00:00Z"),
+            json!("2026-01-31T13:00:00+01:00"),
+        ] {
+            assert_eq!(unix_ms(value.clone()), Ok(1_769_860_800_000), "{value}");
+        }
+        assert_eq!(unix_ms(json!(1_769_860_800.25)), Ok(1_769_860_800_250));
+        assert_eq!(unix_ms(json!("1769860800.5")), Ok(1_769_860_800_500));
+        for value in [
+            json!(1_769_860_800_000_i64),
+            json!("yesterday"),
+            json!("2026-01-31 12:00:00"),
+            json!(-1),
+            json!("1769860800."),
+            json!(true),
+            json!(null),
+        ] {
+            assert!(unix_ms(value.clone()).is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (name, value) in [
+            ("customer_id", json!(null)),
+            ("customer_id", json!("cus#1")),
+            ("quantity", json!(1.5)),
+            ("quantity", json!("1.0")),
+            ("quantity", json!(0)),
+            ("quantity", json!(-3)),
+            ("quantity", json!("")),
+            ("quantity", json!([3])),
+            ("action_type", json!("a b")),
+            ("subscription_item_id", json!("si 1")),
+            ("stripe_record_id", json!("x".repeat(101))),
+            ("event_id", json!("x".repeat(255))),
+            ("timestamp", json!("")),
+        ] {
+            let refused = read(&a_row_with(name, value.clone())).unwrap_err();
+            assert_eq!(refused.field, name, "{value}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_a_file_holds_is_a_panic(value in "\\PC{0,40}", field in 0_usize..7) {
+            let name = ["event_id", "customer_id", "quantity", "action_type",
+                "timestamp", "stripe_record_id", "subscription_item_id"][field];
+            let _ = read(&a_row_with(name, json!(value)));
+        }
+    }
+}

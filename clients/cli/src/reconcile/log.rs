@@ -1,0 +1,211 @@
+//! What the audit log says of one customer, by the minute of billing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use billing::{
+    ContentHash, CustomerId, Identifier, Quantity, Timestamp, UsageEvent, UsageStatus, window,
+};
+use ledger::{Ledger, LedgerError, Tally, TotalKey, UsageEventRow, UsageLogCursor};
+
+use super::narrowing::{HOUR_S, MINUTE_S, Window, round_down};
+
+const MINUTE_MS: i64 = 60_000;
+const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
+
+/// For how long a change may be unknown to Stripe's sums and to the totals:
+/// meters aggregate, and the rollup runs, a moment later.
+const IN_FLIGHT_MS: i64 = 5 * MINUTE_MS;
+
+/// For how long after its first sending an event may still be on its way into
+/// Stripe's sums: the send window, and what a meter may lag behind.
+const SETTLED_MS: i64 = window::SEND_WINDOW_MS + 2 * 60 * MINUTE_MS;
+
+/// How long before its billing an event has hardly ever happened: what is
+/// accepted is 34 days old at most.
+const CARRIED_MS: i64 = window::OCCURRED_PAST_MS_MAX + 2 * DAY_MS;
+
+/// What Stripe's ids of legacy usage records begin with. No meter counts them.
+const USAGE_RECORD_PREFIX: &str = "mbur_";
+
+/// A row, as far as it counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRow {
+    /// Its key.
+    pub identifier: Identifier,
+    /// Units.
+    pub quantity: u64,
+    /// Where it stands.
+    pub status: UsageStatus,
+    /// When it is billed, in unix seconds.
+    pub billed_at_s: i64,
+    /// When it happened, in unix seconds, where it was carried over from there:
+    /// an earlier sending may have told Stripe of any time since.
+    pub carried_from_s: Option<i64>,
+    /// Whether it changed only a moment ago.
+    pub is_in_flight: bool,
+    /// Whether its fields are not those that were recorded.
+    pub is_altered: bool,
+    /// Whether nobody sends it any more, and Stripe has had time to count it.
+    pub is_settled: bool,
+    /// Whether its void left it in the meter and gave a credit instead.
+    pub is_credited: bool,
+}
+
+impl LogRow {
+    fn read(row: &UsageEventRow, billed_at: Timestamp, now: Timestamp) -> Self {
+        let changed_at = row.history.last().map_or(row.recorded_at, |entry| entry.at);
+        Self {
+            identifier: row.identifier.clone(),
+            quantity: row.quantity,
+            status: row.status,
+            billed_at_s: billed_at.unix_s(),
+            carried_from_s: row.carried_over.then(|| row.occurred_at.unix_s()),
+            is_in_flight: now.ms_since(changed_at) < IN_FLIGHT_MS,
+            is_altered: is_altered(row),
+            is_settled: now.ms_since(row.first_attempt_at) > SETTLED_MS,
+            is_credited: row.void_credit_minor_units.is_some(),
+        }
+    }
+
+    /// Whether the log says that Stripe has it.
+    pub const fn is_in_stripe(&self) -> bool {
+        self.is_credited || matches!(self.status, UsageStatus::Delivered)
+    }
+
+    /// Whether it waits for a delivery, or for somebody to find out.
+    pub const fn is_open(&self) -> bool {
+        matches!(self.status, UsageStatus::Pending | UsageStatus::Quarantined)
+    }
+
+    /// Its units, as sums have them.
+    pub fn units(&self) -> i64 {
+        i64::try_from(self.quantity).unwrap_or(i64::MAX)
+    }
+}
+
+/// The rows of one customer that are billed in a window.
+#[derive(Clone, Debug, Default)]
+pub struct CustomerLog {
+    /// By the minute's start, in unix seconds; those that no meter counts are
+    /// left out.
+    pub rows: BTreeMap<i64, Vec<LogRow>>,
+    /// Units and events of the window's whole hours, as the totals should be.
+    pub totals: BTreeMap<TotalKey, Tally>,
+    /// Hours, by their starts, that the totals may lag behind in.
+    pub hours_in_flight: BTreeSet<i64>,
+    /// Units and events, by status.
+    pub tally: Tally,
+    /// Units of legacy usage records.
+    pub usage_record_units: u64,
+}
+
+impl CustomerLog {
+    /// Reads the log of `customer_id` for what is billed in `window`; `now` is
+    /// real time. With `is_thorough` of all that ever happened, else of what
+    /// happened from 36 days before: an event that was redriven later than that
+    /// is missed.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn read(
+        ledger: &Ledger,
+        customer_id: &CustomerId,
+        window: Window,
+        now: Timestamp,
+        is_thorough: bool,
+    ) -> Result<Self, LedgerError> {
+        let (start, end) = (
+            Timestamp::from_unix_s(window.start),
+            Timestamp::from_unix_s(window.end),
+        );
+        let from = if is_thorough {
+            Timestamp::from_unix_s(0)
+        } else {
+            start.plus_ms(-CARRIED_MS)
+        };
+        // An event that is ahead of the clock is billed at its present.
+        let to = end.plus_ms(window::OCCURRED_AHEAD_MS_MAX + MINUTE_MS);
+        let mut cursor = UsageLogCursor::new(customer_id.clone(), from, to);
+        let mut log = Self::default();
+        while let Some(rows) = ledger.next_usage_events(&mut cursor).await? {
+            for row in &rows {
+                if let Some(billed_at) = row.billed_at.filter(|at| (start..end).contains(at)) {
+                    log.take(row, billed_at, window, now);
+                }
+            }
+        }
+        Ok(log)
+    }
+
+    /// What Stripe has by the log, by the minute.
+    pub fn by_minute(&self) -> BTreeMap<i64, i64> {
+        let minutes = self.rows.iter();
+        minutes
+            .map(|(minute, rows)| (*minute, units_in_stripe(rows.iter())))
+            .collect()
+    }
+
+    /// What Stripe has by the log of `from..to`, in unix seconds.
+    pub fn units_between(&self, from: i64, to: i64) -> i64 {
+        let minutes = self.rows.range(round_down(from, MINUTE_S)..to);
+        let rows = minutes.flat_map(|(_, rows)| rows);
+        units_in_stripe(rows.filter(|row| (from..to).contains(&row.billed_at_s)))
+    }
+
+    fn take(&mut self, row: &UsageEventRow, billed_at: Timestamp, window: Window, now: Timestamp) {
+        let hour = billed_at.start_of_hour().unix_s();
+        let kept = LogRow::read(row, billed_at, now);
+        self.tally.enter(row.status, row.quantity);
+        if kept.is_in_flight {
+            self.hours_in_flight.insert(hour);
+        }
+        if hour >= window.start && hour + HOUR_S <= window.end {
+            let total = self.totals.entry(total_key(row, billed_at)).or_default();
+            total.enter(row.status, row.quantity);
+        }
+        let record_id = row.stripe_record_id.as_deref().unwrap_or_default();
+        if record_id.starts_with(USAGE_RECORD_PREFIX) {
+            self.usage_record_units = self.usage_record_units.saturating_add(row.quantity);
+            return;
+        }
+        let minute = round_down(billed_at.unix_s(), MINUTE_S);
+        self.rows.entry(minute).or_default().push(kept);
+    }
+}
+
+fn units_in_stripe<'a>(rows: impl Iterator<Item = &'a LogRow>) -> i64 {
+    let in_stripe = rows.filter(|row| row.is_in_stripe());
+    in_stripe.fold(0, |sum, row| sum.saturating_add(row.units()))
+}
+
+/// The cell that the rollup counts `row` in.
+fn total_key(row: &UsageEventRow, billed_at: Timestamp) -> TotalKey {
+    TotalKey {
+        customer_id: row.customer_id.clone(),
+        period_start: row
+            .period_start
+            .map(|at| Timestamp::from_unix_s(at.unix_s())),
+        hour: billed_at.start_of_hour(),
+        action_type: row.action_type.clone(),
+    }
+}
+
+/// Whether `row` no longer says what its fingerprint says. Whether its agent
+/// named a time is not known, so both fingerprints will do.
+fn is_altered(row: &UsageEventRow) -> bool {
+    let Ok(quantity) = Quantity::new(row.quantity) else {
+        return true;
+    };
+    let fingerprints = [None, Some(row.occurred_at)].map(|occurred_at| {
+        ContentHash::of(&UsageEvent {
+            event_id: row.event_id.clone(),
+            customer_id: row.customer_id.clone(),
+            subscription_item_id: row.subscription_item_id.clone(),
+            quantity,
+            action_type: row.action_type.clone(),
+            occurred_at,
+        })
+    });
+    !fingerprints.contains(&row.content_hash)
+        || row.identifier != Identifier::of(&row.customer_id, &row.event_id)
+}

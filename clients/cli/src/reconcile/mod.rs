@@ -1,0 +1,397 @@
+//! `meterline reconcile`: whether the audit log, the totals, Stripe's meter and
+//! Stripe's final invoices agree, customer by customer; and if not, where.
+//!
+//! | module | does |
+//! | --- | --- |
+//! | [`log`] | reads a customer's audit log, by the minute |
+//! | [`narrowing`] | finds the minutes that differ, by few questions to Stripe |
+//! | [`subset`], [`explanation`] | says which events a minute's difference points to |
+//! | `totals`, `invoices` | compares those |
+//! | [`report`] | what is said |
+
+pub mod explanation;
+mod invoices;
+pub mod log;
+pub mod narrowing;
+mod repair;
+pub mod report;
+pub mod subset;
+mod totals;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use billing::{Clock, CustomerId, Identifier, Timestamp, UsageStatus};
+use ledger::{Ledger, LedgerError};
+use metering::{CustomerDirectory, CustomerError, KnownCustomer};
+use stripe::ListMeterEventSummaries;
+
+use explanation::Explanation;
+use log::{CustomerLog, LogRow};
+use narrowing::{Difference, MINUTE_S, Narrowed, Narrowing, Question, Window};
+pub use report::{CustomerReport, Finding, FindingKind, NamedEvent};
+
+/// From when to when, in the customers' own time, and whether to repair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReconcileOptions {
+    range: Window,
+    repair: bool,
+}
+
+/// A range that holds nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the range must begin before it ends")]
+pub struct EmptyRange;
+
+impl ReconcileOptions {
+    /// What is billed in `from..to`, widened to whole minutes, which is what
+    /// Stripe sums up by. Nothing is repaired.
+    ///
+    /// # Errors
+    /// [`EmptyRange`].
+    pub fn new(from: Timestamp, to: Timestamp) -> Result<Self, EmptyRange> {
+        if from >= to {
+            return Err(EmptyRange);
+        }
+        let range = Window {
+            start: narrowing::round_down(from.unix_s(), MINUTE_S),
+            end: narrowing::round_up(to.plus_ms(999).unix_s(), MINUTE_S),
+        };
+        Ok(Self {
+            range,
+            repair: false,
+        })
+    }
+
+    /// Settles what points to one set of events only.
+    #[must_use]
+    pub const fn with_repair(self, repair: bool) -> Self {
+        Self { repair, ..self }
+    }
+}
+
+/// Why a customer could not be reconciled.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// There is none of this id.
+    #[error("there is no customer {0}")]
+    NoSuchCustomer(CustomerId),
+    /// The customer is billed by usage records.
+    #[error(
+        "customer {0} is billed by legacy usage records, which have no meter to compare with: \
+         reconciling by usage record summaries is not built yet"
+    )]
+    Legacy(CustomerId),
+    /// The customer could not be looked up.
+    #[error(transparent)]
+    Customer(#[from] CustomerError),
+    /// The tables failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Stripe failed.
+    #[error("Stripe could not be asked for {what}: {source}")]
+    Stripe {
+        /// What was asked for.
+        what: &'static str,
+        /// Its error, which names no secret.
+        source: stripe::Error,
+    },
+}
+
+impl ReconcileError {
+    const fn stripe(what: &'static str) -> impl Fn(stripe::Error) -> Self {
+        move |source| Self::Stripe { what, source }
+    }
+}
+
+/// Compares, and repairs.
+pub struct Reconciler {
+    ledger: Ledger,
+    stripe: stripe::Client,
+    customers: CustomerDirectory,
+    clock: Arc<dyn Clock>,
+}
+
+impl Reconciler {
+    /// Compares `ledger` with `stripe`.
+    pub fn new(ledger: Ledger, stripe: stripe::Client, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            customers: CustomerDirectory::new(ledger.clone(), stripe.clone(), Arc::clone(&clock)),
+            ledger,
+            stripe,
+            clock,
+        }
+    }
+
+    /// Reconciles one customer.
+    ///
+    /// # Errors
+    /// A [`ReconcileError`]. What was repaired stays repaired.
+    pub async fn customer(
+        &self,
+        customer_id: &CustomerId,
+        options: ReconcileOptions,
+    ) -> Result<CustomerReport, ReconcileError> {
+        let found = self.customers.current_customer(customer_id).await?;
+        let customer = found.ok_or_else(|| ReconcileError::NoSuchCustomer(customer_id.clone()))?;
+        if customer.row.meter_id.is_empty() {
+            return Err(ReconcileError::Legacy(customer_id.clone()));
+        }
+        let quick = self.compare(&customer, options.range, false).await?;
+        let comparison = if quick.is_clear() {
+            quick
+        } else {
+            // An event may have been redriven long after it happened.
+            self.compare(&customer, options.range, true).await?
+        };
+        self.report(&customer, comparison, options.repair).await
+    }
+
+    async fn compare(
+        &self,
+        customer: &KnownCustomer,
+        range: Window,
+        is_thorough: bool,
+    ) -> Result<Comparison, ReconcileError> {
+        let (id, now) = (&customer.row.customer_id, self.clock.now());
+        let log = CustomerLog::read(&self.ledger, id, range, now, is_thorough).await?;
+        let narrowed = self.narrow(customer, &log, range).await?;
+        let explained = narrowed
+            .differences
+            .iter()
+            .map(|difference| {
+                let rows = log.rows.get(&difference.minute);
+                let rows = rows.map(Vec::as_slice).unwrap_or_default();
+                (*difference, Explanation::of(difference.units(), rows))
+            })
+            .collect();
+        let totals = totals::compare(&self.ledger, id, &log, range).await?;
+        let invoices = invoices::compare(&self.stripe, &customer.row, &log, range).await?;
+        Ok(Comparison {
+            range,
+            log,
+            stripe_units: narrowed.stripe_units,
+            explained,
+            totals,
+            invoices,
+        })
+    }
+
+    async fn narrow(
+        &self,
+        customer: &KnownCustomer,
+        log: &CustomerLog,
+        range: Window,
+    ) -> Result<Narrowed, ReconcileError> {
+        let delivered = log.by_minute();
+        let mut narrowing = Narrowing::new(&delivered, range);
+        while let Some(question) = narrowing.question() {
+            let answer = self.ask(customer, &question).await?;
+            narrowing.answer(question, &answer);
+        }
+        let mut narrowed = narrowing.narrowed();
+        narrowed.differences.sort_by_key(|found| found.minute);
+        Ok(narrowed)
+    }
+
+    async fn ask(
+        &self,
+        customer: &KnownCustomer,
+        question: &Question,
+    ) -> Result<BTreeMap<i64, i64>, ReconcileError> {
+        let window = ListMeterEventSummaries {
+            customer: customer.row.customer_id.as_str().to_owned(),
+            start_time: question.window.start,
+            end_time: question.window.end,
+            value_grouping_window: question.grouping,
+        };
+        let meter_id = &customer.row.meter_id;
+        let summaries = self.stripe.list_meter_event_summaries(meter_id, &window);
+        let summaries = summaries.await;
+        let summaries = summaries.map_err(ReconcileError::stripe("meter event summaries"))?;
+        let summaries = summaries.iter();
+        Ok(summaries
+            .map(|summary| (summary.start_time, summary.aggregated_value))
+            .collect())
+    }
+
+    async fn report(
+        &self,
+        customer: &KnownCustomer,
+        comparison: Comparison,
+        repair: bool,
+    ) -> Result<CustomerReport, ReconcileError> {
+        let mut findings = Vec::new();
+        for (difference, explanation) in &comparison.explained {
+            let rows = comparison.rows_of(difference);
+            let (kind, places) = match explanation {
+                Explanation::InFlight => continue,
+                Explanation::Altered(places) => (FindingKind::Altered, places.as_slice()),
+                Explanation::StripeHas(places) => (FindingKind::StripeHas, places.as_slice()),
+                Explanation::StripeLacks(places) => (FindingKind::StripeLacks, places.as_slice()),
+                Explanation::Ambiguous(places) => (FindingKind::Ambiguous, places.as_slice()),
+                Explanation::PerhapsDoubled(places) => {
+                    (FindingKind::PerhapsDoubled, places.as_slice())
+                }
+                Explanation::Unexplained => (FindingKind::Unexplained, &[][..]),
+            };
+            let meant: Vec<&LogRow> = places.iter().filter_map(|at| rows.get(*at)).collect();
+            let mut finding = self.finding(kind, &meant).await?;
+            finding.from = Some(Timestamp::from_unix_s(difference.minute).to_string());
+            finding.log_units = Some(difference.log_units);
+            finding.other_units = Some(difference.stripe_units);
+            if repair && kind == FindingKind::StripeHas {
+                finding.is_repaired =
+                    repair::mark_delivered(&self.ledger, &meant, self.clock.now()).await?;
+            }
+            findings.push(finding);
+        }
+        let (undelivered, uncertain) = comparison.undelivered();
+        if !undelivered.is_empty() {
+            let finding = self.finding(FindingKind::Undelivered, &undelivered);
+            let mut finding = finding.await?;
+            if repair {
+                let now = self.clock.now();
+                let reopened = repair::reopen(&self.ledger, customer, &undelivered, now);
+                finding.is_repaired = reopened.await?;
+            }
+            findings.push(finding);
+        }
+        if !uncertain.is_empty() {
+            let finding = self.finding(FindingKind::Uncertain, &uncertain);
+            findings.push(finding.await?);
+        }
+        findings.extend(comparison.altered_elsewhere(self).await?);
+        let invoices_compared = comparison.invoices.compared;
+        findings.extend(comparison.totals.iter().cloned());
+        findings.extend(comparison.invoices.findings.iter().cloned());
+        let log = &comparison.log;
+        Ok(CustomerReport {
+            customer_id: customer.row.customer_id.clone(),
+            now: customer.now.to_string(),
+            log_units: log.by_minute().values().sum(),
+            stripe_units: comparison.stripe_units,
+            usage_record_units: log.usage_record_units,
+            in_flight_units: comparison.in_flight_units(),
+            unbilled_units: [UsageStatus::Rejected, UsageStatus::Voided]
+                .map(|status| log.tally.units(status))
+                .iter()
+                .sum(),
+            invoices_compared,
+            findings,
+        })
+    }
+
+    /// A finding of `kind` about `rows`, the first of which are named.
+    async fn finding(
+        &self,
+        kind: FindingKind,
+        rows: &[&LogRow],
+    ) -> Result<Finding, ReconcileError> {
+        let named = rows.iter().take(report::NAMED_MAX);
+        let named: Vec<Identifier> = named.map(|row| row.identifier.clone()).collect();
+        let mut events = Vec::with_capacity(named.len());
+        if !named.is_empty() {
+            let rows = self.ledger.usage_events(&named).await?;
+            events.extend(rows.iter().map(NamedEvent::from));
+            events.sort_by(|a, b| a.event_id.cmp(&b.event_id));
+        }
+        Ok(Finding {
+            kind,
+            from: None,
+            log_units: None,
+            other_units: None,
+            more_events: rows.len().saturating_sub(named.len()),
+            events,
+            is_repaired: false,
+        })
+    }
+}
+
+/// What was compared of one customer.
+struct Comparison {
+    range: Window,
+    log: CustomerLog,
+    stripe_units: i64,
+    explained: Vec<(Difference, Explanation)>,
+    totals: Vec<Finding>,
+    invoices: invoices::Invoices,
+}
+
+impl Comparison {
+    /// Whether nothing hints at a row that was not read.
+    fn is_clear(&self) -> bool {
+        let is_accounted_for =
+            |(_, explanation): &(_, Explanation)| matches!(explanation, Explanation::InFlight);
+        self.totals.is_empty()
+            && self.invoices.findings.is_empty()
+            && self.explained.iter().all(is_accounted_for)
+    }
+
+    fn rows_of(&self, difference: &Difference) -> &[LogRow] {
+        let rows = self.log.rows.get(&difference.minute);
+        rows.map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Every row that nobody sends any more, but for those that a difference of
+    /// their minute may point to: first what Stripe has not, then what it may
+    /// have at another time.
+    fn undelivered(&self) -> (Vec<&LogRow>, Vec<&LogRow>) {
+        let mut undelivered = Vec::new();
+        for (minute, rows) in &self.log.rows {
+            let found = |(difference, _): &&(Difference, _)| difference.minute == *minute;
+            let explained = self.explained.iter().find(found);
+            for (place, row) in rows.iter().enumerate() {
+                let may_be_there = match explained {
+                    None => false,
+                    Some((_, Explanation::StripeHas(there))) => there.contains(&place),
+                    Some(_) => true,
+                };
+                if row.is_open() && row.is_settled && !may_be_there {
+                    undelivered.push(row);
+                }
+            }
+        }
+        let has_more = self.has_more_than_explained();
+        undelivered.into_iter().partition(|row| {
+            row.carried_from_s
+                .is_none_or(|from| from >= self.range.start && !has_more)
+        })
+    }
+
+    /// Whether Stripe has more, somewhere, than the log can tell.
+    fn has_more_than_explained(&self) -> bool {
+        self.explained.iter().any(|(difference, explanation)| {
+            difference.units() > 0 && !matches!(explanation, Explanation::StripeHas(_))
+        })
+    }
+
+    /// Altered rows in minutes that agree all the same.
+    async fn altered_elsewhere(
+        &self,
+        reconciler: &Reconciler,
+    ) -> Result<Option<Finding>, ReconcileError> {
+        let told: Vec<i64> = self
+            .explained
+            .iter()
+            .filter(|(_, explanation)| matches!(explanation, Explanation::Altered(_)))
+            .map(|(difference, _)| difference.minute)
+            .collect();
+        let minutes = self.log.rows.iter();
+        let rows = minutes
+            .filter(|(minute, _)| !told.contains(*minute))
+            .flat_map(|(_, rows)| rows);
+        let altered: Vec<&LogRow> = rows.filter(|row| row.is_altered).collect();
+        if altered.is_empty() {
+            return Ok(None);
+        }
+        let finding = reconciler.finding(FindingKind::Altered, &altered);
+        finding.await.map(Some)
+    }
+
+    fn in_flight_units(&self) -> u64 {
+        let rows = self.log.rows.values().flatten();
+        let waiting = rows.filter(|row| row.is_open() && !row.is_settled);
+        waiting.fold(0, |sum, row| sum.saturating_add(row.quantity))
+    }
+}
