@@ -1,0 +1,140 @@
+//! Invoices against what Stripe has: every event lies in a period whose final
+//! invoice counts it.
+
+use serde_json::Value;
+
+use super::audit::{InStripe, Rows, Stripe};
+use super::{Findings, Kind, Subject};
+use crate::SoakError;
+use crate::direct::{integer, text};
+
+/// One line of a final invoice.
+#[derive(Debug)]
+struct Line {
+    start: i64,
+    end: i64,
+    finalized_at: i64,
+    quantity: i64,
+    /// What Stripe has of its time.
+    counted: i64,
+}
+
+/// Each customer's final invoices.
+pub(super) async fn compare(
+    subject: Subject<'_>,
+    rows: &Rows,
+    (stripe, others): &Stripe,
+    findings: &mut Findings,
+) -> Result<(), SoakError> {
+    let mut lines: Vec<Vec<Line>> = Vec::new();
+    for customer in subject.customers {
+        lines.push(read(subject, &customer.id).await?);
+    }
+    for (identifier, event) in stripe {
+        let name = || format!("{} ({event:?})", hex::encode(identifier));
+        count(subject, event, &mut lines, findings, &name);
+        if let Some(row) = rows.get(identifier) {
+            findings.in_another_period +=
+                u64::from(is_elsewhere(row.period_start_ms, event, &lines));
+        }
+    }
+    for event in others {
+        count(subject, event, &mut lines, findings, &|| {
+            format!("{event:?}")
+        });
+    }
+    for line in lines.iter().flatten() {
+        findings.invoices += 1;
+        if line.counted > line.quantity {
+            findings.add(Kind::Unbilled, || {
+                format!("Stripe has more than {line:?} bills")
+            });
+        }
+        if line.counted < line.quantity {
+            findings.add(Kind::Overbilled, || {
+                format!("Stripe has less than {line:?} bills")
+            });
+        }
+    }
+    Ok(())
+}
+
+async fn read(subject: Subject<'_>, customer_id: &str) -> Result<Vec<Line>, SoakError> {
+    let mut lines = Vec::new();
+    let mut after = String::new();
+    loop {
+        let path = format!("/v1/invoices?customer={customer_id}&limit=100{after}");
+        let page = subject.direct.stripe(&path).await?;
+        let invoices = page["data"].as_array().map_or(&[][..], Vec::as_slice);
+        for invoice in invoices {
+            // A draft is not final, and what has no time of it is none either.
+            let finalized_at = invoice["status_transitions"]["finalized_at"].as_i64();
+            let Some(finalized_at) = finalized_at else {
+                continue;
+            };
+            for line in invoice["lines"]["data"].as_array().into_iter().flatten() {
+                lines.push(Line {
+                    start: integer(&line["period"], "start")?,
+                    end: integer(&line["period"], "end")?,
+                    finalized_at,
+                    quantity: integer(line, "quantity")?,
+                    counted: 0,
+                });
+            }
+        }
+        match (&page["has_more"], invoices.last()) {
+            (Value::Bool(true), Some(last)) => {
+                after = format!("&starting_after={}", text(last, "id")?);
+            }
+            _ => return Ok(lines),
+        }
+    }
+}
+
+fn count(
+    subject: Subject<'_>,
+    event: &InStripe,
+    lines: &mut [Vec<Line>],
+    findings: &mut Findings,
+    name: &dyn Fn() -> String,
+) {
+    let Some(customer) = event.customer else {
+        return;
+    };
+    let lives_by_account = subject
+        .customers
+        .get(customer)
+        .is_some_and(|it| it.test_clock.is_none());
+    let lines = lines
+        .get_mut(customer)
+        .map_or(&mut [][..], Vec::as_mut_slice);
+    let Some(line) = lines.iter_mut().find(|line| line.holds(event.timestamp)) else {
+        findings.add(Kind::Unbilled, || {
+            format!("{} is in no final invoice's period", name())
+        });
+        return;
+    };
+    let times = i64::try_from(event.times).unwrap_or(i64::MAX);
+    line.counted = line
+        .counted
+        .saturating_add(event.value.saturating_mul(times));
+    // On a test clock the two times are not of one kind.
+    if lives_by_account && event.received_ms / 1_000 > line.finalized_at {
+        findings.add(Kind::Unbilled, || {
+            format!("{} came after {line:?} was final", name())
+        });
+    }
+}
+
+/// Whether Stripe bills the event in another period than the log says.
+fn is_elsewhere(period_start_ms: Option<i64>, event: &InStripe, lines: &[Vec<Line>]) -> bool {
+    let lines = event.customer.and_then(|customer| lines.get(customer));
+    let line = lines.and_then(|lines| lines.iter().find(|line| line.holds(event.timestamp)));
+    line.is_some_and(|line| Some(line.start) != period_start_ms.map(|at| at.div_euclid(1_000)))
+}
+
+impl Line {
+    const fn holds(&self, timestamp: i64) -> bool {
+        self.start <= timestamp && timestamp < self.end
+    }
+}

@@ -1,0 +1,103 @@
+//! The totals against the audit log, cell by cell.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::audit::{Rows, number};
+use super::{Findings, Kind, Subject, place_of};
+use crate::SoakError;
+use crate::agents::ACTION_TYPES;
+use crate::direct::text;
+
+const TABLE: &str = "UsageTotalsTable";
+const HOUR_MS: i64 = 3_600_000;
+
+/// Customer, period's start (seconds; none for held usage), hour (seconds),
+/// action and status.
+type Cell = (usize, Option<i64>, i64, usize, String);
+
+/// Units and events.
+type Count = (i64, i64);
+
+/// The totals that the rows make, and the totals that there are.
+pub(super) async fn compare(
+    subject: Subject<'_>,
+    rows: &Rows,
+    findings: &mut Findings,
+) -> Result<(), SoakError> {
+    let mut expected: BTreeMap<Cell, Count> = BTreeMap::new();
+    for row in rows.values() {
+        let hour_ms = row.billed_at_ms.unwrap_or(row.occurred_at_ms);
+        let cell = (
+            row.customer,
+            row.period_start_ms.map(|at| at.div_euclid(1_000)),
+            (hour_ms - hour_ms.rem_euclid(HOUR_MS)) / 1_000,
+            row.action_type,
+            row.status.to_owned(),
+        );
+        let count = expected.entry(cell).or_default();
+        *count = (count.0 + row.quantity, count.1 + 1);
+    }
+    let mut found: BTreeMap<Cell, Count> = BTreeMap::new();
+    let take = |item: &Value| read(subject, item, &mut found);
+    subject.direct.scan(TABLE, &json!({}), take).await?;
+    found.retain(|_, count| *count != (0, 0));
+    for (cell, count) in &expected {
+        let has = found.remove(cell).unwrap_or_default();
+        if has != *count {
+            findings.add(Kind::TotalsDiffer, || {
+                format!("{cell:?} is {has:?} instead of {count:?} (units, events)")
+            });
+        }
+    }
+    for (cell, has) in found {
+        findings.add(Kind::TotalsDiffer, || {
+            format!("{cell:?} is {has:?} instead of nothing")
+        });
+    }
+    Ok(())
+}
+
+/// Adds what an item holds to its cells; the rollup's checkpoints hold nothing.
+fn read(
+    subject: Subject<'_>,
+    item: &Value,
+    found: &mut BTreeMap<Cell, Count>,
+) -> Result<(), SoakError> {
+    let Some(customer) = place_of(subject.customers, text(&item["customer_id"], "S")?) else {
+        return Ok(());
+    };
+    let key = text(&item["total_key"], "S")?;
+    let mut parts = key.split('#');
+    let (period, hour, action) = (parts.next(), parts.next(), parts.next());
+    let action_type = ACTION_TYPES.iter().position(|known| Some(*known) == action);
+    let (Some(hour), Some(action_type)) = (whole(hour), action_type) else {
+        return Err(SoakError::Missing("total_key"));
+    };
+    for (name, value) in item.as_object().into_iter().flatten() {
+        let (status, is_units) = match (name.strip_suffix("_units"), name.strip_suffix("_events")) {
+            (Some(status), _) => (status, true),
+            (_, Some(status)) => (status, false),
+            (None, None) => continue,
+        };
+        let cell = (
+            customer,
+            whole(period),
+            hour,
+            action_type,
+            status.to_owned(),
+        );
+        let count = found.entry(cell).or_default();
+        if is_units {
+            count.0 += number(value)?;
+        } else {
+            count.1 += number(value)?;
+        }
+    }
+    Ok(())
+}
+
+fn whole(digits: Option<&str>) -> Option<i64> {
+    digits?.parse().ok()
+}

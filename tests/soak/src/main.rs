@@ -1,0 +1,79 @@
+//! `make soak`: the simulation on the command line.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser;
+use soak::{Options, Plant, Progress, SoakError, soak};
+
+/// Runs the whole system under seeded faults, and counts what is left.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// How many events the agents send.
+    #[arg(long, env = "EVENTS", default_value_t = 100_000)]
+    events: u64,
+    /// What everything is drawn from; a fresh one if none is given.
+    #[arg(long, env = "SEED")]
+    seed: Option<u64>,
+    /// Plants an error for the checker to find.
+    #[arg(long, env = "PLANT")]
+    plant: Option<Plant>,
+    /// Events of a batch, at most.
+    #[arg(long, default_value_t = 100)]
+    batch: u64,
+    /// Calls of agents at once.
+    #[arg(long, default_value_t = 8)]
+    calls: usize,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            let error: &dyn Error = &error;
+            eprint!("{error}");
+            let mut source = error.source();
+            while let Some(cause) = source {
+                eprint!(": {cause}");
+                source = cause.source();
+            }
+            eprintln!();
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<ExitCode, SoakError> {
+    let seed = match arguments.seed {
+        Some(seed) => seed,
+        // Short enough to be read out.
+        None => u64::from(getrandom::u32()?),
+    };
+    let options = Options {
+        seed,
+        events: arguments.events,
+        batch_events_max: arguments.batch,
+        calls_at_once: arguments.calls,
+        plant: arguments.plant,
+    };
+    println!("seed {seed}");
+    let report = soak(&options, &|progress| tell(progress, options.events))?;
+    print!("{report}");
+    let is_clean = report.is_clean();
+    Ok(if is_clean {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn tell(progress: &Progress, of: u64) {
+    let Progress {
+        events,
+        faults,
+        elapsed,
+    } = progress;
+    let seconds = elapsed.as_secs();
+    eprintln!("{seconds:>5} s  {events} of {of} events, {faults} faults");
+}

@@ -1,0 +1,166 @@
+//! Errors that are planted, so that it shows whether the checker finds them.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+use crate::SoakError;
+use crate::checker::{Subject, identifier};
+use crate::direct::{integer, text};
+use crate::world::stripe_file;
+
+/// A month is not longer; an event that is moved so far is in another period.
+const PERIOD_S: i64 = 31 * 86_400;
+
+/// An error to plant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plant {
+    /// An acknowledged event vanishes from the audit log and from Stripe.
+    Loss,
+    /// One event is in Stripe under another identifier, too.
+    Double,
+    /// One event of Stripe's lies in a period whose invoice was final before.
+    Unbilled,
+    /// A total is off by one.
+    Total,
+    /// The outbox misses an entry.
+    Outbox,
+}
+
+impl Plant {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Loss,
+        Self::Double,
+        Self::Unbilled,
+        Self::Total,
+        Self::Outbox,
+    ];
+}
+
+impl fmt::Display for Plant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Loss => "loss",
+            Self::Double => "double",
+            Self::Unbilled => "unbilled",
+            Self::Total => "total",
+            Self::Outbox => "outbox",
+        })
+    }
+}
+
+impl FromStr for Plant {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|plant| plant.to_string() == word)
+            .ok_or_else(|| "loss, double, unbilled, total or outbox is expected".to_owned())
+    }
+}
+
+/// An acknowledged, delivered event of a customer without a test clock, as
+/// Stripe has it.
+async fn victim(subject: Subject<'_>) -> Result<(String, Value), SoakError> {
+    let customers = subject.customers;
+    let lives_by_account = |place: usize| customers.get(place).filter(|it| it.test_clock.is_none());
+    for told in subject.told.iter().rev().filter(|told| told.is_delivered) {
+        let Some(customer) = lives_by_account(told.customer) else {
+            continue;
+        };
+        let identifier = hex::encode(identifier(&customer.id, &told.event_id));
+        let path = format!("/_simulator/meter_events?identifier={identifier}");
+        let mut found = subject.direct.stripe(&path).await?;
+        if let Some(event) = found["data"].get_mut(0) {
+            return Ok((identifier, event.take()));
+        }
+    }
+    Err(SoakError::NothingToPlant)
+}
+
+/// Plants a loss. Answers the identifier.
+pub(crate) async fn lose(subject: Subject<'_>, folder: &Path) -> Result<String, SoakError> {
+    let (identifier, _) = victim(subject).await?;
+    let key = json!({
+        "TableName": "UsageEventsTable", "Key": { "identifier": { "S": identifier } },
+    });
+    subject.direct.dynamodb("DeleteItem", &key).await?;
+    let stripe = Connection::open(stripe_file(folder))?;
+    stripe.execute(
+        "DELETE FROM meter_events WHERE identifier = ?1",
+        [&identifier],
+    )?;
+    Ok(identifier)
+}
+
+/// Plants a double: the event once more, as a careless retry would send it.
+pub(crate) async fn double(subject: Subject<'_>) -> Result<String, SoakError> {
+    let (identifier, event) = victim(subject).await?;
+    let form = [
+        ("event_name", text(&event, "event_name")?.to_owned()),
+        ("identifier", format!("again-{identifier}")),
+        ("timestamp", integer(&event, "timestamp")?.to_string()),
+        (
+            "payload[stripe_customer_id]",
+            text(&event, "customer")?.to_owned(),
+        ),
+        ("payload[value]", integer(&event, "value")?.to_string()),
+    ];
+    subject
+        .direct
+        .stripe_post("/v1/billing/meter_events", &form)
+        .await?;
+    Ok(identifier)
+}
+
+/// Plants an unbilled event: Stripe has it in the period before.
+pub(crate) async fn unbill(subject: Subject<'_>, folder: &Path) -> Result<String, SoakError> {
+    let (identifier, _) = victim(subject).await?;
+    let stripe = Connection::open(stripe_file(folder))?;
+    let moved = "UPDATE meter_events SET timestamp = timestamp - ?2 WHERE identifier = ?1";
+    stripe.execute(moved, (&identifier, PERIOD_S))?;
+    Ok(identifier)
+}
+
+/// Plants a total that is off by one. Answers its key.
+pub(crate) async fn miscount(subject: Subject<'_>) -> Result<String, SoakError> {
+    let mut key = None;
+    let take = |item: &Value| {
+        if item.get("delivered_units").is_some() {
+            key = Some(json!({
+                "customer_id": item["customer_id"], "total_key": item["total_key"],
+            }));
+        }
+        Ok(())
+    };
+    subject
+        .direct
+        .scan("UsageTotalsTable", &json!({}), take)
+        .await?;
+    let key = key.ok_or(SoakError::NothingToPlant)?;
+    let update = json!({
+        "TableName": "UsageTotalsTable", "Key": key,
+        "UpdateExpression": "ADD delivered_units :one",
+        "ExpressionAttributeValues": { ":one": { "N": "1" } },
+    });
+    subject.direct.dynamodb("UpdateItem", &update).await?;
+    Ok(key.to_string())
+}
+
+/// Plants a gap in the outbox. Answers the key that is missing.
+pub(crate) async fn forget(subject: Subject<'_>) -> Result<String, SoakError> {
+    let mut key = None;
+    let take = |item: &Value| {
+        key = Some(json!({ "bucket": item["bucket"], "outbox_key": item["outbox_key"] }));
+        Ok(())
+    };
+    subject.direct.scan("OutboxTable", &json!({}), take).await?;
+    let key = key.ok_or(SoakError::NothingToPlant)?;
+    let delete = json!({ "TableName": "OutboxTable", "Key": key });
+    subject.direct.dynamodb("DeleteItem", &delete).await?;
+    Ok(text(&key["outbox_key"], "S")?.to_owned())
+}

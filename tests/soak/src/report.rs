@@ -1,0 +1,141 @@
+//! What a run came to.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use crate::checker::{Finding, Findings, Kind};
+use crate::fault::Fault;
+use crate::runner::Runner;
+use crate::{Options, Plant};
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// Events that were to be tried.
+    pub events: u64,
+    /// Different events that agents sent.
+    pub tried: u64,
+    /// Those that were acknowledged.
+    pub acknowledged: u64,
+    /// Faults that struck.
+    pub faults: BTreeMap<Fault, u64>,
+    /// Answers to events, repeats included.
+    pub outcomes: BTreeMap<&'static str, u64>,
+    /// Errors by kind.
+    pub counts: BTreeMap<Kind, u64>,
+    /// The first of each kind, in words.
+    pub findings: Vec<Finding>,
+    /// What was planted, where something was.
+    pub planted: Option<String>,
+    plant: Option<Plant>,
+    named: BTreeMap<(&'static str, bool), u64>,
+    carried_over: u64,
+    in_another_period: u64,
+    in_stripe: u64,
+    invoices: u64,
+    elapsed: Duration,
+}
+
+impl Report {
+    pub(crate) fn of(
+        options: &Options,
+        runner: &Runner<'_>,
+        mut findings: Findings,
+        planted: Option<String>,
+    ) -> Self {
+        for contradiction in &runner.agents.contradictions {
+            findings.add(Kind::Contradiction, || contradiction.clone());
+        }
+        let told = &runner.agents.told;
+        let acknowledged = told.iter().filter(|told| told.acknowledged.is_some());
+        Self {
+            seed: options.seed,
+            events: options.events,
+            tried: told.len() as u64,
+            acknowledged: acknowledged.count() as u64,
+            faults: runner.world.faults.struck(),
+            outcomes: runner.agents.outcomes.clone(),
+            counts: findings.counts,
+            findings: findings.told,
+            planted,
+            plant: options.plant,
+            named: findings.named,
+            carried_over: findings.carried_over,
+            in_another_period: findings.in_another_period,
+            in_stripe: findings.in_stripe,
+            invoices: findings.invoices,
+            elapsed: runner.progress().elapsed,
+        }
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_clean(&self) -> bool {
+        self.counts.is_empty()
+    }
+
+    /// How many errors of `kind` there are.
+    pub fn count(&self, kind: Kind) -> u64 {
+        self.counts.get(&kind).copied().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let faults: u64 = self.faults.values().sum();
+        writeln!(f, "seed {}, {} events", self.seed, self.events)?;
+        writeln!(
+            f,
+            "\nfaults injected: {faults}, of {} kinds",
+            self.faults.len()
+        )?;
+        for (fault, count) in &self.faults {
+            writeln!(f, "  {count:>9}  {fault}")?;
+        }
+        writeln!(f, "\nanswers to events, repeats included")?;
+        for (outcome, count) in &self.outcomes {
+            writeln!(f, "  {count:>9}  {outcome}")?;
+        }
+        writeln!(f, "\nevents at rest")?;
+        for (count, what) in [
+            (self.tried, "tried"),
+            (self.acknowledged, "acknowledged"),
+            (self.in_stripe, "in Stripe"),
+            (self.carried_over, "carried over into a later period"),
+            (
+                self.in_another_period,
+                "billed in another period than the log says",
+            ),
+        ] {
+            writeln!(f, "  {count:>9}  {what}")?;
+        }
+        for ((status, is_in_stripe), count) in &self.named {
+            let stripe = if *is_in_stripe { "in" } else { "not in" };
+            writeln!(f, "  {count:>9}  named: {status}, {stripe} Stripe")?;
+        }
+        writeln!(f, "  {:>9}  final invoices' lines compared", self.invoices)?;
+        writeln!(f)?;
+        for kind in [Kind::Lost, Kind::Doubled, Kind::Unbilled] {
+            writeln!(f, "{kind:<16} {}", self.count(kind))?;
+        }
+        for (kind, count) in &self.counts {
+            if !matches!(kind, Kind::Lost | Kind::Doubled | Kind::Unbilled) {
+                writeln!(f, "{kind:<16} {count}")?;
+            }
+        }
+        for Finding { kind, what } in &self.findings {
+            writeln!(f, "  {kind}: {what}")?;
+        }
+        let seconds = self.elapsed.as_secs().max(1);
+        writeln!(f, "{seconds} s, {} events/s", self.tried / seconds)?;
+        if !self.is_clean() {
+            let plant = self.plant.map(|plant| format!(" PLANT={plant}"));
+            let plant = plant.unwrap_or_default();
+            let (events, seed) = (self.events, self.seed);
+            writeln!(f, "replay: make soak EVENTS={events} SEED={seed}{plant}")?;
+        }
+        Ok(())
+    }
+}
