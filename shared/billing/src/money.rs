@@ -93,6 +93,11 @@ impl Money {
     pub const fn currency(&self) -> &Currency {
         &self.currency
     }
+
+    /// The minor units; none where they are more than Stripe's amounts hold.
+    pub fn minor_units(&self) -> Option<i64> {
+        i64::try_from(&self.minor_units).ok()
+    }
 }
 
 /// The amount in major units with the currency's decimals: `20.10`.
@@ -188,6 +193,13 @@ mod tests {
         assert_eq!(cost("0.1", 14), "0.01");
         assert_eq!(cost("0.1", 15), "0.02");
         assert_eq!(cost("0.000000000001", u64::MAX), "184467.44");
+    }
+
+    #[test]
+    fn minor_units_are_read_back_or_too_many() {
+        let two_cents = price("2", "usd");
+        assert_eq!(two_cents.line_amount(5).minor_units(), Some(10));
+        assert_eq!(two_cents.line_amount(u64::MAX).minor_units(), None);
     }
 
     #[test]

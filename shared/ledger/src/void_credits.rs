@@ -19,7 +19,7 @@ pub struct VoidCredits {
     /// All their credits, in minor units.
     pub minor_units: i64,
     /// Counts the changes, so that no credit is reckoned from an old sum.
-    version: u64,
+    pub version: u64,
 }
 
 /// What became of fixing a credit.

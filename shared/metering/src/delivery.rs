@@ -225,7 +225,7 @@ impl Verdict {
 }
 
 /// The meter event for `row`; none for one that has no billable time.
-fn meter_event(row: &UsageEventRow) -> Option<MeterEvent> {
+pub(crate) fn meter_event(row: &UsageEventRow) -> Option<MeterEvent> {
     Some(MeterEvent::new(
         row.identifier.as_str(),
         &row.meter_event_name,
@@ -239,7 +239,7 @@ fn is_refusal(error: &stripe::Error) -> bool {
     error.status() == Some(400)
 }
 
-fn rejecting_code(error: &stripe::Error) -> Option<&str> {
+pub(crate) fn rejecting_code(error: &stripe::Error) -> Option<&str> {
     error
         .code()
         .filter(|code| is_refusal(error) && REJECTING_CODES.contains(code))

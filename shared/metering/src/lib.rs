@@ -7,11 +7,19 @@ pub mod delivery;
 mod in_flight;
 pub mod metadata;
 pub mod open_period;
+pub mod redrive;
 pub mod status;
+pub mod void;
+mod void_credit;
 
 pub use customers::{CustomerDirectory, CustomerError, KnownCustomer};
 pub use delivery::{Delivered, Deliverer};
 pub use in_flight::in_order;
-pub use metadata::{METADATA_EXTERNAL_ID, METADATA_ONBOARDING, METADATA_PAYMENT_METHOD};
+pub use metadata::{
+    METADATA_EXTERNAL_ID, METADATA_ONBOARDING, METADATA_PAYMENT_METHOD, METADATA_VOID,
+};
 pub use open_period::{Kept, keep_billable};
+pub use redrive::{Prospect, RedriveError, Redriven, Redriver};
 pub use status::customer_status;
+pub use void::{Found, Void, VoidError, Voider};
+pub use void_credit::CreditError;

@@ -1,0 +1,155 @@
+//! Sending again what was given up, on the operator's word: quarantined, held
+//! and rejected events, each under its old identifier and in a send window of
+//! its own.
+
+use std::sync::Arc;
+
+use billing::{BillingTime, Clock, HeldReason, UsageStatus};
+use ledger::{Ledger, LedgerError, Reopened, ReopenedTime, UsageEventRow};
+
+use crate::delivery::BATCH_EVENTS_MAX;
+use crate::{CustomerDirectory, CustomerError, Delivered, Deliverer, in_order};
+
+/// Rows reopened at once.
+const CALLS_IN_FLIGHT: usize = 16;
+
+/// What a redrive of an event would come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prospect {
+    /// It would be sent, billed at this time.
+    Send(ReopenedTime),
+    /// It still has no billable period.
+    Held(HeldReason),
+    /// Its customer is not known here.
+    UnknownCustomer,
+    /// It is in none of the states that are redriven.
+    NotGivenUp(UsageStatus),
+}
+
+/// What became of a redrive.
+#[derive(Debug)]
+pub enum Redriven {
+    /// It is pending again and was sent, with this outcome. What is pending
+    /// still, redelivery goes on with.
+    Sent(Delivered),
+    /// It was not sent, for what the prospect says.
+    Left(Prospect),
+    /// Somebody changed it since it was listed.
+    Changed,
+    /// A table or a test clock failed: perhaps it is pending again.
+    Failed(RedriveError),
+}
+
+/// Why an event could not be redriven.
+#[derive(Debug, thiserror::Error)]
+pub enum RedriveError {
+    /// The audit log failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The customer could not be looked up.
+    #[error(transparent)]
+    Customer(#[from] CustomerError),
+}
+
+/// Redrives usage events.
+pub struct Redriver {
+    ledger: Ledger,
+    customers: CustomerDirectory,
+    deliverer: Deliverer,
+    clock: Arc<dyn Clock>,
+}
+
+impl Redriver {
+    /// Redrives from `ledger` to Stripe, in the ways that the parts know.
+    pub const fn new(
+        ledger: Ledger,
+        customers: CustomerDirectory,
+        deliverer: Deliverer,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            ledger,
+            customers,
+            deliverer,
+            clock,
+        }
+    }
+
+    /// What a redrive of `row` would come to. Its billing time is chosen anew:
+    /// the period that it was chosen in may be over.
+    ///
+    /// # Errors
+    /// [`CustomerError`] where its customer cannot be looked up.
+    pub async fn prospect(&self, row: &UsageEventRow) -> Result<Prospect, CustomerError> {
+        if !is_given_up(row.status) {
+            return Ok(Prospect::NotGivenUp(row.status));
+        }
+        let Some(customer) = self.customers.customer(&row.customer_id).await? else {
+            return Ok(Prospect::UnknownCustomer);
+        };
+        Ok(
+            match customer.row.billing_time(row.occurred_at, customer.now) {
+                BillingTime::Billable {
+                    billed_at,
+                    period_start,
+                    carried_over,
+                } => Prospect::Send(ReopenedTime {
+                    billed_at,
+                    period_start,
+                    carried_over,
+                }),
+                BillingTime::Held(reason) => Prospect::Held(reason),
+            },
+        )
+    }
+
+    /// Redrives `rows`, as they were read, in requests of a hundred. Answers one
+    /// outcome for each, in order.
+    pub async fn redrive(&self, rows: &[UsageEventRow]) -> Vec<Redriven> {
+        let mut outcomes = Vec::with_capacity(rows.len());
+        for batch in rows.chunks(BATCH_EVENTS_MAX) {
+            outcomes.extend(self.redrive_batch(batch).await);
+        }
+        outcomes
+    }
+
+    async fn redrive_batch(&self, batch: &[UsageEventRow]) -> Vec<Redriven> {
+        let reopening = batch.iter().map(|row| self.reopen(row)).collect();
+        let reopened = in_order(reopening, CALLS_IN_FLIGHT).await;
+        let rows: Vec<UsageEventRow> = reopened
+            .iter()
+            .filter_map(|reopened| reopened.as_ref().ok().cloned())
+            .collect();
+        let mut delivered = self.deliverer.deliver(&rows).await.into_iter();
+        let outcome = |reopened: Result<UsageEventRow, Redriven>| match reopened {
+            // What was not answered for is pending, and redelivery's.
+            Ok(_) => Redriven::Sent(delivered.next().unwrap_or(Delivered::Pending)),
+            Err(outcome) => outcome,
+        };
+        reopened.into_iter().map(outcome).collect()
+    }
+
+    async fn reopen(&self, row: &UsageEventRow) -> Result<UsageEventRow, Redriven> {
+        let prospect = self.prospect(row).await;
+        let time = match prospect.map_err(|error| Redriven::Failed(error.into()))? {
+            Prospect::Send(time) => time,
+            left => return Err(Redriven::Left(left)),
+        };
+        let reopened = self
+            .ledger
+            .reopen_usage_event(row, time, self.clock.now())
+            .await;
+        match reopened.map_err(|error| Redriven::Failed(error.into()))? {
+            Reopened::Done(row) => Ok(*row),
+            Reopened::Changed => Err(Redriven::Changed),
+        }
+    }
+}
+
+/// Whether nobody sends an event in this status any more.
+pub const fn is_given_up(status: UsageStatus) -> bool {
+    matches!(
+        status,
+        UsageStatus::Quarantined | UsageStatus::Held | UsageStatus::Rejected
+    )
+}
