@@ -47,8 +47,19 @@ pub enum HeldReason {
     BeforeSubscription,
     /// It happened after the subscription's end.
     AfterSubscription,
-    /// It happened in an earlier period of a subscription that has since ended.
+    /// It happened before the subscription's end, and was heard of after it.
     NoOpenPeriod,
+}
+
+impl HeldReason {
+    /// The word for it in tables and API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BeforeSubscription => "before_subscription",
+            Self::AfterSubscription => "after_subscription",
+            Self::NoOpenPeriod => "no_open_period",
+        }
+    }
 }
 
 impl BillingTime {
@@ -74,6 +85,10 @@ impl BillingTime {
         if ends_at.is_some_and(|end| occurred_at >= end) {
             return Self::Held(HeldReason::AfterSubscription);
         }
+        // One that is canceled in its period gets no invoice at the period's end.
+        if ends_at.is_some_and(|end| now >= end) {
+            return Self::Held(HeldReason::NoOpenPeriod);
+        }
         let open_period_start = if now < period_end {
             period_start
         } else {
@@ -85,9 +100,6 @@ impl BillingTime {
                 period_start: open_period_start,
                 carried_over: false,
             };
-        }
-        if ends_at.is_some_and(|end| now >= end) {
-            return Self::Held(HeldReason::NoOpenPeriod);
         }
         Self::Billable {
             billed_at: now.max(open_period_start),
@@ -162,8 +174,12 @@ mod tests {
         };
         let after = BillingTime::choose(day(46), day(46), &ended);
         assert_eq!(after, BillingTime::Held(HeldReason::AfterSubscription));
-        let too_late = BillingTime::choose(day(29), day(46), &ended);
-        assert_eq!(too_late, BillingTime::Held(HeldReason::NoOpenPeriod));
+        for occurred_at in [day(29), day(44)] {
+            let too_late = BillingTime::choose(occurred_at, day(46), &ended);
+            assert_eq!(too_late, BillingTime::Held(HeldReason::NoOpenPeriod));
+        }
+        let in_time = BillingTime::choose(day(44), day(45).plus_ms(-1), &ended);
+        assert_eq!(in_time, billed(day(44), day(30), false));
     }
 
     #[test]
