@@ -4,13 +4,16 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use billing::{Clock, UsageStatus};
-use ledger::{Ledger, LedgerError, OutboxCursor, OutboxEntry, UsageEventRow};
+use billing::{Clock, Timestamp, UsageStatus};
+use ledger::{Ledger, LedgerError, OutboxCursor, OutboxEntry, OutboxKey, UsageEventRow};
 use metering::delivery::{BATCH_EVENTS_MAX, SEND_BUDGET_MS};
 use metering::{CustomerDirectory, Delivered, Deliverer, Kept, in_order, keep_billable};
 use serde::Serialize;
 use stripe::MeterEventStream;
+use tokio::sync::Mutex;
 use tokio::time::Instant;
+
+use crate::leases::Leases;
 
 /// What became pending less than this ago may still be in its emission's hands.
 const PENDING_MS_MIN: i64 = 60_000;
@@ -27,6 +30,8 @@ pub struct Redelivery {
     customers: CustomerDirectory,
     deliverer: Deliverer,
     clock: Arc<dyn Clock>,
+    /// One run at a time within a process; between processes the leases see to it.
+    leases: Mutex<Leases>,
 }
 
 /// What became of the events that a run looked at.
@@ -40,8 +45,14 @@ pub struct Report {
     pub rejected: usize,
     /// Past the send window: nothing was sent.
     pub quarantined: usize,
+    /// Entries and rows that cannot be read: passed by, and left where they are.
+    pub unreadable: usize,
+    /// Seen in another run's buckets, and left to it.
+    pub leased: usize,
     /// No longer pending when they were looked at, or settled by somebody else.
     pub stale: usize,
+    /// For how long the oldest of those that are still pending has been so.
+    pub oldest_pending_ms: i64,
 }
 
 /// Why a run broke off. What it had settled stays settled.
@@ -61,7 +72,18 @@ enum Look {
     /// Quarantined by this look: it has no billable period left.
     Quarantined,
     /// The next run looks again.
-    Unread,
+    Waits,
+    /// Its row is not what this version writes.
+    Unreadable,
+}
+
+impl Report {
+    /// Counts an event that is pending still, since `since`.
+    fn wait(&mut self, since: Option<Timestamp>, now: Timestamp) {
+        self.pending += 1;
+        let waited_ms = since.map_or(0, |since| now.ms_since(since));
+        self.oldest_pending_ms = self.oldest_pending_ms.max(waited_ms);
+    }
 }
 
 impl Redelivery {
@@ -73,50 +95,85 @@ impl Redelivery {
             deliverer: Deliverer::new(ledger.clone(), stream, Arc::clone(&clock)),
             ledger,
             clock,
+            leases: Mutex::new(Leases::new()),
         }
     }
 
     /// Looks at everything that has been pending for a minute, oldest first, and
     /// sends it; stops while there is still time to note what was sent last.
     ///
+    /// Several runs may go on at once: each sends from the buckets of the outbox
+    /// that it has a lease on, and leaves the others alone.
+    ///
     /// # Errors
     /// [`RedeliveryError`] where the outbox cannot be read. A single event that
     /// cannot be settled is no error: it is counted as pending, and passed by.
     pub async fn run(&self, deadline: Instant) -> Result<Report, RedeliveryError> {
-        let before = self.clock.now().plus_ms(-PENDING_MS_MIN);
+        let mut leases = self.leases.lock().await;
+        leases.start_run(deadline.saturating_duration_since(Instant::now()));
         let mut report = Report::default();
+        let ran = self.run_through(deadline, &mut leases, &mut report).await;
+        leases.release(&self.ledger).await;
+        let is_complete = ran?;
+        log(&report, is_complete);
+        Ok(report)
+    }
+
+    /// Whether the outbox was read to its end.
+    async fn run_through(
+        &self,
+        deadline: Instant,
+        leases: &mut Leases,
+        report: &mut Report,
+    ) -> Result<bool, RedeliveryError> {
+        let before = self.clock.now().plus_ms(-PENDING_MS_MIN);
         let mut cursor = OutboxCursor::default();
         while !cursor.is_at_end() && has_time(deadline) {
-            let entries = self
+            let read = self
                 .ledger
                 .next_outbox_entries(&mut cursor, before, PAGE_ENTRIES_OF_A_BUCKET)
                 .await?;
+            report.unreadable += read.unreadable.len();
+            log_unreadable(&read.unreadable);
+            let mut entries = Vec::with_capacity(read.entries.len());
+            for entry in read.entries {
+                let now = self.clock.now();
+                if leases.may_send(&self.ledger, &entry.bucket, now).await {
+                    entries.push(entry);
+                } else {
+                    cursor.leave(&entry.bucket);
+                    report.leased += 1;
+                }
+            }
             for batch in entries.chunks(BATCH_EVENTS_MAX) {
                 if !has_time(deadline) {
                     break;
                 }
-                self.redeliver(batch, &mut report).await;
+                self.redeliver(batch, report).await;
             }
         }
-        log(&report, cursor.is_at_end());
-        Ok(report)
+        Ok(cursor.is_at_end())
     }
 
     async fn redeliver(&self, batch: &[OutboxEntry], report: &mut Report) {
+        let now = self.clock.now();
         let looks = batch.iter().map(|entry| self.look(entry)).collect();
         let mut rows = Vec::with_capacity(batch.len());
-        for look in in_order(looks, TABLE_CALLS_IN_FLIGHT).await {
+        let looks = in_order(looks, TABLE_CALLS_IN_FLIGHT).await;
+        for (entry, look) in batch.iter().zip(looks) {
             match look {
                 Look::Pending(row) => rows.push(*row),
                 Look::Stale => report.stale += 1,
                 Look::Quarantined => report.quarantined += 1,
-                Look::Unread => report.pending += 1,
+                Look::Waits => report.wait(entry.pending_since(), now),
+                Look::Unreadable => report.unreadable += 1,
             }
         }
-        for delivered in self.deliverer.deliver(&rows).await {
+        let outcomes = self.deliverer.deliver(&rows).await;
+        for (row, delivered) in rows.iter().zip(outcomes) {
             match delivered {
                 Delivered::Delivered => report.delivered += 1,
-                Delivered::Pending => report.pending += 1,
+                Delivered::Pending => report.wait(Some(row.pending_since), now),
                 Delivered::Rejected { .. } => report.rejected += 1,
                 Delivered::Quarantined => report.quarantined += 1,
                 Delivered::Settled(_) => report.stale += 1,
@@ -132,7 +189,10 @@ impl Redelivery {
             Ok(row) => row,
             Err(error) => {
                 log_failure(entry, &error, "a pending event cannot be read");
-                return Look::Unread;
+                return match error {
+                    LedgerError::UnreadableItem { .. } => Look::Unreadable,
+                    LedgerError::Unavailable { .. } => Look::Waits,
+                };
             }
         };
         let is_pending = |row: &UsageEventRow| {
@@ -162,11 +222,11 @@ impl Redelivery {
                     customer_id = %row.customer_id,
                     "a pending event's customer is unknown"
                 );
-                return Look::Unread;
+                return Look::Waits;
             }
             Err(error) => {
                 log_failure(entry, &error, "a pending event's customer cannot be read");
-                return Look::Unread;
+                return Look::Waits;
             }
         };
         match keep_billable(&self.ledger, row, &customer, self.clock.now()).await {
@@ -175,7 +235,7 @@ impl Redelivery {
             Ok(Kept::Settled(_)) => Look::Stale,
             Err(error) => {
                 log_failure(entry, &error, "a pending event cannot be carried over");
-                Look::Unread
+                Look::Waits
             }
         }
     }
@@ -193,7 +253,10 @@ fn log(report: &Report, is_complete: bool) {
         pending = report.pending,
         rejected = report.rejected,
         quarantined = report.quarantined,
+        unreadable = report.unreadable,
+        leased = report.leased,
         stale = report.stale,
+        oldest_pending_ms = report.oldest_pending_ms,
         is_complete,
         "redelivered"
     );
@@ -207,4 +270,14 @@ fn log_failure(entry: &OutboxEntry, error: &dyn Error, what: &'static str) {
         what,
         "redelivery passes an entry by"
     );
+}
+
+fn log_unreadable(keys: &[OutboxKey]) {
+    for key in keys {
+        tracing::error!(
+            bucket = key.bucket,
+            outbox_key = key.outbox_key,
+            "an entry of the outbox cannot be read: it is passed by"
+        );
+    }
 }

@@ -18,7 +18,8 @@ async fn the_schedules_event_is_answered_with_a_report() {
     let program = env!("CARGO_BIN_EXE_redelivery");
     let answer = invoke(program, &world.tables.url, &variables, &event).await;
     let report = json!({
-        "delivered": 0, "pending": 0, "rejected": 0, "quarantined": 0, "stale": 0,
+        "delivered": 0, "pending": 0, "rejected": 0, "quarantined": 0,
+        "unreadable": 0, "leased": 0, "stale": 0, "oldest_pending_ms": 0,
     });
     assert_eq!(answer, Ok(report));
 }

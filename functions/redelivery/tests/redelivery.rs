@@ -4,103 +4,19 @@
 #[path = "../../emission/tests/support/mod.rs"]
 mod support;
 
+mod story;
+
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use billing::{ActionType, EventId, Identifier, Quantity, UsageEvent, UsageStatus};
-use emission::Emitter;
-use ledger::{Advance, Advanced, CustomerRow, Transition, UsageEventRow};
+use billing::UsageStatus;
+use ledger::Transition;
 use redelivery::{Redelivery, Report};
 use serde_json::json;
+use story::{HOUR_MS, MINUTE_MS, Story};
 use support::lossy::{Loss, Lossy};
 use support::tables::Tables;
-use support::world::World;
 use tokio::time::Instant;
-
-const MINUTE_MS: i64 = 60_000;
-const HOUR_MS: i64 = 60 * MINUTE_MS;
-
-struct Story {
-    world: World,
-    customer: CustomerRow,
-    emitter: Emitter,
-    redelivery: Redelivery,
-}
-
-impl Story {
-    async fn start() -> Self {
-        let world = World::start().await;
-        let customer = world.onboard(None).await;
-        let (ledger, stripe) = (world.ledger.clone(), world.stripe.clone());
-        Self {
-            emitter: Emitter::new(ledger.clone(), stripe.clone(), world.clock()),
-            redelivery: Redelivery::new(ledger, stripe, world.clock()),
-            customer,
-            world,
-        }
-    }
-
-    /// Emits while Stripe is down, and does what the rollup does then.
-    async fn emit_in_vain(&self, event_id: &str, quantity: u64) -> UsageEventRow {
-        self.world.break_stream(503, 99).await;
-        let event = UsageEvent {
-            event_id: EventId::parse(event_id).unwrap(),
-            customer_id: self.customer.customer_id.clone(),
-            subscription_item_id: None,
-            quantity: Quantity::new(quantity).unwrap(),
-            action_type: ActionType::parse("document_processed").unwrap(),
-            occurred_at: None,
-        };
-        let emitted = self.emitter.emit(&[event]).await.remove(0).unwrap();
-        assert_eq!(emitted.status, UsageStatus::Pending);
-        self.world.repair_stripe().await;
-        let row = self.row(event_id).await;
-        self.put_into_outbox(std::slice::from_ref(&row)).await;
-        row
-    }
-
-    async fn put_into_outbox(&self, rows: &[UsageEventRow]) {
-        let ledger = &self.world.ledger;
-        for rows in rows.chunks(90) {
-            let mut advance = Advance::default();
-            for row in rows {
-                advance.put_into_outbox(row.outbox_key(), row.identifier.clone());
-            }
-            // A shard of its own for each call.
-            let shard_id = rows.first().unwrap().outbox_key().outbox_key;
-            let advanced = ledger.advance(&shard_id, None, "1", &advance).await;
-            assert_eq!(advanced.unwrap(), Advanced::Done);
-        }
-    }
-
-    async fn row(&self, event_id: &str) -> UsageEventRow {
-        let identifier = self.identifier(event_id);
-        self.world
-            .ledger
-            .usage_event(&identifier)
-            .await
-            .unwrap()
-            .unwrap()
-    }
-
-    fn identifier(&self, event_id: &str) -> Identifier {
-        let event_id = EventId::parse(event_id).unwrap();
-        Identifier::of(&self.customer.customer_id, &event_id)
-    }
-
-    async fn run(&self) -> Report {
-        let deadline = Instant::now() + Duration::from_secs(55);
-        self.redelivery.run(deadline).await.unwrap()
-    }
-
-    async fn in_stripe(&self) -> (u64, u64) {
-        self.world.in_stripe(&self.customer.customer_id).await
-    }
-
-    async fn outbox_length(&self) -> usize {
-        self.world.tables.scan("OutboxTable").await.len()
-    }
-}
 
 #[tokio::test]
 async fn what_stripe_did_not_take_is_delivered_a_minute_later_and_once() {
@@ -133,6 +49,7 @@ async fn what_stripe_took_and_nobody_noted_counts_once() {
     story.world.clock.advance_ms(MINUTE_MS + 1);
     let pending = Report {
         pending: 1,
+        oldest_pending_ms: MINUTE_MS + 1,
         ..Report::default()
     };
     // Once Stripe's answer is lost, once the audit log does not take the news.
@@ -209,50 +126,46 @@ async fn entries_that_mean_nothing_any_more_are_removed_and_not_sent() {
 }
 
 #[tokio::test]
-async fn one_bad_event_blocks_no_other() {
+async fn what_cannot_be_read_blocks_no_other_and_is_counted() {
     let story = Story::start().await;
     let mut bad = story.emit_in_vain("first", 1).await;
     bad.identifier = story.identifier("unreadable");
     story.put_into_outbox(std::slice::from_ref(&bad)).await;
-    let item = [("identifier", bad.identifier.as_str()), ("status", "odd")];
-    let item = item.map(|(name, value)| (name.to_owned(), AttributeValue::S(value.to_owned())));
-    let put = story.world.tables.client.put_item();
-    let put = put.table_name("UsageEventsTable");
-    put.set_item(Some(item.into())).send().await.unwrap();
+    let row = [("identifier", bad.identifier.as_str()), ("status", "odd")];
+    put(&story, "UsageEventsTable", &row).await;
+    // The oldest of every bucket, and no entry at all.
+    for bucket in "0123456789abcdef".split_inclusive(|_| true) {
+        let entry = [("bucket", bucket), ("outbox_key", "0000000000001#odd")];
+        put(&story, "OutboxTable", &entry).await;
+    }
     story.emit_in_vain("last", 2).await;
 
     story.world.clock.advance_ms(MINUTE_MS + 1);
     let report = Report {
         delivered: 2,
-        pending: 1,
+        unreadable: 17,
         ..Report::default()
     };
     assert_eq!(story.run().await, report);
     assert_eq!(story.in_stripe().await, (2, 3));
+    // It is named again at every run until somebody sees to it.
+    assert_eq!(story.run().await.unreadable, 17);
+}
+
+async fn put(story: &Story, table: &str, item: &[(&str, &str)]) {
+    let attribute = |(name, value): &(&str, &str)| {
+        let value = AttributeValue::S((*value).to_owned());
+        ((*name).to_owned(), value)
+    };
+    let item = item.iter().map(attribute).collect();
+    let put = story.world.tables.client.put_item().table_name(table);
+    put.set_item(Some(item)).send().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_long_outbox_is_emptied_in_one_run() {
     let story = Story::start().await;
-    let template = story.emit_in_vain("job-0", 1).await;
-    let mut rows = Vec::new();
-    for n in 1..420 {
-        let event_id = EventId::parse(&format!("job-{n}")).unwrap();
-        let identifier = Identifier::of(&story.customer.customer_id, &event_id);
-        let row = UsageEventRow {
-            occurred_key: format!("{n:013}#{identifier}"),
-            event_id,
-            identifier,
-            ..template.clone()
-        };
-        let ledger = &story.world.ledger;
-        ledger
-            .record_usage_event(&row, story.world.now(), 0)
-            .await
-            .unwrap();
-        rows.push(row);
-    }
-    story.put_into_outbox(&rows).await;
+    story.emit_many_in_vain(420).await;
     story.world.clock.advance_ms(MINUTE_MS + 1);
     assert_eq!(story.run().await.delivered, 420);
     assert_eq!(story.in_stripe().await, (420, 420));

@@ -44,6 +44,41 @@ pub struct OutboxEntry {
     pub identifier: Identifier,
 }
 
+impl OutboxEntry {
+    /// When the event became pending.
+    pub fn pending_since(&self) -> Option<Timestamp> {
+        let (unix_ms, _) = self.outbox_key.split_once('#')?;
+        unix_ms.parse().ok().map(Timestamp::from_unix_ms)
+    }
+}
+
+/// What was read of the outbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutboxEntries {
+    /// The entries, oldest first.
+    pub entries: Vec<OutboxEntry>,
+    /// The keys of items that are no entry. They stay where they are, and keep
+    /// no other from being read.
+    pub unreadable: Vec<OutboxKey>,
+}
+
+impl OutboxEntries {
+    fn add(&mut self, item: Item) {
+        let attribute = |name: &str| {
+            let attribute = item.get(name).and_then(|value| value.as_s().ok());
+            attribute.cloned().unwrap_or_default()
+        };
+        let key = OutboxKey {
+            bucket: attribute("bucket"),
+            outbox_key: attribute("outbox_key"),
+        };
+        match from_item(TABLE, item) {
+            Ok(entry) => self.entries.push(entry),
+            Err(_) => self.unreadable.push(key),
+        }
+    }
+}
+
 /// How far a reader has come in each bucket of the outbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OutboxCursor {
@@ -53,7 +88,13 @@ pub struct OutboxCursor {
 }
 
 impl OutboxCursor {
-    /// Whether every bucket has been read to its end.
+    /// Reads no further in `bucket`: it is another's.
+    pub fn leave(&mut self, bucket: &str) {
+        self.last_keys
+            .extend(bucket.chars().map(|bucket| (bucket, None)));
+    }
+
+    /// Whether every bucket has been read to its end, or left.
     pub fn is_at_end(&self) -> bool {
         BUCKETS
             .chars()
@@ -62,44 +103,32 @@ impl OutboxCursor {
 }
 
 impl Ledger {
-    /// The oldest events that became pending before `before`: up to `limit` of
-    /// each of the 16 buckets, oldest first over all.
-    ///
-    /// # Errors
-    /// [`LedgerError`] where DynamoDB fails or an entry is unreadable.
-    pub async fn outbox_entries(
-        &self,
-        before: Timestamp,
-        limit: i32,
-    ) -> Result<Vec<OutboxEntry>, LedgerError> {
-        let mut cursor = OutboxCursor::default();
-        self.next_outbox_entries(&mut cursor, before, limit).await
-    }
-
     /// The next events after `cursor` that became pending before `before`, up
     /// to `limit` of each bucket, oldest first over all; `cursor` moves on.
     ///
     /// # Errors
-    /// [`LedgerError`] where DynamoDB fails or an entry is unreadable.
+    /// [`LedgerError::Unavailable`] where DynamoDB fails.
     pub async fn next_outbox_entries(
         &self,
         cursor: &mut OutboxCursor,
         before: Timestamp,
         limit: i32,
-    ) -> Result<Vec<OutboxEntry>, LedgerError> {
-        let mut entries: Vec<OutboxEntry> = Vec::new();
+    ) -> Result<OutboxEntries, LedgerError> {
+        let mut read = OutboxEntries::default();
         for bucket in BUCKETS.chars() {
             let after = match cursor.last_keys.get(&bucket) {
                 Some(None) => continue,
                 Some(Some(key)) => Some(key.as_str()),
                 None => None,
             };
-            let (page, last_key) = self.outbox_page_of(bucket, after, before, limit).await?;
+            let (items, last_key) = self.outbox_page_of(bucket, after, before, limit).await?;
             cursor.last_keys.insert(bucket, last_key);
-            entries.extend(page);
+            for item in items {
+                read.add(item);
+            }
         }
-        entries.sort_by(|a, b| a.outbox_key.cmp(&b.outbox_key));
-        Ok(entries)
+        read.entries.sort_by(|a, b| a.outbox_key.cmp(&b.outbox_key));
+        Ok(read)
     }
 
     /// One page of one bucket, and the key to go on after, if there is more.
@@ -109,7 +138,7 @@ impl Ledger {
         after: Option<&str>,
         before: Timestamp,
         limit: i32,
-    ) -> Result<(Vec<OutboxEntry>, Option<String>), LedgerError> {
+    ) -> Result<(Vec<Item>, Option<String>), LedgerError> {
         let start = after.map(|key| key_of(&bucket.to_string(), key));
         let page = self
             .client
@@ -129,9 +158,7 @@ impl Ledger {
             .last_evaluated_key
             .and_then(|mut key| key.remove("outbox_key"))
             .and_then(|key| key.as_s().ok().cloned());
-        let entries = page.items.unwrap_or_default().into_iter();
-        let entries: Result<_, _> = entries.map(|item| from_item(TABLE, item)).collect();
-        Ok((entries?, last_key))
+        Ok((page.items.unwrap_or_default(), last_key))
     }
 
     /// Removes an entry that points to an event that is pending no more, or

@@ -57,7 +57,10 @@ impl Ledger {
         let mut item = to_item(TABLE, lease)?;
         item.extend(lease_key(&lease.bucket));
         let expired = lease.leased_at.plus_ms(-window::CLOCK_MARGIN_MS);
-        item.insert("expires_at".to_owned(), number(lease.expires_at().unix_ms()));
+        item.insert(
+            "expires_at".to_owned(),
+            number(lease.expires_at().unix_ms()),
+        );
         let put = self
             .client
             .put_item()

@@ -26,6 +26,11 @@ pub(crate) const METER_EVENT_NAME: &str = "agent_operations";
 pub(crate) struct HandClock(Arc<AtomicI64>);
 
 impl HandClock {
+    /// Another clock, ahead of this one.
+    pub(crate) fn ahead_by_ms(&self, ahead_ms: i64) -> Self {
+        Self(Arc::new(AtomicI64::new(self.now().unix_ms() + ahead_ms)))
+    }
+
     fn started() -> Self {
         let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now_ms = i64::try_from(elapsed.unwrap().as_millis()).unwrap();
