@@ -1,0 +1,37 @@
+//! Every function that has a hand in usage, ended everywhere, and the count of
+//! what is left; and that the count finds what is planted.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a failed step is a failed test"
+)]
+
+mod batch;
+mod emission;
+mod planted;
+mod redelivery;
+mod rollup;
+mod webhook;
+
+use crash::{Aftermath, Claim, Scenario, Sweep, World};
+
+/// Ends `scenario`'s process everywhere, with each of the aftermaths.
+async fn sweep(what: &str, world: &World, scenario: &mut impl Scenario, rounds: u32) {
+    for aftermath in [Aftermath::Nothing, Aftermath::Retry, Aftermath::TwoAtOnce] {
+        let sweep = Sweep::run(world, scenario, aftermath, rounds).await;
+        sweep.print(what, aftermath);
+    }
+}
+
+/// Totals and outbox before anything is brought to rest, and everything after.
+async fn assert_all_counted_once(world: &World, claims: &[Claim]) {
+    world.assert_stream_is_counted().await;
+    world.rest().await;
+    let findings = world.findings(claims).await;
+    assert!(findings.is_empty(), "{findings:#?}");
+    let acknowledged = claims.iter().filter(|claim| claim.acknowledged).count();
+    println!(
+        "{acknowledged} of {} events were acknowledged; each counts once, and no other twice",
+        claims.len()
+    );
+}

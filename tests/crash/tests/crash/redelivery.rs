@@ -1,0 +1,71 @@
+//! A redelivery that ends everywhere: the next minute finds what it left.
+
+use std::time::Duration;
+
+use ::redelivery::{Redelivery, Report};
+use crash::{Claim, Scenario, Surroundings, World};
+use tokio::time::Instant;
+
+use crate::{assert_all_counted_once, sweep};
+
+/// The function's timeout.
+const TIMEOUT: Duration = Duration::from_secs(55);
+
+struct Minute {
+    customer_id: String,
+    claims: Vec<Claim>,
+}
+
+impl Scenario for Minute {
+    type Input = ();
+    type Answer = Report;
+
+    const CALLS: &'static [&'static str] = &[
+        "Query OutboxTable",
+        "GetItem UsageEventsTable",
+        "GetItem CustomersTable",
+        "POST /v2/billing/meter_event_session",
+        "POST /v2/billing/meter_event_stream",
+        "UpdateItem UsageEventsTable",
+        "DeleteItem OutboxTable",
+    ];
+
+    /// Two events in the outbox, one of them delivered since.
+    async fn prepare(&mut self, world: &World) {
+        world.rest().await;
+        let mut pending = world.an_event(&self.customer_id);
+        world.leave_pending(&mut pending).await;
+        let mut retried = world.an_event(&self.customer_id);
+        world.leave_pending(&mut retried).await;
+        world.roll_up().await;
+        assert_eq!(world.emit(&mut retried).await, "delivered");
+        self.claims.extend([pending, retried]);
+        world.pass_a_minute();
+    }
+
+    async fn handle(surroundings: Surroundings, (): ()) -> Option<Report> {
+        let Surroundings {
+            ledger,
+            stripe,
+            clock,
+        } = surroundings;
+        let redelivery = Redelivery::new(ledger, stripe, clock);
+        let report = redelivery.run(Instant::now() + TIMEOUT).await.ok()?;
+        (report.pending == 0).then_some(report)
+    }
+
+    fn acknowledge(&mut self, (): &(), report: Report) {
+        assert_eq!((report.rejected, report.quarantined), (0, 0), "{report:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redelivery_that_ends_anywhere_delivers_once() {
+    let world = World::start().await;
+    let mut minute = Minute {
+        customer_id: world.onboard("acme").await,
+        claims: Vec::new(),
+    };
+    sweep("redelivery", &world, &mut minute, 1).await;
+    assert_all_counted_once(&world, &minute.claims).await;
+}
