@@ -79,7 +79,16 @@ pub async fn keep_billable(
             };
             let quarantined = ledger.transition_usage_event(&row.identifier, transition);
             Ok(Kept::Settled(match quarantined.await? {
-                Transitioned::Done | Transitioned::NoSuchEvent => UsageStatus::Quarantined,
+                Transitioned::Done => {
+                    tracing::error!(
+                        identifier = %row.identifier,
+                        customer_id = %row.customer_id,
+                        quantity = row.quantity,
+                        "usage is quarantined: its subscription has no open period left"
+                    );
+                    UsageStatus::Quarantined
+                }
+                Transitioned::NoSuchEvent => UsageStatus::Quarantined,
                 Transitioned::Was(status) => status,
             }))
         }
@@ -103,7 +112,10 @@ fn placement(row: &UsageEventRow, customer: &KnownCustomer) -> Placement {
     let period_end = if period_start < known.period_start {
         known.period_start
     } else {
-        known.period_end
+        known.subscription_ends_at.map_or(known.period_end, |end| {
+            // Canceled in its period: nothing is invoiced at the period's end.
+            end.min(known.period_end)
+        })
     };
     if customer.now < period_end.plus_ms(DRAFT_MS_MIN) {
         return Placement::Keep;
@@ -215,5 +227,16 @@ mod tests {
         let now = END.plus_ms(DRAFT_MS_MIN);
         let ended = with(a_customer(now), |row| row.subscription_ends_at = Some(END));
         assert_eq!(placement(&a_row(), &ended), Placement::Quarantine);
+        // Canceled in the period, which Stripe then does not invoice at its end.
+        let canceled_at = END.plus_ms(-HOUR_MS + 1);
+        let canceled = |now| {
+            with(a_customer(now), |row| {
+                row.subscription_ends_at = Some(canceled_at);
+            })
+        };
+        let last = canceled_at.plus_ms(DRAFT_MS_MIN);
+        assert_eq!(placement(&a_row(), &canceled(last)), Placement::Quarantine);
+        let before = canceled(last.plus_ms(-1));
+        assert_eq!(placement(&a_row(), &before), Placement::Keep);
     }
 }
