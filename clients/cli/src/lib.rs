@@ -1,11 +1,13 @@
 //! The operator's commands, as a library for those who run them in-process.
 
 pub mod import;
+pub mod rebuild;
 pub mod reconcile;
 pub mod secret_file;
 pub mod setup;
 pub mod webhook_setup;
 
+pub use rebuild::{RebuildError, RebuildReport, Rebuilder};
 pub use reconcile::{ReconcileError, ReconcileOptions, Reconciler};
 pub use setup::{Found, SetupError, SetupOptions, SetupReport, setup};
 pub use webhook_setup::{WebhookOptions, WebhookReport};

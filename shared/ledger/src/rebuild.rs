@@ -1,13 +1,11 @@
-//! Totals and outbox as a rebuild sees them: read as a whole, and set right
-//! while the rollup is fenced off.
+//! Totals and outbox as a rebuild sees them: read as a whole, and set right in a
+//! slot of its own.
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use billing::{Timestamp, UsageStatus};
 
 use crate::items::{Item, from_item, text};
-use crate::rollup::{FENCED, checkpoint_key};
 use crate::{Ledger, LedgerError, OutboxEntry, Tally, Total, TotalKey, UsageEventRow};
 
 /// The slot of what a rebuild adds to a cell. The rollup's own are four hex
@@ -64,39 +62,15 @@ impl UsageEventRow {
 }
 
 impl Ledger {
-    /// Fences the rollup off `shard_id`: its checkpoint moves no more, and so
-    /// neither do totals and outbox by this shard. A shard that has not begun
-    /// does not begin. Repeating it changes nothing.
+    /// The ARN of the audit log's stream, if it has one.
     ///
     /// # Errors
-    /// [`LedgerError::Unavailable`]: perhaps fenced.
-    pub async fn fence_rollup(&self, shard_id: &str) -> Result<(), LedgerError> {
-        let update = self
-            .client
-            .update_item()
-            .table_name(&self.tables.usage_totals)
-            .set_key(Some(checkpoint_key(shard_id)))
-            .update_expression("SET #fenced = :true")
-            .expression_attribute_names("#fenced", FENCED)
-            .expression_attribute_values(":true", AttributeValue::Bool(true));
-        let fenced = update.send().await.map(|_| ());
-        fenced.map_err(LedgerError::unavailable("fence rollup"))
-    }
-
-    /// Lets the rollup of `shard_id` go on. Repeating it changes nothing.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unavailable`]: perhaps lifted.
-    pub async fn lift_fence(&self, shard_id: &str) -> Result<(), LedgerError> {
-        let update = self
-            .client
-            .update_item()
-            .table_name(&self.tables.usage_totals)
-            .set_key(Some(checkpoint_key(shard_id)))
-            .update_expression("REMOVE #fenced")
-            .expression_attribute_names("#fenced", FENCED);
-        let lifted = update.send().await.map(|_| ());
-        lifted.map_err(LedgerError::unavailable("lift fence"))
+    /// [`LedgerError::Unavailable`] where DynamoDB fails.
+    pub async fn usage_events_stream(&self) -> Result<Option<String>, LedgerError> {
+        let table = &self.tables.usage_events;
+        let described = self.client.describe_table().table_name(table).send().await;
+        let described = described.map_err(LedgerError::unavailable("describe the audit log"))?;
+        Ok(described.table.and_then(|table| table.latest_stream_arn))
     }
 
     /// A page of all totals, read consistently: the first, or the one after `cursor`.
@@ -165,6 +139,8 @@ impl Ledger {
             .client
             .scan()
             .table_name(&self.tables.outbox)
+            // Redelivery's leases lie beside the entries.
+            .filter_expression("attribute_exists(identifier)")
             .consistent_read(true)
             .set_exclusive_start_key(cursor.map(|PageCursor(key)| key))
             .send()
@@ -212,6 +188,7 @@ mod tests {
     use billing::{ActionType, CustomerId};
 
     use super::*;
+    use crate::rollup::checkpoint_key;
 
     #[test]
     fn a_cell_is_told_from_what_lies_beside_it() {

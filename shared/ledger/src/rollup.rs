@@ -14,9 +14,6 @@ use crate::{Ledger, LedgerError, OutboxKey, Tally, TotalKey};
 /// quotas"), less one for the checkpoint.
 const CHANGES_MAX: usize = 99;
 
-/// The attribute of a checkpoint that a rebuild holds still.
-pub(crate) const FENCED: &str = "fenced";
-
 /// A stream record that cannot be rolled up: kept beside the totals, under
 /// `poison#{shard}`, for the operator to look at and the totals to be rebuilt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,8 +87,7 @@ impl Advance {
 pub enum Advanced {
     /// Totals, outbox and checkpoint have moved, together.
     Done,
-    /// The checkpoint is no longer the one that was read, or it is fenced off
-    /// by a rebuild: nothing has moved.
+    /// The checkpoint is no longer the one that was read: nothing has moved.
     Overtaken,
 }
 
@@ -174,16 +170,13 @@ impl Ledger {
             .table_name(&self.tables.usage_totals)
             .set_key(Some(checkpoint_key(shard_id)))
             .update_expression("SET sequence_number = :next")
-            .expression_attribute_names("#fenced", FENCED)
             .expression_attribute_values(":next", text(sequence_number));
         // Equal, never "less": of two overlapping batches only one may win.
         let update = match read {
             Some(read) => update
-                .condition_expression("sequence_number = :read AND attribute_not_exists(#fenced)")
+                .condition_expression("sequence_number = :read")
                 .expression_attribute_values(":read", text(read)),
-            None => update.condition_expression(
-                "attribute_not_exists(sequence_number) AND attribute_not_exists(#fenced)",
-            ),
+            None => update.condition_expression("attribute_not_exists(sequence_number)"),
         };
         update
             .build()

@@ -26,6 +26,8 @@ pub struct UsageEventCursor(Item);
 pub struct UsageEventPage {
     /// The events that the filter lets through; perhaps none on this page.
     pub rows: Vec<UsageEventRow>,
+    /// The keys of items that are no event, and were let through all the same.
+    pub unreadable: Vec<String>,
     /// How many were looked at.
     pub scanned: u64,
     /// Where the next page begins; none after the last.
@@ -37,7 +39,7 @@ impl Ledger {
     /// `cursor`. It holds up to a megabyte of what is looked at.
     ///
     /// # Errors
-    /// [`LedgerError`] where DynamoDB fails or a row is unreadable.
+    /// [`LedgerError::Unavailable`] where DynamoDB fails.
     pub async fn scan_usage_events(
         &self,
         filter: &UsageEventFilter,
@@ -66,10 +68,18 @@ impl Ledger {
             .send()
             .await
             .map_err(LedgerError::unavailable("scan usage events"))?;
-        let rows = page.items.unwrap_or_default().into_iter();
-        let rows: Result<_, _> = rows.map(|item| from_item(TABLE, item)).collect();
+        let (mut rows, mut unreadable) = (Vec::new(), Vec::new());
+        for item in page.items.unwrap_or_default() {
+            let key = item.get("identifier").and_then(|key| key.as_s().ok());
+            let key = key.cloned().unwrap_or_default();
+            match from_item(TABLE, item) {
+                Ok(row) => rows.push(row),
+                Err(_) => unreadable.push(key),
+            }
+        }
         Ok(UsageEventPage {
-            rows: rows?,
+            rows,
+            unreadable,
             scanned: u64::try_from(page.scanned_count).unwrap_or_default(),
             next: page.last_evaluated_key.map(UsageEventCursor),
         })

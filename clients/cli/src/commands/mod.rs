@@ -4,9 +4,13 @@
 mod complaint;
 mod environment;
 mod import;
+mod keys;
 mod progress;
+mod rebuild;
 mod reconcile;
+mod redrive;
 mod setup;
+mod void;
 
 use std::io;
 use std::process::ExitCode;
@@ -29,6 +33,15 @@ pub(crate) enum Command {
     Reconcile(reconcile::ReconcileArguments),
     /// Record usage from a file, each row once, and deliver what Stripe has not.
     Import(import::ImportArguments),
+    /// Take back a usage event, from Stripe's meter or by a credit.
+    Void(void::VoidArguments),
+    /// Send again what was given up: quarantined, held or rejected events.
+    Redrive(redrive::RedriveArguments),
+    /// Compute totals and outbox anew from the audit log.
+    Rebuild(rebuild::RebuildArguments),
+    /// API keys.
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
 }
 
 /// What ends a command, in words.
@@ -50,6 +63,18 @@ pub(crate) enum Failure {
     Source(#[from] SourceError),
     #[error("the file's name does not tell its format: name it with --format")]
     NoFormat,
+    #[error(transparent)]
+    Void(#[from] metering::VoidError),
+    #[error(transparent)]
+    Redrive(#[from] metering::RedriveError),
+    #[error(transparent)]
+    Rebuild(#[from] meterline_cli::RebuildError),
+    #[error("the system gives no random bytes")]
+    Randomness(#[from] getrandom::Error),
+    #[error("name an event: --customer and its id, or --identifier")]
+    NoEvent,
+    #[error("Stripe perhaps has quarantined events: run reconcile first, then say --not-in-stripe")]
+    PerhapsInStripe,
     #[error("cannot print: {0}")]
     Output(#[from] io::Error),
     #[error("cannot print: {0}")]
@@ -63,6 +88,10 @@ impl Command {
             Self::Setup(arguments) => setup::run(arguments).await?,
             Self::Reconcile(arguments) => return reconcile::run(arguments).await,
             Self::Import(arguments) => return import::run(arguments).await,
+            Self::Void(arguments) => return void::run(arguments).await,
+            Self::Redrive(arguments) => return redrive::run(arguments).await,
+            Self::Rebuild(arguments) => return rebuild::run(arguments).await,
+            Self::Keys(command) => return keys::run(command).await,
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -12,10 +12,10 @@ use crate::api::expand;
 use crate::api::params::Params;
 use crate::call::Call;
 use crate::resources::{
-    Answer, account, customer_balance_transactions, customer_search, customers, event_destinations, events, invoice_preview,
-    invoices, meter_event_adjustments, meter_event_stream, meter_event_summaries, meter_events,
-    meters, payment_methods, prices, products, subscription_items, subscriptions, test_clocks,
-    usage_records, webhook_endpoints,
+    Answer, account, customer_balance_transactions, customer_search, customers, event_destinations,
+    events, invoice_preview, invoices, meter_event_adjustments, meter_event_stream,
+    meter_event_summaries, meter_events, meters, payment_methods, prices, products,
+    subscription_items, subscriptions, test_clocks, usage_records, webhook_endpoints,
 };
 
 /// Answers a request, or refuses a path that leads nowhere.

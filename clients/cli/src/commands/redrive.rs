@@ -1,0 +1,215 @@
+//! `meterline redrive`: its arguments, and what it prints.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use billing::{CustomerId, EventId, UsageStatus};
+use clap::{Args, ValueEnum};
+use ledger::{Ledger, UsageEventFilter, UsageEventRow};
+use metering::{CustomerDirectory, Delivered, Deliverer, Prospect, Redriven, Redriver};
+use serde_json::json;
+use stripe::MeterEventStream;
+
+use super::Failure;
+use super::environment::{Surroundings, surroundings};
+use super::progress::Progress;
+
+/// The exit status where an event is not delivered.
+const NOT_ALL_DELIVERED: u8 = 1;
+
+#[derive(Args)]
+pub(crate) struct RedriveArguments {
+    /// Which events.
+    #[arg(long, value_enum)]
+    status: StatusArgument,
+    /// Only this customer's.
+    #[arg(long, value_name = "CUSTOMER", value_parser = CustomerId::parse)]
+    customer: Option<CustomerId>,
+    /// Only this one of the customer's.
+    #[arg(long, value_name = "EVENT_ID", value_parser = EventId::parse, requires = "customer")]
+    event: Option<EventId>,
+    /// Send them. Without it they are only listed.
+    #[arg(long)]
+    yes: bool,
+    /// Quarantined events: reconcile has been run and has not found them in
+    /// Stripe. One that Stripe has after all would be billed twice.
+    #[arg(long)]
+    not_in_stripe: bool,
+    /// Print JSON, a line for each event.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum StatusArgument {
+    Quarantined,
+    Held,
+    Rejected,
+}
+
+impl From<StatusArgument> for UsageStatus {
+    fn from(status: StatusArgument) -> Self {
+        match status {
+            StatusArgument::Quarantined => Self::Quarantined,
+            StatusArgument::Held => Self::Held,
+            StatusArgument::Rejected => Self::Rejected,
+        }
+    }
+}
+
+/// Lists, or redrives, and prints an outcome for each event. The status is 0
+/// where every one is delivered, or was to be listed only.
+pub(crate) async fn run(arguments: RedriveArguments) -> Result<ExitCode, Failure> {
+    let may_double = arguments.status == StatusArgument::Quarantined;
+    if arguments.yes && may_double && !arguments.not_in_stripe {
+        return Err(Failure::PerhapsInStripe);
+    }
+    let Surroundings {
+        ledger,
+        stripe,
+        clock,
+    } = surroundings().await?;
+    let stream = MeterEventStream::new(stripe.clone());
+    let redriver = Redriver::new(
+        ledger.clone(),
+        CustomerDirectory::new(ledger.clone(), stripe, Arc::clone(&clock)),
+        Deliverer::new(ledger.clone(), stream, Arc::clone(&clock)),
+        clock,
+    );
+    let filter = UsageEventFilter {
+        status: Some(arguments.status.into()),
+        customer_id: arguments.customer.clone(),
+    };
+    let mut run = Run {
+        redriver,
+        arguments,
+        listed: 0,
+        delivered: 0,
+    };
+    run.all(&ledger, &filter).await?;
+    run.end()
+}
+
+struct Run {
+    redriver: Redriver,
+    arguments: RedriveArguments,
+    listed: u64,
+    delivered: u64,
+}
+
+impl Run {
+    async fn all(&mut self, ledger: &Ledger, filter: &UsageEventFilter) -> Result<(), Failure> {
+        let mut progress = Progress::new();
+        let mut scanned: u64 = 0;
+        let mut cursor = None;
+        loop {
+            let mut page = ledger.scan_usage_events(filter, cursor).await?;
+            scanned = scanned.saturating_add(page.scanned);
+            progress.say(&format!(
+                "{scanned} events looked at, {} found",
+                self.listed
+            ));
+            if let Some(event_id) = &self.arguments.event {
+                page.rows.retain(|row| row.event_id == *event_id);
+            }
+            if !page.rows.is_empty() {
+                progress.clear();
+                self.page(&page.rows).await?;
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                progress.clear();
+                return Ok(());
+            }
+        }
+    }
+
+    async fn page(&mut self, rows: &[UsageEventRow]) -> Result<(), Failure> {
+        self.listed = self.listed.saturating_add(rows.len() as u64);
+        if !self.arguments.yes {
+            for row in rows {
+                let prospect = self.redriver.prospect(row).await;
+                let prospect = prospect.map_err(metering::RedriveError::from)?;
+                self.print(row, &describe_prospect(&prospect), false)?;
+            }
+            return Ok(());
+        }
+        for (row, redriven) in rows.iter().zip(self.redriver.redrive(rows).await) {
+            let is_delivered = matches!(redriven, Redriven::Sent(Delivered::Delivered));
+            self.delivered = self.delivered.saturating_add(u64::from(is_delivered));
+            self.print(row, &describe(&redriven), is_delivered)?;
+        }
+        Ok(())
+    }
+
+    fn print(&self, row: &UsageEventRow, outcome: &str, is_delivered: bool) -> io::Result<()> {
+        let mut out = io::stdout();
+        if !self.arguments.json {
+            let UsageEventRow {
+                customer_id,
+                event_id,
+                quantity,
+                ..
+            } = row;
+            return writeln!(
+                out,
+                "{customer_id}  {:?}  {quantity}  {outcome}",
+                event_id.as_str()
+            );
+        }
+        let line = json!({
+            "customer_id": row.customer_id,
+            "event_id": row.event_id,
+            "identifier": row.identifier,
+            "quantity": row.quantity,
+            "delivered": is_delivered,
+            "outcome": outcome,
+        });
+        writeln!(out, "{line}")
+    }
+
+    fn end(self) -> Result<ExitCode, Failure> {
+        let Self {
+            arguments,
+            listed,
+            delivered,
+            ..
+        } = self;
+        if !arguments.yes {
+            writeln!(io::stderr(), "{listed} found; --yes sends them")?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        writeln!(io::stderr(), "{delivered} of {listed} delivered")?;
+        Ok(if delivered == listed {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(NOT_ALL_DELIVERED)
+        })
+    }
+}
+
+fn describe(redriven: &Redriven) -> String {
+    match redriven {
+        Redriven::Sent(Delivered::Delivered) => "delivered".to_owned(),
+        Redriven::Sent(Delivered::Rejected { stripe_code }) => format!("rejected: {stripe_code}"),
+        Redriven::Sent(Delivered::Pending) => "pending: redelivery goes on with it".to_owned(),
+        Redriven::Sent(Delivered::Quarantined) => "quarantined".to_owned(),
+        Redriven::Sent(Delivered::Settled(status)) => format!("settled by another: {status}"),
+        Redriven::Left(prospect) => describe_prospect(prospect),
+        Redriven::Changed => "changed meanwhile: run it again".to_owned(),
+        Redriven::Failed(error) => format!("failed: {error}"),
+    }
+}
+
+fn describe_prospect(prospect: &Prospect) -> String {
+    match prospect {
+        Prospect::Send(time) if time.carried_over => {
+            format!("to be carried over, billed at {}", time.billed_at)
+        }
+        Prospect::Send(time) => format!("to be billed at {}", time.billed_at),
+        Prospect::Held(reason) => format!("held: {}", reason.as_str()),
+        Prospect::UnknownCustomer => "its customer is unknown".to_owned(),
+        Prospect::NotGivenUp(status) => format!("is {status}"),
+    }
+}
