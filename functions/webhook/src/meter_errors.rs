@@ -79,7 +79,7 @@ impl Parts {
                 .await?
             {
                 Transitioned::Done | Transitioned::Was(UsageStatus::Rejected) => {
-                    tracing::warn!(%identifier, stripe_code, "Stripe refused usage that it had taken");
+                    tracing::error!(%identifier, stripe_code, "Stripe refused usage that it had taken");
                     return Ok(true);
                 }
                 Transitioned::Was(
