@@ -1,0 +1,272 @@
+//! `meterline import` on the whole system: every row once, whatever the file.
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+mod story;
+
+use std::path::PathBuf;
+
+use billing::UsageStatus;
+use meterline_cli::import::{Format, ImportReport, Importer, Outcome, Source};
+use rusqlite::Connection;
+use serde_json::json;
+use story::{DAY_S, Story, findings};
+
+impl Story {
+    /// Imports `file` under the name of `source`.
+    async fn import(&self, source: &str, file: &str) -> ImportReport {
+        self.import_with(source, file, false).await
+    }
+
+    async fn import_with(&self, source: &str, file: &str, is_dry_run: bool) -> ImportReport {
+        let path = self.path(file);
+        let mut file = Source::open(&path, Format::of(&path).unwrap()).unwrap();
+        let mut importer = Importer::new(
+            self.system.ledger().clone(),
+            self.system.stripe().clone(),
+            self.clock.clone(),
+            source.parse().unwrap(),
+            is_dry_run,
+        );
+        let mut report = ImportReport::default();
+        importer
+            .import(&mut file, &mut report, |_| {})
+            .await
+            .unwrap();
+        report
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.folder().join(file)
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        std::fs::write(self.path(file), text).unwrap();
+    }
+
+    /// The audit table of a home-made emitter: quantity and record id of each row.
+    fn write_sqlite(&self, file: &str, rows: &[(i64, Option<&str>)]) {
+        let connection = Connection::open(self.path(file)).unwrap();
+        let create = "CREATE TABLE usage_events (customer_id TEXT, subscription_item_id TEXT,
+            quantity INTEGER, action_type TEXT, stripe_record_id TEXT, timestamp INTEGER)";
+        connection.execute(create, []).unwrap();
+        for (quantity, record_id) in rows {
+            let insert = "INSERT INTO usage_events VALUES (?1, NULL, ?2, 'read', ?3, ?4)";
+            let customer = self.customer_id.as_str();
+            let at = self.now().unix_s();
+            connection
+                .execute(insert, (customer, quantity, record_id, at))
+                .unwrap();
+        }
+    }
+
+    /// A row of JSON lines, `days` old.
+    fn line(&self, id: &str, quantity: u64, days: i64) -> String {
+        let row = json!({
+            "id": id, "customer_id": self.customer_id, "quantity": quantity,
+            "action_type": "read", "timestamp": self.now().unix_s() - days * DAY_S,
+        });
+        format!("{row}\n")
+    }
+}
+
+/// Outcomes, and how many rows came to each.
+fn outcomes(report: &ImportReport) -> Vec<(Outcome, u64)> {
+    let outcomes = report.outcomes.iter();
+    outcomes
+        .map(|(outcome, count)| (*outcome, count.rows))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_second_import_adds_nothing_and_two_sources_do_not_collide() {
+    let story = Story::start().await;
+    let lines: String = (0..110)
+        .map(|n| story.line(&format!("job-{n}"), 2, 0))
+        .collect();
+    story.write("a.jsonl", &lines);
+    let first = story.import("nightly", "a.jsonl").await;
+    assert_eq!(outcomes(&first), [(Outcome::Delivered, 110)]);
+    assert_eq!(first.count_of(Outcome::Delivered).units, 220);
+    let second = story.import("nightly", "a.jsonl").await;
+    assert_eq!(outcomes(&second), [(Outcome::Duplicate, 110)]);
+    assert_eq!(story.in_stripe().await, (110, 220));
+    let other = story.import("weekly", "a.jsonl").await;
+    assert_eq!(outcomes(&other), [(Outcome::Delivered, 110)]);
+    assert_eq!(story.in_stripe().await, (220, 440));
+    story.pump().await;
+    assert_eq!(story.totals().await, (440, 0));
+    story.rest().await;
+    assert_eq!(findings(&story.reconcile().await), []);
+}
+
+#[tokio::test]
+async fn rows_of_all_formats_come_in_alike() {
+    let story = Story::start().await;
+    let (id, at) = (story.customer_id.as_str(), story.now());
+    story.write("a.jsonl", &story.line("job-1", 3, 0));
+    let header = "event_id,customer_id,quantity,action_type,timestamp,stripe_record_id";
+    story.write(
+        "b.csv",
+        &format!(
+            "{header}\njob-1,{id},5,read,{at},\n\"job, 2\", {id} ,7,read,{},\n",
+            at.unix_s()
+        ),
+    );
+    story.write_sqlite("c.db", &[(11, None), (13, None)]);
+    for (file, delivered) in [("a.jsonl", 1), ("b.csv", 2), ("c.db", 2)] {
+        let source = file.replace('.', "-");
+        let report = story.import(&source, file).await;
+        assert_eq!(
+            outcomes(&report),
+            [(Outcome::Delivered, delivered)],
+            "{report:?}"
+        );
+    }
+    assert_eq!(story.in_stripe().await, (5, 39));
+    assert_eq!(story.row("import:b-csv:job, 2").await.quantity, 7);
+    assert_eq!(story.row("import:c-db#2").await.quantity, 13);
+}
+
+#[tokio::test]
+async fn what_stripe_has_already_is_noted_and_never_sent() {
+    let story = Story::start().await;
+    story.write_sqlite(
+        "audit.db",
+        &[(3, Some("mbur_1")), (5, None), (7, Some("mbur_2"))],
+    );
+    let report = story.import("nightly", "audit.db").await;
+    assert_eq!(
+        outcomes(&report),
+        [(Outcome::Delivered, 1), (Outcome::AlreadyInStripe, 2)]
+    );
+    assert!(report.is_clean());
+    let row = story.row("import:nightly#1").await;
+    assert_eq!(row.status, UsageStatus::Delivered);
+    assert_eq!(row.stripe_record_id.as_deref(), Some("mbur_1"));
+    story.pump().await;
+    assert_eq!(story.totals().await, (15, 0));
+    story.clock.advance_s(2 * 60);
+    story.system.redeliver().await.unwrap();
+    assert_eq!(story.in_stripe().await, (1, 5));
+    // A meter does not count usage records: they are set apart, not missed.
+    story.rest().await;
+    let reconciled = story.reconcile().await;
+    assert_eq!(findings(&reconciled), []);
+    assert_eq!(reconciled.usage_record_units, 10);
+}
+
+#[tokio::test]
+async fn bad_rows_are_listed_and_stop_nothing() {
+    let story = Story::start().await;
+    let stranger = story
+        .line("job-4", 1, 0)
+        .replace(story.customer_id.as_str(), "cus_stranger");
+    let too_long = "x".repeat(70_000);
+    let lines = [
+        story.line("job-1", 3, 0),
+        "not json\n".to_owned(),
+        story.line("job-3", 0, 0),
+        stranger,
+        story.line("job-5", 5, 40),
+        "\n".to_owned(),
+        format!("{{\"id\": \"{too_long}\"}}\n"),
+        "[1]\n".to_owned(),
+        story.line("job-9", 7, 1),
+        story.line("job-10", 9, 0).trim_end().to_owned(),
+    ];
+    story.write("a.jsonl", &lines.concat());
+    let report = story.import("nightly", "a.jsonl").await;
+    assert_eq!(report.rows, 9);
+    assert_eq!(
+        outcomes(&report),
+        [
+            (Outcome::Delivered, 2),
+            (Outcome::Held, 1),
+            (Outcome::TooOld, 1),
+            (Outcome::UnknownCustomer, 1),
+            (Outcome::Invalid, 4),
+        ],
+        "{report:?}"
+    );
+    let rows: Vec<i64> = report.issues.iter().map(|issue| issue.row).collect();
+    assert_eq!(rows, [2, 3, 4, 5, 7, 8, 9]);
+    assert_eq!(story.in_stripe().await, (2, 12));
+    // What is not recorded leaves no trace, and can come again when it is right.
+    story.write("a.jsonl", &story.line("job-5", 5, 0));
+    let again = story.import("nightly", "a.jsonl").await;
+    assert_eq!(outcomes(&again), [(Outcome::Delivered, 1)]);
+}
+
+#[tokio::test]
+async fn bad_records_of_csv_are_counted_by_their_lines() {
+    let story = Story::start().await;
+    let (id, at) = (story.customer_id.as_str(), story.now().unix_s());
+    let text = format!(
+        "customer_id,quantity,action_type,timestamp\n\
+         {id},3,read,{at}\n\
+         {id},3,read\n\
+         {id},three,read,{at}\n\
+         \"{id}\",5,read,{at}\n"
+    );
+    story.write("a.csv", &text);
+    let report = story.import("nightly", "a.csv").await;
+    assert_eq!(
+        outcomes(&report),
+        [(Outcome::Delivered, 2), (Outcome::Invalid, 2)]
+    );
+    let rows: Vec<i64> = report.issues.iter().map(|issue| issue.row).collect();
+    assert_eq!(rows, [3, 4], "{report:?}");
+    assert_eq!(story.row("import:nightly#5").await.quantity, 5);
+}
+
+#[tokio::test]
+async fn a_row_that_changed_is_a_conflict_and_stays_as_it_was() {
+    let story = Story::start().await;
+    story.write("a.jsonl", &story.line("job-1", 3, 0));
+    story.import("nightly", "a.jsonl").await;
+    story.write("a.jsonl", &story.line("job-1", 4, 0));
+    let report = story.import("nightly", "a.jsonl").await;
+    assert_eq!(outcomes(&report), [(Outcome::Conflict, 1)]);
+    assert_eq!(report.issues[0].row, 1);
+    assert_eq!(story.row("import:nightly:job-1").await.quantity, 3);
+    assert_eq!(story.in_stripe().await, (1, 3));
+}
+
+#[tokio::test]
+async fn a_dry_run_records_nothing_and_says_what_a_run_would_do() {
+    let story = Story::start().await;
+    story.write_sqlite("audit.db", &[(3, Some("mbur_1")), (5, None)]);
+    let dry = story.import_with("nightly", "audit.db", true).await;
+    assert_eq!(
+        outcomes(&dry),
+        [(Outcome::ToSend, 1), (Outcome::AlreadyInStripe, 1)]
+    );
+    assert_eq!(story.in_stripe().await, (0, 0));
+    story.pump().await;
+    assert_eq!(story.totals().await, (0, 0));
+    story.import("nightly", "audit.db").await;
+    let dry = story.import_with("nightly", "audit.db", true).await;
+    assert_eq!(outcomes(&dry), [(Outcome::Duplicate, 2)]);
+}
+
+#[tokio::test]
+async fn an_import_that_was_cut_off_is_finished_by_the_next() {
+    let story = Story::start().await;
+    story.write(
+        "a.jsonl",
+        &[story.line("job-1", 3, 0), story.line("job-2", 5, 0)].concat(),
+    );
+    story.strike("error_before").await;
+    let first = story.import("nightly", "a.jsonl").await;
+    assert_eq!(outcomes(&first), [(Outcome::Pending, 2)]);
+    story.heal().await;
+    let second = story.import("nightly", "a.jsonl").await;
+    assert_eq!(outcomes(&second), [(Outcome::Duplicate, 2)]);
+    assert_eq!(story.in_stripe().await, (2, 8));
+    let row = story.row("import:nightly:job-1").await;
+    assert_eq!(row.status, UsageStatus::Delivered);
+    // Long after, it is still a repeat and not too old.
+    story.clock.advance_s(40 * DAY_S);
+    let last = story.import("nightly", "a.jsonl").await;
+    assert_eq!(outcomes(&last), [(Outcome::Duplicate, 2)]);
+}

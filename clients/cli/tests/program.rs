@@ -1,0 +1,106 @@
+//! The program itself: what it prints, and its exit status.
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+mod story;
+
+use ledger::TableNames;
+use secrecy::ExposeSecret;
+use serde_json::Value;
+use story::Story;
+use tokio::process::Command;
+
+impl Story {
+    /// Runs `meterline` in the surroundings of this system: its exit status and
+    /// what it prints on stdout and stderr.
+    async fn meterline(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meterline"));
+        command.args(arguments).env_clear();
+        for (variable, table) in TableNames::VARIABLES {
+            command.env(variable, table);
+        }
+        let output = command
+            .env("STRIPE_API_BASE", self.system.stripe_url())
+            .env("STRIPE_METER_EVENTS_BASE", self.system.meter_events_url())
+            .env(
+                "STRIPE_SECRET_KEY",
+                self.system.stripe_secret_key().expose_secret(),
+            )
+            .env("AWS_ENDPOINT_URL_DYNAMODB", self.system.dynamodb_url())
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_ACCESS_KEY_ID", "local")
+            .env("AWS_SECRET_ACCESS_KEY", "local")
+            .output()
+            .await
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    }
+
+    async fn meterline_reconcile(&self, more: &[&str]) -> (Option<i32>, String, String) {
+        let (from, to) = (self.now().plus_ms(-86_400_000), self.now());
+        let (from, to) = (from.to_string(), to.to_string());
+        let arguments = ["reconcile", "--from", &from, "--to", &to];
+        self.meterline(&[&arguments, more].concat()).await
+    }
+}
+
+#[tokio::test]
+async fn reconcile_says_by_its_status_whether_all_agree() {
+    let story = Story::start().await;
+    story.emit("a", 3).await;
+    story.emit("b", 5).await;
+    story.rest().await;
+    let (status, out, err) = story.meterline_reconcile(&[]).await;
+    assert_eq!(status, Some(0), "{out}{err}");
+    assert!(
+        out.contains("1 agree, 0 differ, 0 could not be compared"),
+        "{out}"
+    );
+
+    story.alter("b", 6).await;
+    story.rest().await;
+    let (status, out, err) = story.meterline_reconcile(&["--json"]).await;
+    assert_eq!(status, Some(1), "{out}{err}");
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(report["findings"][0]["kind"], "altered");
+    assert_eq!(report["findings"][0]["events"][0]["event_id"], "b");
+
+    let stranger = ["--customer", "cus_stranger"];
+    let (status, _, err) = story.meterline_reconcile(&stranger).await;
+    assert_eq!(status, Some(2));
+    assert!(err.contains("there is no customer cus_stranger"), "{err}");
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn import_says_by_its_status_whether_rows_need_somebody() {
+    let story = Story::start().await;
+    let (id, at) = (&story.customer_id, story.now().unix_s());
+    // The program has the machine's clock: what Stripe has already has any age.
+    let text = format!(
+        "customer_id,quantity,action_type,timestamp,stripe_record_id\n{id},3,read,{at},mbur_1\n"
+    );
+    let file = story.folder().join("a.csv");
+    std::fs::write(&file, &text).unwrap();
+    let path = file.to_str().unwrap().to_owned();
+    let import = ["import", "--source", "nightly", path.as_str()];
+    let (status, out, err) = story.meterline(&import).await;
+    assert_eq!(status, Some(0), "{out}{err}");
+    assert!(out.contains("1 rows, 3 units: noted as delivered"), "{out}");
+
+    std::fs::write(&file, text + "cus_stranger,1,read,1,\n").unwrap();
+    let (status, out, _) = story.meterline(&[&import[..], &["--json"]].concat()).await;
+    assert_eq!(status, Some(1), "{out}");
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(report["outcomes"]["duplicate"]["rows"], 1);
+    assert_eq!(report["issues"][0]["row"], 3);
+
+    let nowhere = ["import", "--source", "nightly", "nowhere.csv"];
+    let (status, _, err) = story.meterline(&nowhere).await;
+    assert_eq!(status, Some(2));
+    assert!(err.contains("nowhere.csv"), "{err}");
+    story.system.stop().await.unwrap();
+}

@@ -1,0 +1,266 @@
+//! `meterline reconcile` on the whole system: what it finds, names and repairs.
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+mod story;
+
+use billing::{CustomerId, Timestamp, UsageStatus};
+use meterline_cli::ReconcileOptions;
+use meterline_cli::reconcile::FindingKind::{
+    Altered, Ambiguous, InvoiceDiffers, PerhapsDoubled, StripeHas, StripeLacks, TotalsDiffer,
+    Undelivered, Unexplained,
+};
+use serde_json::json;
+use story::{DAY_S, HOUR_S, MINUTE_S, Story, findings};
+use stripe::RequestOptions;
+
+#[tokio::test]
+async fn a_healthy_day_agrees() {
+    let story = Story::start().await;
+    for (event_id, quantity) in [("a", 3), ("b", 5), ("c", 7)] {
+        assert_eq!(story.emit(event_id, quantity).await, "delivered");
+        story.clock.advance_s(40 * MINUTE_S);
+    }
+    story.rest().await;
+    let report = story.reconcile().await;
+    assert_eq!(findings(&report), []);
+    assert_eq!((report.log_units, report.stripe_units), (15, 15));
+    assert!(report.agrees());
+}
+
+#[tokio::test]
+async fn what_stripe_has_not_counted_yet_is_in_flight() {
+    let story = Story::start().await;
+    story.emit("a", 3).await;
+    let report = story.reconcile().await;
+    assert!(report.agrees(), "{report:?}");
+    assert_eq!((report.log_units, report.stripe_units), (3, 0));
+    story.clock.advance_s(6 * MINUTE_S);
+    let late = story.reconcile().await;
+    assert!(
+        findings(&late).contains(&(StripeLacks, vec!["a"])),
+        "{late:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_row_altered_by_hand_is_named() {
+    let story = Story::start().await;
+    story.emit("a", 3).await;
+    story.emit("b", 5).await;
+    story.rest().await;
+    story.alter("b", 6).await;
+    story.rest().await;
+    let report = story.reconcile().await;
+    assert_eq!(findings(&report), [(Altered, vec!["b"])]);
+    assert_eq!((report.log_units, report.stripe_units), (9, 8));
+    assert!(!story.repair().await.agrees());
+    assert_eq!(story.row("b").await.quantity, 6);
+}
+
+#[tokio::test]
+async fn an_event_that_stripe_lost_is_named_and_never_repaired_silently() {
+    let story = Story::start().await;
+    story.emit("a", 3).await;
+    story.clock.advance_s(2 * HOUR_S + 7 * MINUTE_S);
+    story.emit("b", 5).await;
+    story.rest().await;
+    story.lose_in_stripe("a").await;
+    let report = story.repair().await;
+    assert_eq!(findings(&report), [(StripeLacks, vec!["a"])]);
+    assert!(!report.agrees());
+    assert_eq!(story.row("a").await.status, UsageStatus::Delivered);
+}
+
+#[tokio::test]
+async fn a_row_that_was_deleted_is_missed() {
+    let story = Story::start().await;
+    story.emit("a", 3).await;
+    story.emit("b", 5).await;
+    story.rest().await;
+    story.delete("b").await;
+    let unpumped = story.reconcile().await;
+    assert_eq!(
+        findings(&unpumped),
+        [(Unexplained, vec![]), (TotalsDiffer, vec![])]
+    );
+    story.rest().await;
+    let report = story.reconcile().await;
+    assert_eq!(findings(&report), [(Unexplained, vec![])]);
+    assert_eq!((report.log_units, report.stripe_units), (3, 8));
+}
+
+#[tokio::test]
+async fn a_double_under_another_identifier_is_seen() {
+    let story = Story::start().await;
+    story.emit("a", 3).await;
+    story.emit("b", 5).await;
+    story.double_in_stripe("b").await;
+    story.rest().await;
+    let report = story.reconcile().await;
+    assert_eq!(findings(&report), [(PerhapsDoubled, vec!["b"])]);
+}
+
+#[tokio::test]
+async fn a_quarantined_event_that_stripe_has_becomes_delivered() {
+    let story = Story::start().await;
+    story.emit("a", 3).await;
+    story.strike("lose_answer").await;
+    assert_eq!(story.emit("b", 5).await, "pending");
+    story.heal().await;
+    story.quarantine_what_is_pending().await;
+    assert_eq!(story.row("b").await.status, UsageStatus::Quarantined);
+
+    let dry = story.reconcile().await;
+    assert_eq!(findings(&dry), [(StripeHas, vec!["b"])]);
+    assert!(!dry.agrees());
+    assert_eq!(story.row("b").await.status, UsageStatus::Quarantined);
+    assert!(story.repair().await.agrees());
+    assert_eq!(story.row("b").await.status, UsageStatus::Delivered);
+    story.rest().await;
+    assert_eq!(findings(&story.reconcile().await), []);
+    assert_eq!(story.in_stripe().await, (2, 8));
+    assert_eq!(story.totals().await, (8, 0));
+}
+
+#[tokio::test]
+async fn a_quarantined_event_that_stripe_lacks_is_sent_again() {
+    let story = Story::start().await;
+    story.emit("a", 3).await;
+    story.strike("error_before").await;
+    assert_eq!(story.emit("b", 5).await, "pending");
+    story.heal().await;
+    story.quarantine_what_is_pending().await;
+
+    let dry = story.reconcile().await;
+    assert_eq!(findings(&dry), [(Undelivered, vec!["b"])]);
+    assert_eq!(story.row("b").await.status, UsageStatus::Quarantined);
+    let repaired = story.repair().await;
+    assert!(repaired.agrees(), "{repaired:?}");
+    let row = story.row("b").await;
+    assert_eq!(row.status, UsageStatus::Pending);
+    assert_eq!(row.first_attempt_at, story.now());
+    story.rest().await;
+    assert_eq!(story.system.redeliver().await.unwrap().delivered, 1);
+    story.rest().await;
+    assert_eq!(findings(&story.reconcile().await), []);
+    assert_eq!(story.in_stripe().await, (2, 8));
+}
+
+#[tokio::test]
+async fn of_several_explanations_none_is_chosen() {
+    let story = Story::start().await;
+    for event_id in ["a", "b"] {
+        story.emit(event_id, 5).await;
+    }
+    for event_id in ["a", "b"] {
+        let (from, to) = (UsageStatus::Delivered, UsageStatus::Quarantined);
+        story.move_row(event_id, from, to).await;
+    }
+    story.lose_in_stripe("b").await;
+    story.pump().await;
+    story.clock.advance_s(26 * HOUR_S);
+    story.rest().await;
+    let report = story.repair().await;
+    assert_eq!(findings(&report), [(Ambiguous, vec!["a", "b"])]);
+    for event_id in ["a", "b"] {
+        let row = story.row(event_id).await;
+        assert_eq!(row.status, UsageStatus::Quarantined, "{event_id}");
+    }
+}
+
+/// A customer on a clock of its own, whose period ends and is invoiced.
+struct ClockedCustomer {
+    customer_id: CustomerId,
+    test_clock: String,
+    started_s: i64,
+}
+
+async fn onboard_on_a_clock(story: &Story) -> ClockedCustomer {
+    let started_s = story.now().unix_s();
+    let stripe = story.system.stripe();
+    let options = RequestOptions::new();
+    let clock = stripe.create_test_clock(started_s, "year", &options);
+    let test_clock = clock.await.unwrap().id;
+    let body = json!({
+        "email": "agent@example.com", "payment_method": "pm_card_visa",
+        "external_id": "clocked", "test_clock": test_clock,
+    });
+    let (status, customer) = story.caller.post("/v1/customers", body).await;
+    assert_eq!(status, 201, "{customer}");
+    ClockedCustomer {
+        customer_id: CustomerId::parse(customer["customer_id"].as_str().unwrap()).unwrap(),
+        test_clock,
+        started_s,
+    }
+}
+
+async fn advance(story: &Story, customer: &ClockedCustomer, to_s: i64) {
+    let stripe = story.system.stripe();
+    let options = RequestOptions::new();
+    let advanced = stripe.advance_test_clock(&customer.test_clock, to_s, &options);
+    advanced.await.unwrap();
+    story.settle().await;
+    // What is known of the clock's time is old by now.
+    story.clock.advance_s(MINUTE_S);
+}
+
+fn since(customer: &ClockedCustomer, days: i64) -> ReconcileOptions {
+    let from = Timestamp::from_unix_s(customer.started_s - HOUR_S);
+    let to = Timestamp::from_unix_s(customer.started_s + days * DAY_S);
+    ReconcileOptions::new(from, to).unwrap()
+}
+
+#[tokio::test]
+async fn a_period_on_a_test_clock_agrees_down_to_its_invoice() {
+    let story = Story::start().await;
+    let customer = onboard_on_a_clock(&story).await;
+    let id = customer.customer_id.as_str();
+    story.emit_for(id, "a", 3).await;
+    advance(&story, &customer, customer.started_s + 20 * DAY_S).await;
+    story.emit_for(id, "b", 5).await;
+    // Past the end of a month and the hour in which its invoice is a draft.
+    advance(
+        &story,
+        &customer,
+        customer.started_s + 31 * DAY_S + 3 * HOUR_S,
+    )
+    .await;
+    advance(&story, &customer, customer.started_s + 32 * DAY_S).await;
+    story.emit_for(id, "c", 7).await;
+    story.rest().await;
+    let report = story
+        .reconcile_range(&customer.customer_id, since(&customer, 40))
+        .await;
+    assert_eq!(findings(&report), []);
+    assert_eq!((report.log_units, report.stripe_units), (15, 15));
+    assert_eq!(report.invoices_compared, 1);
+}
+
+#[tokio::test]
+async fn usage_that_came_too_late_for_its_invoice_is_found() {
+    let story = Story::start().await;
+    let customer = onboard_on_a_clock(&story).await;
+    let id = customer.customer_id.as_str();
+    story.emit_for(id, "a", 3).await;
+    advance(
+        &story,
+        &customer,
+        customer.started_s + 31 * DAY_S + 3 * HOUR_S,
+    )
+    .await;
+    advance(&story, &customer, customer.started_s + 32 * DAY_S).await;
+    // Past Meterline: straight to Stripe, and into the log as a delivered row.
+    story
+        .note_late(&customer.customer_id, "late", customer.started_s + DAY_S, 9)
+        .await;
+    story.rest().await;
+    let report = story
+        .reconcile_range(&customer.customer_id, since(&customer, 40))
+        .await;
+    assert_eq!(findings(&report), [(InvoiceDiffers, vec![])]);
+    let invoice = &report.findings[0];
+    assert_eq!(
+        (invoice.log_units, invoice.other_units),
+        (Some(12), Some(3))
+    );
+}

@@ -1,0 +1,297 @@
+//! A system, a customer, and an operator's commands.
+#![allow(dead_code, reason = "each test program uses a part")]
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+#[path = "../../../../local/stack/tests/support/mod.rs"]
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use billing::{
+    ActionType, Clock, CustomerId, EventId, Identifier, Quantity, Timestamp, UsageEvent,
+    UsageStatus,
+};
+use ledger::{Recorded, Transition, Transitioned, UsageEventRow};
+use meterline_cli::reconcile::{CustomerReport, FindingKind};
+use meterline_cli::{ReconcileOptions, Reconciler};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use stack::connection::Connection;
+use stack::tables::names;
+use stack::{Options, System};
+use stripe::{MeterEvent, RequestOptions};
+use support::{Caller, HandClock};
+use tempfile::TempDir;
+
+pub(crate) const MINUTE_S: i64 = 60;
+pub(crate) const HOUR_S: i64 = 3_600;
+pub(crate) const DAY_S: i64 = 24 * HOUR_S;
+/// In the past of every machine, so that the program, too, sees it settled.
+const START_S: i64 = 1_784_505_620;
+
+pub(crate) struct Story {
+    pub(crate) system: System,
+    pub(crate) caller: Caller,
+    pub(crate) clock: Arc<HandClock>,
+    pub(crate) customer_id: CustomerId,
+    folder: TempDir,
+}
+
+impl Story {
+    /// With one customer.
+    pub(crate) async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(HandClock::at_unix_s(START_S));
+        let mut options = Options::manual(folder.path());
+        options.clock = clock.clone();
+        let system = System::start(options).await.unwrap();
+        let caller = Caller::of(&system);
+        let customer_id = CustomerId::parse(&caller.onboard("first").await).unwrap();
+        Self {
+            system,
+            caller,
+            clock,
+            customer_id,
+            folder,
+        }
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Emits `quantity` units, and answers the status of the event.
+    pub(crate) async fn emit(&self, event_id: &str, quantity: u64) -> String {
+        self.emit_for(self.customer_id.as_str(), event_id, quantity)
+            .await
+    }
+
+    pub(crate) async fn emit_for(&self, customer: &str, event_id: &str, quantity: u64) -> String {
+        let event = json!({
+            "event_id": event_id, "customer_id": customer, "quantity": quantity,
+            "action_type": "document_processed",
+        });
+        let (status, emitted) = self.caller.post("/v1/usage", event).await;
+        assert!(status == 200 || status == 202, "{emitted}");
+        emitted["status"].as_str().unwrap().to_owned()
+    }
+
+    /// Has Stripe strike every sending of usage by `kind`, until [`Story::heal`].
+    pub(crate) async fn strike(&self, kind: &str) {
+        let fault = json!({
+            "kind": kind, "path_prefix": "/v2/billing/meter_event_stream", "times": 1_000,
+        });
+        support::fault(&self.system, Some(fault)).await;
+    }
+
+    pub(crate) async fn heal(&self) {
+        support::fault(&self.system, None).await;
+    }
+
+    /// Lets everything that comes later come: Stripe's sums, the totals, and so
+    /// much time that nothing is in flight.
+    pub(crate) async fn rest(&self) {
+        support::settle(&self.system).await;
+        support::pump_all(&self.system).await;
+        self.clock.advance_s(6 * MINUTE_S);
+    }
+
+    /// Past every send window, with redelivery having said so.
+    pub(crate) async fn quarantine_what_is_pending(&self) {
+        support::pump_all(&self.system).await;
+        self.clock.advance_s(26 * HOUR_S);
+        self.system.redeliver().await.unwrap();
+        self.rest().await;
+    }
+
+    pub(crate) fn identifier(&self, event_id: &str) -> Identifier {
+        Identifier::of(&self.customer_id, &EventId::parse(event_id).unwrap())
+    }
+
+    pub(crate) async fn row(&self, event_id: &str) -> UsageEventRow {
+        let identifier = self.identifier(event_id);
+        let row = self.system.ledger().usage_event(&identifier).await;
+        row.unwrap().unwrap()
+    }
+
+    pub(crate) async fn move_row(&self, event_id: &str, from: UsageStatus, to: UsageStatus) {
+        let transition = Transition {
+            from,
+            to,
+            at: self.now(),
+            stripe_code: None,
+        };
+        let identifier = self.identifier(event_id);
+        let ledger = self.system.ledger();
+        let moved = ledger.transition_usage_event(&identifier, transition);
+        assert_eq!(moved.await.unwrap(), Transitioned::Done);
+    }
+
+    /// Somebody sets the row's quantity in DynamoDB itself.
+    pub(crate) async fn alter(&self, event_id: &str, quantity: u64) {
+        let identifier = self.identifier(event_id);
+        self.dynamodb()
+            .update_item()
+            .table_name(names().usage_events)
+            .key("identifier", AttributeValue::S(identifier.to_string()))
+            .update_expression("SET quantity = :quantity")
+            .expression_attribute_values(":quantity", AttributeValue::N(quantity.to_string()))
+            .send()
+            .await
+            .unwrap();
+    }
+
+    /// Somebody deletes the row in DynamoDB itself.
+    pub(crate) async fn delete(&self, event_id: &str) {
+        let identifier = self.identifier(event_id);
+        self.dynamodb()
+            .delete_item()
+            .table_name(names().usage_events)
+            .key("identifier", AttributeValue::S(identifier.to_string()))
+            .send()
+            .await
+            .unwrap();
+    }
+
+    fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+        Connection::embedded(self.system.dynamodb_url()).client()
+    }
+
+    /// Stripe loses the event.
+    pub(crate) async fn lose_in_stripe(&self, event_id: &str) {
+        let row = self.row(event_id).await;
+        let stripe = self.system.stripe();
+        let (name, identifier) = (&row.meter_event_name, row.identifier.as_str());
+        let options = RequestOptions::new();
+        let cancelled = stripe.create_meter_event_adjustment(name, identifier, &options);
+        cancelled.await.unwrap();
+    }
+
+    /// An event of `at_s` comes to Stripe and into the log, however late.
+    pub(crate) async fn note_late(
+        &self,
+        customer_id: &CustomerId,
+        event_id: &str,
+        at_s: i64,
+        quantity: u64,
+    ) {
+        let ledger = self.system.ledger();
+        let customer = ledger.customer(customer_id).await.unwrap().unwrap();
+        let at = Timestamp::from_unix_s(at_s);
+        let event = UsageEvent {
+            event_id: EventId::parse(event_id).unwrap(),
+            customer_id: customer_id.clone(),
+            subscription_item_id: None,
+            quantity: Quantity::new(quantity).unwrap(),
+            action_type: ActionType::parse("document_processed").unwrap(),
+            occurred_at: Some(at),
+        };
+        let row = UsageEventRow::already_delivered(
+            &event,
+            (at, customer.subscription_started_at),
+            "from elsewhere",
+            &customer.meter_event_name,
+            event_id.to_owned(),
+            self.now(),
+        );
+        let recorded = ledger.record_usage_event(&row, self.now(), 0).await;
+        assert_eq!(recorded.unwrap(), Recorded::New);
+        self.send(&row, row.identifier.as_str()).await;
+    }
+
+    /// Stripe is sent the event again under another identifier.
+    pub(crate) async fn double_in_stripe(&self, event_id: &str) {
+        let row = self.row(event_id).await;
+        self.send(&row, "another").await;
+    }
+
+    async fn send(&self, row: &UsageEventRow, identifier: &str) {
+        let event = MeterEvent::new(
+            identifier,
+            &row.meter_event_name,
+            row.billed_at.unwrap().unix_ms(),
+            row.customer_id.as_str(),
+            row.quantity,
+        );
+        let options = RequestOptions::new();
+        let created = self.system.stripe().create_meter_event(&event, &options);
+        created.await.unwrap();
+    }
+
+    /// Everything that Stripe counts, or will: events and units.
+    pub(crate) async fn in_stripe(&self) -> (u64, u64) {
+        let url = format!(
+            "{}/_simulator/meter_events?limit=0",
+            self.system.stripe_url()
+        );
+        let request = support::http().get(url);
+        let key = self.system.stripe_secret_key().expose_secret();
+        let answer = request.bearer_auth(key).send().await.unwrap();
+        let answer: Value = answer.json().await.unwrap();
+        (
+            answer["count"].as_u64().unwrap(),
+            answer["value"].as_u64().unwrap(),
+        )
+    }
+
+    /// Of the two days before now.
+    pub(crate) async fn reconcile(&self) -> CustomerReport {
+        self.reconcile_with(false).await
+    }
+
+    pub(crate) async fn repair(&self) -> CustomerReport {
+        self.reconcile_with(true).await
+    }
+
+    async fn reconcile_with(&self, repair: bool) -> CustomerReport {
+        let to = self.now().plus_ms(HOUR_S * 1_000);
+        let from = to.plus_ms(-2 * DAY_S * 1_000);
+        let options = ReconcileOptions::new(from, to).unwrap();
+        self.reconcile_range(&self.customer_id, options.with_repair(repair))
+            .await
+    }
+
+    pub(crate) async fn reconcile_range(
+        &self,
+        customer_id: &CustomerId,
+        options: ReconcileOptions,
+    ) -> CustomerReport {
+        let (ledger, stripe) = (self.system.ledger().clone(), self.system.stripe().clone());
+        let reconciler = Reconciler::new(ledger, stripe, self.clock.clone());
+        let report = reconciler.customer(customer_id, options).await;
+        report.unwrap()
+    }
+
+    pub(crate) async fn pump(&self) {
+        support::pump_all(&self.system).await;
+    }
+
+    pub(crate) async fn settle(&self) {
+        support::settle(&self.system).await;
+    }
+
+    pub(crate) async fn totals(&self) -> (u64, u64) {
+        support::totals(self.system.ledger(), self.customer_id.as_str()).await
+    }
+}
+
+/// What a report says: kinds, and the ids of the events that are named.
+pub(crate) fn findings(report: &CustomerReport) -> Vec<(FindingKind, Vec<&str>)> {
+    report
+        .findings
+        .iter()
+        .map(|finding| {
+            let events = finding.events.iter();
+            (
+                finding.kind,
+                events.map(|event| event.event_id.as_str()).collect(),
+            )
+        })
+        .collect()
+}
