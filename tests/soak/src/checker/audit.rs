@@ -55,7 +55,7 @@ impl InStripe {
 
 pub(super) type Rows = HashMap<Identifier, Row>;
 /// By identifier, and what has none that is 64 hex digits.
-pub(super) type Stripe = (HashMap<Identifier, InStripe>, Vec<InStripe>);
+pub(super) type Stripe = (HashMap<Identifier, InStripe>, Vec<(String, InStripe)>);
 
 /// The whole audit log.
 pub(super) async fn read_log(
@@ -132,12 +132,13 @@ pub(super) async fn read_stripe(subject: Subject<'_>) -> Result<Stripe, SoakErro
             received_ms: integer(event, "received_ms")?,
             times: 1,
         };
-        match parse_identifier(text(event, "identifier")?) {
+        let digits = text(event, "identifier")?;
+        match parse_identifier(digits) {
             Some(identifier) => {
                 let event = known.entry(identifier);
                 event.and_modify(|it| it.times += 1).or_insert(found);
             }
-            None => others.push(found),
+            None => others.push((digits.to_owned(), found)),
         }
         Ok(())
     };
@@ -179,7 +180,8 @@ pub(super) fn compare(
         });
     }
     let (known, copies): (Vec<_>, Vec<_>) = stripe.iter().partition(|(it, _)| sent.contains(*it));
-    let copies: Vec<&InStripe> = copies.into_iter().map(|(_, it)| it).chain(others).collect();
+    let copies = copies.into_iter().map(|(it, event)| (hex::encode(it), event.clone()));
+    let copies: Vec<_> = copies.chain(others.iter().cloned()).collect();
     if !copies.is_empty() {
         let known = known.into_iter().map(|(_, event)| event.looks()).collect();
         compare_copies(&copies, &known, findings);
@@ -249,13 +251,17 @@ fn compare_event(
 }
 
 /// What no agent sent: one that looks like a known event is a copy of it.
-fn compare_copies(copies: &[&InStripe], known: &HashSet<Looks>, findings: &mut Findings) {
-    for copy in copies {
+fn compare_copies(
+    copies: &[(String, InStripe)],
+    known: &HashSet<Looks>,
+    findings: &mut Findings,
+) {
+    for (identifier, copy) in copies {
         let kind = if known.contains(&copy.looks()) {
             Kind::Doubled
         } else {
             Kind::Stranger
         };
-        findings.add(kind, || format!("Stripe has {copy:?}"));
+        findings.add(kind, || format!("Stripe has {identifier}: {copy:?}"));
     }
 }

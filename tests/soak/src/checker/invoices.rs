@@ -38,10 +38,9 @@ pub(super) async fn compare(
                 u64::from(is_elsewhere(row.period_start_ms, event, &lines));
         }
     }
-    for event in others {
-        count(subject, event, &mut lines, findings, &|| {
-            format!("{event:?}")
-        });
+    for (identifier, event) in others {
+        let name = || format!("{identifier} ({event:?})");
+        count(subject, event, &mut lines, findings, &name);
     }
     for line in lines.iter().flatten() {
         findings.invoices += 1;
