@@ -250,6 +250,9 @@ fn check_meter(meter: &Meter, options: &SetupOptions) -> Result<(), SetupError> 
         let formula = meter.default_aggregation.formula;
         return Err(other(format!("its formula is {formula} and not sum")));
     }
+    if !meter.has_default_payload_keys() {
+        return Err(other("it has payload keys of its own".to_owned()));
+    }
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! The price that customers subscribe to, and the meter behind it.
 
 use billing::{Currency, UnitPrice};
-use stripe::Price;
+use stripe::{Aggregation, Meter, Price};
 
 use crate::error::OnboardingError;
 
@@ -30,7 +30,7 @@ pub(crate) async fn find(
     }
 }
 
-/// Checks that `price` is metered, at one amount per unit, and asks for its meter.
+/// Checks that `price` is metered, at one amount per unit, by a meter that sums.
 pub(crate) async fn check(
     stripe: &stripe::Client,
     price: Price,
@@ -47,6 +47,7 @@ pub(crate) async fn check(
         .map_err(|_| refuse("has an amount per unit that cannot be computed with"))?;
     let meter = stripe.retrieve_meter(meter_id).await;
     let meter = meter.map_err(OnboardingError::stripe("retrieve meter"))?;
+    check_meter(&meter).map_err(refuse)?;
     Ok(MeteredPrice {
         meter_id: meter.id,
         meter_event_name: meter.event_name,
@@ -54,6 +55,20 @@ pub(crate) async fn check(
         currency,
         price_id: price.id,
     })
+}
+
+/// Stripe would take usage for any meter, and bill it wrongly or never.
+fn check_meter(meter: &Meter) -> Result<(), &'static str> {
+    if !meter.is_active() {
+        return Err("has a meter that is inactive");
+    }
+    if meter.default_aggregation.formula != Aggregation::Sum {
+        return Err("has a meter that does not sum quantities");
+    }
+    if !meter.has_default_payload_keys() {
+        return Err("has a meter with payload keys of its own");
+    }
+    Ok(())
 }
 
 /// The meter behind `price`, where it is a metered one.

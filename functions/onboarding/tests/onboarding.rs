@@ -378,6 +378,23 @@ async fn an_account_that_is_not_set_up_gets_no_half_made_customers() {
 }
 
 #[tokio::test]
+async fn a_meter_that_would_not_sum_what_is_sent_gets_no_customers() {
+    for meter in [
+        "default_aggregation[formula]=count",
+        "default_aggregation[formula]=sum&value_settings[event_payload_key]=tokens",
+        "default_aggregation[formula]=sum&customer_mapping[event_payload_key]=who",
+    ] {
+        let story = Story::in_world(World::start_without_price().await).await;
+        let form = format!("display_name=Another&event_name=another&{meter}");
+        story.world.stripe_form("/v1/billing/meters", &form).await;
+        story.world.create_price("2").await;
+        let refusal = story.onboard(&a_customer("acme")).await;
+        assert_eq!(refusal.problem(500), "internal", "{meter}");
+        assert!(story.customers().await.is_empty());
+    }
+}
+
+#[tokio::test]
 async fn only_an_operator_onboards() {
     let story = Story::start().await;
     let url = format!("{}/v1/customers", story.url);

@@ -74,6 +74,13 @@ impl Meter {
     pub fn is_active(&self) -> bool {
         self.status == "active"
     }
+
+    /// Whether it looks for customer and value where a
+    /// [`MeterEvent`](crate::MeterEvent) has them.
+    pub fn has_default_payload_keys(&self) -> bool {
+        self.customer_mapping.event_payload_key == crate::meter_events::CUSTOMER_KEY
+            && self.value_settings.event_payload_key == crate::meter_events::VALUE_KEY
+    }
 }
 
 impl fmt::Display for Aggregation {
