@@ -38,6 +38,10 @@ pub enum Fate {
     Billed,
     /// Stripe took it, and refused it later.
     Refused,
+    /// It was voided: Stripe counts it no more.
+    Cancelled,
+    /// It was voided too late for that: its customer is credited.
+    Credited,
 }
 
 impl Claim {
@@ -148,16 +152,11 @@ impl Observed {
             }
         }
         drop_zeros(&mut totals);
-        let outbox = database.scan("OutboxTable").await;
-        let outbox = outbox
-            .iter()
-            .map(|item| format!("{}/{}", text(item, "bucket"), text(item, "outbox_key")))
-            .collect();
         Self {
             stripe: stripe.meter_events().await,
             audit,
             totals,
-            outbox,
+            outbox: outbox(database).await,
             set_aside,
         }
     }
@@ -237,6 +236,8 @@ impl Claim {
         let (counts, status) = match self.fate {
             Fate::Billed => (1, "delivered"),
             Fate::Refused => (0, "rejected"),
+            Fate::Cancelled => (0, "voided"),
+            Fate::Credited => (1, "voided"),
         };
         if self.acknowledged && (count < counts || row.is_none()) {
             findings.push(Finding::Lost(self.clone()));
@@ -284,6 +285,15 @@ impl AuditRow {
         let bucket = &self.identifier[..1];
         format!("{bucket}/{:013}#{}", self.pending_since, self.identifier)
     }
+}
+
+/// Keys of the outbox; redelivery's leases lie beside it, under `lease`.
+pub(crate) async fn outbox(database: &Database) -> BTreeSet<String> {
+    let items = database.scan("OutboxTable").await;
+    let entries = items.iter().filter(|item| text(item, "bucket") != "lease");
+    entries
+        .map(|item| format!("{}/{}", text(item, "bucket"), text(item, "outbox_key")))
+        .collect()
 }
 
 fn audit_row(item: &Item) -> AuditRow {

@@ -10,6 +10,7 @@ use billing::Clock;
 use ledger::{Ledger, TableNames};
 use secrecy::SecretString;
 use stack::connection::Connection;
+use tokio_util::sync::DropGuard;
 
 use crate::site::Site;
 use crate::wire::{Calls, Services, Signals, Wire};
@@ -28,12 +29,14 @@ pub enum Crash {
 }
 
 /// What became of a process.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Ended<T> {
     /// What the handler answered; none where its process ended before.
     pub answer: Option<T>,
     /// The calls that it made.
     pub calls: Calls,
+    /// Lets the call arrive that was on its way when it ended. Dropped, it does.
+    pub on_its_way: DropGuard,
 }
 
 /// What every process of a world has around it, but for its wire.
@@ -104,6 +107,7 @@ where
     Ended {
         answer,
         calls: wire.calls(),
+        on_its_way: wire.signals().arrive.drop_guard(),
     }
 }
 

@@ -12,8 +12,11 @@ const STRIPE_IDS: [&str; 6] = ["clock_", "cus_", "evt_", "in_", "mtr_", "sub_"];
 /// A moment of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Moment {
-    /// The call has left the process and has not arrived.
+    /// The call never arrives.
     Before,
+    /// The call is still on its way when the process ends, and arrives after
+    /// everything that follows the crash.
+    OnItsWay,
     /// The work is done, and its answer is lost.
     AfterCommit,
     /// The answer was taken in, and nothing that the handler did next got out:
@@ -23,7 +26,7 @@ pub enum Moment {
 
 impl Moment {
     /// All of them, in order.
-    pub const ALL: [Self; 3] = [Self::Before, Self::AfterCommit, Self::After];
+    pub const ALL: [Self; 4] = [Self::Before, Self::OnItsWay, Self::AfterCommit, Self::After];
 }
 
 /// A place where a process can end.
@@ -39,6 +42,7 @@ impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.moment {
             Moment::Before => write!(f, "before {}", self.call),
+            Moment::OnItsWay => write!(f, "with {} on its way, late", self.call),
             Moment::AfterCommit => write!(f, "after the commit of {}, answer lost", self.call),
             Moment::After => write!(f, "after {}", self.call),
         }

@@ -40,6 +40,9 @@ pub trait Scenario {
         input: Self::Input,
     ) -> impl Future<Output = Option<Self::Answer>>;
 
+    /// What passes between a crash and what follows it: no time, as a rule.
+    fn time_passes(&mut self, _world: &World) {}
+
     /// Takes an answer that reached the caller.
     fn acknowledge(&mut self, input: &Self::Input, answer: Self::Answer);
 }
@@ -149,9 +152,14 @@ impl Sweep {
                 S::handle(surroundings, input)
             })
         };
-        let Ended { answer, calls } = handle(crash.clone()).await;
+        let Ended {
+            answer,
+            calls,
+            on_its_way,
+        } = handle(crash.clone()).await;
         let has_answered = answer.is_some();
         let mut answers: Vec<_> = answer.into_iter().collect();
+        scenario.time_passes(world);
         let again = match aftermath {
             Aftermath::Nothing => vec![],
             Aftermath::Retry => vec![handle(Crash::Never).await],
@@ -160,6 +168,7 @@ impl Sweep {
                 vec![two.0, two.1]
             }
         };
+        drop(on_its_way);
         let again = again.into_iter().map(|ended| ended.answer);
         answers.extend(again.map(|answer| answer.expect("nothing ended it")));
         for answer in answers {

@@ -45,6 +45,8 @@ pub struct Signals {
     pub last_answer: CancellationToken,
     /// The process has ended.
     pub down: CancellationToken,
+    /// What was on its way arrives now.
+    pub arrive: CancellationToken,
 }
 
 /// A wire. Dropped, it takes no new connection.
@@ -136,6 +138,10 @@ impl Shared {
         let occurrence = self.count(&call);
         if self.is_armed(&call, Moment::Before, occurrence) {
             return self.crash().await;
+        }
+        if self.is_armed(&call, Moment::OnItsWay, occurrence) {
+            self.crash().await;
+            self.signals.arrive.cancelled().await;
         }
         let answer = self.forward(service, &parts, body).await;
         if self.is_armed(&call, Moment::AfterCommit, occurrence) {

@@ -12,7 +12,7 @@ use stack::{Options, System};
 use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
 
-use crate::count::{Claim, Counter, Fate, Finding, Observed};
+use crate::count::{Claim, Counter, Fate, Finding, Observed, outbox};
 use crate::database::Database;
 use crate::process::Environment;
 use crate::wire::Services;
@@ -21,8 +21,9 @@ use crate::wire::Services;
 const START_MS: i64 = 1_769_904_000_000;
 /// What redelivery leaves to emissions; a moment more.
 const A_MINUTE_MS: i64 = 61_000;
+const HOUR_MS: i64 = 3_600_000;
 /// Runs of redelivery after which a system must be at rest.
-const RUNS_MAX: usize = 5;
+const RUNS_MAX: usize = 12;
 
 /// What agents do in every story.
 const ACTION_TYPE: &str = "document_processed";
@@ -156,6 +157,17 @@ impl World {
         assert_eq!(status, 200, "{answer}");
     }
 
+    /// A list of Stripe's, of up to 100.
+    pub async fn list_of_stripe(&self, path: &str, after: Option<&str>) -> Vec<Value> {
+        let after = after.map(|after| format!("&starting_after={after}"));
+        let query = format!("limit=100{}", after.unwrap_or_default());
+        let url = format!("{}{path}?{query}", self.system.stripe_url());
+        let key = self.system.stripe_secret_key().expose_secret();
+        let (status, mut answer) = send(self.http.get(url).bearer_auth(key)).await;
+        assert_eq!(status, 200, "{answer}");
+        serde_json::from_value(answer["data"].take()).unwrap()
+    }
+
     /// The time.
     pub fn now_unix_s(&self) -> i64 {
         self.clock.now().unix_s()
@@ -164,6 +176,11 @@ impl World {
     /// Moves the clock so far that redelivery looks at what is pending now.
     pub fn pass_a_minute(&self) {
         self.clock.0.fetch_add(A_MINUTE_MS, Ordering::SeqCst);
+    }
+
+    /// Moves the clock by `hours`.
+    pub fn pass_hours(&self, hours: i64) {
+        self.clock.0.fetch_add(hours * HOUR_MS, Ordering::SeqCst);
     }
 
     /// Rolls up all of the stream.
@@ -185,7 +202,7 @@ impl World {
         self.fall_silent().await;
         for _ in 0..RUNS_MAX {
             self.roll_up().await;
-            if self.database.scan("OutboxTable").await.is_empty() {
+            if outbox(&self.database).await.is_empty() {
                 break;
             }
             self.pass_a_minute();

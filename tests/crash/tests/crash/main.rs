@@ -11,6 +11,7 @@ mod emission;
 mod planted;
 mod redelivery;
 mod rollup;
+mod void;
 mod webhook;
 
 use crash::{Aftermath, Claim, Scenario, Sweep, World};
