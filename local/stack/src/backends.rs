@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
+use aws_sdk_dynamodb::config::SharedInterceptor;
 use billing::Clock;
 use ledger::Ledger;
 use meterline_cli::SetupError;
@@ -33,10 +34,11 @@ impl Tables {
     /// Starts DynamoDB on `listener`, unless it is elsewhere, and creates the
     /// tables that are missing.
     pub(crate) async fn start(
-        elsewhere: Option<&str>,
+        options: &Options,
         local_dir: &LocalDir,
         listener: Option<TcpListener>,
     ) -> Result<Self, StartError> {
+        let elsewhere = options.dynamodb_elsewhere.as_deref();
         let embedded = listener
             .map(|listener| DynamoDb::serve(&local_dir.file(DYNAMODB_FILE), listener))
             .transpose()?;
@@ -44,7 +46,7 @@ impl Tables {
             (Some(embedded), _) => embedded.connection(),
             (None, url) => Connection::elsewhere(url.unwrap_or_default()),
         };
-        let client = connection.client();
+        let client = intercepted(connection.client(), options.dynamodb_interceptor.clone());
         let names = tables::create_tables(&client).await;
         let names = names.map_err(|source| match elsewhere {
             Some(url) => StartError::DynamoDbElsewhere {
@@ -59,6 +61,19 @@ impl Tables {
             connection,
             client,
         })
+    }
+}
+
+fn intercepted(
+    client: aws_sdk_dynamodb::Client,
+    interceptor: Option<SharedInterceptor>,
+) -> aws_sdk_dynamodb::Client {
+    match interceptor {
+        Some(interceptor) => {
+            let config = client.config().to_builder().interceptor(interceptor);
+            aws_sdk_dynamodb::Client::from_conf(config.build())
+        }
+        None => client,
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use aws_sdk_dynamodb::config::SharedInterceptor;
 use billing::Clock;
 use secrecy::SecretString;
 use web::SystemClock;
@@ -57,6 +58,8 @@ pub struct Options {
     pub dynamodb_elsewhere: Option<String>,
     /// A Stripe that runs elsewhere, in place of the simulator.
     pub stripe_elsewhere: Option<StripeElsewhere>,
+    /// Sees every call of the functions to DynamoDB: for measuring.
+    pub dynamodb_interceptor: Option<SharedInterceptor>,
 }
 
 impl fmt::Debug for Options {
@@ -101,6 +104,7 @@ impl Options {
             clock: Arc::new(SystemClock),
             dynamodb_elsewhere: None,
             stripe_elsewhere: None,
+            dynamodb_interceptor: None,
         }
     }
 
@@ -149,6 +153,7 @@ impl Options {
             clock: Arc::new(SystemClock),
             dynamodb_elsewhere: variable("AWS_ENDPOINT_URL_DYNAMODB"),
             stripe_elsewhere,
+            dynamodb_interceptor: None,
         })
     }
 }

@@ -133,8 +133,7 @@ impl System {
         let api_address = listeners.api.local_addr().map_err(StartError::Listen)?;
         let url = format!("http://{api_address}");
 
-        let elsewhere = options.dynamodb_elsewhere.as_deref();
-        let tables = Tables::start(elsewhere, &local_dir, listeners.dynamodb).await?;
+        let tables = Tables::start(&options, &local_dir, listeners.dynamodb).await?;
         let stripe = Stripe::start(&options, &local_dir, listeners.stripe).await?;
         let now = options.clock.now();
         let api_key = keys::demo_api_key(&local_dir, &tables.ledger, now).await?;
