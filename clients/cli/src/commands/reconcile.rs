@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use billing::{CustomerId, Timestamp};
 use clap::Args;
 use ledger::CustomerCursor;
-use meterline_cli::reconcile::{CustomerReport, Finding, NamedEvent};
+use meterline_cli::reconcile::{CustomerReport, Finding, NamedEvent, Repair};
 use meterline_cli::{ReconcileOptions, Reconciler};
 
 use super::environment::{Surroundings, surroundings};
@@ -29,9 +29,13 @@ pub(crate) struct ReconcileArguments {
     #[arg(long = "customer", value_name = "CUSTOMER", value_parser = CustomerId::parse)]
     customers: Vec<CustomerId>,
     /// Settle what points to one set of events only: note as delivered what
-    /// Stripe surely has. Without it nothing is changed.
+    /// Stripe has, and send again what is quarantined and what Stripe has not.
+    /// Without it nothing is changed.
     #[arg(long)]
     repair: bool,
+    /// Send again, too, what is called delivered and what Stripe has not.
+    #[arg(long, requires = "repair")]
+    resend: bool,
     /// Print JSON, a line for each customer.
     #[arg(long)]
     json: bool,
@@ -40,6 +44,11 @@ pub(crate) struct ReconcileArguments {
 /// Reconciles, and prints what came of it. The status is 0 where all agree, 1
 /// where something differs still, 2 where a customer could not be compared.
 pub(crate) async fn run(arguments: ReconcileArguments) -> Result<ExitCode, Failure> {
+    let repair = match (arguments.repair, arguments.resend) {
+        (false, _) => Repair::Nothing,
+        (true, false) => Repair::Open,
+        (true, true) => Repair::OpenAndLost,
+    };
     let options = ReconcileOptions::new(arguments.from, arguments.to)?;
     let Surroundings {
         ledger,
@@ -48,7 +57,7 @@ pub(crate) async fn run(arguments: ReconcileArguments) -> Result<ExitCode, Failu
     } = surroundings().await?;
     let mut run = Run {
         reconciler: Reconciler::new(ledger.clone(), stripe, clock),
-        options: options.with_repair(arguments.repair),
+        options: options.with_repair(repair),
         json: arguments.json,
         progress: Progress::new(),
         agree: 0,

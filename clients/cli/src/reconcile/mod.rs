@@ -23,8 +23,8 @@ use std::sync::Arc;
 
 use billing::{Clock, CustomerId, Identifier, Timestamp, UsageStatus};
 use ledger::{Ledger, LedgerError};
-use metering::{CustomerDirectory, CustomerError, KnownCustomer};
-use stripe::ListMeterEventSummaries;
+use metering::{CustomerDirectory, CustomerError, Deliverer, KnownCustomer, Redriver};
+use stripe::{ListMeterEventSummaries, MeterEventStream};
 
 use explanation::Explanation;
 use log::{CustomerLog, LogRow};
@@ -35,7 +35,20 @@ pub use report::{CustomerReport, Finding, FindingKind, NamedEvent};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReconcileOptions {
     range: Window,
-    repair: bool,
+    repair: Repair,
+}
+
+/// What may be changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Repair {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// What is open and points to one set of events only.
+    Open,
+    /// That, and on the operator's word: what is called delivered and is not in
+    /// Stripe is sent again.
+    OpenAndLost,
 }
 
 /// A range that holds nothing.
@@ -59,13 +72,13 @@ impl ReconcileOptions {
         };
         Ok(Self {
             range,
-            repair: false,
+            repair: Repair::Nothing,
         })
     }
 
-    /// Settles what points to one set of events only.
+    /// Repairs what it may.
     #[must_use]
-    pub const fn with_repair(self, repair: bool) -> Self {
+    pub const fn with_repair(self, repair: Repair) -> Self {
         Self { repair, ..self }
     }
 }
@@ -109,14 +122,21 @@ pub struct Reconciler {
     ledger: Ledger,
     stripe: stripe::Client,
     customers: CustomerDirectory,
+    redriver: Redriver,
     clock: Arc<dyn Clock>,
 }
 
 impl Reconciler {
     /// Compares `ledger` with `stripe`.
     pub fn new(ledger: Ledger, stripe: stripe::Client, clock: Arc<dyn Clock>) -> Self {
+        let customers =
+            || CustomerDirectory::new(ledger.clone(), stripe.clone(), Arc::clone(&clock));
+        let stream = MeterEventStream::new(stripe.clone());
+        let deliverer = Deliverer::new(ledger.clone(), stream, Arc::clone(&clock));
+        let redriver = Redriver::new(ledger.clone(), customers(), deliverer, Arc::clone(&clock));
         Self {
-            customers: CustomerDirectory::new(ledger.clone(), stripe.clone(), Arc::clone(&clock)),
+            customers: customers(),
+            redriver,
             ledger,
             stripe,
             clock,
@@ -219,7 +239,7 @@ impl Reconciler {
         &self,
         customer: &KnownCustomer,
         comparison: Comparison,
-        repair: bool,
+        repair: Repair,
     ) -> Result<CustomerReport, ReconcileError> {
         let mut findings = Vec::new();
         for (difference, explanation) in &comparison.explained {
@@ -240,21 +260,16 @@ impl Reconciler {
             finding.from = Some(Timestamp::from_unix_s(difference.minute).to_string());
             finding.log_units = Some(difference.log_units);
             finding.other_units = Some(difference.stripe_units);
-            if repair && kind == FindingKind::StripeHas {
-                finding.is_repaired =
-                    repair::mark_delivered(&self.ledger, &meant, self.clock.now()).await?;
-            }
+            finding.is_repaired = self.settle(kind, &meant, repair).await?;
             findings.push(finding);
         }
         let (undelivered, uncertain) = comparison.undelivered();
         if !undelivered.is_empty() {
             let finding = self.finding(FindingKind::Undelivered, &undelivered);
             let mut finding = finding.await?;
-            if repair {
-                let now = self.clock.now();
-                let reopened = repair::reopen(&self.ledger, customer, &undelivered, now);
-                finding.is_repaired = reopened.await?;
-            }
+            finding.is_repaired = self
+                .settle(FindingKind::Undelivered, &undelivered, repair)
+                .await?;
             findings.push(finding);
         }
         if !uncertain.is_empty() {
@@ -280,6 +295,28 @@ impl Reconciler {
             invoices_compared,
             findings,
         })
+    }
+
+    /// Repairs a finding of `kind` about `rows`, if that may be; whether it is.
+    async fn settle(
+        &self,
+        kind: FindingKind,
+        rows: &[&LogRow],
+        repair: Repair,
+    ) -> Result<bool, LedgerError> {
+        let (ledger, now) = (&self.ledger, self.clock.now());
+        match kind {
+            FindingKind::StripeHas if repair >= Repair::Open => {
+                repair::mark_delivered(ledger, rows, now).await
+            }
+            FindingKind::Undelivered if repair >= Repair::Open => {
+                repair::redrive(ledger, &self.redriver, rows).await
+            }
+            FindingKind::StripeLacks if repair >= Repair::OpenAndLost => {
+                repair::send_again(ledger, &self.redriver, rows, now).await
+            }
+            _ => Ok(false),
+        }
     }
 
     /// A finding of `kind` about `rows`, the first of which are named.

@@ -1,14 +1,12 @@
-//! What a repair may do: note as delivered what Stripe surely has, and make
-//! pending again what it surely has not.
+//! What a repair may do: note as delivered what Stripe surely has, and send
+//! again what it surely has not.
 
-use billing::{BillingTime, Identifier, Timestamp, UsageStatus};
-use ledger::{Ledger, LedgerError, Reopened, ReopenedTime, Transition, Transitioned};
-use metering::KnownCustomer;
+use billing::{Identifier, Timestamp, UsageStatus};
+use ledger::{Ledger, LedgerError, Transition, Transitioned, UsageEventRow};
+use metering::delivery::BATCH_EVENTS_MAX;
+use metering::{Delivered, Redriven, Redriver};
 
 use super::log::LogRow;
-
-/// Rows of one read.
-const ROWS_MAX: usize = 100;
 
 /// Notes `rows`, which Stripe has, as delivered; whether all of them are. Rows
 /// that are neither pending nor quarantined were settled by a decision, and are
@@ -21,61 +19,93 @@ pub(super) async fn mark_delivered(
     if !rows.iter().all(|row| row.is_open()) {
         return Ok(false);
     }
+    move_all(ledger, rows, UsageStatus::Delivered, now).await
+}
+
+/// Sends `rows`, which are called delivered and are not in Stripe, again;
+/// whether all of them are on their way. One that Stripe may still come to
+/// count is left as it is.
+pub(super) async fn send_again(
+    ledger: &Ledger,
+    redriver: &Redriver,
+    rows: &[&LogRow],
+    now: Timestamp,
+) -> Result<bool, LedgerError> {
+    let to = UsageStatus::Quarantined;
+    let are_lost = rows
+        .iter()
+        .all(|row| row.is_settled && row.status == UsageStatus::Delivered);
+    if !are_lost || !move_all(ledger, rows, to, now).await? {
+        return Ok(false);
+    }
+    let given_up: Vec<LogRow> = rows
+        .iter()
+        .map(|row| LogRow {
+            status: to,
+            ..(*row).clone()
+        })
+        .collect();
+    redrive(ledger, redriver, &given_up.iter().collect::<Vec<_>>()).await
+}
+
+/// Whether all `rows` have the status `to` now.
+async fn move_all(
+    ledger: &Ledger,
+    rows: &[&LogRow],
+    to: UsageStatus,
+    now: Timestamp,
+) -> Result<bool, LedgerError> {
     for row in rows {
         let transition = Transition {
             from: row.status,
-            to: UsageStatus::Delivered,
+            to,
             at: now,
             stripe_code: None,
         };
         let moved = ledger.transition_usage_event(&row.identifier, transition);
         match moved.await? {
-            Transitioned::Done | Transitioned::Was(UsageStatus::Delivered) => {}
+            Transitioned::Done => {}
+            Transitioned::Was(status) if status == to => {}
             Transitioned::Was(_) | Transitioned::NoSuchEvent => return Ok(false),
         }
     }
     Ok(true)
 }
 
-/// Makes `rows`, which Stripe has not, pending again, for redelivery to send;
-/// whether all of them are. Each is billed when its customer can be billed for
-/// it now; one without such a time stays as it is.
-pub(super) async fn reopen(
+/// Sends `rows`, which Stripe has not, again; whether all of them are on their
+/// way. What is not given up yet is left to redelivery, and what has no time at
+/// which it can be billed to the operator.
+pub(super) async fn redrive(
     ledger: &Ledger,
-    customer: &KnownCustomer,
+    redriver: &Redriver,
     rows: &[&LogRow],
-    now: Timestamp,
 ) -> Result<bool, LedgerError> {
-    let mut reopened = 0;
-    for rows in rows.chunks(ROWS_MAX) {
-        let identifiers: Vec<Identifier> = rows.iter().map(|row| row.identifier.clone()).collect();
-        for row in ledger.usage_events(&identifiers).await? {
-            // What has changed since it was compared is somebody else's.
-            if !rows
+    let mut is_all = true;
+    for compared in rows.chunks(BATCH_EVENTS_MAX) {
+        let identifiers: Vec<Identifier> =
+            compared.iter().map(|row| row.identifier.clone()).collect();
+        // What has changed since it was compared is somebody else's.
+        let is_as_compared = |row: &UsageEventRow| {
+            let mut same = compared
                 .iter()
-                .any(|read| read.identifier == row.identifier && read.status == row.status)
-            {
-                continue;
-            }
-            let chosen = customer.row.billing_time(row.occurred_at, customer.now);
-            let BillingTime::Billable {
-                billed_at,
-                period_start,
-                carried_over,
-            } = chosen
-            else {
-                continue;
-            };
-            let time = ReopenedTime {
-                billed_at,
-                period_start,
-                carried_over,
-            };
-            match ledger.reopen_usage_event(&row, time, now).await? {
-                Reopened::Done(_) => reopened += 1,
-                Reopened::Changed => {}
-            }
-        }
+                .filter(|read| read.identifier == row.identifier);
+            same.any(|read| read.status == row.status)
+        };
+        let mut given_up = ledger.usage_events(&identifiers).await?;
+        given_up.retain(is_as_compared);
+        let redriven = redriver.redrive(&given_up).await;
+        is_all = is_all && given_up.len() == compared.len() && redriven.iter().all(is_on_its_way);
     }
-    Ok(reopened == rows.len())
+    Ok(is_all)
+}
+
+const fn is_on_its_way(redriven: &Redriven) -> bool {
+    matches!(
+        redriven,
+        Redriven::Sent(
+            Delivered::Delivered
+                | Delivered::Pending
+                | Delivered::Settled(UsageStatus::Delivered | UsageStatus::Pending)
+        )
+    )
 }

@@ -94,7 +94,7 @@ impl FindingKind {
             Self::StripeHas => "Stripe has these events, and the log does not say so",
             Self::StripeLacks => {
                 "Stripe does NOT have these events, and the log calls them delivered: \
-                 check, then send them again with `meterline redrive`"
+                 look into it, then send them again with --repair --resend"
             }
             Self::Ambiguous => "several sets of these events would explain it: decide by hand",
             Self::PerhapsDoubled => {
@@ -108,7 +108,7 @@ impl FindingKind {
             Self::Altered => "these rows were changed by hand: they are not what was recorded",
             Self::Undelivered => {
                 "Stripe does not have these events, and nobody sends them any more: \
-                 send them with `meterline redrive`"
+                 send them with --repair, or `meterline redrive`"
             }
             Self::Uncertain => {
                 "nobody sends these any more; they were carried over, and Stripe may have them \

@@ -14,7 +14,7 @@ use billing::{
     UsageStatus,
 };
 use ledger::{Recorded, Transition, Transitioned, UsageEventRow};
-use meterline_cli::reconcile::{CustomerReport, FindingKind};
+use meterline_cli::reconcile::{CustomerReport, FindingKind, Repair};
 use meterline_cli::{ReconcileOptions, Reconciler};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -242,14 +242,14 @@ impl Story {
 
     /// Of the two days before now.
     pub(crate) async fn reconcile(&self) -> CustomerReport {
-        self.reconcile_with(false).await
+        self.reconcile_with(Repair::Nothing).await
     }
 
     pub(crate) async fn repair(&self) -> CustomerReport {
-        self.reconcile_with(true).await
+        self.reconcile_with(Repair::Open).await
     }
 
-    async fn reconcile_with(&self, repair: bool) -> CustomerReport {
+    pub(crate) async fn reconcile_with(&self, repair: Repair) -> CustomerReport {
         let to = self.now().plus_ms(HOUR_S * 1_000);
         let from = to.plus_ms(-2 * DAY_S * 1_000);
         let options = ReconcileOptions::new(from, to).unwrap();

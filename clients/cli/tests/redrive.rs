@@ -1,0 +1,195 @@
+//! What was given up, sent again on the operator's word.
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+mod story;
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use billing::{HeldReason, Timestamp, UsageStatus};
+use metering::{CustomerDirectory, Delivered, Deliverer, Prospect, Redriven, Redriver};
+use serde_json::json;
+use story::{DAY_S, Story};
+use stripe::MeterEventStream;
+
+impl Story {
+    fn redriver(&self) -> Redriver {
+        let (ledger, stripe) = (self.system.ledger().clone(), self.system.stripe().clone());
+        let clock = || Arc::clone(&self.clock);
+        Redriver::new(
+            ledger.clone(),
+            CustomerDirectory::new(ledger.clone(), stripe.clone(), clock()),
+            Deliverer::new(ledger, MeterEventStream::new(stripe), clock()),
+            clock(),
+        )
+    }
+
+    async fn redrive(&self, event_id: &str) -> Redriven {
+        let row = self.row(event_id).await;
+        self.redriver().redrive(&[row]).await.pop().unwrap()
+    }
+
+    async fn emit_in_vain(&self, event_id: &str, quantity: u64) {
+        self.strike("error_before").await;
+        assert_eq!(self.emit(event_id, quantity).await, "pending");
+        self.heal().await;
+    }
+
+    /// The customer's subscription is to end at `ends_at`, as far as is known.
+    async fn end_subscription(&self, ends_at: Option<Timestamp>) {
+        let ledger = self.system.ledger();
+        let read = ledger.customer(&self.customer_id).await.unwrap().unwrap();
+        let mut row = read.clone();
+        row.subscription_ends_at = ends_at;
+        ledger.update_customer(&read, row).await.unwrap();
+        // What is remembered of a customer is forgotten.
+        self.clock.advance_s(60);
+    }
+}
+
+fn is_delivered(redriven: &Redriven) -> bool {
+    matches!(redriven, Redriven::Sent(Delivered::Delivered))
+}
+
+#[tokio::test]
+async fn quarantined_and_rejected_events_are_sent_in_a_window_of_their_own() {
+    let story = Story::start().await;
+    story.emit_in_vain("quarantined", 5).await;
+    story.emit_in_vain("rejected", 7).await;
+    story
+        .move_row("rejected", UsageStatus::Pending, UsageStatus::Rejected)
+        .await;
+    story.quarantine_what_is_pending().await;
+    for event_id in ["quarantined", "rejected"] {
+        let before = story.row(event_id).await;
+        let redriven = story.redrive(event_id).await;
+        assert!(is_delivered(&redriven), "{redriven:?}");
+        let row = story.row(event_id).await;
+        assert_eq!(row.status, UsageStatus::Delivered);
+        assert_eq!(row.first_attempt_at, story.now());
+        assert_eq!(row.billed_at, before.billed_at);
+        let again = story.redrive(event_id).await;
+        assert!(
+            matches!(
+                again,
+                Redriven::Left(Prospect::NotGivenUp(UsageStatus::Delivered))
+            ),
+            "{again:?}"
+        );
+        // As it was listed before: somebody has been faster.
+        let stale = story.redriver().redrive(&[before]).await;
+        assert!(matches!(stale[0], Redriven::Changed), "{stale:?}");
+    }
+    assert_eq!(story.in_stripe().await, (2, 12));
+    story.pump().await;
+    assert_eq!(story.totals().await, (12, 0));
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_held_event_is_billed_once_it_has_a_period() {
+    let story = Story::start().await;
+    story.end_subscription(Some(story.now())).await;
+    assert_eq!(story.emit("held", 5).await, "held");
+    let left = story.redrive("held").await;
+    assert!(
+        matches!(
+            left,
+            Redriven::Left(Prospect::Held(HeldReason::AfterSubscription))
+        ),
+        "{left:?}"
+    );
+    story.end_subscription(None).await;
+    let redriven = story.redrive("held").await;
+    assert!(is_delivered(&redriven), "{redriven:?}");
+    let row = story.row("held").await;
+    assert_eq!(
+        (row.billed_at, row.held_reason),
+        (Some(row.occurred_at), None)
+    );
+    assert_eq!(story.in_stripe().await, (1, 5));
+    story.pump().await;
+    assert_eq!(story.totals().await, (5, 0));
+    let held = story.system.ledger().held_totals(&story.customer_id).await;
+    let held: u64 = held
+        .unwrap()
+        .iter()
+        .map(|it| it.tally.units(UsageStatus::Held))
+        .sum();
+    assert_eq!(held, 0);
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn usage_from_before_the_subscription_stays_held() {
+    let story = Story::start().await;
+    let before = story.now().plus_ms(-2 * DAY_S * 1_000);
+    let event = json!({
+        "event_id": "held", "customer_id": story.customer_id, "quantity": 5,
+        "action_type": "document_processed", "occurred_at": before.to_string(),
+    });
+    story.caller.post("/v1/usage", event).await;
+    let left = story.redrive("held").await;
+    assert!(
+        matches!(
+            left,
+            Redriven::Left(Prospect::Held(HeldReason::BeforeSubscription))
+        ),
+        "{left:?}"
+    );
+    assert_eq!(story.row("held").await.status, UsageStatus::Held);
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn cut_off_anywhere_redelivery_ends_a_redrive() {
+    let story = Story::start().await;
+    let mut polls = 0;
+    let redriven = loop {
+        let event_id = format!("job-{polls}");
+        story.emit_in_vain(&event_id, 1).await;
+        story
+            .move_row(&event_id, UsageStatus::Pending, UsageStatus::Rejected)
+            .await;
+        let row = story.row(&event_id).await;
+        let rows = [row];
+        let redriver = story.redriver();
+        let mut redriving = pin!(redriver.redrive(&rows));
+        let mut left = polls;
+        polls += 1;
+        let ended = poll_fn(|context| {
+            if left == 0 {
+                return Poll::Ready(None);
+            }
+            left -= 1;
+            redriving.as_mut().poll(context).map(Some)
+        });
+        if let Some(outcomes) = ended.await {
+            break outcomes;
+        }
+    };
+    assert!(
+        polls > 3 && is_delivered(&redriven[0]),
+        "{polls} {redriven:?}"
+    );
+    story.pump().await;
+    story.clock.advance_s(120);
+    story.system.redeliver().await.unwrap();
+    story.pump().await;
+    let mut delivered = 0;
+    for number in 0..polls {
+        let event_id = format!("job-{number}");
+        if story.row(&event_id).await.status == UsageStatus::Rejected {
+            // It was cut off before it began.
+            assert!(is_delivered(&story.redrive(&event_id).await));
+        }
+        assert_eq!(story.row(&event_id).await.status, UsageStatus::Delivered);
+        delivered += 1;
+    }
+    assert_eq!(story.in_stripe().await, (delivered, delivered));
+    story.pump().await;
+    assert_eq!(story.totals().await, (delivered, 0));
+    story.system.stop().await.unwrap();
+}

@@ -1,0 +1,367 @@
+//! Usage that is taken back: in every state, by every way, cut off anywhere.
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+mod story;
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
+use billing::{Timestamp, UsageStatus};
+use metering::{Found, METADATA_VOID, Void, VoidError, Voider};
+use serde_json::json;
+use story::{DAY_S, HOUR_S, Story};
+use stripe::CustomerBalanceTransaction;
+
+impl Story {
+    fn voider(&self) -> Voider {
+        let (ledger, stripe) = (self.system.ledger(), self.system.stripe());
+        Voider::new(ledger.clone(), stripe.clone(), self.clock.clone())
+    }
+
+    async fn void(&self, event_id: &str) -> Result<Void, VoidError> {
+        self.void_found(event_id, None).await
+    }
+
+    async fn void_found(&self, event_id: &str, found: Option<Found>) -> Result<Void, VoidError> {
+        let identifier = self.identifier(event_id);
+        self.voider().void(&identifier, found).await
+    }
+
+    async fn status(&self, event_id: &str) -> UsageStatus {
+        self.row(event_id).await.status
+    }
+
+    /// An event that Stripe does not have, or whose answer was lost: pending.
+    async fn emit_in_vain(&self, event_id: &str, quantity: u64, kind: &str) {
+        self.strike(kind).await;
+        assert_eq!(self.emit(event_id, quantity).await, "pending");
+        self.heal().await;
+    }
+
+    /// Credits for voided usage, the newest first.
+    async fn credits(&self) -> Vec<CustomerBalanceTransaction> {
+        let stripe = self.system.stripe();
+        let customer_id = self.customer_id.as_str();
+        let all = stripe.list_customer_balance_transactions(customer_id).await;
+        let all = all.unwrap().into_iter();
+        all.filter(|it| it.metadata.contains_key(METADATA_VOID))
+            .collect()
+    }
+
+    async fn summed_by_stripe(&self) -> i64 {
+        self.settle().await;
+        let customer = self.system.ledger().customer(&self.customer_id).await;
+        let customer = customer.unwrap().unwrap();
+        let window = stripe::ListMeterEventSummaries {
+            customer: self.customer_id.to_string(),
+            start_time: customer.period_start.unix_s() / 60 * 60,
+            end_time: customer.period_end.unix_s() / 60 * 60,
+            value_grouping_window: None,
+        };
+        let stripe = self.system.stripe();
+        let summaries = stripe.list_meter_event_summaries(&customer.meter_id, &window);
+        summaries
+            .await
+            .unwrap()
+            .iter()
+            .map(|it| it.aggregated_value)
+            .sum()
+    }
+}
+
+/// Polls `future` so many times, then drops it, as a crash would.
+async fn cut_off<F: Future>(future: F, polls: u32) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut left = polls;
+    poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        future.as_mut().poll(context).map(Some)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_delivered_event_is_cancelled_and_stays_voided() {
+    let story = Story::start().await;
+    story.emit("kept", 3).await;
+    story.emit("wrong", 5).await;
+    assert_eq!(story.void("wrong").await.unwrap(), Void::Cancelled);
+    assert_eq!(story.void("wrong").await.unwrap(), Void::Before);
+    let history: Vec<_> = story
+        .row("wrong")
+        .await
+        .history
+        .iter()
+        .map(|it| it.status)
+        .collect();
+    use UsageStatus::{Delivered, Pending, Voided, Voiding};
+    assert_eq!(history, [Pending, Delivered, Voiding, Voided]);
+    assert_eq!(story.in_stripe().await, (1, 3));
+    assert_eq!(story.summed_by_stripe().await, 3);
+    story.pump().await;
+    assert_eq!(story.totals().await, (3, 0));
+    let event = json!({
+        "event_id": "wrong", "customer_id": story.customer_id, "quantity": 5,
+        "action_type": "document_processed",
+    });
+    let (status, _) = story.caller.post("/v1/usage", event).await;
+    assert_eq!(status, 409);
+    assert!(story.credits().await.is_empty());
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pending_event_is_cancelled_whether_stripe_has_it_or_not() {
+    let story = Story::start().await;
+    for kind in ["error_before", "lose_answer"] {
+        story.emit_in_vain(kind, 5, kind).await;
+        assert_eq!(story.void(kind).await.unwrap(), Void::Cancelled);
+    }
+    story.pump().await;
+    story.clock.advance_s(120);
+    // Redelivery has nothing to send, and a late sender's would be a repeat.
+    let report = story.system.redeliver().await.unwrap();
+    assert_eq!(report.delivered, 0, "{report:?}");
+    assert_eq!(story.in_stripe().await, (0, 0));
+    assert_eq!(story.totals().await, (0, 0));
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_stripe_never_took_is_voided_without_it() {
+    let story = Story::start().await;
+    story.emit_in_vain("rejected", 5, "error_before").await;
+    story
+        .move_row("rejected", UsageStatus::Pending, UsageStatus::Rejected)
+        .await;
+    let before = story.now().plus_ms(-2 * DAY_S * 1_000);
+    let event = json!({
+        "event_id": "held", "customer_id": story.customer_id, "quantity": 5,
+        "action_type": "document_processed", "occurred_at": before.to_string(),
+    });
+    let (_, held) = story.caller.post("/v1/usage", event).await;
+    assert_eq!(held["status"], "held", "{held}");
+    for event_id in ["rejected", "held"] {
+        assert_eq!(story.void(event_id).await.unwrap(), Void::NeverBilled);
+    }
+    assert_eq!(story.in_stripe().await, (0, 0));
+    let nobodys = story.void("nobody's").await.unwrap_err();
+    assert!(matches!(nobodys, VoidError::NoSuchEvent));
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn after_a_day_the_customer_is_credited_once() {
+    let story = Story::start().await;
+    story.emit("kept", 3).await;
+    story.emit("wrong", 5).await;
+    story.clock.advance_s(26 * HOUR_S);
+    let Void::Credited {
+        minor_units: 10,
+        transaction_id: Some(id),
+        ..
+    } = story.void("wrong").await.unwrap()
+    else {
+        panic!("no credit of 10 cents");
+    };
+    assert_eq!(story.void("wrong").await.unwrap(), Void::Before);
+    let credits = story.credits().await;
+    assert_eq!((credits.len(), credits[0].amount), (1, -10));
+    assert_eq!(credits[0].id, id);
+    // The meter still has it: the invoice says 8 units, and 10 cents less due.
+    assert_eq!(story.in_stripe().await, (2, 8));
+    story.pump().await;
+    assert_eq!(story.totals().await, (3, 0));
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn usage_on_a_final_invoice_is_credited_by_its_line() {
+    let story = Story::start().await;
+    story.emit("kept", 30).await;
+    story.emit("wrong", 5).await;
+    let customer = story.system.ledger().customer(&story.customer_id).await;
+    let period_end = customer.unwrap().unwrap().period_end;
+    let left_s = period_end.ms_since(story.now()) / 1_000;
+    for seconds in [left_s + 60, 2 * HOUR_S, 2 * HOUR_S] {
+        story.clock.advance_s(seconds);
+        story.settle().await;
+    }
+    let stripe = story.system.stripe();
+    let invoices = stripe.list_all_invoices(story.customer_id.as_str()).await;
+    let invoice = invoices.unwrap().into_iter().find(|it| it.total == 70);
+    assert!(invoice.unwrap().status_transitions.finalized_at.is_some());
+    let voided = story.void("wrong").await.unwrap();
+    assert!(
+        matches!(
+            voided,
+            Void::Credited {
+                minor_units: 10,
+                ..
+            }
+        ),
+        "{voided:?}"
+    );
+    assert_eq!(story.credits().await[0].amount, -10);
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn imported_usage_is_credited_for_stripe_has_it_under_another_name() {
+    let story = Story::start().await;
+    let customer_id = story.customer_id.clone();
+    let at_s = story.now().unix_s();
+    story.note_late(&customer_id, "imported", at_s, 5).await;
+    let voided = story.void("imported").await.unwrap();
+    assert!(
+        matches!(
+            voided,
+            Void::Credited {
+                minor_units: 10,
+                ..
+            }
+        ),
+        "{voided:?}"
+    );
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_quarantined_event_waits_for_reconcile_unless_stripe_still_cancels_it() {
+    let story = Story::start().await;
+    for event_id in ["counted", "not-counted"] {
+        story.emit_in_vain(event_id, 5, "lose_answer").await;
+    }
+    story.emit_in_vain("late", 7, "error_before").await;
+    story.quarantine_what_is_pending().await;
+    for event_id in ["counted", "not-counted"] {
+        let refused = story.void(event_id).await.unwrap_err();
+        assert!(matches!(refused, VoidError::FateUnknown), "{refused}");
+        assert_eq!(story.status(event_id).await, UsageStatus::Quarantined);
+    }
+    let counted = story.void_found("counted", Some(Found::Counted)).await;
+    assert!(matches!(
+        counted.unwrap(),
+        Void::Credited {
+            minor_units: 10,
+            ..
+        }
+    ));
+    let not = story
+        .void_found("not-counted", Some(Found::NotCounted))
+        .await;
+    assert_eq!(not.unwrap(), Void::NeverBilled);
+
+    // Sent in vain a day ago, and received just before its window ended.
+    story.emit_in_vain("received-late", 7, "error_before").await;
+    story.pump().await;
+    story.clock.advance_s(22 * HOUR_S);
+    story.strike("lose_answer").await;
+    story.system.redeliver().await.unwrap();
+    story.heal().await;
+    story.clock.advance_s(4 * HOUR_S);
+    story.system.redeliver().await.unwrap();
+    assert_eq!(
+        story.status("received-late").await,
+        UsageStatus::Quarantined
+    );
+    assert_eq!(story.void("received-late").await.unwrap(), Void::Cancelled);
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_void_that_was_left_for_a_day_is_not_guessed_at() {
+    let story = Story::start().await;
+    story.emit("wrong", 5).await;
+    story
+        .move_row("wrong", UsageStatus::Delivered, UsageStatus::Voiding)
+        .await;
+    story.clock.advance_s(26 * HOUR_S);
+    let refused = story.void("wrong").await.unwrap_err();
+    assert!(matches!(refused, VoidError::FateUnknown), "{refused}");
+    assert_eq!(story.status("wrong").await, UsageStatus::Voiding);
+    let settled = story
+        .void_found("wrong", Some(Found::Counted))
+        .await
+        .unwrap();
+    assert!(matches!(
+        settled,
+        Void::Credited {
+            minor_units: 10,
+            ..
+        }
+    ));
+    story.system.stop().await.unwrap();
+}
+
+/// Voids an event of each run, cut off at its first poll, its second, and so on
+/// until one runs through; the same call ends each.
+async fn cut_off_at_every_poll(story: &Story, name: &str) -> u32 {
+    for polls in 0.. {
+        let event_id = format!("{name}-{polls}");
+        let first = cut_off(story.void(&event_id), polls).await;
+        let second = story.void(&event_id).await.unwrap();
+        assert_eq!(story.status(&event_id).await, UsageStatus::Voided);
+        if let Some(first) = first {
+            assert_ne!(first.unwrap(), Void::Before);
+            assert_eq!(second, Void::Before);
+            return polls + 1;
+        }
+    }
+    unreachable!("a void that never ends");
+}
+
+/// More events than a void has polls.
+const EVENTS: u32 = 120;
+
+#[tokio::test]
+async fn cut_off_anywhere_a_cancellation_is_ended_by_the_same_call() {
+    let story = Story::start().await;
+    for number in 0..EVENTS {
+        story.emit(&format!("delivered-{number}"), 1).await;
+    }
+    story.strike("lose_answer").await;
+    for number in 0..EVENTS / 2 {
+        story.emit(&format!("sent-{number}"), 1).await;
+    }
+    story.heal().await;
+    let voided = cut_off_at_every_poll(&story, "delivered").await;
+    let unsettled = cut_off_at_every_poll(&story, "sent").await;
+    assert!(voided.min(unsettled) > 5, "{voided} {unsettled}");
+    story.pump().await;
+    let kept = u64::from(EVENTS - voided);
+    let pending = u64::from(EVENTS / 2 - unsettled);
+    assert_eq!(story.totals().await, (kept, pending));
+    assert_eq!(story.in_stripe().await, (kept + pending, kept + pending));
+    assert!(story.credits().await.is_empty());
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn cut_off_anywhere_a_credit_is_given_once() {
+    let story = Story::start().await;
+    for number in 0..EVENTS {
+        story.emit(&format!("late-{number}"), 3).await;
+    }
+    story.clock.advance_s(26 * HOUR_S);
+    let voided = cut_off_at_every_poll(&story, "late").await;
+    assert!(voided > 5, "{voided}");
+    let credits = story.credits().await;
+    assert_eq!(credits.len(), voided as usize);
+    assert!(credits.iter().all(|credit| credit.amount == -6));
+    let period_start: Timestamp = story.row("late-0").await.period_start.unwrap();
+    let ledger = story.system.ledger();
+    let sum = ledger
+        .void_credits(&story.customer_id, period_start)
+        .await
+        .unwrap();
+    assert_eq!(
+        (sum.units, sum.minor_units),
+        (u64::from(voided) * 3, i64::from(voided) * 6)
+    );
+    story.system.stop().await.unwrap();
+}
