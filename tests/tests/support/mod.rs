@@ -1,6 +1,10 @@
 //! The local system as a process of its own, spoken to as anybody would.
 #![allow(dead_code, reason = "each test program uses a part")]
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a failed helper is a failed test"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
