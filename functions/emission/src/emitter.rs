@@ -11,8 +11,8 @@ use billing::{
 use ledger::{CustomerStatus, Ledger, Recorded, UsageEventRow};
 use metering::delivery::SEND_BUDGET_MS;
 use metering::{
-    CustomerDirectory, CustomerError, Delivered, Deliverer, Kept, KnownCustomer, in_order,
-    keep_billable,
+    CustomerDirectory, CustomerError, Delivered, Deliverer, Kept, KnownCustomer, PeriodUnknown,
+    in_order, keep_billable,
 };
 use serde::Serialize;
 use stripe::{IdempotencyKey, MeterEventStream};
@@ -149,23 +149,21 @@ impl Emitter {
     ) -> Result<Stage, Problem> {
         let now = self.clock.now();
         let occurred_at = event.occurred_at.unwrap_or(customer.now);
-        if let Err(refusal) = check(event, occurred_at, customer) {
-            // What was recorded once is answered as a repeat, however late:
-            // the checks are for what is new.
-            let (identifier, content_hash) = (identifier(event), ContentHash::of(event));
-            let known = self
-                .ledger
-                .repeat_of_usage_event(&identifier, &content_hash, now, SEND_BUDGET_MS)
-                .await?;
-            return match known {
-                Some((repeat, row)) => self.repeat(repeat, row, customer).await,
-                None => Err(refusal.into()),
-            };
-        }
+        let billing_time = match check(event, occurred_at, customer) {
+            Ok(()) => self.customers.billing_time(customer, occurred_at).await,
+            Err(refusal) => return self.refused(event, customer, refusal.into()).await,
+        };
+        let billing_time = match billing_time {
+            Ok(billing_time) => billing_time,
+            Err(unknown) => {
+                let problem = period_unknown(&unknown);
+                return self.refused(event, customer, problem).await;
+            }
+        };
         let row = UsageEventRow::new(
             event,
             occurred_at,
-            customer.row.billing_time(occurred_at, customer.now),
+            billing_time,
             &customer.row.meter_event_name,
             IdempotencyKey::random().as_str().to_owned(),
             now,
@@ -177,6 +175,25 @@ impl Emitter {
         match recorded {
             Recorded::New => Ok(Stage::recorded(row, customer.row.status)),
             Recorded::Repeat(repeat, known) => self.repeat(repeat, known, customer).await,
+        }
+    }
+
+    /// What was recorded once is answered as a repeat, however late: `refusal` is
+    /// for what is new.
+    async fn refused(
+        &self,
+        event: &UsageEvent,
+        customer: &KnownCustomer,
+        refusal: Problem,
+    ) -> Result<Stage, Problem> {
+        let (identifier, content_hash) = (identifier(event), ContentHash::of(event));
+        let known = self
+            .ledger
+            .repeat_of_usage_event(&identifier, &content_hash, self.clock.now(), SEND_BUDGET_MS)
+            .await?;
+        match known {
+            Some((repeat, row)) => self.repeat(repeat, row, customer).await,
+            None => Err(refusal),
         }
     }
 
@@ -203,8 +220,10 @@ impl Emitter {
             Repeat::TakeOver => {
                 let mut known = recording((*row).clone());
                 let now = self.clock.now();
-                match keep_billable(&self.ledger, row, customer, now).await? {
+                match keep_billable(&self.customers, row, customer, now).await? {
                     Kept::Billable(row) => Ok(Stage::ToSend(Box::new(recording(*row)))),
+                    // It stays pending, and is redelivery's.
+                    Kept::Waits => Ok(Stage::Settled(known.settled())),
                     Kept::Settled(status) => {
                         known.row.status = status;
                         Ok(Stage::Settled(known.settled()))
@@ -329,6 +348,11 @@ fn customer_problem(error: CustomerError) -> Problem {
         CustomerError::Ledger(error) => error.into(),
         CustomerError::TestClock(error) => Problem::from_stripe("retrieve test clock", &error),
     }
+}
+
+fn period_unknown(unknown: &PeriodUnknown) -> Problem {
+    let detail = format!("{unknown}, and no later period is open; nothing was recorded");
+    Problem::new(ProblemType::StripeUnavailable, detail)
 }
 
 fn customer_not_found(customer_id: &CustomerId) -> Problem {

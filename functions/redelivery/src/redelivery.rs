@@ -229,8 +229,9 @@ impl Redelivery {
                 return Look::Waits;
             }
         };
-        match keep_billable(&self.ledger, row, &customer, self.clock.now()).await {
+        match keep_billable(&self.customers, row, &customer, self.clock.now()).await {
             Ok(Kept::Billable(row)) => Look::Pending(row),
+            Ok(Kept::Waits) => Look::Waits,
             Ok(Kept::Settled(UsageStatus::Quarantined)) => Look::Quarantined,
             Ok(Kept::Settled(_)) => Look::Stale,
             Err(error) => {

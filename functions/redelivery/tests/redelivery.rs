@@ -182,37 +182,3 @@ async fn a_run_without_time_leaves_everything_to_the_next() {
     assert_eq!(story.in_stripe().await, (0, 0));
     assert_eq!(story.run().await.delivered, 1);
 }
-
-#[tokio::test]
-async fn shortly_after_its_periods_end_usage_is_still_billed_in_it() {
-    let story = Story::start().await;
-    let end = story.customer.period_end;
-    let to_the_end_ms = end.ms_since(story.world.now());
-    story.world.clock.advance_ms(to_the_end_ms - HOUR_MS);
-    story.emit_in_vain("draft", 1).await;
-    // Ten minutes past the end the invoice is a draft: it is sent as it is.
-    story.world.clock.advance_ms(HOUR_MS + 10 * MINUTE_MS);
-    story.world.settle_stripe().await;
-    assert_eq!(story.run().await.delivered, 1);
-    let row = story.row("draft").await;
-    let its_own = Some(story.customer.period_start);
-    assert_eq!((row.carried_over, row.period_start), (false, its_own));
-    assert_eq!(story.in_stripe().await, (1, 1));
-}
-
-#[tokio::test]
-async fn past_the_draft_usage_moves_to_the_period_that_is_still_billed() {
-    let story = Story::start().await;
-    let end = story.customer.period_end;
-    let to_the_end_ms = end.ms_since(story.world.now());
-    story.world.clock.advance_ms(to_the_end_ms - HOUR_MS);
-    story.emit_in_vain("final", 2).await;
-    story.world.clock.advance_ms(3 * HOUR_MS);
-    story.world.settle_stripe().await;
-    assert_eq!(story.run().await.delivered, 1);
-    let row = story.row("final").await;
-    assert_eq!((row.carried_over, row.period_start), (true, Some(end)));
-    assert_eq!(row.billed_at, Some(story.world.now()));
-    assert_eq!(row.occurred_at, end.plus_ms(-HOUR_MS));
-    assert_eq!(story.in_stripe().await, (1, 2));
-}

@@ -23,6 +23,19 @@ pub struct Subscription {
     pub period_end: Timestamp,
 }
 
+/// What is known of a period that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndedPeriod {
+    /// Its invoice is a draft for long enough, or about to be made.
+    TakesUsage {
+        /// When it began.
+        period_start: Timestamp,
+    },
+    /// Its invoice is final, or nearly so, or there is none: what is sent into
+    /// it is billed never. Also where nobody asked.
+    Final,
+}
+
 /// When an event is billed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BillingTime {
@@ -62,19 +75,50 @@ impl HeldReason {
     }
 }
 
+impl Subscription {
+    /// The start of the period that is open at `now`.
+    pub fn open_period_start(&self, now: Timestamp) -> Timestamp {
+        if now < self.period_end {
+            self.period_start
+        } else {
+            self.period_end
+        }
+    }
+}
+
 impl BillingTime {
+    /// Whether this choice would be another one if the invoice of the event's
+    /// own period still took usage.
+    pub const fn depends_on_invoice(self) -> bool {
+        matches!(
+            self,
+            Self::Billable {
+                carried_over: true,
+                ..
+            } | Self::Held(HeldReason::NoOpenPeriod)
+        )
+    }
+
     /// Chooses the time for an event of `occurred_at`, decided at `now`.
     ///
-    /// An event of an earlier period is carried into the current one, since
-    /// that period's invoice may be final. One that is ahead of `now` is billed
-    /// at `now`. Where `now` has passed the last known period, the next one is
-    /// known to begin at its end.
-    pub fn choose(occurred_at: Timestamp, now: Timestamp, subscription: &Subscription) -> Self {
+    /// An event of a period that is over keeps its time while that period's
+    /// invoice takes usage, which `ended` says; else it is carried into the
+    /// current period. One that is ahead of `now` is billed at `now`. Where `now`
+    /// has passed the last known period, the next one is known to begin at its end.
+    ///
+    /// `ended` is looked at where it matters only: whoever chooses with
+    /// [`EndedPeriod::Final`] first, and [`depends_on_invoice`](Self::depends_on_invoice)
+    /// then, asks Stripe for nothing in vain.
+    pub fn choose(
+        occurred_at: Timestamp,
+        now: Timestamp,
+        subscription: &Subscription,
+        ended: EndedPeriod,
+    ) -> Self {
         let Subscription {
             started_at,
             ends_at,
-            period_start,
-            period_end,
+            ..
         } = *subscription;
         // Our clock and Stripe's may differ by more than the moment between a
         // subscription's creation and its first event.
@@ -85,15 +129,22 @@ impl BillingTime {
         if ends_at.is_some_and(|end| occurred_at >= end) {
             return Self::Held(HeldReason::AfterSubscription);
         }
+        let is_over = occurred_at < subscription.open_period_start(now)
+            || ends_at.is_some_and(|end| now >= end);
+        if let EndedPeriod::TakesUsage { period_start } = ended
+            && is_over
+        {
+            return Self::Billable {
+                billed_at: occurred_at,
+                period_start,
+                carried_over: false,
+            };
+        }
         // One that is canceled in its period gets no invoice at the period's end.
         if ends_at.is_some_and(|end| now >= end) {
             return Self::Held(HeldReason::NoOpenPeriod);
         }
-        let open_period_start = if now < period_end {
-            period_start
-        } else {
-            period_end
-        };
+        let open_period_start = subscription.open_period_start(now);
         if occurred_at >= open_period_start {
             return Self::Billable {
                 billed_at: occurred_at,
@@ -138,47 +189,83 @@ mod tests {
         }
     }
 
+    /// Where an ended period's invoice is final.
+    fn choose(occurred_at: Timestamp, now: Timestamp, subscription: &Subscription) -> BillingTime {
+        BillingTime::choose(occurred_at, now, subscription, EndedPeriod::Final)
+    }
+
+    #[test]
+    fn usage_of_a_period_whose_invoice_is_a_draft_keeps_its_time() {
+        let draft = EndedPeriod::TakesUsage {
+            period_start: day(0),
+        };
+        let late = BillingTime::choose(day(29), day(30), &subscription(), draft);
+        assert_eq!(late, billed(day(29), day(0), false));
+        let ended = Subscription {
+            ends_at: Some(day(60)),
+            ..subscription()
+        };
+        let draft = EndedPeriod::TakesUsage {
+            period_start: day(30),
+        };
+        let last = BillingTime::choose(day(59), day(60), &ended, draft);
+        assert_eq!(last, billed(day(59), day(30), false));
+        // Where the period is open its invoice does not matter.
+        let open = BillingTime::choose(day(31), day(32), &ended, draft);
+        assert_eq!(open, billed(day(31), day(30), false));
+        let after = BillingTime::choose(day(61), day(61), &ended, draft);
+        assert_eq!(after, BillingTime::Held(HeldReason::AfterSubscription));
+    }
+
+    #[test]
+    fn only_what_an_invoice_could_change_depends_on_it() {
+        let chosen = |occurred_at| choose(occurred_at, day(40), &subscription());
+        assert!(chosen(day(29)).depends_on_invoice());
+        assert!(!chosen(day(31)).depends_on_invoice());
+        assert!(!chosen(day(-1)).depends_on_invoice());
+    }
+
     #[test]
     fn usage_of_the_current_period_keeps_its_time() {
-        let chosen = BillingTime::choose(day(31), day(40), &subscription());
+        let chosen = choose(day(31), day(40), &subscription());
         assert_eq!(chosen, billed(day(31), day(30), false));
     }
 
     #[test]
     fn usage_ahead_of_the_clock_is_billed_now() {
-        let chosen = BillingTime::choose(day(40).plus_ms(60_000), day(40), &subscription());
+        let chosen = choose(day(40).plus_ms(60_000), day(40), &subscription());
         assert_eq!(chosen, billed(day(40), day(30), false));
     }
 
     #[test]
     fn usage_of_an_earlier_period_is_carried_over() {
-        let chosen = BillingTime::choose(day(29), day(40), &subscription());
+        let chosen = choose(day(29), day(40), &subscription());
         assert_eq!(chosen, billed(day(40), day(30), true));
     }
 
     #[test]
     fn past_the_known_period_the_next_one_has_begun() {
-        let chosen = BillingTime::choose(day(61), day(61), &subscription());
+        let chosen = choose(day(61), day(61), &subscription());
         assert_eq!(chosen, billed(day(61), day(60), false));
-        let late = BillingTime::choose(day(59), day(61), &subscription());
+        let late = choose(day(59), day(61), &subscription());
         assert_eq!(late, billed(day(61), day(60), true));
     }
 
     #[test]
     fn usage_outside_the_subscription_is_held() {
-        let before = BillingTime::choose(day(-1), day(40), &subscription());
+        let before = choose(day(-1), day(40), &subscription());
         assert_eq!(before, BillingTime::Held(HeldReason::BeforeSubscription));
         let ended = Subscription {
             ends_at: Some(day(45)),
             ..subscription()
         };
-        let after = BillingTime::choose(day(46), day(46), &ended);
+        let after = choose(day(46), day(46), &ended);
         assert_eq!(after, BillingTime::Held(HeldReason::AfterSubscription));
         for occurred_at in [day(29), day(44)] {
-            let too_late = BillingTime::choose(occurred_at, day(46), &ended);
+            let too_late = choose(occurred_at, day(46), &ended);
             assert_eq!(too_late, BillingTime::Held(HeldReason::NoOpenPeriod));
         }
-        let in_time = BillingTime::choose(day(44), day(45).plus_ms(-1), &ended);
+        let in_time = choose(day(44), day(45).plus_ms(-1), &ended);
         assert_eq!(in_time, billed(day(44), day(30), false));
     }
 
@@ -190,9 +277,6 @@ mod tests {
             ..subscription()
         };
         let early = day(0).plus_ms(-2_000);
-        assert_eq!(
-            BillingTime::choose(early, early, &fresh),
-            billed(day(0), day(0), false)
-        );
+        assert_eq!(choose(early, early, &fresh), billed(day(0), day(0), false));
     }
 }

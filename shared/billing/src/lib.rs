@@ -18,7 +18,7 @@ pub mod time;
 pub mod usage_event;
 pub mod window;
 
-pub use billing_time::{BillingTime, HeldReason, Subscription};
+pub use billing_time::{BillingTime, EndedPeriod, HeldReason, Subscription};
 pub use identifier::{ContentHash, Identifier};
 pub use money::{Currency, Money, UnitPrice};
 pub use status::{Repeat, UsageStatus};

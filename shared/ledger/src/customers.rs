@@ -2,7 +2,7 @@
 //! onboarding, so that it can be finished after a crash.
 
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use billing::{BillingTime, Currency, CustomerId, Subscription, Timestamp};
+use billing::{BillingTime, Currency, CustomerId, EndedPeriod, Subscription, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::items::{from_item, number, text, to_item};
@@ -89,9 +89,12 @@ impl CustomerRow {
         }
     }
 
-    /// When usage of `occurred_at` is billed, decided at the customer's `now`.
+    /// When usage of `occurred_at` is billed, decided at the customer's `now`,
+    /// where nobody asks for the invoice of a period that is over: usage of one
+    /// is carried over.
     pub fn billing_time(&self, occurred_at: Timestamp, now: Timestamp) -> BillingTime {
-        BillingTime::choose(occurred_at, now, &self.subscription())
+        let ended = EndedPeriod::Final;
+        BillingTime::choose(occurred_at, now, &self.subscription(), ended)
     }
 }
 

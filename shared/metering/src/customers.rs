@@ -5,8 +5,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use billing::{Clock, CustomerId, Timestamp};
+use billing::{BillingTime, Clock, CustomerId, EndedPeriod, Timestamp};
 use ledger::{CustomerRow, Ledger, LedgerError, Updated};
+
+use crate::PeriodUnknown;
+use crate::period_invoices::PeriodInvoices;
 
 /// For how long a row is believed. Bounds how late a suspension shows in an
 /// emission's answer; `access` always reads.
@@ -42,6 +45,7 @@ pub struct CustomerDirectory {
     stripe: stripe::Client,
     clock: Arc<dyn Clock>,
     known: Mutex<HashMap<CustomerId, Remembered>>,
+    invoices: PeriodInvoices,
 }
 
 #[derive(Clone)]
@@ -57,6 +61,7 @@ impl CustomerDirectory {
     /// A directory of the customers in `ledger`.
     pub fn new(ledger: Ledger, stripe: stripe::Client, clock: Arc<dyn Clock>) -> Self {
         Self {
+            invoices: PeriodInvoices::new(stripe.clone(), Arc::clone(&clock)),
             ledger,
             stripe,
             clock,
@@ -107,6 +112,51 @@ impl CustomerDirectory {
         };
         self.remember(&known);
         Ok(Some(known))
+    }
+
+    /// When usage of `occurred_at` is billed. Where it happened in a period that
+    /// is over, Stripe is asked whether that period's invoice still takes it.
+    /// Where Stripe does not tell, it is carried into the open period, which is
+    /// always billed.
+    ///
+    /// # Errors
+    /// [`PeriodUnknown`] where Stripe does not tell and no period is open.
+    pub async fn billing_time(
+        &self,
+        customer: &KnownCustomer,
+        occurred_at: Timestamp,
+    ) -> Result<BillingTime, PeriodUnknown> {
+        let unasked = customer.row.billing_time(occurred_at, customer.now);
+        if !unasked.depends_on_invoice() {
+            return Ok(unasked);
+        }
+        match self.ended_period(customer, occurred_at).await {
+            Ok(ended) => {
+                let subscription = customer.row.subscription();
+                let now = customer.now;
+                Ok(BillingTime::choose(occurred_at, now, &subscription, ended))
+            }
+            Err(_) if matches!(unasked, BillingTime::Billable { .. }) => Ok(unasked),
+            Err(unknown) => Err(unknown),
+        }
+    }
+
+    /// What Stripe's invoice says of the period that `at` lies in, one that is
+    /// over for `customer`.
+    ///
+    /// # Errors
+    /// [`PeriodUnknown`] where Stripe does not tell.
+    pub async fn ended_period(
+        &self,
+        customer: &KnownCustomer,
+        at: Timestamp,
+    ) -> Result<EndedPeriod, PeriodUnknown> {
+        self.invoices.ended_period(customer, at).await
+    }
+
+    /// The ledger that the customers are in.
+    pub(crate) const fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// The present for the customer. A test clock jumps over months at once, so

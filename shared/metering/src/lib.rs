@@ -7,6 +7,7 @@ pub mod delivery;
 mod in_flight;
 pub mod metadata;
 pub mod open_period;
+mod period_invoices;
 pub mod redrive;
 pub mod status;
 pub mod void;
@@ -19,6 +20,7 @@ pub use metadata::{
     METADATA_EXTERNAL_ID, METADATA_ONBOARDING, METADATA_PAYMENT_METHOD, METADATA_VOID,
 };
 pub use open_period::{Kept, keep_billable};
+pub use period_invoices::PeriodUnknown;
 pub use redrive::{Prospect, RedriveError, Redriven, Redriver};
 pub use status::customer_status;
 pub use void::{Found, Void, VoidError, Voider};

@@ -1,21 +1,15 @@
 //! Late sendings: an event that is sent again hours after it was recorded must
 //! not land in a period whose invoice has become final meanwhile.
 
-use billing::{BillingTime, Timestamp, UsageStatus};
+use billing::{BillingTime, EndedPeriod, Timestamp, UsageStatus};
 use ledger::{CarriedOver, Ledger, LedgerError, Transition, Transitioned, UsageEventRow};
 
-use crate::KnownCustomer;
-
-/// For how long after a period's end its invoice is surely still a draft, which
-/// late usage is added to. Stripe keeps it one for about an hour at least
-/// (Stripe documentation: "Automatically finalize invoices"); a quarter is kept
-/// back for clocks and for the sending.
-const DRAFT_MS_MIN: i64 = 45 * 60_000;
+use crate::{CustomerDirectory, KnownCustomer};
 
 /// What is to be done with a pending event before it is sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Placement {
-    /// Its period is open, or its invoice a draft.
+    /// Its period is open, or its invoice takes usage still.
     Keep,
     /// It is billed in the current period instead.
     CarryOver {
@@ -32,13 +26,17 @@ enum Placement {
 pub enum Kept {
     /// It can be sent as the row says now.
     Billable(Box<UsageEventRow>),
+    /// Its period is over, and Stripe did not tell whether its invoice is final:
+    /// it stays pending, unsent.
+    Waits,
     /// It must not be sent: it has this status now.
     Settled(UsageStatus),
 }
 
 /// Makes sure that the pending `row` of `customer` still has a time that will
-/// be billed: carries it into the current period where its own is over, and
-/// quarantines it where there is none. `at` is the present in real time.
+/// be billed. Where its period is over, that period's invoice decides: a draft
+/// takes it as it is; out of a final one it is carried into the current period,
+/// or quarantined where there is none. `at` is the present in real time.
 ///
 /// Stripe dedupes by the identifier alone, whatever the timestamp. Where an
 /// earlier sending arrived after all, that one counts and this one does not.
@@ -46,12 +44,22 @@ pub enum Kept {
 /// # Errors
 /// [`LedgerError`] where DynamoDB fails: the event stays as it is.
 pub async fn keep_billable(
-    ledger: &Ledger,
+    customers: &CustomerDirectory,
     row: Box<UsageEventRow>,
     customer: &KnownCustomer,
     at: Timestamp,
 ) -> Result<Kept, LedgerError> {
-    match placement(&row, customer) {
+    let ended = match row.billed_at {
+        Some(billed_at) if is_over(&row, customer) => {
+            match customers.ended_period(customer, billed_at).await {
+                Ok(ended) => ended,
+                Err(_) => return Ok(Kept::Waits),
+            }
+        }
+        _ => return Ok(Kept::Billable(row)),
+    };
+    let ledger = customers.ledger();
+    match placement(&row, customer, ended) {
         Placement::Keep => Ok(Kept::Billable(row)),
         Placement::CarryOver {
             billed_at,
@@ -70,29 +78,35 @@ pub async fn keep_billable(
                 CarriedOver::Changed => reread(ledger, &row).await,
             }
         }
-        Placement::Quarantine => {
-            let transition = Transition {
-                from: UsageStatus::Pending,
-                to: UsageStatus::Quarantined,
-                at,
-                stripe_code: None,
-            };
-            let quarantined = ledger.transition_usage_event(&row.identifier, transition);
-            Ok(Kept::Settled(match quarantined.await? {
-                Transitioned::Done => {
-                    tracing::error!(
-                        identifier = %row.identifier,
-                        customer_id = %row.customer_id,
-                        quantity = row.quantity,
-                        "usage is quarantined: its subscription has no open period left"
-                    );
-                    UsageStatus::Quarantined
-                }
-                Transitioned::NoSuchEvent => UsageStatus::Quarantined,
-                Transitioned::Was(status) => status,
-            }))
-        }
+        Placement::Quarantine => quarantine(ledger, &row, at).await,
     }
+}
+
+async fn quarantine(
+    ledger: &Ledger,
+    row: &UsageEventRow,
+    at: Timestamp,
+) -> Result<Kept, LedgerError> {
+    let transition = Transition {
+        from: UsageStatus::Pending,
+        to: UsageStatus::Quarantined,
+        at,
+        stripe_code: None,
+    };
+    let quarantined = ledger.transition_usage_event(&row.identifier, transition);
+    Ok(Kept::Settled(match quarantined.await? {
+        Transitioned::Done => {
+            tracing::error!(
+                identifier = %row.identifier,
+                customer_id = %row.customer_id,
+                quantity = row.quantity,
+                "usage is quarantined: its subscription has no open period left"
+            );
+            UsageStatus::Quarantined
+        }
+        Transitioned::NoSuchEvent => UsageStatus::Quarantined,
+        Transitioned::Was(status) => status,
+    }))
 }
 
 /// Somebody was faster: the row as they left it.
@@ -104,23 +118,27 @@ async fn reread(ledger: &Ledger, row: &UsageEventRow) -> Result<Kept, LedgerErro
     })
 }
 
-fn placement(row: &UsageEventRow, customer: &KnownCustomer) -> Placement {
+/// Whether the period that the row is billed in is over.
+fn is_over(row: &UsageEventRow, customer: &KnownCustomer) -> bool {
     let Some(period_start) = row.period_start else {
-        return Placement::Keep;
+        return false;
     };
     let known = &customer.row;
     let period_end = if period_start < known.period_start {
         known.period_start
     } else {
-        known.subscription_ends_at.map_or(known.period_end, |end| {
-            // Canceled in its period: nothing is invoiced at the period's end.
-            end.min(known.period_end)
-        })
+        known.period_end
     };
-    if customer.now < period_end.plus_ms(DRAFT_MS_MIN) {
+    // Canceled in its period: that is over with the subscription.
+    let subscription_end = known.subscription_ends_at.unwrap_or(period_end);
+    customer.now >= period_end.min(subscription_end)
+}
+
+fn placement(row: &UsageEventRow, customer: &KnownCustomer, ended: EndedPeriod) -> Placement {
+    if let EndedPeriod::TakesUsage { .. } = ended {
         return Placement::Keep;
     }
-    match known.billing_time(row.occurred_at, customer.now) {
+    match customer.row.billing_time(row.occurred_at, customer.now) {
         BillingTime::Billable {
             billed_at,
             period_start,
@@ -198,16 +216,39 @@ mod tests {
         UsageEventRow::new(&event, at, billing_time, "operations", String::new(), at)
     }
 
+    const DRAFT: EndedPeriod = EndedPeriod::TakesUsage {
+        period_start: START,
+    };
+
     #[test]
-    fn an_open_period_and_a_draft_keep_the_event() {
-        for now in [END.plus_ms(-1), END, END.plus_ms(DRAFT_MS_MIN - 1)] {
-            assert_eq!(placement(&a_row(), &a_customer(now)), Placement::Keep);
+    fn a_period_is_over_at_its_end_and_at_its_subscriptions() {
+        assert!(!is_over(&a_row(), &a_customer(END.plus_ms(-1))));
+        assert!(is_over(&a_row(), &a_customer(END)));
+        let moved = with(a_customer(END), |row| {
+            row.period_start = END;
+            row.period_end = NEXT_END;
+        });
+        assert!(is_over(&a_row(), &moved));
+        let canceled = |now| {
+            with(a_customer(now), |row| {
+                row.subscription_ends_at = Some(END.plus_ms(-1));
+            })
+        };
+        assert!(is_over(&a_row(), &canceled(END.plus_ms(-1))));
+        assert!(!is_over(&a_row(), &canceled(END.plus_ms(-2))));
+    }
+
+    #[test]
+    fn a_draft_keeps_the_event() {
+        for now in [END, END.plus_ms(70 * HOUR_MS)] {
+            let placed = placement(&a_row(), &a_customer(now), DRAFT);
+            assert_eq!(placed, Placement::Keep);
         }
     }
 
     #[test]
-    fn past_the_draft_the_event_is_billed_in_the_current_period() {
-        let now = END.plus_ms(DRAFT_MS_MIN);
+    fn out_of_a_final_invoice_the_event_is_billed_in_the_current_period() {
+        let now = END.plus_ms(1);
         let moved = with(a_customer(now), |row| {
             row.period_start = END;
             row.period_end = NEXT_END;
@@ -218,25 +259,18 @@ mod tests {
                 billed_at: now,
                 period_start: END,
             };
-            assert_eq!(placement(&a_row(), &customer), carried_over);
+            let placed = placement(&a_row(), &customer, EndedPeriod::Final);
+            assert_eq!(placed, carried_over);
         }
     }
 
     #[test]
     fn after_the_subscriptions_end_it_is_left_to_reconcile() {
-        let now = END.plus_ms(DRAFT_MS_MIN);
-        let ended = with(a_customer(now), |row| row.subscription_ends_at = Some(END));
-        assert_eq!(placement(&a_row(), &ended), Placement::Quarantine);
-        // Canceled in the period, which Stripe then does not invoice at its end.
-        let canceled_at = END.plus_ms(-HOUR_MS + 1);
-        let canceled = |now| {
-            with(a_customer(now), |row| {
-                row.subscription_ends_at = Some(canceled_at);
-            })
-        };
-        let last = canceled_at.plus_ms(DRAFT_MS_MIN);
-        assert_eq!(placement(&a_row(), &canceled(last)), Placement::Quarantine);
-        let before = canceled(last.plus_ms(-1));
-        assert_eq!(placement(&a_row(), &before), Placement::Keep);
+        for end in [END, END.plus_ms(-HOUR_MS + 1)] {
+            let ended = with(a_customer(END), |row| row.subscription_ends_at = Some(end));
+            let placed = placement(&a_row(), &ended, EndedPeriod::Final);
+            assert_eq!(placed, Placement::Quarantine);
+            assert_eq!(placement(&a_row(), &ended, DRAFT), Placement::Keep);
+        }
     }
 }

@@ -44,6 +44,9 @@ pub struct Invoice {
     pub period_end: i64,
     /// Unix seconds.
     pub created: i64,
+    /// When Stripe will make a draft final, in unix seconds; none where that is
+    /// left to somebody, and for what is none.
+    pub automatically_finalizes_at: Option<i64>,
     /// When it became what.
     pub status_transitions: InvoiceStatusTransitions,
     /// How often its payment was attempted.
@@ -98,6 +101,7 @@ struct Wire {
     period_start: i64,
     period_end: i64,
     created: i64,
+    automatically_finalizes_at: Option<i64>,
     #[serde(default, deserialize_with = "or_default")]
     status_transitions: InvoiceStatusTransitions,
     #[serde(default, deserialize_with = "or_default")]
@@ -145,6 +149,7 @@ impl From<Wire> for Invoice {
             period_start: wire.period_start,
             period_end: wire.period_end,
             created: wire.created,
+            automatically_finalizes_at: wire.automatically_finalizes_at,
             status_transitions: wire.status_transitions,
             attempt_count: wire.attempt_count,
             next_payment_attempt: wire.next_payment_attempt,

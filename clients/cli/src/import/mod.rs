@@ -268,13 +268,13 @@ impl Importer {
             }),
             Recorded::Repeat(Repeat::TakeOver, known) => {
                 // An import that was cut off left it.
-                let kept = keep_billable(&self.ledger, known, &customer, now).await?;
+                let kept = keep_billable(&self.customers, known, &customer, now).await?;
                 Ok(match kept {
                     Kept::Billable(known) => Done {
                         to_send: Some(known),
                         ..done(Outcome::Duplicate, String::new())
                     },
-                    Kept::Settled(_) => done(Outcome::Duplicate, String::new()),
+                    Kept::Waits | Kept::Settled(_) => done(Outcome::Duplicate, String::new()),
                 })
             }
             Recorded::Repeat(_, known) => {

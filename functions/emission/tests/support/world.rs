@@ -192,6 +192,22 @@ impl World {
         made.key.expose_secret().to_owned()
     }
 
+    /// A request of somebody else to Stripe.
+    pub(crate) async fn post_to_stripe(&self, path: &str) {
+        self.post_form_to_stripe(path, "").await;
+    }
+
+    /// A request of somebody else to Stripe, with a form.
+    pub(crate) async fn post_form_to_stripe(&self, path: &str, form: &'static str) {
+        let request = self.http.post(format!("{}{path}", self.simulator.url()));
+        let request = request
+            .bearer_auth(DEFAULT_SECRET_KEY)
+            .header("stripe-version", stripe::STRIPE_VERSION)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form);
+        request.send().await.unwrap().error_for_status().unwrap();
+    }
+
     /// Breaks Stripe, as the simulator's `POST /_simulator/faults` says.
     pub(crate) async fn break_stripe(&self, fault: Value) {
         let ordered = self.control(Method::POST, "faults", Some(&fault)).await;

@@ -1,0 +1,205 @@
+//! Whether a period that is over still takes usage: read from its invoice, not
+//! from the clock. An account may keep drafts for an hour or for three days,
+//! and the hour begins with the answer to a webhook (Stripe documentation:
+//! "Automatically finalize invoices").
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use billing::{Clock, CustomerId, EndedPeriod, Timestamp};
+use ledger::CustomerRow;
+use stripe::Invoice;
+
+use crate::KnownCustomer;
+
+/// For how long what Stripe said is believed: a batch asks once. Far less than
+/// a draft surely lasts from any answer on.
+const FRESH_MS: i64 = 10_000;
+/// For how long nobody asks again after Stripe did not answer.
+const FAILED_MS: i64 = 1_000;
+/// How long a sender waits for Stripe to tell.
+const STRIPE_TIMEOUT: Duration = Duration::from_millis(2_500);
+/// The newest are asked for. Usage is a month old at most, and an invoice is
+/// made for each period.
+const INVOICES_MAX: u32 = 100;
+/// A draft that is finalised sooner than this counts as final: the sending
+/// takes a while, clocks differ, and what Stripe took it has yet to aggregate.
+const FINAL_MARGIN_MS: i64 = 15 * 60_000;
+/// A draft stays one for this long at least, where Stripe does not say until when.
+const DRAFT_MS_MIN: i64 = 60 * 60_000;
+/// For how long after a subscription's end its last invoice may yet be made.
+const LAST_INVOICE_MS_MAX: i64 = 45 * 60_000;
+/// Customers that are remembered at once.
+const CUSTOMERS_MAX: usize = 10_000;
+
+/// Stripe did not tell, or cannot tell yet, whether a period's invoice is final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Stripe did not tell whether a period's invoice is final")]
+pub struct PeriodUnknown;
+
+/// The invoices of customers, remembered for a moment.
+pub(crate) struct PeriodInvoices {
+    stripe: stripe::Client,
+    clock: Arc<dyn Clock>,
+    asked: Mutex<HashMap<CustomerId, Arc<Asked>>>,
+}
+
+/// One customer's invoices. Whoever asks while somebody asks waits for that answer.
+#[derive(Default)]
+struct Asked(tokio::sync::Mutex<Option<Answer>>);
+
+struct Answer {
+    invoices: Result<Arc<[PeriodInvoice]>, PeriodUnknown>,
+    until: Timestamp,
+}
+
+/// The invoice of a period, as far as it matters here. Times are the customer's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct PeriodInvoice {
+    start: Timestamp,
+    end: Timestamp,
+    /// Until when late usage surely gets onto it; none where it is final.
+    takes_until: Option<Timestamp>,
+}
+
+impl PeriodInvoices {
+    pub(crate) fn new(stripe: stripe::Client, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            stripe,
+            clock,
+            asked: Mutex::default(),
+        }
+    }
+
+    /// The period that `at` lies in, one that is over for `customer`.
+    pub(crate) async fn ended_period(
+        &self,
+        customer: &KnownCustomer,
+        at: Timestamp,
+    ) -> Result<EndedPeriod, PeriodUnknown> {
+        let invoices = self.invoices_of(&customer.row).await?;
+        ended_period(&invoices, customer, at)
+    }
+
+    async fn invoices_of(
+        &self,
+        customer: &CustomerRow,
+    ) -> Result<Arc<[PeriodInvoice]>, PeriodUnknown> {
+        let asked = self.asked_of(&customer.customer_id);
+        let mut answer = asked.0.lock().await;
+        if let Some(known) = answer.as_ref()
+            && self.clock.now() < known.until
+        {
+            return known.invoices.clone();
+        }
+        let invoices = self.ask(customer).await;
+        let fresh_ms = match (&invoices, &customer.test_clock) {
+            (Err(_), _) => FAILED_MS,
+            // A test clock jumps over an invoice's whole life.
+            (Ok(_), Some(_)) => 0,
+            (Ok(_), None) => FRESH_MS,
+        };
+        *answer = Some(Answer {
+            invoices: invoices.clone(),
+            until: self.clock.now().plus_ms(fresh_ms),
+        });
+        invoices
+    }
+
+    fn asked_of(&self, customer_id: &CustomerId) -> Arc<Asked> {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.len() >= CUSTOMERS_MAX {
+            asked.clear();
+        }
+        Arc::clone(asked.entry(customer_id.clone()).or_default())
+    }
+
+    async fn ask(&self, customer: &CustomerRow) -> Result<Arc<[PeriodInvoice]>, PeriodUnknown> {
+        let customer_id = customer.customer_id.as_str();
+        let listed = self.stripe.list_invoices(customer_id, INVOICES_MAX);
+        let listed = match tokio::time::timeout(STRIPE_TIMEOUT, listed).await {
+            Ok(listed) => listed,
+            Err(_) => Err(stripe::Error::DeadlineOver),
+        };
+        let invoices = listed.map_err(|error| {
+            tracing::warn!(
+                customer_id,
+                error = %error,
+                request_id = error.request_id(),
+                "Stripe did not tell a customer's invoices"
+            );
+            PeriodUnknown
+        })?;
+        let invoices = invoices.iter();
+        Ok(invoices
+            .filter_map(|invoice| PeriodInvoice::of(invoice, customer))
+            .collect())
+    }
+}
+
+impl PeriodInvoice {
+    /// None where `invoice` bills no usage of the customer's subscription.
+    fn of(invoice: &Invoice, customer: &CustomerRow) -> Option<Self> {
+        if invoice.subscription.as_deref() != Some(customer.subscription_id.as_str()) {
+            return None;
+        }
+        let item_id = Some(customer.subscription_item_id.as_str());
+        let line = invoice
+            .lines
+            .iter()
+            .find(|line| line.subscription_item.as_deref() == item_id);
+        // The invoice's own period looks back by one, as usage does (Stripe API
+        // reference: The Invoice object, `period_end`).
+        let (start, end) = line.map_or((invoice.period_start, invoice.period_end), |line| {
+            (line.period.start, line.period.end)
+        });
+        if start >= end {
+            return None;
+        }
+        let draft_until = invoice
+            .automatically_finalizes_at
+            .map(Timestamp::from_unix_s)
+            .unwrap_or_else(|| Timestamp::from_unix_s(invoice.created).plus_ms(DRAFT_MS_MIN));
+        let is_draft = invoice.status.as_deref() == Some("draft");
+        Some(Self {
+            start: Timestamp::from_unix_s(start),
+            end: Timestamp::from_unix_s(end),
+            takes_until: is_draft.then(|| draft_until.plus_ms(-FINAL_MARGIN_MS)),
+        })
+    }
+}
+
+fn ended_period(
+    invoices: &[PeriodInvoice],
+    customer: &KnownCustomer,
+    at: Timestamp,
+) -> Result<EndedPeriod, PeriodUnknown> {
+    let now = customer.now;
+    let mut is_invoiced = false;
+    for invoice in invoices {
+        if !(invoice.start..invoice.end).contains(&at) {
+            continue;
+        }
+        is_invoiced = true;
+        if invoice.takes_until.is_some_and(|until| now < until) {
+            let period_start = invoice.start;
+            return Ok(EndedPeriod::TakesUsage { period_start });
+        }
+    }
+    let invoiced_until = invoices.iter().map(|invoice| invoice.end).max();
+    let invoiced_until = invoiced_until.unwrap_or(customer.row.subscription_started_at);
+    if is_invoiced || at < invoiced_until {
+        return Ok(EndedPeriod::Final);
+    }
+    match customer.row.subscription_ends_at {
+        // Canceled in its period, it gets no invoice at all; at its period's
+        // end, one that is a moment away.
+        Some(end) if now >= end.plus_ms(LAST_INVOICE_MS_MAX) => Ok(EndedPeriod::Final),
+        Some(end) if now >= end => Err(PeriodUnknown),
+        // It is about to be made, as a draft.
+        _ => Ok(EndedPeriod::TakesUsage {
+            period_start: invoiced_until,
+        }),
+    }
+}
