@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use reqwest::{Client, Method, RequestBuilder};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::SoakError;
@@ -39,7 +40,11 @@ impl Direct {
     }
 
     /// An operation of DynamoDB's, or of its streams (`DynamoDBStreams.…`).
-    pub(crate) async fn dynamodb(&self, operation: &str, body: &Value) -> Result<Value, SoakError> {
+    pub(crate) async fn dynamodb<T: DeserializeOwned>(
+        &self,
+        operation: &str,
+        body: &Value,
+    ) -> Result<T, SoakError> {
         let target = match operation.strip_prefix("Streams.") {
             Some(operation) => format!("DynamoDBStreams_20120810.{operation}"),
             None => format!("DynamoDB_20120810.{operation}"),
@@ -67,7 +72,7 @@ impl Direct {
         request["TableName"] = json!(table);
         request["ConsistentRead"] = json!(true);
         loop {
-            let page = self.dynamodb("Scan", &request).await?;
+            let page: Value = self.dynamodb("Scan", &request).await?;
             for item in page["Items"].as_array().into_iter().flatten() {
                 take(item)?;
             }
@@ -144,7 +149,7 @@ pub(crate) fn text<'a>(value: &'a Value, field: &'static str) -> Result<&'a str,
     value[field].as_str().ok_or(SoakError::Missing(field))
 }
 
-async fn answer(request: RequestBuilder) -> Result<Value, SoakError> {
+async fn answer<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, SoakError> {
     let answer = request.send().await?;
     let status = answer.status();
     let body = answer.bytes().await?;

@@ -88,7 +88,7 @@ pub(crate) async fn lose(subject: Subject<'_>, folder: &Path) -> Result<String, 
     let key = json!({
         "TableName": "UsageEventsTable", "Key": { "identifier": { "S": identifier } },
     });
-    subject.direct.dynamodb("DeleteItem", &key).await?;
+    let _: Value = subject.direct.dynamodb("DeleteItem", &key).await?;
     let stripe = Connection::open(stripe_file(folder))?;
     stripe.execute(
         "DELETE FROM meter_events WHERE identifier = ?1",
@@ -147,7 +147,7 @@ pub(crate) async fn miscount(subject: Subject<'_>) -> Result<String, SoakError> 
         "UpdateExpression": "ADD delivered_units :one",
         "ExpressionAttributeValues": { ":one": { "N": "1" } },
     });
-    subject.direct.dynamodb("UpdateItem", &update).await?;
+    let _: Value = subject.direct.dynamodb("UpdateItem", &update).await?;
     Ok(key.to_string())
 }
 
@@ -161,6 +161,6 @@ pub(crate) async fn forget(subject: Subject<'_>) -> Result<String, SoakError> {
     subject.direct.scan("OutboxTable", &json!({}), take).await?;
     let key = key.ok_or(SoakError::NothingToPlant)?;
     let delete = json!({ "TableName": "OutboxTable", "Key": key });
-    subject.direct.dynamodb("DeleteItem", &delete).await?;
+    let _: Value = subject.direct.dynamodb("DeleteItem", &delete).await?;
     Ok(text(&key["outbox_key"], "S")?.to_owned())
 }

@@ -4,9 +4,12 @@
 //! later batch before the earlier one was taken.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use futures_util::future::join_all;
 use rollup::StreamEvent;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use stack::dynamodb::StreamRecords;
 
@@ -35,10 +38,42 @@ struct Shard {
     residue: u64,
     parent: Option<usize>,
     is_open: bool,
-    /// What the rollup has not taken.
-    records: VecDeque<Value>,
+    /// What the rollup has not taken, as DynamoDB wrote it.
+    records: VecDeque<Rc<RawValue>>,
     /// What it took last.
-    taken: Vec<Value>,
+    taken: Vec<Rc<RawValue>>,
+}
+
+/// The answer to `GetRecords`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Records {
+    records: Vec<Box<RawValue>>,
+    next_shard_iterator: String,
+}
+
+/// What must be known of a record to deal it out.
+#[derive(Deserialize)]
+struct Record {
+    dynamodb: Change,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Change {
+    keys: Keys,
+    sequence_number: String,
+}
+
+#[derive(Deserialize)]
+struct Keys {
+    identifier: Text,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Text {
+    s: String,
 }
 
 /// The stream, and how far it has been taken.
@@ -60,15 +95,15 @@ impl Stream {
         records: StreamRecords,
     ) -> Result<Self, SoakError> {
         let request = json!({ "TableName": table });
-        let described = direct.dynamodb("DescribeTable", &request).await?;
+        let described: Value = direct.dynamodb("DescribeTable", &request).await?;
         let arn = text(&described["Table"], "LatestStreamArn")?.to_owned();
         let request = json!({ "StreamArn": arn });
-        let described = direct.dynamodb("Streams.DescribeStream", &request).await?;
+        let described: Value = direct.dynamodb("Streams.DescribeStream", &request).await?;
         let shard = text(&described["StreamDescription"]["Shards"][0], "ShardId")?;
         let request = json!({
             "StreamArn": arn, "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON",
         });
-        let iterator = direct
+        let iterator: Value = direct
             .dynamodb("Streams.GetShardIterator", &request)
             .await?;
         let shard = |residue| Shard::new(SHARDS, residue, None);
@@ -86,20 +121,14 @@ impl Stream {
     pub(crate) async fn read(&mut self, direct: &Direct) -> Result<(), SoakError> {
         loop {
             let request = json!({ "ShardIterator": self.iterator });
-            let mut got = direct.dynamodb("Streams.GetRecords", &request).await?;
-            self.iterator = text(&got, "NextShardIterator")?.to_owned();
-            let records = match got["Records"].take() {
-                Value::Array(records) => records,
-                _ => Vec::new(),
-            };
-            let Some(last) = records.last() else {
-                return Ok(());
-            };
-            let last = text(&last["dynamodb"], "SequenceNumber")?.to_owned();
-            self.untrimmed += records.len();
-            for record in records {
-                self.deal(record)?;
+            let got: Records = direct.dynamodb("Streams.GetRecords", &request).await?;
+            self.iterator = got.next_shard_iterator;
+            self.untrimmed += got.records.len();
+            let mut last = None;
+            for record in got.records {
+                last = Some(self.deal(record)?);
             }
+            let Some(last) = last else { return Ok(()) };
             if self.untrimmed >= TRIM_EVERY {
                 self.untrimmed = 0;
                 self.trim(last).await?;
@@ -107,14 +136,15 @@ impl Stream {
         }
     }
 
-    fn deal(&mut self, record: Value) -> Result<(), SoakError> {
-        let identifier = text(&record["dynamodb"]["Keys"]["identifier"], "S")?;
-        let hash = hash(identifier);
+    /// Answers the record's sequence number.
+    fn deal(&mut self, record: Box<RawValue>) -> Result<String, SoakError> {
+        let Record { dynamodb } = serde_json::from_str(record.get())?;
+        let hash = hash(&dynamodb.keys.identifier.s);
         let mut open = self.shards.iter_mut();
         if let Some(shard) = open.find(|shard| shard.is_open && shard.holds(hash)) {
-            shard.records.push_back(record);
+            shard.records.push_back(record.into());
         }
-        Ok(())
+        Ok(dynamodb.sequence_number)
     }
 
     async fn trim(&self, last: String) -> Result<(), SoakError> {
@@ -238,7 +268,7 @@ impl Shard {
         self.take_in_order(records, functions).await;
     }
 
-    fn front(&self, records: u64) -> Vec<Value> {
+    fn front(&self, records: u64) -> Vec<Rc<RawValue>> {
         let records = usize::try_from(records).unwrap_or(usize::MAX);
         self.records.iter().take(records).cloned().collect()
     }
@@ -254,9 +284,11 @@ impl Shard {
         is_taken
     }
 
-    async fn bring(&self, records: &[Value], functions: &Functions) -> bool {
-        let event = json!({ "Records": records, "shardId": self.id, "state": {} });
-        match serde_json::from_value::<StreamEvent>(event) {
+    async fn bring(&self, records: &[Rc<RawValue>], functions: &Functions) -> bool {
+        let records: Vec<&str> = records.iter().map(|record| record.get()).collect();
+        let (records, id) = (records.join(","), &self.id);
+        let event = format!(r#"{{"Records":[{records}],"shardId":"{id}","state":{{}}}}"#);
+        match serde_json::from_str::<StreamEvent>(&event) {
             Ok(event) => functions.rollup.handle(event).await.is_ok(),
             Err(_) => false,
         }

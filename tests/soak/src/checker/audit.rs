@@ -180,7 +180,9 @@ pub(super) fn compare(
         });
     }
     let (known, copies): (Vec<_>, Vec<_>) = stripe.iter().partition(|(it, _)| sent.contains(*it));
-    let copies = copies.into_iter().map(|(it, event)| (hex::encode(it), event.clone()));
+    let copies = copies
+        .into_iter()
+        .map(|(it, event)| (hex::encode(it), event.clone()));
     let copies: Vec<_> = copies.chain(others.iter().cloned()).collect();
     if !copies.is_empty() {
         let known = known.into_iter().map(|(_, event)| event.looks()).collect();
@@ -251,11 +253,7 @@ fn compare_event(
 }
 
 /// What no agent sent: one that looks like a known event is a copy of it.
-fn compare_copies(
-    copies: &[(String, InStripe)],
-    known: &HashSet<Looks>,
-    findings: &mut Findings,
-) {
+fn compare_copies(copies: &[(String, InStripe)], known: &HashSet<Looks>, findings: &mut Findings) {
     for (identifier, copy) in copies {
         let kind = if known.contains(&copy.looks()) {
             Kind::Doubled
