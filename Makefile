@@ -51,6 +51,11 @@ test: ## Run all tests
 	    cargo test --workspace; \
 	fi
 
+# The profile of `make bench`: optimised, and built once for both.
+soak: ## Simulate the system under faults, and count (EVENTS=1000000 SEED= PLANT=)
+	cargo build --profile measured -p soak
+	$(TARGET)/measured/soak --events $(or $(EVENTS),100000) $(SEED:%=--seed %) $(PLANT:%=--plant %)
+
 check: ## Check format, lints, dependencies and licences
 	scripts/tools.sh lint
 	cargo fmt --all --check
