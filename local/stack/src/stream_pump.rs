@@ -19,8 +19,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::dynamodb::StreamRecords;
 
-/// The pauses while there is nothing: usage is to be visible within a second.
-const IDLE: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(200));
+/// How often a shard is read: as Lambda does it (AWS Lambda Developer Guide:
+/// "Using AWS Lambda with Amazon DynamoDB"). Read more often, each event would
+/// be met twice, pending and delivered, and cost a trip through the outbox.
+const POLL: Duration = Duration::from_millis(250);
+/// As many records as the template lets a batch have: where so many came, more
+/// may be waiting, and are read at once.
+const BATCH_RECORDS: usize = 1_000;
 /// The pauses after failures.
 const FAILURE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -128,7 +133,7 @@ impl StreamPump {
     }
 
     async fn run(&self, stop: CancellationToken) {
-        let (mut idle, mut failure) = (Pause::new(IDLE), Pause::new(FAILURE));
+        let mut failure = Pause::new(FAILURE);
         loop {
             let passed = self.pump().await;
             if let Err(error) = &passed {
@@ -138,13 +143,10 @@ impl StreamPump {
                 return;
             }
             let pause = match passed {
-                Ok(0) => {
-                    failure = Pause::new(FAILURE);
-                    idle.next()
-                }
+                Ok(BATCH_RECORDS..) => continue,
                 Ok(_) => {
-                    (idle, failure) = (Pause::new(IDLE), Pause::new(FAILURE));
-                    continue;
+                    failure = Pause::new(FAILURE);
+                    POLL
                 }
                 Err(_) => failure.next(),
             };
