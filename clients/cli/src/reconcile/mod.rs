@@ -7,8 +7,11 @@
 //! | [`narrowing`] | finds the minutes that differ, by few questions to Stripe |
 //! | [`subset`], [`explanation`] | says which events a minute's difference points to |
 //! | `totals`, `invoices` | compares those |
+//! | `comparison` | what was compared, and which rows it speaks of |
+//! | `repair` | what a repair may do |
 //! | [`report`] | what is said |
 
+mod comparison;
 pub mod explanation;
 mod invoices;
 pub mod log;
@@ -26,9 +29,10 @@ use ledger::{Ledger, LedgerError};
 use metering::{CustomerDirectory, CustomerError, Deliverer, KnownCustomer, Redriver};
 use stripe::{ListMeterEventSummaries, MeterEventStream};
 
+use comparison::Comparison;
 use explanation::Explanation;
 use log::{CustomerLog, LogRow};
-use narrowing::{Difference, MINUTE_S, Narrowed, Narrowing, Question, Window};
+use narrowing::{MINUTE_S, Narrowed, Narrowing, Question, Window};
 pub use report::{CustomerReport, Finding, FindingKind, NamedEvent};
 
 /// From when to when, in the customers' own time, and whether to repair.
@@ -276,7 +280,10 @@ impl Reconciler {
             let finding = self.finding(FindingKind::Uncertain, &uncertain);
             findings.push(finding.await?);
         }
-        findings.extend(comparison.altered_elsewhere(self).await?);
+        let altered = comparison.altered_elsewhere();
+        if !altered.is_empty() {
+            findings.push(self.finding(FindingKind::Altered, &altered).await?);
+        }
         let invoices_compared = comparison.invoices.compared;
         findings.extend(comparison.totals.iter().cloned());
         findings.extend(comparison.invoices.findings.iter().cloned());
@@ -342,93 +349,5 @@ impl Reconciler {
             events,
             is_repaired: false,
         })
-    }
-}
-
-/// What was compared of one customer.
-struct Comparison {
-    range: Window,
-    log: CustomerLog,
-    stripe_units: i64,
-    explained: Vec<(Difference, Explanation)>,
-    totals: Vec<Finding>,
-    invoices: invoices::Invoices,
-}
-
-impl Comparison {
-    /// Whether nothing hints at a row that was not read.
-    fn is_clear(&self) -> bool {
-        let is_accounted_for =
-            |(_, explanation): &(_, Explanation)| matches!(explanation, Explanation::InFlight);
-        self.totals.is_empty()
-            && self.invoices.findings.is_empty()
-            && self.explained.iter().all(is_accounted_for)
-    }
-
-    fn rows_of(&self, difference: &Difference) -> &[LogRow] {
-        let rows = self.log.rows.get(&difference.minute);
-        rows.map(Vec::as_slice).unwrap_or_default()
-    }
-
-    /// Every row that nobody sends any more, but for those that a difference of
-    /// their minute may point to: first what Stripe has not, then what it may
-    /// have at another time.
-    fn undelivered(&self) -> (Vec<&LogRow>, Vec<&LogRow>) {
-        let mut undelivered = Vec::new();
-        for (minute, rows) in &self.log.rows {
-            let found = |(difference, _): &&(Difference, _)| difference.minute == *minute;
-            let explained = self.explained.iter().find(found);
-            for (place, row) in rows.iter().enumerate() {
-                let may_be_there = match explained {
-                    None => false,
-                    Some((_, Explanation::StripeHas(there))) => there.contains(&place),
-                    Some(_) => true,
-                };
-                if row.is_open() && row.is_settled && !may_be_there {
-                    undelivered.push(row);
-                }
-            }
-        }
-        let has_more = self.has_more_than_explained();
-        undelivered.into_iter().partition(|row| {
-            row.carried_from_s
-                .is_none_or(|from| from >= self.range.start && !has_more)
-        })
-    }
-
-    /// Whether Stripe has more, somewhere, than the log can tell.
-    fn has_more_than_explained(&self) -> bool {
-        self.explained.iter().any(|(difference, explanation)| {
-            difference.units() > 0 && !matches!(explanation, Explanation::StripeHas(_))
-        })
-    }
-
-    /// Altered rows in minutes that agree all the same.
-    async fn altered_elsewhere(
-        &self,
-        reconciler: &Reconciler,
-    ) -> Result<Option<Finding>, ReconcileError> {
-        let told: Vec<i64> = self
-            .explained
-            .iter()
-            .filter(|(_, explanation)| matches!(explanation, Explanation::Altered(_)))
-            .map(|(difference, _)| difference.minute)
-            .collect();
-        let minutes = self.log.rows.iter();
-        let rows = minutes
-            .filter(|(minute, _)| !told.contains(*minute))
-            .flat_map(|(_, rows)| rows);
-        let altered: Vec<&LogRow> = rows.filter(|row| row.is_altered).collect();
-        if altered.is_empty() {
-            return Ok(None);
-        }
-        let finding = reconciler.finding(FindingKind::Altered, &altered);
-        finding.await.map(Some)
-    }
-
-    fn in_flight_units(&self) -> u64 {
-        let rows = self.log.rows.values().flatten();
-        let waiting = rows.filter(|row| row.is_open() && !row.is_settled);
-        waiting.fold(0, |sum, row| sum.saturating_add(row.quantity))
     }
 }

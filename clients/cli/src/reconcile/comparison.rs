@@ -1,0 +1,85 @@
+//! What was compared of one customer, and which rows it speaks of.
+
+use super::explanation::Explanation;
+use super::invoices::Invoices;
+use super::log::{CustomerLog, LogRow};
+use super::narrowing::{Difference, Window};
+use super::report::Finding;
+
+/// What was compared of one customer.
+pub(super) struct Comparison {
+    pub(super) range: Window,
+    pub(super) log: CustomerLog,
+    pub(super) stripe_units: i64,
+    pub(super) explained: Vec<(Difference, Explanation)>,
+    pub(super) totals: Vec<Finding>,
+    pub(super) invoices: Invoices,
+}
+
+impl Comparison {
+    /// Whether nothing hints at a row that was not read.
+    pub(super) fn is_clear(&self) -> bool {
+        let is_accounted_for =
+            |(_, explanation): &(_, Explanation)| matches!(explanation, Explanation::InFlight);
+        self.totals.is_empty()
+            && self.invoices.findings.is_empty()
+            && self.explained.iter().all(is_accounted_for)
+    }
+
+    pub(super) fn rows_of(&self, difference: &Difference) -> &[LogRow] {
+        let rows = self.log.rows.get(&difference.minute);
+        rows.map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Every row that nobody sends any more, but for those that a difference of
+    /// their minute may point to: first what Stripe has not, then what it may
+    /// have at another time.
+    pub(super) fn undelivered(&self) -> (Vec<&LogRow>, Vec<&LogRow>) {
+        let mut undelivered = Vec::new();
+        for (minute, rows) in &self.log.rows {
+            let found = |(difference, _): &&(Difference, _)| difference.minute == *minute;
+            let explained = self.explained.iter().find(found);
+            for (place, row) in rows.iter().enumerate() {
+                let may_be_there = match explained {
+                    None => false,
+                    Some((_, Explanation::StripeHas(there))) => there.contains(&place),
+                    Some(_) => true,
+                };
+                if row.is_open() && row.is_settled && !may_be_there {
+                    undelivered.push(row);
+                }
+            }
+        }
+        let has_more = self.has_more_than_explained();
+        undelivered.into_iter().partition(|row| {
+            row.carried_from_s
+                .is_none_or(|from| from >= self.range.start && !has_more)
+        })
+    }
+
+    /// Whether Stripe has more, somewhere, than the log can tell.
+    fn has_more_than_explained(&self) -> bool {
+        self.explained.iter().any(|(difference, explanation)| {
+            difference.units() > 0 && !matches!(explanation, Explanation::StripeHas(_))
+        })
+    }
+
+    /// Altered rows in minutes that agree all the same.
+    pub(super) fn altered_elsewhere(&self) -> Vec<&LogRow> {
+        let is_told = |minute: &i64| {
+            self.explained.iter().any(|(difference, explanation)| {
+                difference.minute == *minute && matches!(explanation, Explanation::Altered(_))
+            })
+        };
+        let minutes = self.log.rows.iter();
+        let rows = minutes.filter(|(minute, _)| !is_told(minute));
+        let rows = rows.flat_map(|(_, rows)| rows);
+        rows.filter(|row| row.is_altered).collect()
+    }
+
+    pub(super) fn in_flight_units(&self) -> u64 {
+        let rows = self.log.rows.values().flatten();
+        let waiting = rows.filter(|row| row.is_open() && !row.is_settled);
+        waiting.fold(0, |sum, row| sum.saturating_add(row.quantity))
+    }
+}
