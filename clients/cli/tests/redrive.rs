@@ -37,6 +37,26 @@ impl Story {
         self.heal().await;
     }
 
+    /// One batch of single units that Stripe does not take.
+    async fn emit_many_in_vain(&self, name: &str, count: u64) {
+        let event = |number: u64| {
+            json!({
+                "event_id": format!("{name}-{number}"), "customer_id": self.customer_id,
+                "quantity": 1, "action_type": "document_processed",
+            })
+        };
+        let events: Vec<_> = (0..count).map(event).collect();
+        self.strike("error_before").await;
+        let batch = json!({ "events": events });
+        let (status, answer) = self.caller.post("/v1/usage/batch", batch).await;
+        assert_eq!(
+            (status, &answer["pending"]),
+            (200, &json!(count)),
+            "{answer}"
+        );
+        self.heal().await;
+    }
+
     /// The customer's subscription is to end at `ends_at`, as far as is known.
     async fn end_subscription(&self, ends_at: Option<Timestamp>) {
         let ledger = self.system.ledger();
@@ -143,13 +163,16 @@ async fn usage_from_before_the_subscription_stays_held() {
     story.system.stop().await.unwrap();
 }
 
+/// More events than a redrive has polls.
+const EVENTS: u64 = 60;
+
 #[tokio::test]
 async fn cut_off_anywhere_redelivery_ends_a_redrive() {
     let story = Story::start().await;
+    story.emit_many_in_vain("job", EVENTS).await;
     let mut polls = 0;
     let redriven = loop {
         let event_id = format!("job-{polls}");
-        story.emit_in_vain(&event_id, 1).await;
         story
             .move_row(&event_id, UsageStatus::Pending, UsageStatus::Rejected)
             .await;
@@ -178,18 +201,16 @@ async fn cut_off_anywhere_redelivery_ends_a_redrive() {
     story.clock.advance_s(120);
     story.system.redeliver().await.unwrap();
     story.pump().await;
-    let mut delivered = 0;
-    for number in 0..polls {
+    for number in 0..EVENTS {
         let event_id = format!("job-{number}");
         if story.row(&event_id).await.status == UsageStatus::Rejected {
             // It was cut off before it began.
             assert!(is_delivered(&story.redrive(&event_id).await));
         }
         assert_eq!(story.row(&event_id).await.status, UsageStatus::Delivered);
-        delivered += 1;
     }
-    assert_eq!(story.in_stripe().await, (delivered, delivered));
+    assert_eq!(story.in_stripe().await, (EVENTS, EVENTS));
     story.pump().await;
-    assert_eq!(story.totals().await, (delivered, 0));
+    assert_eq!(story.totals().await, (EVENTS, 0));
     story.system.stop().await.unwrap();
 }

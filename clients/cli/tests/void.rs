@@ -39,6 +39,27 @@ impl Story {
         self.heal().await;
     }
 
+    /// One batch of events that are named by their numbers.
+    async fn emit_many(&self, name: &str, count: u32, quantity: u64) {
+        let event = |number: u32| {
+            json!({
+                "event_id": format!("{name}-{number}"), "customer_id": self.customer_id,
+                "quantity": quantity, "action_type": "document_processed",
+            })
+        };
+        let events: Vec<_> = (0..count).map(event).collect();
+        let batch = json!({ "events": events });
+        let (status, answer) = self.caller.post("/v1/usage/batch", batch).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+
+    /// The same, of which Stripe's answer is lost.
+    async fn emit_many_in_vain(&self, name: &str, count: u32) {
+        self.strike("lose_answer").await;
+        self.emit_many(name, count, 1).await;
+        self.heal().await;
+    }
+
     /// Credits for voided usage, the newest first.
     async fn credits(&self) -> Vec<CustomerBalanceTransaction> {
         let stripe = self.system.stripe();
@@ -316,19 +337,13 @@ async fn cut_off_at_every_poll(story: &Story, name: &str) -> u32 {
 }
 
 /// More events than a void has polls.
-const EVENTS: u32 = 120;
+const EVENTS: u32 = 100;
 
 #[tokio::test]
 async fn cut_off_anywhere_a_cancellation_is_ended_by_the_same_call() {
     let story = Story::start().await;
-    for number in 0..EVENTS {
-        story.emit(&format!("delivered-{number}"), 1).await;
-    }
-    story.strike("lose_answer").await;
-    for number in 0..EVENTS / 2 {
-        story.emit(&format!("sent-{number}"), 1).await;
-    }
-    story.heal().await;
+    story.emit_many("delivered", EVENTS, 1).await;
+    story.emit_many_in_vain("sent", EVENTS / 2).await;
     let voided = cut_off_at_every_poll(&story, "delivered").await;
     let unsettled = cut_off_at_every_poll(&story, "sent").await;
     assert!(voided.min(unsettled) > 5, "{voided} {unsettled}");
@@ -344,9 +359,7 @@ async fn cut_off_anywhere_a_cancellation_is_ended_by_the_same_call() {
 #[tokio::test]
 async fn cut_off_anywhere_a_credit_is_given_once() {
     let story = Story::start().await;
-    for number in 0..EVENTS {
-        story.emit(&format!("late-{number}"), 3).await;
-    }
+    story.emit_many("late", EVENTS, 3).await;
     story.clock.advance_s(26 * HOUR_S);
     let voided = cut_off_at_every_poll(&story, "late").await;
     assert!(voided > 5, "{voided}");

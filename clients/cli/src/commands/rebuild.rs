@@ -24,6 +24,9 @@ pub(crate) struct RebuildArguments {
     /// How long to wait for the system to come to rest.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     wait_s: u64,
+    /// How long a change may take to appear in the audit log's stream.
+    #[arg(long, default_value_t = 10, value_name = "SECONDS")]
+    stream_delay_s: u64,
     /// Print JSON, a line for each difference.
     #[arg(long)]
     json: bool,
@@ -34,7 +37,8 @@ pub(crate) struct RebuildArguments {
 pub(crate) async fn run(arguments: RebuildArguments) -> Result<ExitCode, Failure> {
     let settings = Settings::from_environment().await;
     let rebuilder = Rebuilder::new(settings.ledger(), streams_client().await)
-        .with_patience(Duration::from_secs(arguments.wait_s));
+        .with_patience(Duration::from_secs(arguments.wait_s))
+        .with_stream_delay(Duration::from_secs(arguments.stream_delay_s));
     let mut progress = Progress::new();
     let say = |events| progress.say(&format!("{events} events read"));
     let report = if arguments.check {
