@@ -8,6 +8,8 @@ DYNAMODB_PORT   ?= 8000
 STRIPE_PORT     ?= 12111
 # make run EXIT=1 leaves after the story.
 EXIT            ?=
+# make bench QUICK=1: a little of everything, to see that it works.
+QUICK           ?=
 # What the functions are built for: arm64 or x86_64.
 ARCH            ?= $(subst aarch64,arm64,$(shell uname -m))
 export LOCAL_DIR METERLINE_PORT DYNAMODB_PORT STRIPE_PORT
@@ -21,7 +23,7 @@ TARGET    := $(or $(CARGO_TARGET_DIR),target)
 LOCAL     := $(TARGET)/debug/meterline-local
 
 .DEFAULT_GOAL := help
-.PHONY: help build run serve breakage clean-local test check lambda-build lambda-zips lambda-roundtrip sam-validate
+.PHONY: help build run serve breakage bench clean-local test check lambda-build lambda-zips lambda-roundtrip sam-validate
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
@@ -39,6 +41,19 @@ serve: build ## Start the whole system
 
 breakage: build ## Play the nightly-batch disaster against a batch and against Meterline
 	$(LOCAL) breakage
+
+# The functions are built as for Lambda, for their cold start; the system is
+# built to be measured, see the profile in Cargo.toml.
+BENCH_PYTHON := $(TARGET)/bench-python
+BENCH_FUNCTIONS := $(TARGET)/$(subst arm64,aarch64,$(ARCH))-unknown-linux-gnu/release
+bench: ## Measure speed into docs/benchmarks.md (QUICK=1: a smoke run, prints only)
+	scripts/tools.sh lambda
+	cargo build --profile measured -p benches
+	cargo lambda build --release --$(subst _,-,$(ARCH)) $(FUNCTIONS:%=-p %) -p hello-function
+	test -x $(BENCH_PYTHON)/bin/python || { python3 -m venv $(BENCH_PYTHON) && \
+	    $(BENCH_PYTHON)/bin/pip install --quiet stripe==16.1.0; } || rm -rf $(BENCH_PYTHON)
+	$(TARGET)/measured/bench --functions $(BENCH_FUNCTIONS) --python $(BENCH_PYTHON)/bin/python \
+	    $(if $(filter-out 0,$(QUICK)),--quick,--page docs/benchmarks.md)
 
 clean-local: ## Empty the local state
 	rm -rf "$(LOCAL_DIR)"

@@ -1,0 +1,14 @@
+//! The least that a Lambda function can be, of the same runtime as the others:
+//! what their cold starts are measured against.
+
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use serde_json::{Value, json};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    lambda_runtime::run(service_fn(hello)).await
+}
+
+async fn hello(_event: LambdaEvent<Value>) -> Result<Value, Error> {
+    Ok(json!({ "statusCode": 200, "body": "hello" }))
+}

@@ -1,0 +1,97 @@
+//! What DynamoDB charges for the system's writes: every write is asked to say
+//! what it consumed (Amazon DynamoDB API reference: `ReturnConsumedCapacity`).
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_sdk_dynamodb::config::interceptors::{
+    AfterDeserializationInterceptorContextRef, BeforeSerializationInterceptorContextMut,
+};
+use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_dynamodb::error::BoxError;
+use aws_sdk_dynamodb::operation::put_item::{PutItemInput, PutItemOutput};
+use aws_sdk_dynamodb::operation::transact_write_items::{
+    TransactWriteItemsInput, TransactWriteItemsOutput,
+};
+use aws_sdk_dynamodb::operation::update_item::{UpdateItemInput, UpdateItemOutput};
+use aws_sdk_dynamodb::types::{ConsumedCapacity, ReturnConsumedCapacity};
+
+/// Write units by operation and table, in tenths.
+type Counted = BTreeMap<(&'static str, String), u64>;
+
+/// Counts the write units of a client that it intercepts. Clones count together.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WriteUnits(Arc<Mutex<Counted>>);
+
+impl WriteUnits {
+    /// What was counted since the last time, in tenths of a unit.
+    pub(crate) fn take(&self) -> Counted {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn add(&self, operation: &'static str, consumed: Option<&ConsumedCapacity>) {
+        let Some(consumed) = consumed else {
+            return;
+        };
+        let table = consumed.table_name().unwrap_or_default().to_owned();
+        let tenths = tenths(consumed.capacity_units().unwrap_or_default());
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *counted.entry((operation, table)).or_default() += tenths;
+    }
+}
+
+#[allow(
+    clippy::float_arithmetic,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the SDK tells capacity as a float; units are no money"
+)]
+fn tenths(units: f64) -> u64 {
+    (units * 10.0).round() as u64
+}
+
+impl Intercept for WriteUnits {
+    fn name(&self) -> &'static str {
+        "WriteUnits"
+    }
+
+    fn modify_before_serialization(
+        &self,
+        context: &mut BeforeSerializationInterceptorContextMut<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let asked = Some(ReturnConsumedCapacity::Total);
+        let input = context.input_mut();
+        if let Some(put) = input.downcast_mut::<PutItemInput>() {
+            put.return_consumed_capacity = asked;
+        } else if let Some(update) = input.downcast_mut::<UpdateItemInput>() {
+            update.return_consumed_capacity = asked;
+        } else if let Some(transaction) = input.downcast_mut::<TransactWriteItemsInput>() {
+            transaction.return_consumed_capacity = asked;
+        }
+        Ok(())
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let Ok(output) = context.output_or_error() else {
+            // A refused write; none is, where this counts.
+            return Ok(());
+        };
+        if let Some(put) = output.downcast_ref::<PutItemOutput>() {
+            self.add("put", put.consumed_capacity());
+        } else if let Some(update) = output.downcast_ref::<UpdateItemOutput>() {
+            self.add("update", update.consumed_capacity());
+        } else if let Some(transaction) = output.downcast_ref::<TransactWriteItemsOutput>() {
+            for consumed in transaction.consumed_capacity() {
+                self.add("transaction", Some(consumed));
+            }
+        }
+        Ok(())
+    }
+}

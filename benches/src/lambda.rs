@@ -1,0 +1,120 @@
+//! Lambda's side of a function: its runtime API, for one invocation (AWS Lambda
+//! Developer Guide: "Using the Lambda runtime API for custom runtimes").
+
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path as PathSegments, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::routing::{get, post};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::process::Command;
+use tokio::sync::mpsc;
+
+use crate::Failure;
+
+/// Far longer than a start should take.
+const PATIENCE: Duration = Duration::from_secs(30);
+const FUNCTION_TIMEOUT: Duration = Duration::from_secs(55);
+
+/// What the program answered, and when.
+struct Answered {
+    at: Instant,
+    what: String,
+    body: Bytes,
+}
+
+struct Invocation {
+    event: Mutex<Option<String>>,
+    answered: mpsc::UnboundedSender<Answered>,
+}
+
+/// Starts `program` as Lambda does, and gives it `event`. Answers how long it
+/// took from the start of the process to the answer, and the answer.
+pub(crate) async fn invoke(
+    program: &Path,
+    variables: &[(String, String)],
+    event: &Value,
+) -> Result<(Duration, Value), Failure> {
+    let (answered, mut answers) = mpsc::unbounded_channel();
+    let invocation = Arc::new(Invocation {
+        event: Mutex::new(Some(event.to_string())),
+        answered,
+    });
+    let router = Router::new()
+        .route("/2018-06-01/runtime/invocation/next", get(next))
+        .route("/2018-06-01/runtime/invocation/1/{what}", post(answer))
+        .with_state(invocation);
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?.to_string();
+    let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+
+    let started = Instant::now();
+    let mut running = Command::new(program)
+        .env_clear()
+        .envs(variables.iter().map(|(name, value)| (name, value)))
+        .env("AWS_LAMBDA_RUNTIME_API", address)
+        .env("AWS_LAMBDA_FUNCTION_NAME", "bench")
+        .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
+        .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
+        .env("AWS_LAMBDA_LOG_GROUP_NAME", "bench")
+        .env("AWS_LAMBDA_LOG_STREAM_NAME", "bench")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?;
+    let answered = tokio::time::timeout(PATIENCE, answers.recv()).await;
+    running.kill().await?;
+    serving.abort();
+    let answered = answered
+        .map_err(|_| format!("{} does not answer", program.display()))?
+        .ok_or("the runtime API is gone")?;
+    let body = serde_json::from_slice(&answered.body)?;
+    if answered.what != "response" {
+        return Err(format!("{} failed: {body}", program.display()).into());
+    }
+    Ok((answered.at.duration_since(started), body))
+}
+
+async fn next(
+    State(invocation): State<Arc<Invocation>>,
+) -> Result<(HeaderMap, String), StatusCode> {
+    let event = invocation.event.lock();
+    let event = event.unwrap_or_else(PoisonError::into_inner).take();
+    let Some(event) = event else {
+        // There is no second invocation; Lambda keeps the program waiting.
+        return std::future::pending().await;
+    };
+    let deadline = SystemTime::now() + FUNCTION_TIMEOUT;
+    let deadline = deadline.duration_since(SystemTime::UNIX_EPOCH);
+    let deadline_ms = deadline.unwrap_or_default().as_millis().to_string();
+    let mut headers = HeaderMap::new();
+    for (name, value) in [
+        ("lambda-runtime-aws-request-id", "1"),
+        ("lambda-runtime-deadline-ms", &deadline_ms),
+        (
+            "lambda-runtime-invoked-function-arn",
+            "arn:aws:lambda:bench",
+        ),
+    ] {
+        let value = HeaderValue::from_str(value).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+        headers.insert(HeaderName::from_static(name), value);
+    }
+    Ok((headers, event))
+}
+
+async fn answer(
+    State(invocation): State<Arc<Invocation>>,
+    PathSegments(what): PathSegments<String>,
+    body: Bytes,
+) -> StatusCode {
+    let at = Instant::now();
+    // Nobody may be waiting any more.
+    let _ = invocation.answered.send(Answered { at, what, body });
+    StatusCode::ACCEPTED
+}
