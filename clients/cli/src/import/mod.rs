@@ -20,8 +20,8 @@ use billing::{Clock, ContentHash, FieldError, Identifier, Repeat, Timestamp, Usa
 use ledger::{Ledger, LedgerError, Recorded, UsageEventRow};
 use metering::delivery::{BATCH_EVENTS_MAX, SEND_BUDGET_MS};
 use metering::{
-    CustomerDirectory, CustomerError, Delivered, Deliverer, Kept, KnownCustomer, in_order,
-    keep_billable,
+    CustomerDirectory, CustomerError, Delivered, Deliverer, Kept, KnownCustomer, PeriodUnknown,
+    in_order, keep_billable,
 };
 use stripe::{IdempotencyKey, MeterEventStream};
 
@@ -45,6 +45,9 @@ pub enum ImportError {
     /// The tables failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// Stripe did not tell whether a period still takes usage.
+    #[error(transparent)]
+    PeriodUnknown(#[from] PeriodUnknown),
     /// Stripe did not tell a customer's periods.
     #[error("Stripe could not be asked for a customer's invoices: {0}")]
     Periods(#[source] stripe::Error),
@@ -191,7 +194,10 @@ impl Importer {
         if let Err((outcome, refusal)) = check(row, &customer) {
             return self.refuse(row, outcome, &refusal).await;
         }
-        let billing_time = customer.row.billing_time(row.occurred_at, customer.now);
+        let billing_time = self
+            .customers
+            .billing_time(&customer, row.occurred_at)
+            .await?;
         let row = UsageEventRow::new(
             event,
             row.occurred_at,

@@ -1,15 +1,16 @@
 //! The period that usage of any time belongs to.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use billing::{CustomerId, Timestamp};
 use ledger::CustomerRow;
+use metering::usage_period;
 
 /// The periods of customers, read from their invoices.
 pub(super) struct Periods {
     stripe: stripe::Client,
-    /// Starts and ends, in unix seconds.
-    known: HashMap<CustomerId, Vec<(i64, i64)>>,
+    known: HashMap<CustomerId, Vec<Range<Timestamp>>>,
 }
 
 impl Periods {
@@ -38,31 +39,23 @@ impl Periods {
             let periods = invoiced(&self.stripe, customer).await?;
             self.known.insert(customer.customer_id.clone(), periods);
         }
-        let periods = self.known.get(&customer.customer_id).into_iter().flatten();
-        let holds = |(start, end): &&(i64, i64)| (*start..*end).contains(&at.unix_s());
-        let period = periods.filter(holds).max();
-        Ok(period.map_or_else(
-            || at.start_of_hour(),
-            |(start, _)| Timestamp::from_unix_s(*start),
-        ))
+        let periods = self.known.get(&customer.customer_id);
+        let mut periods = periods.into_iter().flatten();
+        let period = periods.find(|period| period.contains(&at));
+        Ok(period.map_or_else(|| at.start_of_hour(), |period| period.start))
     }
 }
 
-/// The periods on the lines of the customer's invoices.
+/// The periods that the customer's invoices bill usage of.
 async fn invoiced(
     stripe: &stripe::Client,
     customer: &CustomerRow,
-) -> Result<Vec<(i64, i64)>, stripe::Error> {
+) -> Result<Vec<Range<Timestamp>>, stripe::Error> {
     let invoices = stripe
         .list_all_invoices(customer.customer_id.as_str())
         .await?;
     let invoices = invoices.iter();
-    let own =
-        invoices.filter(|invoice| invoice.subscription.as_ref() == Some(&customer.subscription_id));
-    let lines = own.flat_map(|invoice| invoice.lines.iter());
-    let usage = lines
-        .filter(|line| line.subscription_item.as_ref() == Some(&customer.subscription_item_id));
-    Ok(usage
-        .map(|line| (line.period.start, line.period.end))
+    Ok(invoices
+        .filter_map(|invoice| usage_period(invoice, customer))
         .collect())
 }

@@ -190,7 +190,7 @@ impl Reconciler {
             })
             .collect();
         let totals = totals::compare(&self.ledger, id, &log, range).await?;
-        let invoices = invoices::compare(&self.stripe, &customer.row, &log, range).await?;
+        let invoices = invoices::compare(&self.stripe, customer, &log, range).await?;
         Ok(Comparison {
             range,
             log,

@@ -85,6 +85,8 @@ pub enum FindingKind {
     TotalsDiffer,
     /// A final invoice has not the units that the log has for its period.
     InvoiceDiffers,
+    /// Usage that Stripe has and no invoice bills, though its period is over.
+    NotInvoiced,
 }
 
 impl FindingKind {
@@ -115,6 +117,10 @@ impl FindingKind {
                  from before: reconcile a range that holds the time when they happened"
             }
             Self::TotalsDiffer => "the totals are not the log's: run `meterline rebuild`",
+            Self::NotInvoiced => {
+                "from here on, usage that Stripe has is on no invoice, though its period is over: \
+                 bill it by hand"
+            }
             Self::InvoiceDiffers => {
                 "the invoice is final, and its units are not the log's for its period"
             }
