@@ -196,9 +196,15 @@ impl World {
         under_way.reopen();
     }
 
-    /// Runs the system until nothing moves any more: the stream rolled up,
-    /// redelivery a minute later, Stripe settled.
+    /// Runs the system until nothing moves any more: all of the below, and
+    /// Stripe settled.
     pub async fn rest(&self) {
+        self.redeliver_all().await;
+        self.simulator.post("settle", &json!({})).await;
+    }
+
+    /// The stream rolled up, redelivery a minute later, until the outbox is empty.
+    pub async fn redeliver_all(&self) {
         self.fall_silent().await;
         for _ in 0..RUNS_MAX {
             self.roll_up().await;
@@ -208,7 +214,6 @@ impl World {
             self.pass_a_minute();
             self.system.redeliver().await.unwrap();
         }
-        self.simulator.post("settle", &json!({})).await;
     }
 
     /// Counts a system that has rolled up its stream and is not at rest yet.

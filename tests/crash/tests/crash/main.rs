@@ -7,6 +7,7 @@
 )]
 
 mod batch;
+mod careless;
 mod emission;
 mod planted;
 mod redelivery;
@@ -16,12 +17,27 @@ mod webhook;
 
 use crash::{Aftermath, Claim, Scenario, Sweep, World};
 
+/// How often everything is repeated; set it for a longer run.
+const ROUNDS: &str = "CRASH_ROUNDS";
+
 /// Ends `scenario`'s process everywhere, with each of the aftermaths.
 async fn sweep(what: &str, world: &World, scenario: &mut impl Scenario, rounds: u32) {
     for aftermath in [Aftermath::Nothing, Aftermath::Retry, Aftermath::TwoAtOnce] {
-        let sweep = Sweep::run(world, scenario, aftermath, rounds).await;
-        sweep.print(what, aftermath);
+        sweep_with(what, world, scenario, aftermath, rounds).await;
     }
+}
+
+/// Ends `scenario`'s process everywhere, `rounds` times, or [`ROUNDS`] times that.
+async fn sweep_with(
+    what: &str,
+    world: &World,
+    scenario: &mut impl Scenario,
+    aftermath: Aftermath,
+    rounds: u32,
+) {
+    let times = std::env::var(ROUNDS).map_or(1, |times| times.parse().unwrap());
+    let sweep = Sweep::run(world, scenario, aftermath, rounds * times).await;
+    sweep.print(what, aftermath);
 }
 
 /// Totals and outbox before anything is brought to rest, and everything after.

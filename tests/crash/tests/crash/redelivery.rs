@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use ::redelivery::{Redelivery, Report};
-use crash::{Claim, Scenario, Surroundings, World};
+use crash::{Aftermath, Claim, Scenario, Surroundings, World};
 use tokio::time::Instant;
 
-use crate::{assert_all_counted_once, sweep};
+use crate::{assert_all_counted_once, sweep_with};
 
 /// The function's timeout.
 const TIMEOUT: Duration = Duration::from_secs(55);
@@ -17,6 +17,14 @@ const LEASE_MINUTES: u32 = 7;
 struct Minute {
     customer_id: String,
     claims: Vec<Claim>,
+}
+
+impl Minute {
+    fn an_event_in(&self, world: &World, bucket: &str) -> Claim {
+        let mut events = std::iter::repeat_with(|| world.an_event(&self.customer_id));
+        let found = events.find(|claim| claim.identifier().starts_with(bucket));
+        found.unwrap()
+    }
 }
 
 impl Scenario for Minute {
@@ -34,12 +42,13 @@ impl Scenario for Minute {
         "DeleteItem OutboxTable",
     ];
 
-    /// Two events in the outbox, one of them delivered since.
+    /// Two events in the outbox, one of them delivered since. They lie in
+    /// buckets of their own, so that every run makes the same calls.
     async fn prepare(&mut self, world: &World) {
-        world.rest().await;
-        let mut pending = world.an_event(&self.customer_id);
+        world.redeliver_all().await;
+        let mut pending = self.an_event_in(world, "3");
         world.leave_pending(&mut pending).await;
-        let mut retried = world.an_event(&self.customer_id);
+        let mut retried = self.an_event_in(world, "b");
         world.leave_pending(&mut retried).await;
         world.roll_up().await;
         assert_eq!(world.emit(&mut retried).await, "delivered");
@@ -70,13 +79,29 @@ impl Scenario for Minute {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redelivery_that_ends_anywhere_delivers_once() {
+async fn story(aftermath: Aftermath) {
     let world = World::start().await;
     let mut minute = Minute {
         customer_id: world.onboard("acme").await,
         claims: Vec::new(),
     };
-    sweep("redelivery", &world, &mut minute, 1).await;
+    sweep_with("redelivery", &world, &mut minute, aftermath, 1).await;
     assert_all_counted_once(&world, &minute.claims).await;
+}
+
+// Three tests, so that they run at once: a trial takes many calls.
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redelivery_that_ends_anywhere_leaves_the_rest_to_a_later_minute() {
+    story(Aftermath::Nothing).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redelivery_that_ends_anywhere_is_finished_by_the_next() {
+    story(Aftermath::Retry).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redelivery_that_ends_anywhere_is_finished_by_two_at_once() {
+    story(Aftermath::TwoAtOnce).await;
 }

@@ -82,6 +82,6 @@ async fn a_rollup_that_ends_anywhere_counts_every_record_once() {
         read: None,
         unfinished: 0,
     };
-    sweep("rollup", &world, &mut stream, 3).await;
+    sweep("rollup", &world, &mut stream, 2).await;
     assert_all_counted_once(&world, &stream.claims).await;
 }

@@ -253,9 +253,9 @@ impl Scenario for Refused {
         assert_eq!(settled["reported"], 1, "{settled}");
         let deliveries = world.simulator.get("deliveries?limit=10000").await;
         let deliveries = deliveries["data"].as_array().unwrap().iter();
-        let reports = deliveries.filter(|delivery| delivery["type"] == REFUSED_USAGE);
+        let mut reports = deliveries.filter(|delivery| delivery["type"] == REFUSED_USAGE);
         let event = json!({
-            "id": reports.last().unwrap()["event"], "object": "v2.core.event",
+            "id": reports.next_back().unwrap()["event"], "object": "v2.core.event",
             "type": REFUSED_USAGE, "created": "2026-02-01T00:00:00Z", "livemode": false,
         });
         self.deliveries.push(Delivery::new(world, &event))
