@@ -8,7 +8,7 @@ use billing::{BillingTime, Clock, HeldReason, UsageStatus};
 use ledger::{Ledger, LedgerError, Reopened, ReopenedTime, UsageEventRow};
 
 use crate::delivery::BATCH_EVENTS_MAX;
-use crate::{CustomerDirectory, CustomerError, Delivered, Deliverer, in_order};
+use crate::{CustomerDirectory, CustomerError, Delivered, Deliverer, PeriodUnknown, in_order};
 
 /// Rows reopened at once.
 const CALLS_IN_FLIGHT: usize = 16;
@@ -49,6 +49,9 @@ pub enum RedriveError {
     /// The customer could not be looked up.
     #[error(transparent)]
     Customer(#[from] CustomerError),
+    /// Stripe did not tell whether its period still takes usage.
+    #[error(transparent)]
+    Period(#[from] PeriodUnknown),
 }
 
 /// Redrives usage events.
@@ -79,28 +82,27 @@ impl Redriver {
     /// the period that it was chosen in may be over.
     ///
     /// # Errors
-    /// [`CustomerError`] where its customer cannot be looked up.
-    pub async fn prospect(&self, row: &UsageEventRow) -> Result<Prospect, CustomerError> {
+    /// [`RedriveError`] where the customer or the period cannot be looked up.
+    pub async fn prospect(&self, row: &UsageEventRow) -> Result<Prospect, RedriveError> {
         if !is_given_up(row.status) {
             return Ok(Prospect::NotGivenUp(row.status));
         }
         let Some(customer) = self.customers.customer(&row.customer_id).await? else {
             return Ok(Prospect::UnknownCustomer);
         };
-        Ok(
-            match customer.row.billing_time(row.occurred_at, customer.now) {
-                BillingTime::Billable {
-                    billed_at,
-                    period_start,
-                    carried_over,
-                } => Prospect::Send(ReopenedTime {
-                    billed_at,
-                    period_start,
-                    carried_over,
-                }),
-                BillingTime::Held(reason) => Prospect::Held(reason),
-            },
-        )
+        let time = self.customers.billing_time(&customer, row.occurred_at);
+        Ok(match time.await? {
+            BillingTime::Billable {
+                billed_at,
+                period_start,
+                carried_over,
+            } => Prospect::Send(ReopenedTime {
+                billed_at,
+                period_start,
+                carried_over,
+            }),
+            BillingTime::Held(reason) => Prospect::Held(reason),
+        })
     }
 
     /// Redrives `rows`, as they were read, in requests of a hundred. Answers one
@@ -131,7 +133,7 @@ impl Redriver {
 
     async fn reopen(&self, row: &UsageEventRow) -> Result<UsageEventRow, Redriven> {
         let prospect = self.prospect(row).await;
-        let time = match prospect.map_err(|error| Redriven::Failed(error.into()))? {
+        let time = match prospect.map_err(Redriven::Failed)? {
             Prospect::Send(time) => time,
             left => return Err(Redriven::Left(left)),
         };

@@ -129,8 +129,7 @@ impl Run {
         self.listed = self.listed.saturating_add(rows.len() as u64);
         if !self.arguments.yes {
             for row in rows {
-                let prospect = self.redriver.prospect(row).await;
-                let prospect = prospect.map_err(metering::RedriveError::from)?;
+                let prospect = self.redriver.prospect(row).await?;
                 self.print(row, &describe_prospect(&prospect), false)?;
             }
             return Ok(());
