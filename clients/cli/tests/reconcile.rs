@@ -6,8 +6,8 @@ mod story;
 use billing::{CustomerId, Timestamp, UsageStatus};
 use meterline_cli::ReconcileOptions;
 use meterline_cli::reconcile::FindingKind::{
-    Altered, Ambiguous, InvoiceDiffers, PerhapsDoubled, StripeHas, StripeLacks, TotalsDiffer,
-    Undelivered, Unexplained,
+    Altered, Ambiguous, InvoiceDiffers, NotInvoiced, PerhapsDoubled, StripeHas, StripeLacks,
+    TotalsDiffer, Undelivered, Unexplained,
 };
 use meterline_cli::reconcile::Repair;
 use serde_json::json;
@@ -269,4 +269,19 @@ async fn usage_that_came_too_late_for_its_invoice_is_found() {
         (invoice.log_units, invoice.other_units),
         (Some(12), Some(3))
     );
+}
+
+#[tokio::test]
+async fn usage_of_a_subscription_that_was_canceled_in_its_period_is_on_no_invoice() {
+    let story = Story::start().await;
+    story.emit("a", 3).await;
+    story.rest().await;
+    story.cancel_subscription().await;
+    assert_eq!(findings(&story.reconcile().await), []);
+    story.clock.advance_s(4 * DAY_S);
+    let from = story.now().plus_ms(-10 * DAY_S * 1_000);
+    let options = ReconcileOptions::new(from, story.now()).unwrap();
+    let report = story.reconcile_range(&story.customer_id, options).await;
+    assert_eq!(findings(&report), [(NotInvoiced, vec![])]);
+    assert_eq!(report.findings[0].log_units, Some(3));
 }

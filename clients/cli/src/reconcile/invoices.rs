@@ -9,7 +9,7 @@ use stripe::{Invoice, List};
 
 use super::ReconcileError;
 use super::log::{CustomerLog, LogRow};
-use super::narrowing::Window;
+use super::narrowing::{MINUTE_S, Window, round_down};
 use super::report::{Finding, FindingKind};
 
 /// What the invoice at the start of a subscription is made for. Its lines are
@@ -89,7 +89,7 @@ fn not_invoiced(
         let at = Timestamp::from_unix_s(row.billed_at_s);
         row.is_in_stripe() && !periods.iter().any(|period| period.contains(&at))
     };
-    let started = row.subscription_started_at.unix_s();
+    let started = round_down(row.subscription_started_at.unix_s(), MINUTE_S);
     let due = log.rows.range(started..due_before);
     let rows = due.flat_map(|(_, rows)| rows);
     let missed: Vec<&LogRow> = rows

@@ -224,6 +224,19 @@ impl Story {
         created.await.unwrap();
     }
 
+    /// At once, in the midst of its period.
+    pub(crate) async fn cancel_subscription(&self) {
+        let ledger = self.system.ledger();
+        let customer = ledger.customer(&self.customer_id).await.unwrap().unwrap();
+        let id = customer.subscription_id;
+        let url = format!("{}/v1/subscriptions/{id}", self.system.stripe_url());
+        let key = self.system.stripe_secret_key().expose_secret();
+        let canceled = support::http().delete(url).bearer_auth(key).send().await;
+        assert!(canceled.unwrap().status().is_success());
+        // The webhook tells the tables.
+        support::settle(&self.system).await;
+    }
+
     /// Everything that Stripe counts, or will: events and units.
     pub(crate) async fn in_stripe(&self) -> (u64, u64) {
         let url = format!(
