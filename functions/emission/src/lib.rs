@@ -14,9 +14,10 @@ use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::routing::post;
 use billing::Clock;
 use ledger::Ledger;
-use web::Authenticator;
+use web::{Authenticator, Metrics};
 
 pub mod emitter;
+mod figures;
 pub mod request;
 pub mod routes;
 
@@ -31,6 +32,7 @@ pub const BATCH_BODY_BYTES_MAX: usize = 256 * 1024;
 pub struct State {
     authenticator: Arc<Authenticator>,
     emitter: Arc<Emitter>,
+    metrics: Metrics,
 }
 
 impl State {
@@ -39,7 +41,20 @@ impl State {
         Self {
             authenticator: Arc::new(Authenticator::new(ledger.clone(), Arc::clone(&clock))),
             emitter: Arc::new(Emitter::new(ledger, stripe, clock)),
+            metrics: Metrics::default(),
         }
+    }
+
+    /// Tells `metrics` what becomes of the events.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
+    }
+}
+
+impl FromRef<State> for Metrics {
+    fn from_ref(state: &State) -> Self {
+        state.metrics.clone()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Emission as a Lambda function.
 
-use web::{MainError, Settings};
+use web::{MainError, Metrics, Settings};
 
 #[tokio::main]
 async fn main() -> Result<(), MainError> {
@@ -11,5 +11,6 @@ async fn main() -> Result<(), MainError> {
         settings.stripe().await?,
         settings.clock(),
     );
+    let state = state.with_metrics(Metrics::from_environment());
     lambda_http::run(web::service(emission::router(state))).await
 }

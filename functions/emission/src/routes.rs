@@ -10,10 +10,10 @@ use billing::{FieldError, UsageEvent, UsageStatus};
 use ledger::Scope;
 use serde::Serialize;
 use serde_json::Value;
-use web::{Caller, JsonBody, Problem, ProblemType};
+use web::{Caller, JsonBody, Metrics, Problem, ProblemType};
 
 use crate::emitter::{Emitted, Emitter};
-use crate::request;
+use crate::{figures, request};
 
 /// Emits one event. 200: Stripe has it. 202: it is durable, and will be
 /// delivered; or is `quarantined` or `held`, and the operator knows of it.
@@ -24,6 +24,7 @@ use crate::request;
 /// request again is safe.
 pub async fn emit(
     State(emitter): State<Arc<Emitter>>,
+    State(metrics): State<Metrics>,
     caller: Caller,
     headers: HeaderMap,
     JsonBody(body): JsonBody<Value>,
@@ -31,6 +32,7 @@ pub async fn emit(
     let event = request::usage_event(&body, idempotency_key(&headers)?)?;
     caller.require(Scope::Emit, Some(&event.customer_id))?;
     let mut outcomes = emitter.emit(std::slice::from_ref(&event)).await;
+    figures::write(&metrics, &outcomes);
     let emitted = outcomes.pop().unwrap_or_else(|| Err(no_outcome()))?;
     let status = match emitted.status {
         UsageStatus::Delivered => StatusCode::OK,
@@ -46,6 +48,7 @@ pub async fn emit(
 /// 400 where the body is no such list; no event of it was read then.
 pub async fn emit_batch(
     State(emitter): State<Arc<Emitter>>,
+    State(metrics): State<Metrics>,
     caller: Caller,
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Json<BatchAnswer>, Problem> {
@@ -62,7 +65,9 @@ pub async fn emit_batch(
         .iter()
         .filter_map(|r| r.as_ref().ok().cloned())
         .collect();
-    let mut emitted = emitter.emit(&events).await.into_iter();
+    let emitted = emitter.emit(&events).await;
+    figures::write(&metrics, &emitted);
+    let mut emitted = emitted.into_iter();
     let outcomes = read.into_iter().map(|read| match read {
         Ok(_) => emitted.next().unwrap_or_else(|| Err(no_outcome())),
         Err(problem) => Err(problem),

@@ -6,7 +6,7 @@ use lambda_runtime::{LambdaEvent, service_fn};
 use redelivery::Redelivery;
 use serde_json::Value;
 use tokio::time::Instant;
-use web::{MainError, Settings};
+use web::{MainError, Metrics, Settings};
 
 #[tokio::main]
 async fn main() -> Result<(), MainError> {
@@ -17,13 +17,14 @@ async fn main() -> Result<(), MainError> {
         settings.stripe().await?,
         settings.clock(),
     );
-    let redelivery = &redelivery;
+    let (redelivery, metrics) = (&redelivery, &Metrics::from_environment());
     // The event says only that a minute has passed.
     let handle = async move |event: LambdaEvent<Value>| {
         let left = event.context.deadline().duration_since(SystemTime::now());
         let deadline = Instant::now() + left.unwrap_or_default();
-        let report = redelivery.run(deadline).await;
-        report.map_err(MainError::from)
+        let report = redelivery.run(deadline).await.map_err(MainError::from)?;
+        metrics.write(&report.figures());
+        Ok::<_, MainError>(report)
     };
     lambda_runtime::run(service_fn(handle)).await
 }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use stripe::MeterEventStream;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use web::metrics::{Figure, Unit};
 
 use crate::leases::Leases;
 
@@ -78,6 +79,20 @@ enum Look {
 }
 
 impl Report {
+    /// The figures that the operator watches.
+    pub fn figures(&self) -> [Figure; 6] {
+        let count = |name, events: usize| (name, Unit::Count, u64::try_from(events).unwrap_or(0));
+        let oldest_ms = u64::try_from(self.oldest_pending_ms).unwrap_or(0);
+        [
+            count("delivered", self.delivered),
+            count("pending", self.pending),
+            count("rejected", self.rejected),
+            count("quarantined", self.quarantined),
+            count("poison", self.unreadable),
+            ("oldest_pending_ms", Unit::Milliseconds, oldest_ms),
+        ]
+    }
+
     /// Counts an event that is pending still, since `since`.
     fn wait(&mut self, since: Option<Timestamp>, now: Timestamp) {
         self.pending += 1;

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_dynamo::Item;
 use serde_json::{Map, Value};
+use web::metrics::{Metrics, Unit};
 
 use crate::record::{InvalidSequenceNumber, SequenceNumber, StreamRecord, unreadable};
 use crate::rollup::{Rollup, RollupError};
@@ -91,16 +92,25 @@ pub enum HandlerError {
 pub struct Handler {
     rollup: Rollup,
     is_single_shard: bool,
+    metrics: Metrics,
 }
 
 impl Handler {
     /// Handles events with `rollup`. `is_single_shard` says that the stream has
     /// one shard, so that an event need not name it: for emulators alone.
-    pub const fn new(rollup: Rollup, is_single_shard: bool) -> Self {
+    pub fn new(rollup: Rollup, is_single_shard: bool) -> Self {
         Self {
             rollup,
             is_single_shard,
+            metrics: Metrics::default(),
         }
+    }
+
+    /// Tells `metrics` how many records were counted and set aside. How old they
+    /// are, Lambda tells itself: `IteratorAge`.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Applies one batch.
@@ -124,6 +134,11 @@ impl Handler {
             transactions = applied.transactions,
             "rolled up"
         );
+        let count = |records: usize| u64::try_from(records).unwrap_or(0);
+        self.metrics.write(&[
+            ("records", Unit::Count, count(applied.records)),
+            ("poison", Unit::Count, count(applied.set_aside)),
+        ]);
         Ok(Answer {
             state: event.state.unwrap_or_default(),
         })

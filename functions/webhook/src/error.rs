@@ -21,6 +21,9 @@ pub(crate) enum WebhookError {
     /// The object is one of ours and its customer is not stored yet.
     #[error("the customer is just being onboarded")]
     NotOnboardedYet,
+    /// The period of a new invoice has usage that is not in Stripe yet.
+    #[error("usage of the invoice's period is still pending")]
+    UsagePending,
     /// Others changed the customer at each try.
     #[error("the customer keeps changing")]
     Contended,
@@ -45,7 +48,9 @@ impl From<WebhookError> for Problem {
                 let problem = Self::from_stripe(operation, &source);
                 Self::new(ProblemType::StripeUnavailable, problem.to_string())
             }
-            WebhookError::NotOnboardedYet | WebhookError::Contended => {
+            WebhookError::NotOnboardedYet
+            | WebhookError::UsagePending
+            | WebhookError::Contended => {
                 tracing::warn!(%error, "Stripe is asked to send an event again");
                 Self::new(ProblemType::Unavailable, error.to_string())
             }

@@ -7,6 +7,7 @@
 mod error;
 mod meter_errors;
 mod notification;
+mod pending_usage;
 mod standing;
 mod subject;
 
@@ -21,9 +22,10 @@ use axum::routing::post;
 use axum::{Json, Router};
 use billing::Clock;
 use ledger::{BillingEventRow, BillingEventState, Ledger};
+use metering::{CustomerDirectory, Deliverer};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
-use stripe::{MeterErrorReport, WebhookEvent, webhook_signature};
+use stripe::{MeterErrorReport, MeterEventStream, WebhookEvent, webhook_signature};
 use web::{Problem, ProblemType};
 
 use crate::error::WebhookError;
@@ -39,6 +41,8 @@ pub struct State(Arc<Parts>);
 struct Parts {
     ledger: Ledger,
     stripe: stripe::Client,
+    customers: CustomerDirectory,
+    deliverer: Deliverer,
     signing_secrets: Vec<SecretString>,
     clock: Arc<dyn Clock>,
 }
@@ -52,7 +56,11 @@ impl State {
         signing_secrets: Vec<SecretString>,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        let stream = MeterEventStream::new(stripe.clone());
+        let (known_in, told_by) = (ledger.clone(), stripe.clone());
         Self(Arc::new(Parts {
+            customers: CustomerDirectory::new(known_in, told_by, Arc::clone(&clock)),
+            deliverer: Deliverer::new(ledger.clone(), stream, Arc::clone(&clock)),
             ledger,
             stripe,
             signing_secrets,

@@ -21,6 +21,9 @@ const ATTEMPTS_MAX: u32 = 5;
 /// of monthly ones.
 const INVOICES_MAX: u32 = 100;
 
+/// The event whose 2xx starts the hour in which an invoice is a draft.
+const INVOICE_CREATED: &str = "invoice.created";
+
 impl Parts {
     /// Applies `event` to its customer, if that is one of ours.
     pub(crate) async fn apply_to_customer(
@@ -30,6 +33,9 @@ impl Parts {
     ) -> Result<(), WebhookError> {
         if self.was_applied(&event.id).await? {
             return Ok(());
+        }
+        if event.event_type == INVOICE_CREATED {
+            self.hasten_pending_usage(event, subject).await?;
         }
         let mut trouble = WebhookError::Contended;
         for _ in 0..ATTEMPTS_MAX {

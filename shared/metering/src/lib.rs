@@ -20,7 +20,7 @@ pub use metadata::{
     METADATA_EXTERNAL_ID, METADATA_ONBOARDING, METADATA_PAYMENT_METHOD, METADATA_VOID,
 };
 pub use open_period::{Kept, keep_billable};
-pub use period_invoices::PeriodUnknown;
+pub use period_invoices::{PeriodUnknown, usage_period};
 pub use redrive::{Prospect, RedriveError, Redriven, Redriver};
 pub use status::customer_status;
 pub use void::{Found, Void, VoidError, Voider};

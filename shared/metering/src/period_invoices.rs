@@ -4,6 +4,7 @@
 //! "Automatically finalize invoices").
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -139,35 +140,36 @@ impl PeriodInvoices {
 }
 
 impl PeriodInvoice {
-    /// None where `invoice` bills no usage of the customer's subscription.
     fn of(invoice: &Invoice, customer: &CustomerRow) -> Option<Self> {
-        if invoice.subscription.as_deref() != Some(customer.subscription_id.as_str()) {
-            return None;
-        }
-        let item_id = Some(customer.subscription_item_id.as_str());
-        let line = invoice
-            .lines
-            .iter()
-            .find(|line| line.subscription_item.as_deref() == item_id);
-        // The invoice's own period looks back by one, as usage does (Stripe API
-        // reference: The Invoice object, `period_end`).
-        let (start, end) = line.map_or((invoice.period_start, invoice.period_end), |line| {
-            (line.period.start, line.period.end)
-        });
-        if start >= end {
-            return None;
-        }
-        let draft_until = invoice
-            .automatically_finalizes_at
-            .map(Timestamp::from_unix_s)
-            .unwrap_or_else(|| Timestamp::from_unix_s(invoice.created).plus_ms(DRAFT_MS_MIN));
+        let Range { start, end } = usage_period(invoice, customer)?;
+        let draft_until = match invoice.automatically_finalizes_at {
+            Some(unix_s) => Timestamp::from_unix_s(unix_s),
+            None => Timestamp::from_unix_s(invoice.created).plus_ms(DRAFT_MS_MIN),
+        };
         let is_draft = invoice.status.as_deref() == Some("draft");
         Some(Self {
-            start: Timestamp::from_unix_s(start),
-            end: Timestamp::from_unix_s(end),
+            start,
+            end,
             takes_until: is_draft.then(|| draft_until.plus_ms(-FINAL_MARGIN_MS)),
         })
     }
+}
+
+/// The period whose usage `invoice` bills; none where it bills no usage of the
+/// customer's subscription.
+pub fn usage_period(invoice: &Invoice, customer: &CustomerRow) -> Option<Range<Timestamp>> {
+    if invoice.subscription.as_deref() != Some(customer.subscription_id.as_str()) {
+        return None;
+    }
+    let item_id = Some(customer.subscription_item_id.as_str());
+    let mut lines = invoice.lines.iter();
+    let line = lines.find(|line| line.subscription_item.as_deref() == item_id);
+    // The invoice's own period looks back by one, as usage does (Stripe API
+    // reference: The Invoice object, `period_end`).
+    let (start, end) = line.map_or((invoice.period_start, invoice.period_end), |line| {
+        (line.period.start, line.period.end)
+    });
+    (start < end).then(|| Timestamp::from_unix_s(start)..Timestamp::from_unix_s(end))
 }
 
 fn ended_period(

@@ -4,6 +4,7 @@
 mod auth;
 mod clock;
 mod json_body;
+pub mod metrics;
 mod problem;
 mod service;
 mod settings;
@@ -12,6 +13,7 @@ pub mod telemetry;
 pub use auth::{Authenticator, Caller};
 pub use clock::SystemClock;
 pub use json_body::JsonBody;
+pub use metrics::Metrics;
 pub use problem::{Problem, ProblemType};
 pub use service::{BODY_BYTES_MAX, service};
 pub use settings::{Settings, SettingsError};
