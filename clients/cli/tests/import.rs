@@ -270,3 +270,21 @@ async fn an_import_that_was_cut_off_is_finished_by_the_next() {
     let last = story.import("nightly", "a.jsonl").await;
     assert_eq!(outcomes(&last), [(Outcome::Duplicate, 2)]);
 }
+
+#[tokio::test]
+async fn usage_of_a_period_that_is_invoiced_is_carried_over() {
+    let story = Story::start().await;
+    story.write("a.jsonl", &story.line("job-1", 3, 0));
+    // A month later the period that it happened in is billed for good.
+    story.clock.advance_s(31 * DAY_S + 600);
+    story.settle().await;
+    story.clock.advance_s(DAY_S);
+    story.settle().await;
+    let report = story.import("nightly", "a.jsonl").await;
+    assert_eq!(outcomes(&report), [(Outcome::Delivered, 1)], "{report:?}");
+    let row = story.row("import:nightly:job-1").await;
+    assert!(row.carried_over);
+    assert_eq!(row.billed_at, Some(story.now()));
+    story.rest().await;
+    assert_eq!(findings(&story.reconcile().await), []);
+}
