@@ -138,6 +138,17 @@ impl Client {
         })
     }
 
+    /// As [`call`](Self::call), where the answer's status is all that counts:
+    /// a success is one whatever its body holds, and perhaps it holds nothing.
+    pub(crate) async fn call_for_status(
+        &self,
+        request: Request,
+        options: &RequestOptions,
+    ) -> Result<(), Error> {
+        let answered = self.answer(&request, &options.with_fixed_key()).await;
+        answered.map(|_| ())
+    }
+
     async fn answer(&self, request: &Request, options: &RequestOptions) -> Result<Answer, Error> {
         let mut failures = 0;
         let mut sent = Sent::No;

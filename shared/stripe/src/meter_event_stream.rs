@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
@@ -91,8 +90,7 @@ impl MeterEventStream {
         options: &RequestOptions,
     ) -> Result<(), Error> {
         let request = request.clone().in_session(session.token.clone());
-        let IgnoredAny = self.client.call(request, options).await?;
-        Ok(())
+        self.client.call_for_status(request, options).await
     }
 
     /// The session, a new one where there is none, where it is about to end,

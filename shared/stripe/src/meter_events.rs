@@ -94,8 +94,8 @@ impl Client {
         options: &RequestOptions,
     ) -> Result<MeterEventOutcome, Error> {
         let request = Request::post("/v1/billing/meter_events", event.form());
-        match self.call::<serde::de::IgnoredAny>(request, options).await {
-            Ok(_) => Ok(MeterEventOutcome::Created),
+        match self.call_for_status(request, options).await {
+            Ok(()) => Ok(MeterEventOutcome::Created),
             Err(error) if already_exists(&error, &event.identifier) => {
                 Ok(MeterEventOutcome::AlreadyExists)
             }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::json;
 use stripe::{
-    EVENTS_PER_REQUEST_MAX, Error, IdempotencyKey, InvalidRequest, MeterEvent, MeterEventStream,
-    RequestOptions, STRIPE_VERSION,
+    EVENTS_PER_REQUEST_MAX, Error, IdempotencyKey, InvalidRequest, MeterEvent, MeterEventOutcome,
+    MeterEventStream, RequestOptions, STRIPE_VERSION,
 };
 use support::{Answer, KEY, Received, Scripted};
 use tokio::sync::Barrier;
@@ -103,6 +103,21 @@ async fn the_first_events_open_a_session_that_the_next_ones_use() {
         received[1].json(),
         json!({ "events": [sent("id-1"), sent("id-2")] })
     );
+}
+
+#[tokio::test]
+async fn a_success_without_a_readable_body_is_one() {
+    for answer in [Answer::text(200, ""), Answer::text(202, "taken")] {
+        let again = answer.clone();
+        let stripe = stripe(move |_| again.clone()).await;
+        let stream = MeterEventStream::new(stripe.client());
+        let options = RequestOptions::new();
+        stream.send(&[event("id-1")], &options).await.unwrap();
+        assert_eq!(count(&stripe, STREAM), 1);
+        let client = Scripted::with([answer]).await.client();
+        let created = client.create_meter_event(&event("id-1"), &options).await;
+        assert_eq!(created.unwrap(), MeterEventOutcome::Created);
+    }
 }
 
 #[tokio::test]
