@@ -159,7 +159,7 @@ fn hash_secret(secret: &str) -> String {
 }
 
 impl Ledger {
-    /// The row of `key_id`.
+    /// The row of `key_id`; one that was just stored is found.
     ///
     /// # Errors
     /// [`LedgerError`] where DynamoDB fails or the row is unreadable.
@@ -169,6 +169,7 @@ impl Ledger {
             .get_item()
             .table_name(&self.tables.api_keys)
             .key("key_id", text(key_id))
+            .consistent_read(true)
             .send()
             .await
             .map_err(LedgerError::unavailable("read API key"))?;

@@ -16,10 +16,14 @@ use crate::{Problem, ProblemType};
 /// How long a key is believed without a look at the table: how late a
 /// revocation takes effect.
 const KEY_FRESH_MS: i64 = 60_000;
+/// How long a key that the table does not have is refused without another look:
+/// short, for somebody may just be making it.
+const UNKNOWN_KEY_FRESH_MS: i64 = 2_000;
 /// Keys remembered at once, unknown ones among them.
 const KEYS_MAX: usize = 10_000;
 
-/// Checks API keys against the table, remembering each for a minute.
+/// Checks API keys against the table, remembering each for a minute, and one
+/// that is not there for two seconds.
 pub struct Authenticator {
     ledger: Ledger,
     clock: Arc<dyn Clock>,
@@ -70,9 +74,13 @@ impl Authenticator {
         if known.len() >= KEYS_MAX {
             known.clear();
         }
+        let fresh_ms = match row {
+            Some(_) => KEY_FRESH_MS,
+            None => UNKNOWN_KEY_FRESH_MS,
+        };
         let remembered = Remembered {
             row: row.clone(),
-            until: now.plus_ms(KEY_FRESH_MS),
+            until: now.plus_ms(fresh_ms),
         };
         known.insert(key_id.to_owned(), remembered);
         Ok(row)
