@@ -221,6 +221,10 @@ fn check_price(
         Some(amount) => UnitPrice::parse(amount, Currency::parse(&price.currency)?)?,
         None => return Err(other("it is in tiers".to_owned())),
     };
+    if let Some(transform) = &price.transform_quantity {
+        let packages = format!("it is for packages of {} units", transform.divide_by);
+        return Err(other(packages));
+    }
     // 2 and 2.000 are one price.
     if found.to_string() != unit_price.to_string() {
         return Err(other(format!("a unit costs {found} {}", price.currency)));

@@ -38,6 +38,9 @@ pub(crate) async fn check(
     let name = price.lookup_key.as_deref().unwrap_or(&price.id);
     let refuse = |reason| unusable(name, reason);
     let meter_id = meter_of(&price).ok_or_else(|| refuse("has no meter"))?;
+    if price.transform_quantity.is_some() {
+        return Err(refuse("is for packages of units, not for each unit"));
+    }
     let unit_amount_decimal = price.unit_amount_decimal.as_deref();
     let unit_amount_decimal =
         unit_amount_decimal.ok_or_else(|| refuse("has no single amount per unit"))?;

@@ -6,11 +6,11 @@ mod support;
 
 use axum::Router;
 use billing::Clock;
-use ledger::{CustomerStatus, Ledger, Scope};
+use ledger::{CustomerStatus, Ledger, NewApiKey, Scope};
 use onboarding::State;
 use reqwest::Method;
 use serde_json::{Value, json};
-use stripe::{Customer, ListCustomers, ListSubscriptions, Subscription};
+use stripe::{Customer, ExposeSecret, ListCustomers, ListSubscriptions, Subscription};
 use support::lossy::{Loss, Lossy};
 use support::tables::Tables;
 use support::world::{Answer, DAY_MS, LOOKUP_KEY, World, a_customer, send};
@@ -392,6 +392,43 @@ async fn a_meter_that_would_not_sum_what_is_sent_gets_no_customers() {
         assert_eq!(refusal.problem(500), "internal", "{meter}");
         assert!(story.customers().await.is_empty());
     }
+}
+
+#[tokio::test]
+async fn a_price_for_packages_of_units_gets_no_customers() {
+    let story = Story::start().await;
+    let world = &story.world;
+    let prices = world.stripe.list_prices_by_lookup_key(LOOKUP_KEY).await;
+    let price = prices.unwrap().into_iter().next().unwrap();
+    let meter = price.recurring.and_then(|recurring| recurring.meter);
+    let form = format!(
+        "product={}&currency=usd&unit_amount=300&lookup_key={LOOKUP_KEY}&transfer_lookup_key=true\
+         &transform_quantity[divide_by]=1000&transform_quantity[round]=up\
+         &recurring[interval]=month&recurring[usage_type]=metered&recurring[meter]={}",
+        price.product,
+        meter.unwrap(),
+    );
+    world.stripe_form("/v1/prices", &form).await;
+    let refusal = story.onboard(&a_customer("acme")).await;
+    assert_eq!(refusal.problem(500), "internal");
+    assert!(refusal.text.contains("packages"), "{}", refusal.text);
+    assert!(story.customers().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_key_works_soon_after_it_is_made_although_it_was_refused_before() {
+    let story = Story::start().await;
+    let world = &story.world;
+    let made = NewApiKey::generate(vec![Scope::Admin], world.clock.now()).unwrap();
+    let url = format!("{}/v1/customers", story.url);
+    let onboard = || {
+        let request = world.http.post(&url).json(&a_customer("acme"));
+        send(request.bearer_auth(made.key.expose_secret()))
+    };
+    assert_eq!(onboard().await.problem(401), "unauthorized");
+    world.ledger.put_api_key(&made.row).await.unwrap();
+    world.clock.advance_ms(2_000);
+    onboard().await.expect(201);
 }
 
 #[tokio::test]

@@ -32,8 +32,19 @@ pub struct Price {
     pub product: String,
     /// How often, and by what; none for a price paid once.
     pub recurring: Option<Recurring>,
+    /// For packages of units rather than units. None where each unit counts.
+    pub transform_quantity: Option<TransformQuantity>,
     /// In minor units, with up to 12 decimals. None for a price in tiers.
     pub unit_amount_decimal: Option<String>,
+}
+
+/// How a quantity becomes the number that is multiplied by the amount.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct TransformQuantity {
+    /// Units in a package.
+    pub divide_by: u64,
+    /// `up` or `down`: whether a begun package counts.
+    pub round: String,
 }
 
 /// How a price recurs.
