@@ -14,10 +14,12 @@ use crate::secret_file::SecretFile;
 use crate::setup::{Found, SetupError};
 
 /// The snapshot events that the webhook function acts upon.
-pub const SNAPSHOT_EVENTS: [&str; 10] = [
+pub const SNAPSHOT_EVENTS: [&str; 12] = [
     "customer.deleted",
     "customer.subscription.created",
     "customer.subscription.deleted",
+    "customer.subscription.paused",
+    "customer.subscription.resumed",
     "customer.subscription.updated",
     "invoice.created",
     "invoice.finalized",

@@ -6,10 +6,12 @@ use stripe::Event;
 
 /// The types that are acted upon. The endpoint that `meterline setup` makes
 /// asks for these; of others that come, nothing is kept.
-pub const EVENT_TYPES: [&str; 10] = [
+pub const EVENT_TYPES: [&str; 12] = [
     "customer.deleted",
     "customer.subscription.created",
     "customer.subscription.deleted",
+    "customer.subscription.paused",
+    "customer.subscription.resumed",
     "customer.subscription.updated",
     "invoice.created",
     "invoice.finalized",
