@@ -18,8 +18,10 @@ const TABLE: &str = "usage-events";
 
 /// One usage event and all that became of it. Times are in milliseconds.
 ///
-/// A row stays under 1 KB, so that recording and delivering it cost one write
-/// unit each, and one more for the index.
+/// A row with ids of usual length has about 700 bytes, so that recording and
+/// delivering it cost one write unit each, and recording one more for the index.
+/// An event id of 255 bytes or a long history takes it past 1 KB, and every
+/// write of it costs a unit more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageEventRow {
     /// The table's key, and Stripe's `identifier`.
