@@ -82,6 +82,7 @@ impl FromRef<State> for Arc<Parts> {
 /// The function's routes.
 pub fn router(state: State) -> Router {
     Router::new()
+        .route("/v1/usage/{customer_id}", get(usage_event::find))
         .route("/v1/usage/{customer_id}/{event_id}", get(usage_event::show))
         .route("/v1/customers/{customer_id}/usage", get(usage::show))
         .route("/v1/customers/{customer_id}/access", get(access::show))

@@ -1,4 +1,5 @@
 //! The report function, and a customer to report on.
+#![allow(dead_code, reason = "each test program uses a part")]
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use billing::{ActionType, Clock, Timestamp, UsageStatus};

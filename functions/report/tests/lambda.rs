@@ -1,0 +1,102 @@
+//! The program, run as Lambda runs it behind an HTTP API.
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+#[path = "../../emission/tests/support/lambda.rs"]
+mod lambda;
+mod story;
+#[path = "../../onboarding/tests/support/mod.rs"]
+mod support;
+
+use billing::{ActionType, BillingTime, Clock, EventId, Quantity, UsageEvent};
+use lambda::invoke;
+use ledger::UsageEventRow;
+use serde_json::{Value, json};
+use story::Story;
+use stripe_simulator::DEFAULT_SECRET_KEY;
+use support::world::METER_EVENT_NAME;
+
+/// Everything that means something in an address, and what is not ASCII.
+const HARD_ID: &str = "../a/b?c=d&e#f %2F+%\\\"é";
+
+impl Story {
+    async fn record(&self, event_id: &str) {
+        let usage = UsageEvent {
+            event_id: EventId::parse(event_id).unwrap(),
+            customer_id: self.customer.customer_id.clone(),
+            subscription_item_id: None,
+            quantity: Quantity::new(3).unwrap(),
+            action_type: ActionType::parse("document_processed").unwrap(),
+            occurred_at: None,
+        };
+        let now = self.world.clock.now();
+        let time = BillingTime::Billable {
+            billed_at: now,
+            period_start: self.customer.period_start,
+            carried_over: false,
+        };
+        let token = "token".to_owned();
+        let row = UsageEventRow::new(&usage, now, time, METER_EVENT_NAME, token, now);
+        let recorded = self.world.ledger.record_usage_event(&row, now, 0).await;
+        recorded.unwrap();
+    }
+
+    /// The status and body of the program's answer to a request, given as HTTP
+    /// APIs give it: the path decoded, the query as it came.
+    async fn ask(&self, decoded_path: &str, query: &str) -> (u64, Value) {
+        let sample = include_str!("../../../events/report.json")
+            .replace("$METERLINE_API_KEY", &self.world.admin_key);
+        let mut event: Value = serde_json::from_str(&sample).unwrap();
+        event["rawPath"] = json!(decoded_path);
+        event["rawQueryString"] = json!(query);
+        event["requestContext"]["http"]["path"] = json!(decoded_path);
+        let stripe_url = self.world.stripe_url();
+        let variables = [
+            ("STRIPE_SECRET_KEY", DEFAULT_SECRET_KEY),
+            ("STRIPE_API_BASE", stripe_url.as_str()),
+            ("DASHBOARD_LINK_SECRET", "a secret of 32 random characters"),
+        ];
+        let program = env!("CARGO_BIN_EXE_report");
+        let answer = invoke(program, &self.world.tables.url, &variables, &event).await;
+        let answer = answer.unwrap();
+        let body = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+        (answer["statusCode"].as_u64().unwrap(), body)
+    }
+}
+
+#[tokio::test]
+async fn an_event_of_any_id_is_found_by_the_query() {
+    let story = Story::start().await;
+    let customer_id = &story.customer.customer_id;
+    let path = format!("/v1/usage/{customer_id}");
+    for event_id in [HARD_ID, ".", "..", "/", "a%2Fb", "a+b c"] {
+        story.record(event_id).await;
+        let mut query = reqwest::Url::parse("http://localhost").unwrap();
+        query.query_pairs_mut().append_pair("event_id", event_id);
+        let query = query.query().unwrap();
+        let (status, event) = story.ask(&path, query).await;
+        assert_eq!((status, &event["event_id"]), (200, &json!(event_id)));
+    }
+}
+
+#[tokio::test]
+async fn an_event_of_a_plain_id_is_found_by_the_path_too() {
+    let story = Story::start().await;
+    let customer_id = &story.customer.customer_id;
+    let plain_id = "job-7_v1.2:a~b";
+    story.record(plain_id).await;
+    let path = format!("/v1/usage/{customer_id}/{plain_id}");
+    let (status, event) = story.ask(&path, "").await;
+    assert_eq!((status, &event["event_id"]), (200, &json!(plain_id)));
+    // Neither form takes one id for another.
+    for (path, query, status) in [
+        (path.clone(), "event_id=", 200),
+        (format!("/v1/usage/{customer_id}"), "", 400),
+        (format!("/v1/usage/{customer_id}"), "id=job-7", 400),
+        (format!("/v1/usage/{customer_id}"), "event_id=job-7", 404),
+        (format!("/v1/usage/{customer_id}/a/b"), "", 404),
+        (format!("/v1/usage/{customer_id} x"), "event_id=job-7", 400),
+    ] {
+        let answered = story.ask(&path, query).await;
+        assert_eq!(answered.0, status, "{path}?{query}: {}", answered.1);
+    }
+}
