@@ -70,18 +70,8 @@ set +a
 
 # ── The functions, as Lambda would run them ──────────────────────────────────
 
-# Locally a table's name is its logical id in template.yaml.
-export USAGE_EVENTS_TABLE=${USAGE_EVENTS_TABLE:-UsageEventsTable} \
-    USAGE_TOTALS_TABLE=${USAGE_TOTALS_TABLE:-UsageTotalsTable} \
-    OUTBOX_TABLE=${OUTBOX_TABLE:-OutboxTable} \
-    CUSTOMERS_TABLE=${CUSTOMERS_TABLE:-CustomersTable} \
-    BILLING_EVENTS_TABLE=${BILLING_EVENTS_TABLE:-BillingEventsTable} \
-    API_KEYS_TABLE=${API_KEYS_TABLE:-ApiKeysTable}
 export STRIPE_PRICE_LOOKUP_KEY=agent_operations_monthly RUST_LOG=info \
-    DASHBOARD_LINK_SECRET=${DASHBOARD_LINK_SECRET:-only-for-this-round-trip} \
-    AWS_REGION=${AWS_REGION:-us-east-1} \
-    AWS_ACCESS_KEY_ID=${AWS_ACCESS_KEY_ID:-local} \
-    AWS_SECRET_ACCESS_KEY=${AWS_SECRET_ACCESS_KEY:-local}
+    DASHBOARD_LINK_SECRET=${DASHBOARD_LINK_SECRET:-only-for-this-round-trip}
 
 watch_port=$(free_port)
 # It may compile before it answers; on two busy cores that takes a while.

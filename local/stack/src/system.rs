@@ -328,6 +328,9 @@ impl System {
         for (name, value) in self.tables.connection.variables() {
             env.set(name, value);
         }
+        for (name, value) in self.tables.ledger.tables().variables() {
+            env.set(name, value);
+        }
         env.write(&self.local_dir)
     }
 }

@@ -55,6 +55,19 @@ impl TableNames {
             api_keys: name("API_KEYS_TABLE"),
         }
     }
+
+    /// Each table's environment variable and its name: what
+    /// [`from_variables`](Self::from_variables) reads.
+    pub fn variables(&self) -> [(&'static str, &str); 6] {
+        [
+            ("USAGE_EVENTS_TABLE", &self.usage_events),
+            ("USAGE_TOTALS_TABLE", &self.usage_totals),
+            ("OUTBOX_TABLE", &self.outbox),
+            ("CUSTOMERS_TABLE", &self.customers),
+            ("BILLING_EVENTS_TABLE", &self.billing_events),
+            ("API_KEYS_TABLE", &self.api_keys),
+        ]
+    }
 }
 
 /// The AWS configuration from the environment: region, credentials and, for an
