@@ -15,9 +15,6 @@ use tokio_util::sync::DropGuard;
 use crate::site::Site;
 use crate::wire::{Calls, Services, Signals, Wire};
 
-/// Two at once are told to try again; they lose no time with it.
-const RETRY_DELAY_MS: u64 = 1;
-
 /// When a process ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Crash {
@@ -69,8 +66,7 @@ impl Environment {
     fn surroundings(&self, url: &str) -> Surroundings {
         let config = stripe::Config::new(self.stripe_key.clone())
             .with_api_base(url)
-            .with_meter_events_base(url)
-            .with_retry_delay_ms(RETRY_DELAY_MS, RETRY_DELAY_MS);
+            .with_meter_events_base(url);
         Surroundings {
             ledger: Ledger::new(Connection::embedded(url).client(), self.tables.clone()),
             stripe: stripe::Client::new(config).unwrap(),
