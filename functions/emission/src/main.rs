@@ -6,11 +6,8 @@ use web::{MainError, Metrics, Settings};
 async fn main() -> Result<(), MainError> {
     web::telemetry::init();
     let settings = Settings::from_environment().await;
-    let state = emission::State::new(
-        settings.ledger(),
-        settings.stripe().await?,
-        settings.clock(),
-    );
+    let (ledger, stripe) = settings.ledger_and_stripe().await?;
+    let state = emission::State::new(ledger, stripe, settings.clock());
     let state = state.with_metrics(Metrics::from_environment());
     lambda_http::run(web::service(emission::router(state))).await
 }

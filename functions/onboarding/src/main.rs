@@ -7,9 +7,10 @@ use web::{MainError, Settings, telemetry};
 async fn main() -> Result<(), MainError> {
     telemetry::init();
     let settings = Settings::from_environment().await;
+    let (ledger, stripe) = settings.ledger_and_stripe().await?;
     let state = State::new(
-        settings.ledger(),
-        settings.stripe().await?,
+        ledger,
+        stripe,
         settings.required("STRIPE_PRICE_LOOKUP_KEY")?,
         settings.clock(),
     );

@@ -12,11 +12,8 @@ use web::{MainError, Metrics, Settings};
 async fn main() -> Result<(), MainError> {
     web::telemetry::init();
     let settings = Settings::from_environment().await;
-    let redelivery = Redelivery::new(
-        settings.ledger(),
-        settings.stripe().await?,
-        settings.clock(),
-    );
+    let (ledger, stripe) = settings.ledger_and_stripe().await?;
+    let redelivery = Redelivery::new(ledger, stripe, settings.clock());
     let (redelivery, metrics) = (&redelivery, &Metrics::from_environment());
     // The event says only that a minute has passed.
     let handle = async move |event: LambdaEvent<Value>| {

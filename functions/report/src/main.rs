@@ -7,10 +7,11 @@ use web::{MainError, Settings, telemetry};
 async fn main() -> Result<(), MainError> {
     telemetry::init();
     let settings = Settings::from_environment().await;
+    let (ledger, stripe) = settings.ledger_and_stripe().await?;
     let link_secret = settings.secret("DASHBOARD_LINK_SECRET").await?;
     let state = State::new(
-        settings.ledger(),
-        settings.stripe().await?,
+        ledger,
+        stripe,
         DashboardLinks::new(&link_secret, settings.variable("PUBLIC_URL"))?,
         settings.clock(),
     );

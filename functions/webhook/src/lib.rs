@@ -149,6 +149,17 @@ impl Parts {
     }
 
     async fn deal_with(&self, event: &WebhookEvent) -> Result<(), WebhookError> {
+        if event.livemode() != self.stripe.livemode() {
+            // No repeat would bring another answer, and nothing in the tables is of
+            // that mode.
+            tracing::error!(
+                event_id = event.id(),
+                event_type = event.event_type(),
+                livemode = event.livemode(),
+                "an event of the other mode: the signing secret is not of the key's mode"
+            );
+            return Ok(());
+        }
         match event {
             WebhookEvent::Snapshot(event) => match subject::Subject::of(event) {
                 Some(subject) => self.apply_to_customer(event, &subject).await,

@@ -7,10 +7,11 @@ use webhook::State;
 async fn main() -> Result<(), MainError> {
     telemetry::init();
     let settings = Settings::from_environment().await;
+    let (ledger, stripe) = settings.ledger_and_stripe().await?;
     let secrets = settings.secret("STRIPE_WEBHOOK_SECRET").await?;
     let state = State::new(
-        settings.ledger(),
-        settings.stripe().await?,
+        ledger,
+        stripe,
         webhook::signing_secrets(&secrets)?,
         settings.clock(),
     );

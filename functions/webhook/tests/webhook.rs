@@ -23,6 +23,21 @@ const HOUR_S: i64 = HOUR_MS / 1_000;
 const DAY_S: i64 = DAY_MS / 1_000;
 
 #[tokio::test]
+async fn an_event_of_the_other_mode_is_taken_and_changes_nothing() {
+    let story = Story::start().await;
+    let customer = story.onboard(&a_customer("acme")).await;
+    let (row, stored) = (story.row(&customer).await, story.stored_events().await);
+    let mut live = invoice_event("evt_1", "invoice.paid", &customer, 100);
+    live["livemode"] = json!(true);
+    let answer = story.deliver(&live).await.expect(200);
+    assert_eq!(answer, json!({ "received": true }));
+    assert_eq!(
+        (story.row(&customer).await, story.stored_events().await),
+        (row, stored)
+    );
+}
+
+#[tokio::test]
 async fn what_stripe_did_not_sign_is_refused_and_nothing_is_stored() {
     let story = Story::start().await;
     let customer = story.onboard(&a_customer("acme")).await;

@@ -11,6 +11,7 @@ use meterline_cli::SetupError;
 use redelivery::{Redelivery, RedeliveryError, Report};
 use report::{DashboardLinks, InvalidLinkSettings};
 use secrecy::SecretString;
+use web::OtherStripeAccount;
 use webhook::NoSigningSecret;
 
 use crate::anthropic::Anthropic;
@@ -88,6 +89,9 @@ pub enum StartError {
     /// Stripe's key or address is none.
     #[error(transparent)]
     Stripe(#[from] stripe::ConfigError),
+    /// The tables are of another Stripe.
+    #[error("the tables are another Stripe's: set LOCAL_DIR to another folder for this one")]
+    OtherStripeAccount(#[from] OtherStripeAccount),
     /// There is no key or secret.
     #[error(transparent)]
     Keys(#[from] KeysError),
@@ -135,6 +139,7 @@ impl System {
 
         let tables = Tables::start(&options, &local_dir, listeners.dynamodb).await?;
         let stripe = Stripe::start(&options, &local_dir, listeners.stripe).await?;
+        web::check_stripe_account(&tables.ledger, &stripe.client).await?;
         let now = options.clock.now();
         let api_key = keys::demo_api_key(&local_dir, &tables.ledger, now).await?;
         let webhook_url = format!("{url}{WEBHOOK_PATH}");

@@ -6,8 +6,11 @@ mod support;
 use std::net::TcpListener;
 use std::sync::Arc;
 
+use aws_sdk_dynamodb::types::AttributeValue;
+use ledger::TableNames;
 use secrecy::ExposeSecret;
 use serde_json::json;
+use stack::connection::Connection;
 use stack::{Options, Pumping, StartError, System};
 use support::{Caller, HandClock, fault, pump_all, settle, start, totals, variables};
 
@@ -69,6 +72,8 @@ async fn the_env_file_is_there_while_the_system_is() {
         assert_eq!(variables[name], value, "{name}");
     }
     assert!(variables["STRIPE_WEBHOOK_SECRET"].starts_with("whsec_"));
+    let tables = TableNames::from_variables(|name| variables.get(name).cloned());
+    assert_eq!(tables, *system.ledger().tables());
     system.stop().await.unwrap();
     assert!(!env_file.exists());
 }
@@ -85,6 +90,36 @@ async fn a_folder_has_one_system_at_a_time() {
     assert_eq!(variables(&system.env_file()), before);
     system.stop().await.unwrap();
     start(folder.path()).await.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn tables_of_another_stripe_account_are_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let system = start(folder.path()).await;
+    let owner = system.ledger().stripe_account().await.unwrap().unwrap();
+    let item = [
+        (
+            "customer_id",
+            AttributeValue::S("account#stripe".to_owned()),
+        ),
+        ("account_id", AttributeValue::S("acct_another".to_owned())),
+        ("livemode", AttributeValue::Bool(false)),
+    ];
+    let item = item.map(|(name, value)| (name.to_owned(), value)).into();
+    let tables = Connection::embedded(system.dynamodb_url()).client();
+    let put = tables.put_item().set_item(Some(item));
+    let put = put.table_name(&system.ledger().tables().customers);
+    put.send().await.unwrap();
+    system.stop().await.unwrap();
+    let Err(refused) = System::start(Options::manual(folder.path())).await else {
+        panic!("the tables of acct_another were used for {owner}");
+    };
+    let StartError::OtherStripeAccount(other) = refused else {
+        panic!("{refused}");
+    };
+    let message = other.to_string();
+    assert!(message.contains("acct_another"), "{message}");
+    assert!(message.contains(&owner.account_id), "{message}");
 }
 
 #[tokio::test]

@@ -10,8 +10,8 @@ use crate::{CustomerRow, Ledger, LedgerError};
 /// Customers of one page.
 const PAGE_ITEMS: i32 = 500;
 
-/// What every key of this table holds that is no customer's: onboardings' and
-/// void credits'. No customer id can.
+/// What every key of this table holds that is no customer's: onboardings', void
+/// credits' and the Stripe account's. No customer id can.
 const NOT_IN_A_CUSTOMER_ID: char = '#';
 
 /// How far a reader of the customers' table has come.

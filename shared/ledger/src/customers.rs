@@ -273,7 +273,9 @@ impl Ledger {
     }
 }
 
-fn is_condition_failure<R>(error: &aws_sdk_dynamodb::error::SdkError<PutItemError, R>) -> bool {
+pub(crate) fn is_condition_failure<R>(
+    error: &aws_sdk_dynamodb::error::SdkError<PutItemError, R>,
+) -> bool {
     matches!(
         error.as_service_error(),
         Some(PutItemError::ConditionalCheckFailedException(_))

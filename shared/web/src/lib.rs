@@ -8,6 +8,7 @@ pub mod metrics;
 mod problem;
 mod service;
 mod settings;
+mod stripe_account;
 pub mod telemetry;
 
 pub use auth::{Authenticator, Caller};
@@ -17,6 +18,7 @@ pub use metrics::Metrics;
 pub use problem::{Problem, ProblemType};
 pub use service::{BODY_BYTES_MAX, service};
 pub use settings::{Settings, SettingsError};
+pub use stripe_account::{OtherStripeAccount, check_stripe_account};
 
 /// What ends a function's `main` before it serves: shown by the runtime, and in the log.
 pub type MainError = Box<dyn std::error::Error + Send + Sync>;

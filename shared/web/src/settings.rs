@@ -8,7 +8,7 @@ use billing::Clock;
 use ledger::{Ledger, TableNames};
 use secrecy::SecretString;
 
-use crate::SystemClock;
+use crate::{OtherStripeAccount, SystemClock, check_stripe_account};
 
 /// What is wrong with a function's surroundings: it cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,9 @@ pub enum SettingsError {
     /// Stripe cannot be reached with these settings.
     #[error(transparent)]
     Stripe(#[from] stripe::ConfigError),
+    /// The Stripe key is not of the account that the tables belong to.
+    #[error(transparent)]
+    OtherStripeAccount(#[from] OtherStripeAccount),
 }
 
 /// The surroundings of a function: its environment and its AWS account.
@@ -98,11 +101,20 @@ impl Settings {
         )
     }
 
-    /// A client for the Stripe account whose key is the secret `STRIPE_SECRET_KEY`.
+    /// The tables and the Stripe of one Meterline, which belong together: see
+    /// [`check_stripe_account`].
     ///
     /// # Errors
-    /// A [`SettingsError`] where the key is missing, or key and address do not fit.
-    pub async fn stripe(&self) -> Result<stripe::Client, SettingsError> {
+    /// A [`SettingsError`] where they do not, the key is missing, or key and
+    /// address do not fit.
+    pub async fn ledger_and_stripe(&self) -> Result<(Ledger, stripe::Client), SettingsError> {
+        let (ledger, stripe) = (self.ledger(), self.stripe().await?);
+        check_stripe_account(&ledger, &stripe).await?;
+        Ok((ledger, stripe))
+    }
+
+    /// A client for the Stripe account whose key is the secret `STRIPE_SECRET_KEY`.
+    async fn stripe(&self) -> Result<stripe::Client, SettingsError> {
         let mut config = stripe::Config::new(self.secret("STRIPE_SECRET_KEY").await?);
         if let Some(api_base) = self.variable("STRIPE_API_BASE") {
             config = config.with_api_base(api_base);

@@ -26,12 +26,14 @@ pub(crate) struct Surroundings {
     pub(crate) clock: Arc<dyn Clock>,
 }
 
-/// The surroundings that the environment names.
+/// The surroundings that the environment names, whose key is of the account that
+/// its tables belong to.
 pub(crate) async fn surroundings() -> Result<Surroundings, Failure> {
     let settings = Settings::from_environment().await;
+    let (ledger, stripe) = settings.ledger_and_stripe().await?;
     Ok(Surroundings {
-        ledger: settings.ledger(),
-        stripe: settings.stripe().await?,
+        ledger,
+        stripe,
         clock: settings.clock(),
     })
 }

@@ -1,0 +1,79 @@
+//! Whose the tables are: the one Stripe account, in one mode, that every id in
+//! them belongs to. A row of the customers' table, so that it is lost only with
+//! the customers.
+
+use std::fmt;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde::{Deserialize, Serialize};
+
+use crate::customers::{TABLE, is_condition_failure};
+use crate::items::{from_item, text, to_item};
+use crate::{Ledger, LedgerError};
+
+/// The row's key. It holds a `#`, which no customer id can.
+const KEY: &str = "account#stripe";
+
+/// An account of Stripe's, in one of its two modes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StripeAccount {
+    /// `acct_…`.
+    pub account_id: String,
+    /// Whether it is the live mode.
+    pub livemode: bool,
+}
+
+impl fmt::Display for StripeAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mode = if self.livemode { "live" } else { "test" };
+        write!(f, "{} in {mode} mode", self.account_id)
+    }
+}
+
+impl Ledger {
+    /// The account that the tables belong to; none where they are new.
+    ///
+    /// # Errors
+    /// [`LedgerError`] where DynamoDB fails or the row is unreadable.
+    pub async fn stripe_account(&self) -> Result<Option<StripeAccount>, LedgerError> {
+        let got = self
+            .client
+            .get_item()
+            .table_name(&self.tables.customers)
+            .key("customer_id", text(KEY))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(LedgerError::unavailable("read Stripe account"))?;
+        got.item.map(|item| from_item(TABLE, item)).transpose()
+    }
+
+    /// Gives the tables to `account`, unless they belong to one. Returns the
+    /// account that they belong to now, and for good.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; after [`LedgerError::Unavailable`] they are perhaps given.
+    pub async fn claim_for_stripe_account(
+        &self,
+        account: &StripeAccount,
+    ) -> Result<StripeAccount, LedgerError> {
+        let mut item = to_item(TABLE, account)?;
+        item.insert("customer_id".to_owned(), AttributeValue::S(KEY.to_owned()));
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.tables.customers)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(customer_id)")
+            .send()
+            .await;
+        match put {
+            Ok(_) => Ok(account.clone()),
+            Err(error) if is_condition_failure(&error) => match self.stripe_account().await? {
+                Some(owner) => Ok(owner),
+                None => Err(LedgerError::unavailable("store Stripe account")(error)),
+            },
+            Err(error) => Err(LedgerError::unavailable("store Stripe account")(error)),
+        }
+    }
+}
