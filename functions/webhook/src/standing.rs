@@ -17,10 +17,6 @@ use crate::subject::Subject;
 /// Stripe's next delivery is the retry.
 const ATTEMPTS_MAX: u32 = 5;
 
-/// Invoices that are looked through for what is owed, the newest first: years
-/// of monthly ones.
-const INVOICES_MAX: u32 = 100;
-
 /// The event whose 2xx starts the hour in which an invoice is a draft.
 const INVOICE_CREATED: &str = "invoice.created";
 
@@ -116,11 +112,10 @@ impl Parts {
     }
 
     async fn owes(&self, customer: &CustomerRow) -> Result<bool, WebhookError> {
-        let invoices = self
-            .stripe
-            .list_invoices(customer.customer_id.as_str(), INVOICES_MAX)
-            .await;
-        let invoices = invoices.map_err(WebhookError::stripe("list invoices"))?;
+        let invoices = self.stripe.list_open_invoices(&customer.subscription_id);
+        let invoices = invoices
+            .await
+            .map_err(WebhookError::stripe("list invoices"))?;
         Ok(invoices
             .iter()
             .any(|invoice| is_owed(invoice, &customer.subscription_id)))

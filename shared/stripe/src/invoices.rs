@@ -190,6 +190,17 @@ impl Client {
         self.read(Request::get(PATH, &query)).await
     }
 
+    /// All open invoices of the subscription: final, and neither paid nor given up.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn list_open_invoices(&self, subscription_id: &str) -> Result<List<Invoice>, Error> {
+        let query = Form::new()
+            .with("subscription", subscription_id)
+            .with("status", "open");
+        self.list_all(PATH, &query).await
+    }
+
     /// All invoices of the customer, the newest first.
     ///
     /// # Errors
