@@ -381,3 +381,63 @@ fn body(emission: &Emission, customers: &[Customer]) -> Value {
     }
     body
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW_MS: [i64; 3] = [1_767_607_200_000; 3];
+
+    fn calls(seed: u64) -> String {
+        let mut agents = Agents::new(seed, NOW_MS.len());
+        let calls: Vec<Call> = (0..50).map(|_| agents.next_call(&NOW_MS, 20)).collect();
+        format!("{calls:?}")
+    }
+
+    fn told(heard: &[Heard]) -> Vec<Option<&'static str>> {
+        let mut agents = Agents::new(1, 1);
+        let emission = Emission {
+            quantity: 5,
+            ..agents.new_emission(&NOW_MS[..1])
+        };
+        let told = agents.told.first_mut().unwrap();
+        heard.iter().map(|it| told.hear(&emission, it)).collect()
+    }
+
+    fn acknowledged(is_duplicate: bool, quantity: u64) -> Heard {
+        Heard::Acknowledged {
+            status: "delivered",
+            is_duplicate,
+            quantity,
+        }
+    }
+
+    #[test]
+    fn a_seed_sends_the_same_events() {
+        assert_eq!(calls(1), calls(1));
+        assert_ne!(calls(1), calls(2));
+    }
+
+    #[test]
+    fn answers_that_fit_are_no_contradiction() {
+        let heard = [
+            Heard::Unknown,
+            acknowledged(false, 5),
+            acknowledged(true, 5),
+            Heard::Unknown,
+        ];
+        assert_eq!(told(&heard), [None; 4]);
+    }
+
+    #[test]
+    fn answers_that_do_not_fit_are_found() {
+        for heard in [
+            [acknowledged(false, 5), acknowledged(false, 5)],
+            [acknowledged(false, 5), acknowledged(true, 6)],
+            [acknowledged(false, 5), Heard::Conflict],
+        ] {
+            let told = told(&heard);
+            assert!(told[0].is_none() && told[1].is_some(), "{heard:?}");
+        }
+    }
+}

@@ -203,6 +203,8 @@ struct Shared {
     /// Requests so far, by what they are for.
     requests: Mutex<BTreeMap<String, u64>>,
     struck: Mutex<BTreeMap<Fault, u64>>,
+    #[cfg(test)]
+    forced: Option<Fault>,
 }
 
 impl Faults {
@@ -213,7 +215,19 @@ impl Faults {
             is_on: AtomicBool::new(false),
             requests: Mutex::default(),
             struck: Mutex::default(),
+            #[cfg(test)]
+            forced: None,
         }))
+    }
+
+    /// `fault`, at every request.
+    #[cfg(test)]
+    pub(crate) fn forcing(fault: Fault) -> Self {
+        let mut faults = Self::new(0);
+        if let Some(shared) = Arc::get_mut(&mut faults.0) {
+            shared.forced = Some(fault);
+        }
+        faults
     }
 
     /// Switches them on or off.
@@ -224,6 +238,10 @@ impl Faults {
     /// What happens to the next request for `purpose`, with a number that
     /// settles the details; mostly nothing.
     pub(crate) fn decide(&self, class: Class, purpose: &str) -> Option<(Fault, u64)> {
+        #[cfg(test)]
+        if let Some(fault) = self.0.forced {
+            return Some((fault, 0));
+        }
         let number = {
             let requests = self.0.requests.lock();
             let mut requests = requests.unwrap_or_else(PoisonError::into_inner);
@@ -275,4 +293,52 @@ fn choose(menu: Menu, detail: u64) -> Option<Fault> {
         left -= weight;
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decisions(seed: u64) -> Vec<Option<(Fault, u64)>> {
+        let faults = Faults::new(seed);
+        faults.switch(true);
+        let decide = |_| faults.decide(Class::StripeStream, "send");
+        (0..200).map(decide).collect()
+    }
+
+    #[test]
+    fn a_seed_decides_and_another_decides_otherwise() {
+        assert_eq!(decisions(1), decisions(1));
+        assert_ne!(decisions(1), decisions(2));
+    }
+
+    #[test]
+    fn every_fault_on_a_menu_strikes_in_time() {
+        for class in [
+            Class::DynamoDb,
+            Class::DynamoDbTransaction,
+            Class::Stripe,
+            Class::StripeStream,
+            Class::Webhook,
+        ] {
+            let faults = Faults::new(7);
+            faults.switch(true);
+            for _ in 0..100_000 {
+                faults.decide(class, "call");
+            }
+            let struck: Vec<Fault> = faults.struck().into_keys().collect();
+            let mut menu: Vec<Fault> = class.menu().0.iter().map(|(fault, _)| *fault).collect();
+            menu.sort_unstable();
+            assert_eq!(struck, menu, "{class:?}");
+        }
+    }
+
+    #[test]
+    fn in_peace_nothing_strikes() {
+        let faults = Faults::new(1);
+        for _ in 0..1_000 {
+            assert_eq!(faults.decide(Class::StripeStream, "send"), None);
+        }
+        assert_eq!(faults.struck(), BTreeMap::new());
+    }
 }

@@ -388,3 +388,98 @@ impl Upstream {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST: &[u8] = b"POST /v2/billing/meter_event_stream HTTP/1.1\r\n\
+        Content-Length: 2\r\n\r\n{}";
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+
+    /// A service that counts what it has done.
+    async fn a_service() -> (SocketAddr, Arc<AtomicU64>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, done) = (listener.local_addr().unwrap(), Arc::new(AtomicU64::new(0)));
+        let count = Arc::clone(&done);
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let count = Arc::clone(&count);
+                tokio::spawn(async move {
+                    let mut buffer = Vec::new();
+                    while let Ok(Some(_)) = read_message(&mut stream, &mut buffer).await {
+                        count.fetch_add(1, Ordering::SeqCst);
+                        stream.write_all(ANSWER).await.unwrap();
+                    }
+                });
+            }
+        });
+        (address, done)
+    }
+
+    /// What a caller sees who waits no longer than it takes to see something:
+    /// the status, or none, and how often the work was done by then.
+    async fn struck_by(fault: Fault) -> (Option<String>, u64, Proxy, Arc<AtomicU64>) {
+        let (upstream, done) = a_service().await;
+        let faults = Faults::forcing(fault);
+        let proxy = Proxy::start(Service::Stripe, upstream, faults, Arc::default());
+        let proxy = proxy.await.unwrap();
+        let mut stream = TcpStream::connect(proxy.shared.address).await.unwrap();
+        stream.write_all(REQUEST).await.unwrap();
+        let mut buffer = Vec::new();
+        let answer = match fault {
+            // Nothing comes: the caller gives up.
+            Fault::Late => None,
+            _ => read_message(&mut stream, &mut buffer).await.ok().flatten(),
+        };
+        drop(stream);
+        let status = answer.map(|answer| answer.target().1.to_owned());
+        let times = done.load(Ordering::SeqCst);
+        (status, times, proxy, done)
+    }
+
+    #[tokio::test]
+    async fn each_fault_is_what_it_is_called() {
+        for (fault, status, times) in [
+            (Fault::AnswerLost, None, 1),
+            (Fault::Reset, None, 0),
+            (Fault::ResetMidAnswer, None, 1),
+            (Fault::TooManyRequests, Some("429"), 0),
+            (Fault::TooManyRequestsRetryAfter, Some("429"), 0),
+            (Fault::InternalError, Some("500"), 0),
+            (Fault::InternalErrorAfterCommit, Some("500"), 1),
+            (Fault::Unavailable, Some("503"), 0),
+            (Fault::BadRequest, Some("400"), 0),
+            (Fault::SessionExpired, Some("401"), 0),
+            (Fault::Slow, Some("200"), 1),
+        ] {
+            let (seen, done, ..) = struck_by(fault).await;
+            assert_eq!((seen.as_deref(), done), (status, times), "{fault}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_late_arrives_after_its_caller_gave_up() {
+        let (_, times, proxy, done) = struck_by(Fault::Late).await;
+        assert_eq!(times, 0);
+        while proxy.shared.late().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        proxy.flush().await;
+        assert_eq!(done.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn while_nobody_listens_connections_are_refused() {
+        let (upstream, _) = a_service().await;
+        let proxy = Proxy::start(Service::Stripe, upstream, Faults::new(1), Arc::default());
+        let proxy = proxy.await.unwrap();
+        let address = proxy.shared.address;
+        proxy.close().await.unwrap();
+        let refused = TcpStream::connect(address).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        proxy.open().await.unwrap();
+        TcpStream::connect(address).await.unwrap();
+    }
+}

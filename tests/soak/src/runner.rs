@@ -12,6 +12,7 @@ use crate::checker::Subject;
 use crate::direct::integer;
 use crate::fault::Fault;
 use crate::functions::Functions;
+use crate::proxy::Proxy;
 use crate::random::Random;
 use crate::stream::Stream;
 use crate::world::World;
@@ -78,6 +79,15 @@ struct Round {
     settles: bool,
     /// Requests after which the process is killed.
     kill_after: Option<u64>,
+}
+
+impl Round {
+    /// The proxies at which nobody listens.
+    fn proxies_away(self, world: &World) -> impl Iterator<Item = &Proxy> {
+        let stripe = self.is_stripe_away.then_some(&world.stripe_proxy);
+        let dynamodb = self.is_dynamodb_away.then_some(&world.dynamodb_proxy);
+        stripe.into_iter().chain(dynamodb)
+    }
 }
 
 /// A run.
@@ -182,11 +192,8 @@ impl<'a> Runner<'a> {
         let now_ms = self.now_ms().await?;
         let world = &self.world;
         self.stream.read(&world.direct).await?;
-        if round.is_stripe_away {
-            world.stripe_proxy.close().await?;
-        }
-        if round.is_dynamodb_away {
-            world.dynamodb_proxy.close().await?;
+        for proxy in round.proxies_away(world) {
+            proxy.close().await?;
         }
         if round.redeliveries > 1 {
             world.faults.count(Fault::RedeliveryTwoAtOnce);
@@ -240,11 +247,8 @@ impl<'a> Runner<'a> {
         if is_killed {
             self.restart()?;
         }
-        if round.is_stripe_away {
-            self.world.stripe_proxy.open().await?;
-        }
-        if round.is_dynamodb_away {
-            self.world.dynamodb_proxy.open().await?;
+        for proxy in round.proxies_away(&self.world) {
+            proxy.open().await?;
         }
         self.tell();
         Ok(())
