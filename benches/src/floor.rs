@@ -4,8 +4,11 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, BatchStatementRequest, ReturnValuesOnConditionCheckFailure,
+};
 use billing::{ActionType, EventId, Quantity, UsageEvent};
+use futures_util::future::try_join_all;
 use ledger::UsageEventRow;
 use reqwest::header::CONTENT_TYPE;
 use secrecy::ExposeSecret;
@@ -119,6 +122,51 @@ impl Floor {
         self.update(ready.identifier, ready.now_ms).await
     }
 
+    /// The two writes of up to 25 events, the puts in one call (Amazon DynamoDB API
+    /// reference: `BatchExecuteStatement`). An insert is conditional by nature. The
+    /// updates stay single: the embedded DynamoDB's PartiQL appends to no list.
+    pub(crate) async fn write_by_partiql(&self, ready: Vec<Ready>) -> Result<(), Failure> {
+        let (mut inserts, mut updates) = (Vec::new(), Vec::new());
+        for event in ready {
+            inserts.push(self.insert(event.item)?);
+            updates.push(self.update(event.identifier, event.now_ms));
+        }
+        self.execute(inserts).await?;
+        try_join_all(updates).await?;
+        Ok(())
+    }
+
+    async fn execute(&self, statements: Vec<BatchStatementRequest>) -> Result<(), Failure> {
+        let executed = self
+            .dynamodb
+            .batch_execute_statement()
+            .set_statements(Some(statements))
+            .send()
+            .await?;
+        let mut refused = executed.responses().iter().filter_map(|r| r.error());
+        match refused.next() {
+            Some(error) => Err(format!("a statement was refused: {error:?}").into()),
+            None => Ok(()),
+        }
+    }
+
+    fn insert(
+        &self,
+        item: HashMap<String, AttributeValue>,
+    ) -> Result<BatchStatementRequest, Failure> {
+        let (names, values): (Vec<_>, Vec<_>) = item.into_iter().unzip();
+        let members: Vec<_> = names.iter().map(|name| format!("'{name}': ?")).collect();
+        let statement = format!(
+            "INSERT INTO \"{}\" VALUE {{{}}}",
+            self.table,
+            members.join(", ")
+        );
+        Ok(BatchStatementRequest::builder()
+            .statement(statement)
+            .set_parameters(Some(values))
+            .build()?)
+    }
+
     async fn put(&self, item: HashMap<String, AttributeValue>) -> Result<(), Failure> {
         self.dynamodb
             .put_item()
@@ -132,12 +180,6 @@ impl Floor {
     }
 
     async fn update(&self, identifier: String, at_ms: i64) -> Result<(), Failure> {
-        let text = |value: &str| AttributeValue::S(value.to_owned());
-        let entry = HashMap::from([
-            ("status".to_owned(), text("delivered")),
-            ("at".to_owned(), AttributeValue::N(at_ms.to_string())),
-        ]);
-        let entry = AttributeValue::L(vec![AttributeValue::M(entry)]);
         self.dynamodb
             .update_item()
             .table_name(&self.table)
@@ -148,10 +190,22 @@ impl Floor {
             .expression_attribute_names("#history", "history")
             .expression_attribute_values(":from", text("pending"))
             .expression_attribute_values(":to", text("delivered"))
-            .expression_attribute_values(":entry", entry)
+            .expression_attribute_values(":entry", history_entry(at_ms))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await?;
         Ok(())
     }
+}
+
+fn text(value: &str) -> AttributeValue {
+    AttributeValue::S(value.to_owned())
+}
+
+fn history_entry(at_ms: i64) -> AttributeValue {
+    let entry = HashMap::from([
+        ("status".to_owned(), text("delivered")),
+        ("at".to_owned(), AttributeValue::N(at_ms.to_string())),
+    ]);
+    AttributeValue::L(vec![AttributeValue::M(entry)])
 }

@@ -19,6 +19,8 @@ const RUNS: usize = 3;
 /// Callers of the batches, and writes at once of the database alone.
 const CALLERS: usize = 4;
 const WRITES_IN_FLIGHT: usize = 64;
+/// Statements of one call (Amazon DynamoDB API reference: `BatchExecuteStatement`).
+const STATEMENTS_MAX: usize = 25;
 
 /// Measures and tells.
 pub(crate) async fn run(page: &mut Page, scale: Scale) -> Result<(), Failure> {
@@ -26,7 +28,8 @@ pub(crate) async fn run(page: &mut Page, scale: Scale) -> Result<(), Failure> {
     page.line(&format!(
         "Events a second from {CALLERS} callers, one batch after the other, Stripe answering at \
          once; beside it, by turns, the same put and update of each event by a bare client, \
-         {WRITES_IN_FLIGHT} at once, nothing else running.\n"
+         {WRITES_IN_FLIGHT} at once, nothing else running; and the same with the \
+         puts by `BatchExecuteStatement`, {STATEMENTS_MAX} a call, {CALLERS} such calls at once.\n"
     ))?;
     page.columns(&[
         "run",
@@ -35,6 +38,7 @@ pub(crate) async fn run(page: &mut Page, scale: Scale) -> Result<(), Failure> {
         "errors",
         "database alone, events/s",
         "share",
+        "puts by PartiQL, events/s",
     ])?;
     let mut runs = Vec::new();
     for run in 1..=RUNS {
@@ -46,7 +50,8 @@ pub(crate) async fn run(page: &mut Page, scale: Scale) -> Result<(), Failure> {
         let reached = per_second(delivered, load.elapsed);
         let world = Arc::into_inner(world).ok_or("an agent is still at work")?;
         world.stop().await?;
-        let alone = database_alone(scale.of(20_000)).await?;
+        let alone = database_alone(scale.of(20_000), Writes::Single).await?;
+        let by_partiql = database_alone(scale.of(20_000), Writes::PartiQl).await?;
         page.row([
             run.to_string(),
             reached.to_string(),
@@ -54,6 +59,7 @@ pub(crate) async fn run(page: &mut Page, scale: Scale) -> Result<(), Failure> {
             load.errors.to_string(),
             alone.to_string(),
             ratio(reached, alone),
+            by_partiql.to_string(),
         ])?;
         runs.push((reached, alone));
     }
@@ -66,21 +72,43 @@ pub(crate) async fn run(page: &mut Page, scale: Scale) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How the database alone is written to.
+#[derive(Clone, Copy)]
+enum Writes {
+    /// A put and an update each.
+    Single,
+    /// 25 puts a call, then their updates.
+    PartiQl,
+}
+
 /// Events a second.
-async fn database_alone(events: usize) -> Result<u64, Failure> {
+async fn database_alone(events: usize, writes: Writes) -> Result<u64, Failure> {
     let world = World::start(Pumping::Manual, None).await?;
     let customers = world.onboard(CUSTOMERS).await?;
     let floor = Floor::new(&world).await?;
-    let ready: Vec<Ready> = customers
+    let mut ready: Vec<Ready> = customers
         .iter()
         .cycle()
         .take(events)
         .map(|customer| Floor::ready(&world, customer))
         .collect::<Result<_, _>>()?;
     let started = Instant::now();
-    stream::iter(ready.into_iter().map(Ok))
-        .try_for_each_concurrent(WRITES_IN_FLIGHT, |event| floor.write(event))
-        .await?;
+    match writes {
+        Writes::Single => {
+            stream::iter(ready.into_iter().map(Ok))
+                .try_for_each_concurrent(WRITES_IN_FLIGHT, |event| floor.write(event))
+                .await?;
+        }
+        Writes::PartiQl => {
+            let mut calls = Vec::new();
+            while !ready.is_empty() {
+                calls.push(ready.split_off(ready.len().saturating_sub(STATEMENTS_MAX)));
+            }
+            stream::iter(calls.into_iter().map(Ok))
+                .try_for_each_concurrent(CALLERS, |events| floor.write_by_partiql(events))
+                .await?;
+        }
+    }
     let reached = per_second(events as u64, started.elapsed());
     drop(floor);
     world.stop().await?;
