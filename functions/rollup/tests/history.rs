@@ -330,16 +330,70 @@ async fn a_checkpoint_that_is_none_fails_instead_of_turning_in_circles() {
     assert!(counted(&tables).await.is_empty());
 }
 
+/// A shard and its two children, each with its records.
+type Line = [(String, Vec<StreamRecord>); 3];
+
+/// A history as several shards bring it, each of which was split in two on the
+/// way: the parent, then its children. A row's records are all in one line.
+fn split_shards(history: &History) -> [Line; 3] {
+    let digit = |record: &StreamRecord| match &record.change {
+        Change::Row { new: Some(row), .. } => u8::from_str_radix(row.identifier.bucket(), 16).ok(),
+        _ => None,
+    };
+    let (early, late) = history.records.split_at(history.records.len() / 2);
+    let of = |records: &[StreamRecord], modulus: u8, remainder: u8| -> Vec<StreamRecord> {
+        let records = records.iter();
+        let records = records.filter(|record| digit(record).unwrap() % modulus == remainder);
+        records.cloned().collect()
+    };
+    [0, 1, 2].map(|n| {
+        [
+            (format!("shard-{n}"), of(early, 3, n)),
+            (format!("shard-{n}-even"), of(late, 6, n)),
+            (format!("shard-{n}-odd"), of(late, 6, n + 3)),
+        ]
+    })
+}
+
 #[tokio::test]
-async fn shards_that_share_an_event_add_up() {
-    let seed = 40;
-    let history = History::random(&mut Rng::with_seed(seed), 80);
+async fn several_shards_at_once_and_their_children_add_up() {
+    for seed in 40..43 {
+        let history = History::random(&mut Rng::with_seed(seed), 150);
+        let tables = Tables::start().await;
+        let roll_up = async |shard_id: &str, records: &[StreamRecord], seed: u64| {
+            let rollup = Rollup::new(tables.ledger.clone());
+            for batch in batches(&mut Rng::with_seed(seed), records) {
+                rollup.apply(shard_id, batch).await.unwrap();
+            }
+        };
+        // As Lambda reads them: all shards at once, children after their parent.
+        let line = async |[parent, even, odd]: &Line| {
+            roll_up(&parent.0, &parent.1, seed).await;
+            tokio::join!(
+                roll_up(&even.0, &even.1, seed + 1),
+                roll_up(&odd.0, &odd.1, seed + 2)
+            );
+        };
+        let [one, two, three] = &split_shards(&history);
+        tokio::join!(line(one), line(two), line(three));
+        assert_counted(&tables, &history, seed).await;
+    }
+}
+
+#[tokio::test]
+async fn children_before_their_parent_would_leave_no_more_than_stale_entries() {
+    let seed = 45;
+    let history = History::random(&mut Rng::with_seed(seed), 150);
     let tables = Tables::start().await;
     let rollup = Rollup::new(tables.ledger.clone());
-    let (parent, child) = history.records.split_at(history.records.len() / 2);
-    rollup.apply(SHARD, parent.to_vec()).await.unwrap();
-    rollup.apply("shardId-2", child.to_vec()).await.unwrap();
-    assert_counted(&tables, &history, seed).await;
+    for [parent, even, odd] in split_shards(&history) {
+        for (shard_id, records) in [even, odd, parent] {
+            rollup.apply(&shard_id, records).await.unwrap();
+        }
+    }
+    assert_eq!(counted(&tables).await, history.count());
+    // Redelivery looks at each and removes those that are not pending.
+    assert!(in_outbox(&tables).await.is_superset(&history.outbox()));
 }
 
 /// The comparison itself must be able to fail.
