@@ -345,6 +345,7 @@ async fn what_is_searched_for_is_in_the_query() {
         ..ListEvents::default()
     };
     client.list_events(&filter).await.unwrap();
+    client.list_open_invoices("sub_1").await.unwrap();
 
     let params: Vec<Vec<String>> = stripe
         .received()
@@ -377,6 +378,10 @@ async fn what_is_searched_for_is_in_the_query() {
             "delivery_success=false",
             "limit=3"
         ]
+    );
+    assert_eq!(
+        params[4],
+        ["subscription=sub_1", "status=open", "limit=100"]
     );
 }
 
