@@ -1,5 +1,6 @@
 //! The operator's commands, as a library for those who run them in-process.
 
+pub mod complaint;
 pub mod import;
 pub mod rebuild;
 pub mod reconcile;

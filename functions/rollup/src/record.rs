@@ -112,15 +112,13 @@ impl Image {
 
     /// The cell that it is counted in.
     pub fn total_key(&self) -> TotalKey {
-        TotalKey {
-            customer_id: self.customer_id.clone(),
-            // The tables' keys hold seconds: two cells must not share one.
-            period_start: self
-                .period_start
-                .map(|at| Timestamp::from_unix_s(at.unix_s())),
-            hour: self.billed_at.unwrap_or(self.occurred_at).start_of_hour(),
-            action_type: self.action_type.clone(),
-        }
+        TotalKey::of(
+            self.customer_id.clone(),
+            self.action_type.clone(),
+            self.period_start,
+            self.billed_at,
+            self.occurred_at,
+        )
     }
 
     /// Its place in the outbox, while it is pending.

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use meterline_cli::complaint::complain;
 use stack::story::{self, Narrator};
 use stack::{Options, System, breakage};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -77,7 +78,7 @@ async fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
-            complain(error.as_ref());
+            complain("meterline-local", error.as_ref());
             ExitCode::FAILURE
         }
     }
@@ -105,7 +106,7 @@ async fn run(exit: bool) -> Result<ExitCode, Box<dyn Error>> {
     };
     let came_out = played.is_ok() && narrator.wrong().is_empty();
     if let Err(error) = &played {
-        complain(error);
+        complain("meterline-local", error);
     }
     say_outcome(&narrator, came_out)?;
     if !exit {
@@ -198,19 +199,4 @@ fn start_log(default_filter: &str) {
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .init();
-}
-
-/// The error and its causes, to stderr. There is nowhere to report that it is closed.
-fn complain(error: &dyn Error) {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        cause = inner.source();
-    }
-    let _ = writeln!(io::stderr(), "meterline-local: {text}");
 }

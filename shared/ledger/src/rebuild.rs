@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use billing::{Timestamp, UsageStatus};
+use billing::UsageStatus;
 
 use crate::items::{Item, from_item, text};
 use crate::{Ledger, LedgerError, OutboxEntry, Tally, Total, TotalKey, UsageEventRow};
@@ -39,15 +39,13 @@ pub struct OutboxPage {
 impl UsageEventRow {
     /// The cell of the totals that it is counted in.
     pub fn total_key(&self) -> TotalKey {
-        TotalKey {
-            customer_id: self.customer_id.clone(),
-            // The tables' keys hold seconds: two cells must not share one.
-            period_start: self
-                .period_start
-                .map(|at| Timestamp::from_unix_s(at.unix_s())),
-            hour: self.billed_at.unwrap_or(self.occurred_at).start_of_hour(),
-            action_type: self.action_type.clone(),
-        }
+        TotalKey::of(
+            self.customer_id.clone(),
+            self.action_type.clone(),
+            self.period_start,
+            self.billed_at,
+            self.occurred_at,
+        )
     }
 
     /// Its entry in the outbox, while it is pending.
@@ -189,6 +187,7 @@ mod tests {
 
     use super::*;
     use crate::rollup::checkpoint_key;
+    use billing::Timestamp;
 
     #[test]
     fn a_cell_is_told_from_what_lies_beside_it() {

@@ -27,6 +27,23 @@ pub struct TotalKey {
 }
 
 impl TotalKey {
+    /// The cell of an event: where it is billed, else (while it is held) where it happened.
+    pub fn of(
+        customer_id: CustomerId,
+        action_type: ActionType,
+        period_start: Option<Timestamp>,
+        billed_at: Option<Timestamp>,
+        occurred_at: Timestamp,
+    ) -> Self {
+        Self {
+            customer_id,
+            // The tables' keys hold seconds: two cells must not share one.
+            period_start: period_start.map(|at| Timestamp::from_unix_s(at.unix_s())),
+            hour: billed_at.unwrap_or(occurred_at).start_of_hour(),
+            action_type,
+        }
+    }
+
     pub(crate) fn sort_key(&self, slot: &str) -> String {
         let period = period_prefix(self.period_start);
         let hour = self.hour.unix_s();

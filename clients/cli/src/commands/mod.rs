@@ -1,7 +1,6 @@
 //! The commands, a file each: arguments, and what is printed. What they do is
 //! the library's.
 
-mod complaint;
 mod environment;
 mod import;
 mod keys;
@@ -22,7 +21,7 @@ use meterline_cli::import::SourceError;
 use meterline_cli::reconcile::EmptyRange;
 use web::SettingsError;
 
-pub(crate) use complaint::complain;
+pub(crate) use meterline_cli::complaint::complain;
 
 /// What the operator can ask for.
 #[derive(Subcommand)]

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 /// Says on stderr that `what`, and why: the error and its causes. There is
 /// nowhere to report that stderr is closed.
-pub(crate) fn complain(what: &str, error: &dyn Error) {
+pub fn complain(what: &str, error: &dyn Error) {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
