@@ -15,6 +15,9 @@ use crate::world::stripe_file;
 /// A month is not longer; an event that is moved so far is in another period.
 const PERIOD_S: i64 = 31 * 86_400;
 
+/// Later than any draft is finalised.
+const LATE_MS: i64 = 4 * 86_400_000;
+
 /// An error to plant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plant {
@@ -117,12 +120,14 @@ pub(crate) async fn double(subject: Subject<'_>) -> Result<String, SoakError> {
     Ok(identifier)
 }
 
-/// Plants an unbilled event: Stripe has it in the period before.
+/// Plants an unbilled event: it arrives with a time of the period before, whose
+/// invoice has long been final.
 pub(crate) async fn unbill(subject: Subject<'_>, folder: &Path) -> Result<String, SoakError> {
     let (identifier, _) = victim(subject).await?;
     let stripe = Connection::open(stripe_file(folder))?;
-    let moved = "UPDATE meter_events SET timestamp = timestamp - ?2 WHERE identifier = ?1";
-    stripe.execute(moved, (&identifier, PERIOD_S))?;
+    let moved = "UPDATE meter_events
+        SET timestamp = timestamp - ?2, received_ms = received_ms + ?3 WHERE identifier = ?1";
+    stripe.execute(moved, (&identifier, PERIOD_S, LATE_MS))?;
     Ok(identifier)
 }
 
