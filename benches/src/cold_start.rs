@@ -1,7 +1,7 @@
 //! From the start of a function's process to its first answer, beside a
 //! function that does nothing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ledger::TableNames;
 use secrecy::ExposeSecret;
@@ -33,7 +33,7 @@ pub(crate) async fn run(page: &mut Page, scale: Scale, folder: &Path) -> Result<
     let mut starts = starts(&world).await?;
     let missing = starts
         .iter()
-        .map(|start| folder.join(start.program))
+        .map(|start| program(folder, start))
         .find(|program| !program.is_file());
     if let Some(program) = missing {
         page.line(&format!("Not run: {} was not built.", program.display()))?;
@@ -48,7 +48,7 @@ pub(crate) async fn run(page: &mut Page, scale: Scale, folder: &Path) -> Result<
     // One round more: the first reads the programs from the disk.
     for round in 0..=scale.of(50) {
         for start in &mut starts {
-            let program = folder.join(start.program);
+            let program = program(folder, start);
             let (taken, answer) = lambda::invoke(&program, &variables, &start.event).await?;
             if !(start.is_right)(&answer) {
                 return Err(format!("{} answered {answer}", start.program).into());
@@ -60,7 +60,7 @@ pub(crate) async fn run(page: &mut Page, scale: Scale, folder: &Path) -> Result<
     }
     let hello = starts.first().map_or(0, |hello| hello.taken.p50_us());
     for start in &starts {
-        let size = std::fs::metadata(folder.join(start.program))?.len();
+        let size = std::fs::metadata(program(folder, start))?.len();
         page.row([
             start.program.to_owned(),
             start.asked.to_owned(),
@@ -71,6 +71,11 @@ pub(crate) async fn run(page: &mut Page, scale: Scale, folder: &Path) -> Result<
         ])?;
     }
     world.stop().await
+}
+
+/// Where `cargo lambda build` puts it.
+fn program(folder: &Path, start: &Start) -> PathBuf {
+    folder.join(start.program).join("bootstrap")
 }
 
 async fn starts(world: &World) -> Result<Vec<Start>, Failure> {

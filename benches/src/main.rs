@@ -49,8 +49,8 @@ struct Arguments {
     /// The page that the results are written into.
     #[arg(long)]
     page: Option<PathBuf>,
-    /// The folder of the functions' release builds.
-    #[arg(long, default_value = "target/release")]
+    /// Where `cargo lambda build` put the functions.
+    #[arg(long, default_value = "target/lambda")]
     functions: PathBuf,
     /// A Python that has Stripe's SDK.
     #[arg(long, default_value = "target/bench-python/bin/python")]
