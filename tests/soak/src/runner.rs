@@ -191,7 +191,6 @@ impl<'a> Runner<'a> {
     async fn round(&mut self, round: Round) -> Result<(), SoakError> {
         let now_ms = self.now_ms().await?;
         let world = &self.world;
-        self.stream.read(&world.direct).await?;
         for proxy in round.proxies_away(world) {
             proxy.close().await?;
         }
@@ -216,9 +215,11 @@ impl<'a> Runner<'a> {
         let deadline = Instant::now() + REDELIVERY_TIMEOUT;
         let redelivering = (0..round.redeliveries).map(|_| functions.redelivery.run(deadline));
         let rolling_up = async {
+            self.stream.read(&world.direct).await?;
             if round.rolls_up {
                 self.stream.deliver(&functions, faults).await;
             }
+            Ok(())
         };
         let working = async { tokio::join!(emitting, join_all(redelivering), rolling_up) };
         let killed = async {
@@ -230,8 +231,8 @@ impl<'a> Runner<'a> {
         let living = async {
             tokio::select! {
                 biased;
-                () = killed => true,
-                _ = working => false,
+                () = killed => (true, Ok(())),
+                (_, _, rolled_up) = working => (false, rolled_up),
             }
         };
         let settling = async {
@@ -241,8 +242,8 @@ impl<'a> Runner<'a> {
                 Ok(())
             }
         };
-        let (is_killed, settled) = tokio::join!(living, settling);
-        settled?;
+        let ((is_killed, rolled_up), settled) = tokio::join!(living, settling);
+        rolled_up.and(settled)?;
         self.agents.hear(answers);
         if is_killed {
             self.restart()?;
