@@ -66,7 +66,7 @@ test: ## Run all tests
 	fi
 
 # The profile of `make bench`: optimised, and built once for both.
-soak: ## Simulate the system under faults, and count (EVENTS=1000000 SEED= PLANT=)
+soak: ## Simulate the system under faults, and count (EVENTS=1000000 SEED= PLANT= BATCH= CALLS=)
 	cargo build --profile measured -p soak
 	$(TARGET)/measured/soak --events $(or $(EVENTS),100000) $(SEED:%=--seed %) $(PLANT:%=--plant %)
 

@@ -20,10 +20,10 @@ struct Arguments {
     #[arg(long, env = "PLANT")]
     plant: Option<Plant>,
     /// Events of a batch, at most.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, env = "BATCH", default_value_t = 100)]
     batch: u64,
     /// Calls of agents at once.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, env = "CALLS", default_value_t = 8)]
     calls: usize,
 }
 

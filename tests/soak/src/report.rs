@@ -31,6 +31,8 @@ pub struct Report {
     /// What was planted, where something was.
     pub planted: Option<String>,
     plant: Option<Plant>,
+    batch_events_max: u64,
+    calls_at_once: usize,
     named: BTreeMap<(&'static str, bool), u64>,
     carried_over: u64,
     in_another_period: u64,
@@ -62,6 +64,8 @@ impl Report {
             findings: findings.told,
             planted,
             plant: options.plant,
+            batch_events_max: options.batch_events_max,
+            calls_at_once: options.calls_at_once,
             named: findings.named,
             carried_over: findings.carried_over,
             in_another_period: findings.in_another_period,
@@ -134,7 +138,9 @@ impl fmt::Display for Report {
             let plant = self.plant.map(|plant| format!(" PLANT={plant}"));
             let plant = plant.unwrap_or_default();
             let (events, seed) = (self.events, self.seed);
-            writeln!(f, "replay: make soak EVENTS={events} SEED={seed}{plant}")?;
+            let (batch, calls) = (self.batch_events_max, self.calls_at_once);
+            let settings = format!("EVENTS={events} SEED={seed} BATCH={batch} CALLS={calls}");
+            writeln!(f, "replay: make soak {settings}{plant}")?;
         }
         Ok(())
     }
