@@ -29,9 +29,6 @@ const REDELIVERY_TIMEOUT: Duration = Duration::from_secs(55);
 /// Something becomes pending a minute before redelivery looks at it.
 const REDELIVERED_AFTER_MS: i64 = MINUTE_MS + SECOND_MS;
 
-/// How far a test clock's time is believed, in the account's.
-const TEST_CLOCK_FRESH_MS: i64 = 2 * SECOND_MS;
-
 /// Each kind of manoeuvre happens so often in a run.
 const MANOEUVRES: u64 = 3;
 
@@ -307,7 +304,6 @@ impl<'a> Runner<'a> {
             }
             if self.random.percent(30) {
                 self.world.move_test_clocks().await?;
-                self.step_ms(TEST_CLOCK_FRESH_MS).await?;
             }
             if self.random.percent(50) {
                 self.leave_pending().await?;
