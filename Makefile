@@ -45,14 +45,17 @@ breakage: build ## Play the nightly-batch disaster against a batch and against M
 # The functions are built as for Lambda, for their cold start; the system is
 # built to be measured, see the profile in Cargo.toml.
 BENCH_PYTHON := $(TARGET)/bench-python
+IS_QUICK := $(filter-out 0,$(QUICK))
 bench: ## Measure speed into docs/benchmarks.md (QUICK=1: a smoke run, prints only)
-	scripts/tools.sh lambda
 	cargo build --profile measured -p benches
+ifeq ($(IS_QUICK),)
+	scripts/tools.sh lambda
 	cargo lambda build --release --$(subst _,-,$(ARCH)) $(FUNCTIONS:%=-p %) -p hello-function
+endif
 	test -x $(BENCH_PYTHON)/bin/python || { python3 -m venv $(BENCH_PYTHON) && \
 	    $(BENCH_PYTHON)/bin/pip install --quiet stripe==16.1.0; } || rm -rf $(BENCH_PYTHON)
 	$(TARGET)/measured/bench --functions $(TARGET)/lambda --python $(BENCH_PYTHON)/bin/python \
-	    $(if $(filter-out 0,$(QUICK)),--quick,--page docs/benchmarks.md)
+	    $(if $(IS_QUICK),--quick,--page docs/benchmarks.md)
 
 clean-local: ## Empty the local state
 	rm -rf "$(LOCAL_DIR)"
