@@ -4,9 +4,6 @@ use ledger::{Advance, Poison};
 
 use crate::record::{Change, Image, SequenceNumber, StreamRecord};
 
-/// The most that one record changes: two totals, two entries of the outbox.
-const CHANGES_OF_A_RECORD_MAX: usize = 4;
-
 /// A run of records that fits into one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk<'a> {
@@ -21,25 +18,38 @@ pub struct Chunk<'a> {
 }
 
 impl<'a> Chunk<'a> {
-    /// The longest run at the front of `records` that fits into one
+    /// The longest run at the front of `records` whose changes fit into one
     /// transaction; none where there are no records.
+    ///
+    /// What does not fit half-way may fit at the end: an event that becomes
+    /// pending and then delivered in the same run never sees the outbox, and
+    /// under load a hundred are under way at once.
     pub fn next(records: &'a [StreamRecord]) -> Option<Self> {
-        let mut records = records.iter();
-        let first = records.next()?;
-        let mut chunk = Self {
+        let mut chunk = Self::empty(records.first()?);
+        let mut longest = 1;
+        for (index, record) in records.iter().enumerate() {
+            chunk.take(record);
+            if chunk.advance.fits() {
+                longest = index + 1;
+            }
+        }
+        if longest == records.len() {
+            return Some(chunk);
+        }
+        let mut chunk = Self::empty(records.first()?);
+        for record in records.iter().take(longest) {
+            chunk.take(record);
+        }
+        Some(chunk)
+    }
+
+    fn empty(first: &'a StreamRecord) -> Self {
+        Self {
             advance: Advance::default(),
             last: &first.sequence_number,
             records: 0,
             poison: Vec::new(),
-        };
-        chunk.take(first);
-        for record in records {
-            if !chunk.advance.has_room_for(CHANGES_OF_A_RECORD_MAX) {
-                break;
-            }
-            chunk.take(record);
         }
-        Some(chunk)
     }
 
     fn take(&mut self, record: &'a StreamRecord) {
@@ -76,5 +86,65 @@ impl<'a> Chunk<'a> {
         if let (Some(key), Some(new)) = (entered, new) {
             self.advance.put_into_outbox(key, new.identifier.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_dynamo::Item;
+    use serde_json::json;
+
+    fn image(event: usize, status: &str) -> Option<Item> {
+        let image = json!({
+            "identifier": { "S": format!("{event:064x}") },
+            "customer_id": { "S": "cus_1" },
+            "action_type": { "S": "document_processed" },
+            "quantity": { "N": "1" },
+            "status": { "S": status },
+            "occurred_at": { "N": "1769864400001" },
+            "billed_at": { "N": "1769864400001" },
+            "period_start": { "N": "1769860800000" },
+            "pending_since": { "N": "1769864400002" },
+        });
+        Some(serde_json::from_value(image).unwrap())
+    }
+
+    /// `events` that are all recorded first; then the first `settled` of them
+    /// are delivered.
+    fn records(events: usize, settled: usize) -> Vec<StreamRecord> {
+        let recorded = (0..events).map(|event| (None, image(event, "pending")));
+        let delivered =
+            (0..settled).map(|event| (image(event, "pending"), image(event, "delivered")));
+        recorded
+            .chain(delivered)
+            .enumerate()
+            .map(|(n, (old, new))| StreamRecord::read(&(n + 1).to_string(), old, new).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn events_that_are_settled_in_the_same_batch_are_one_transaction_however_many_were_under_way() {
+        let records = records(150, 150);
+        let chunk = Chunk::next(&records).unwrap();
+        assert_eq!(chunk.records, 300);
+        let mut only_totals = Advance::default();
+        let Change::Row { new: Some(new), .. } = &records[299].change else {
+            panic!("the last record has an image");
+        };
+        for _ in 0..150 {
+            let total = only_totals.total(new.total_key());
+            total.enter(new.status, new.quantity);
+        }
+        assert_eq!(chunk.advance, only_totals);
+    }
+
+    #[test]
+    fn a_chunk_ends_where_its_changes_last_fit() {
+        // One total and 98 entries of the outbox fill a transaction.
+        assert_eq!(Chunk::next(&records(150, 0)).unwrap().records, 98);
+        assert_eq!(Chunk::next(&records(150, 60)).unwrap().records, 210);
+        assert_eq!(Chunk::next(&records(150, 51)).unwrap().records, 98);
+        assert_eq!(Chunk::next(&[]), None);
     }
 }

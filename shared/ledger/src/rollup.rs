@@ -63,19 +63,14 @@ impl Advance {
         self.poison.insert(sequence_number.to_owned(), poison);
     }
 
-    /// Whether it still fits into one transaction.
+    /// Whether it fits into one transaction.
     pub fn fits(&self) -> bool {
-        self.has_room_for(0)
-    }
-
-    /// Whether it fits into one transaction with `changes` more items.
-    pub fn has_room_for(&self, changes: usize) -> bool {
         let totals = self
             .totals
             .values()
             .filter(|tally| !tally.is_zero())
             .count();
-        [self.outbox.len(), self.poison.len(), changes]
+        [self.outbox.len(), self.poison.len()]
             .into_iter()
             .fold(totals, usize::saturating_add)
             <= CHANGES_MAX
