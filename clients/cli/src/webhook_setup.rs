@@ -6,34 +6,18 @@ use std::collections::BTreeMap;
 use secrecy::SecretString;
 use serde::Serialize;
 use stripe::{
-    Client, CreateEventDestination, CreateWebhookEndpoint, EventDestination, RequestOptions,
-    UpdateEventDestination, UpdateWebhookEndpoint, WebhookEndpoint,
+    Client, CreateEventDestination, CreateWebhookEndpoint, EventDestination, MeterErrorReport,
+    RequestOptions, UpdateEventDestination, UpdateWebhookEndpoint, WebhookEndpoint,
 };
 
 use crate::secret_file::SecretFile;
 use crate::setup::{Found, SetupError};
 
 /// The snapshot events that the webhook function acts upon.
-pub const SNAPSHOT_EVENTS: [&str; 12] = [
-    "customer.deleted",
-    "customer.subscription.created",
-    "customer.subscription.deleted",
-    "customer.subscription.paused",
-    "customer.subscription.resumed",
-    "customer.subscription.updated",
-    "invoice.created",
-    "invoice.finalized",
-    "invoice.marked_uncollectible",
-    "invoice.paid",
-    "invoice.payment_failed",
-    "invoice.voided",
-];
+pub use metering::EVENT_TYPES as SNAPSHOT_EVENTS;
 
 /// The thin events that say which meter events Stripe could not use.
-pub const THIN_EVENTS: [&str; 2] = [
-    "v1.billing.meter.error_report_triggered",
-    "v1.billing.meter.no_meter_found",
-];
+pub const THIN_EVENTS: [&str; 2] = MeterErrorReport::EVENT_TYPES;
 
 /// The metadata key that holds the endpoint's name.
 const NAME_KEY: &str = "meterline_webhook";

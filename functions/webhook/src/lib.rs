@@ -29,7 +29,7 @@ use stripe::{MeterErrorReport, MeterEventStream, WebhookEvent, webhook_signature
 use web::{Problem, ProblemType};
 
 use crate::error::WebhookError;
-pub use crate::subject::EVENT_TYPES;
+pub use metering::EVENT_TYPES;
 
 /// Far above any event of Stripe's, whose invoices bring their first lines along.
 const BODY_BYTES_MAX: usize = 1024 * 1024;

@@ -1,25 +1,9 @@
 //! Which events concern a customer's standing, and whose.
 
 use billing::CustomerId;
+use metering::EVENT_TYPES;
 use serde_json::Value;
 use stripe::Event;
-
-/// The types that are acted upon. The endpoint that `meterline setup` makes
-/// asks for these; of others that come, nothing is kept.
-pub const EVENT_TYPES: [&str; 12] = [
-    "customer.deleted",
-    "customer.subscription.created",
-    "customer.subscription.deleted",
-    "customer.subscription.paused",
-    "customer.subscription.resumed",
-    "customer.subscription.updated",
-    "invoice.created",
-    "invoice.finalized",
-    "invoice.marked_uncollectible",
-    "invoice.paid",
-    "invoice.payment_failed",
-    "invoice.voided",
-];
 
 /// Whom an event is about. Of the snapshot only ids are taken, which never
 /// change: what they name is fetched as it is now.

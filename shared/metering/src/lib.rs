@@ -4,6 +4,7 @@
 
 pub mod customers;
 pub mod delivery;
+mod event_types;
 mod in_flight;
 pub mod metadata;
 pub mod open_period;
@@ -15,6 +16,7 @@ mod void_credit;
 
 pub use customers::{CustomerDirectory, CustomerError, KnownCustomer};
 pub use delivery::{Delivered, Deliverer};
+pub use event_types::EVENT_TYPES;
 pub use in_flight::in_order;
 pub use metadata::{
     METADATA_EXTERNAL_ID, METADATA_ONBOARDING, METADATA_PAYMENT_METHOD, METADATA_VOID,
