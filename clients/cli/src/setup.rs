@@ -316,7 +316,7 @@ async fn create_price(
         currency: options.currency.clone(),
         unit_amount_decimal: options.unit_amount_decimal.clone(),
         interval: "month".to_owned(),
-        meter: meter.to_owned(),
+        meter: Some(meter.to_owned()),
         lookup_key: Some(options.lookup_key.clone()),
         ..CreatePrice::default()
     };

@@ -52,6 +52,18 @@ impl Failure {
         }
     }
 
+    /// Whether Stripe may have done what it was asked, for all that this
+    /// attempt's failure says. An answer below 500 is a refusal, but for a
+    /// conflict with an attempt that is still under way.
+    pub(crate) fn taken(&self) -> Sent {
+        match &self.error {
+            Error::Api(error) if matches!(error.status, 409 | 500..) => Sent::Perhaps,
+            Error::Api(_) => Sent::No,
+            Error::Transport(error) => error.sent,
+            _ => Sent::Perhaps,
+        }
+    }
+
     pub(crate) const fn sent(&self) -> Sent {
         match &self.error {
             Error::Transport(error) => error.sent,
@@ -76,7 +88,10 @@ pub(crate) async fn receive(response: reqwest::Response) -> Result<Answer, Failu
         });
     }
     Err(Failure {
-        error: Error::Api(Box::new(ApiError::read(status, request_id, &body))),
+        error: Error::Api(Box::new(ApiError {
+            is_replayed: text(&headers, "idempotent-replayed") == Some("true"),
+            ..ApiError::read(status, request_id, &body)
+        })),
         may_pass: may_pass(status, text(&headers, "stripe-should-retry")),
         retry_after_ms: retry_after_ms(&headers),
     })

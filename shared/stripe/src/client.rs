@@ -17,6 +17,8 @@ use crate::error::{ApiError, Error, Sent};
 use crate::idempotency_key::IdempotencyKey;
 use crate::request::{Body, Credential, Host, Request};
 use crate::tls;
+use crate::turns::Turns;
+use crate::usage_api::UsageApi;
 
 /// The longest that a connection may take: one that takes longer is lost, and
 /// what is lost before it stands was certainly not received.
@@ -88,6 +90,8 @@ struct Shared {
     http: reqwest::Client,
     config: Config,
     livemode: bool,
+    /// Of those who send meter events by the endpoint that takes one at a time.
+    turns: Turns,
 }
 
 impl Client {
@@ -110,6 +114,7 @@ impl Client {
                 http,
                 config,
                 livemode,
+                turns: Turns::default(),
             }),
         })
     }
@@ -117,6 +122,15 @@ impl Client {
     /// Whether the key is one of live mode.
     pub fn livemode(&self) -> bool {
         self.shared.livemode
+    }
+
+    /// By which API the account's usage is reported.
+    pub fn usage_api(&self) -> UsageApi {
+        self.shared.config.usage_api
+    }
+
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.shared.turns
     }
 
     /// A request that changes nothing.
@@ -152,6 +166,7 @@ impl Client {
     async fn answer(&self, request: &Request, options: &RequestOptions) -> Result<Answer, Error> {
         let mut failures = 0;
         let mut sent = Sent::No;
+        let mut taken_before = Sent::No;
         let mut latest = Error::DeadlineOver;
         while let Some(limit) = self.attempt_limit(options.deadline) {
             let mut failure = match self.attempt(request, options, limit).await {
@@ -160,9 +175,12 @@ impl Client {
             };
             failures += 1;
             sent = sent.max(failure.sent());
-            if let Error::Transport(error) = &mut failure.error {
-                error.sent = sent;
+            match &mut failure.error {
+                Error::Transport(error) => error.sent = sent,
+                Error::Api(error) => error.taken_before = taken_before,
+                _ => {}
             }
+            taken_before = taken_before.max(failure.taken());
             let Some(wait) = self.wait(&failure, failures, options.deadline) else {
                 return Err(failure.error);
             };

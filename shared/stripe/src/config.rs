@@ -3,6 +3,8 @@
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::usage_api::{UnknownUsageApi, UsageApi};
+
 const API_BASE: &str = "https://api.stripe.com";
 const METER_EVENTS_BASE: &str = "https://meter-events.stripe.com";
 const TIMEOUT_MS: u64 = 10_000;
@@ -20,6 +22,8 @@ pub struct Config {
     pub api_base: String,
     /// Where the meter event stream is, <https://meter-events.stripe.com>.
     pub meter_events_base: String,
+    /// By which API the account's usage is reported.
+    pub usage_api: UsageApi,
     /// The longest that one attempt may take, its answer's body included.
     pub timeout_ms: u64,
     /// Attempts of one request, the first included.
@@ -42,6 +46,9 @@ pub enum ConfigError {
         /// The field of [`Config`].
         name: &'static str,
     },
+    /// There is no such usage API.
+    #[error(transparent)]
+    UsageApi(#[from] UnknownUsageApi),
     /// A live key would travel unencrypted.
     #[error("{name} must be https for a live key")]
     LiveKeyWithoutTls {
@@ -63,6 +70,7 @@ impl Config {
             secret_key,
             api_base: API_BASE.to_owned(),
             meter_events_base: METER_EVENTS_BASE.to_owned(),
+            usage_api: UsageApi::default(),
             timeout_ms: TIMEOUT_MS,
             max_attempts: ATTEMPTS_MAX,
             retry_delay_ms: RETRY_DELAY_MS,
@@ -81,6 +89,13 @@ impl Config {
     #[must_use]
     pub fn with_meter_events_base(mut self, meter_events_base: impl Into<String>) -> Self {
         self.meter_events_base = meter_events_base.into();
+        self
+    }
+
+    /// Another API for the account's usage.
+    #[must_use]
+    pub const fn with_usage_api(mut self, usage_api: UsageApi) -> Self {
+        self.usage_api = usage_api;
         self
     }
 

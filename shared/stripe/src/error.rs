@@ -56,6 +56,13 @@ pub struct ApiError {
     pub doc_url: Option<String>,
     /// Stripe's name for the request.
     pub request_id: Option<String>,
+    /// Whether Stripe repeats what it answered to the idempotency key before
+    /// (`Idempotent-Replayed`). It does so with errors of its own, too, for as
+    /// long as it keeps the key.
+    pub is_replayed: bool,
+    /// Whether an earlier attempt of the same call may have been taken: its
+    /// answer was lost, or was an error that leaves it open.
+    pub taken_before: Sent,
 }
 
 fn in_brackets(code: Option<&str>) -> String {
@@ -156,6 +163,14 @@ impl Error {
         }
     }
 
+    /// As the error of a call that went on after `earlier`.
+    pub(crate) fn after(mut self, earlier: &Self) -> Self {
+        if let (Self::Api(latest), Self::Api(earlier)) = (&mut self, earlier) {
+            latest.taken_before = latest.taken_before.max(earlier.taken_before);
+        }
+        self
+    }
+
     /// Stripe's own error, where it answered with one.
     pub fn api(&self) -> Option<&ApiError> {
         match self {
@@ -184,6 +199,13 @@ impl Error {
     pub fn is_idempotency_error(&self) -> bool {
         self.api()
             .is_some_and(|error| error.error_type == "idempotency_error")
+    }
+
+    /// Whether Stripe repeats an error of its own that it has stored under the
+    /// idempotency key: asking again under that key brings nothing else.
+    pub fn is_stored_server_error(&self) -> bool {
+        self.api()
+            .is_some_and(|error| error.is_replayed && error.status >= 500)
     }
 
     /// Whether the same call may well succeed later: the trouble was the
@@ -235,6 +257,8 @@ impl ApiError {
             param: detail.param,
             doc_url: detail.doc_url,
             request_id,
+            is_replayed: false,
+            taken_before: Sent::No,
         }
     }
 }

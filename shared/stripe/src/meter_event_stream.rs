@@ -77,7 +77,8 @@ impl MeterEventStream {
         match self.send_in(&session, &request, &options).await {
             Err(error) if error.status() == Some(401) => {
                 let session = self.session(Some(session.generation), &options).await?;
-                self.send_in(&session, &request, &options).await
+                let answer = self.send_in(&session, &request, &options).await;
+                answer.map_err(|latest| latest.after(&error))
             }
             answer => answer,
         }

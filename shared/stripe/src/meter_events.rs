@@ -2,6 +2,7 @@
 //! reference: Meter Events).
 
 use serde_json::{Value, json};
+use tokio::time::timeout_at;
 
 use crate::client::{Client, RequestOptions};
 use crate::error::{Error, InvalidRequest};
@@ -84,15 +85,24 @@ impl MeterEvent {
 
 impl Client {
     /// Sends one event, which Stripe checks in the call. Stripe takes one call
-    /// at a time per customer and meter; another is answered 429.
+    /// at a time per customer and meter, and answers another one 429: so the
+    /// calls of this client and its clones wait for each other, in their order.
     ///
     /// # Errors
-    /// [`Error`].
+    /// [`Error`]; [`Error::DeadlineOver`] also where the deadline passed before
+    /// it was this call's turn.
     pub async fn create_meter_event(
         &self,
         event: &MeterEvent,
         options: &RequestOptions,
     ) -> Result<MeterEventOutcome, Error> {
+        let turn = self.turns().wait(&event.customer_id, &event.event_name);
+        let _turn = match options.deadline() {
+            Some(deadline) => timeout_at(deadline, turn)
+                .await
+                .map_err(|_| Error::DeadlineOver)?,
+            None => turn.await,
+        };
         let request = Request::post("/v1/billing/meter_events", event.form());
         match self.call_for_status(request, options).await {
             Ok(()) => Ok(MeterEventOutcome::Created),

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::STRIPE_VERSION_WITH_USAGE_RECORDS;
 use crate::client::{Client, RequestOptions};
 use crate::error::Error;
 use crate::form::Form;
@@ -72,8 +73,9 @@ pub struct CreatePrice {
     pub unit_amount_decimal: String,
     /// `day`, `week`, `month` or `year`.
     pub interval: String,
-    /// The meter whose units are billed, `mtr_…`.
-    pub meter: String,
+    /// The meter whose units are billed, `mtr_…`. A price without one bills
+    /// usage records.
+    pub meter: Option<String>,
     /// A name of your own to find it by.
     pub lookup_key: Option<String>,
     /// Whether to take the lookup key from the price that has it.
@@ -95,7 +97,7 @@ impl Client {
         let recurring = Form::new()
             .with("interval", &price.interval)
             .with("usage_type", "metered")
-            .with("meter", &price.meter);
+            .with_some("meter", price.meter.as_deref());
         let transfers = price.transfer_lookup_key.then_some(true);
         let form = Form::new()
             .with("product", &price.product)
@@ -106,7 +108,11 @@ impl Client {
             .with_some("lookup_key", price.lookup_key.as_deref())
             .with_some("transfer_lookup_key", transfers)
             .with_metadata(&price.metadata);
-        self.call(Request::post(PATH, form), options).await
+        let mut request = Request::post(PATH, form);
+        if price.meter.is_none() {
+            request = request.with_version(STRIPE_VERSION_WITH_USAGE_RECORDS);
+        }
+        self.call(request, options).await
     }
 
     /// The price `id`.

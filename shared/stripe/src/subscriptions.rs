@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::STRIPE_VERSION_WITH_USAGE_RECORDS;
 use crate::client::{Client, RequestOptions};
 use crate::error::Error;
 use crate::form::Form;
@@ -94,6 +95,14 @@ pub struct CreateSubscription {
     pub metadata: Metadata,
     /// What is charged, if not the customer's default, `pm_…`.
     pub default_payment_method: Option<String>,
+    /// Whether a price has no meter, and bills usage records.
+    pub bills_usage_records: bool,
+}
+
+/// What all versions show of a new subscription.
+#[derive(Deserialize)]
+struct Created {
+    id: String,
 }
 
 /// Which subscriptions.
@@ -145,7 +154,15 @@ impl Client {
                 subscription.default_payment_method.as_deref(),
             )
             .with_metadata(&subscription.metadata);
-        self.call(Request::post(PATH, form), options).await
+        let request = Request::post(PATH, form);
+        if !subscription.bills_usage_records {
+            return self.call(request, options).await;
+        }
+        // Newer versions take no price without a meter; the object is then read
+        // as they show it.
+        let request = request.with_version(STRIPE_VERSION_WITH_USAGE_RECORDS);
+        let created: Created = self.call(request, options).await?;
+        self.retrieve_subscription(&created.id).await
     }
 
     /// The subscription `id`.

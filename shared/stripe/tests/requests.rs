@@ -143,7 +143,7 @@ async fn a_catalog_is_made_by_form() {
         currency: "usd".to_owned(),
         unit_amount_decimal: "0.025".to_owned(),
         interval: "month".to_owned(),
-        meter: meter.id,
+        meter: Some(meter.id),
         lookup_key: Some("documents".to_owned()),
         ..CreatePrice::default()
     };

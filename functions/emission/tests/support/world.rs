@@ -171,7 +171,7 @@ impl World {
             currency: "usd".to_owned(),
             unit_amount_decimal: "1".to_owned(),
             interval: "month".to_owned(),
-            meter: meter.id.clone(),
+            meter: Some(meter.id.clone()),
             lookup_key: Some(METER_EVENT_NAME.to_owned()),
             transfer_lookup_key: false,
             metadata: stripe::Metadata::default(),

@@ -174,7 +174,7 @@ impl World {
             currency: "usd".to_owned(),
             unit_amount_decimal: unit_amount_decimal.to_owned(),
             interval: "month".to_owned(),
-            meter: meter_id,
+            meter: Some(meter_id),
             lookup_key: Some(LOOKUP_KEY.to_owned()),
             transfer_lookup_key: true,
             ..Default::default()
