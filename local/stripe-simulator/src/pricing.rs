@@ -46,16 +46,38 @@ pub(crate) fn format_decimal(value: i128) -> String {
     }
 }
 
-/// The amount in whole cents of a quantity at a price.
-pub(crate) fn amount(price: &Value, quantity: i64) -> Result<i64, Overflow> {
-    let quantity = transformed(price, i128::from(quantity));
-    let exact = match text(price, "/billing_scheme") {
-        Some("tiered") => tiered(price, quantity)?,
-        _ => unit(price, "unit_amount")
-            .checked_mul(quantity)
-            .ok_or(Overflow)?,
-    };
-    i64::try_from(round_half_up(exact)).map_err(|_| Overflow)
+/// What one line of an invoice bills of a quantity. A price per unit has one; one in tiers has
+/// a line for the units of each tier that is reached, and one for each of its flat amounts
+/// (Stripe's documentation: Decimal amounts, "Rounding occurs on the line item level").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// The tier, counted from 1.
+    pub(crate) tier: Option<usize>,
+    /// Units of this line; none for a flat amount.
+    pub(crate) quantity: Option<i64>,
+    /// What a unit costs, or the flat amount, in 10^-12 cents.
+    pub(crate) at: i128,
+    /// In whole cents.
+    pub(crate) amount: Result<i64, Overflow>,
+}
+
+/// The lines of a quantity at a price.
+pub(crate) fn parts(price: &Value, quantity: i64) -> Vec<Part> {
+    if text(price, "/billing_scheme") == Some("tiered") {
+        return tiered(price, quantity);
+    }
+    let at = unit(price, "unit_amount").unwrap_or_default();
+    vec![Part {
+        tier: None,
+        quantity: Some(quantity),
+        at,
+        amount: rounded(at.checked_mul(transformed(price, i128::from(quantity)))),
+    }]
+}
+
+fn rounded(exact: Option<i128>) -> Result<i64, Overflow> {
+    let cents = round_half_up(exact.ok_or(Overflow)?);
+    i64::try_from(cents).map_err(|_| Overflow)
 }
 
 fn round_half_up(exact: i128) -> i128 {
@@ -74,44 +96,67 @@ fn transformed(price: &Value, quantity: i128) -> i128 {
     }
 }
 
-/// `{name}_decimal`, exact, where it is there; else `{name}`.
-fn unit(holder: &Value, name: &str) -> i128 {
+/// `{name}_decimal`, exact, where it is there; else `{name}`, if it is.
+fn unit(holder: &Value, name: &str) -> Option<i128> {
     let decimal = text(holder, &format!("/{name}_decimal")).and_then(parse_decimal);
     let whole = || integer(holder, &format!("/{name}")).map(|cents| i128::from(cents) * SCALE);
-    decimal.or_else(whole).unwrap_or_default()
+    decimal.or_else(whole)
 }
 
-fn tiered(price: &Value, quantity: i128) -> Result<i128, Overflow> {
-    let graduated = text(price, "/tiers_mode") == Some("graduated");
-    let mut total: i128 = 0;
-    let mut below: i128 = 0;
-    for tier in array(price, "/_tiers") {
-        let up_to = integer(tier, "/up_to").map(i128::from);
+fn tiered(price: &Value, quantity: i64) -> Vec<Part> {
+    let is_graduated = text(price, "/tiers_mode") == Some("graduated");
+    let mut parts = Vec::new();
+    let mut below = 0;
+    for (index, tier) in array(price, "/_tiers").iter().enumerate() {
+        let up_to = integer(tier, "/up_to");
         let is_last = up_to.is_none_or(|up_to| quantity <= up_to);
-        if !graduated && !is_last {
+        if !is_graduated && !is_last {
             continue;
         }
         let reach = up_to.map_or(quantity, |up_to| up_to.min(quantity));
-        let counted = if graduated { reach - below } else { quantity };
-        let variable = unit(tier, "unit_amount")
-            .checked_mul(counted)
-            .ok_or(Overflow)?;
-        total = total
-            .checked_add(variable)
-            .and_then(|sum| sum.checked_add(unit(tier, "flat_amount")))
-            .ok_or(Overflow)?;
+        let counted = if is_graduated {
+            reach - below
+        } else {
+            quantity
+        };
+        let at = unit(tier, "unit_amount").unwrap_or_default();
+        parts.push(Part {
+            tier: Some(index + 1),
+            quantity: Some(counted),
+            at,
+            amount: rounded(at.checked_mul(i128::from(counted))),
+        });
+        if let Some(flat) = unit(tier, "flat_amount") {
+            parts.push(Part {
+                tier: Some(index + 1),
+                quantity: None,
+                at: flat,
+                amount: rounded(Some(flat)),
+            });
+        }
         if is_last {
             break;
         }
         below = reach;
     }
-    Ok(total)
+    parts
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    fn amounts(price: &Value, quantity: i64) -> Vec<(Option<i64>, i64)> {
+        let parts = parts(price, quantity).into_iter();
+        parts
+            .map(|part| (part.quantity, part.amount.unwrap()))
+            .collect()
+    }
+
+    fn amount(price: &Value, quantity: i64) -> Result<i64, Overflow> {
+        parts(price, quantity).iter().map(|part| part.amount).sum()
+    }
 
     #[test]
     fn a_line_is_rounded_once_and_half_up() {
@@ -145,6 +190,28 @@ mod tests {
         price["tiers_mode"] = json!("volume");
         assert_eq!(amount(&price, 10), Ok(50));
         assert_eq!(amount(&price, 15), Ok(30 + 100));
+    }
+
+    #[test]
+    fn each_tier_and_each_flat_amount_is_rounded_as_a_line_of_its_own() {
+        let price = json!({ "billing_scheme": "tiered", "tiers_mode": "graduated", "_tiers": [
+            { "up_to": 10, "unit_amount_decimal": "0.14" },
+            { "up_to": null, "unit_amount_decimal": "0.7", "flat_amount_decimal": "0.5" },
+        ]});
+        assert_eq!(amounts(&price, 0), [(Some(0), 0)]);
+        assert_eq!(amounts(&price, 10), [(Some(10), 1)]);
+        assert_eq!(
+            amounts(&price, 12),
+            [(Some(10), 1), (Some(2), 1), (None, 1)]
+        );
+    }
+
+    #[test]
+    fn the_first_flat_amount_is_billed_for_no_usage_too() {
+        let price = json!({ "billing_scheme": "tiered", "tiers_mode": "volume", "_tiers": [
+            { "up_to": null, "flat_amount": 999 },
+        ]});
+        assert_eq!(amounts(&price, 0), [(Some(0), 0), (None, 999)]);
     }
 
     #[test]

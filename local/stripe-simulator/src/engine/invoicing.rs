@@ -1,16 +1,14 @@
 //! Drafting and finalising invoices (Stripe API reference: Invoices; Stripe's documentation:
 //! Subscription invoices, Customer balance).
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::invoice_fields;
+use super::{invoice_fields, invoice_lines};
 use crate::api::error::Result;
 use crate::api::json::{array, integer, integer_or_zero, text, text_or_empty};
 use crate::call::Call;
 use crate::events;
-use crate::pricing;
-use crate::resources::{account, customer_balance_transactions, prices};
-use crate::store::meter_events::{self, Formula, Scope};
+use crate::resources::{account, customer_balance_transactions};
 use crate::store::objects;
 
 /// How long an invoice stays a draft after its period, or after the 2xx to `invoice.created`.
@@ -46,9 +44,7 @@ pub(crate) fn draft(
     let mut invoice = invoice_fields::blank(&id, subscription, &customer, plan, at);
     let mut lines = Vec::new();
     for item in array(subscription, "/items/data") {
-        if let Some(line) = line(call, subscription, item, plan)? {
-            lines.push(line);
-        }
+        lines.extend(invoice_lines::of_item(call, subscription, item, plan)?);
     }
     for line in &mut lines {
         line["id"] = call.random.id("il").into();
@@ -59,144 +55,10 @@ pub(crate) fn draft(
     Ok(invoice)
 }
 
-/// The line of a subscription item, if the plan bills such an item.
-fn line(
-    call: &Call<'_>,
-    subscription: &Value,
-    item: &Value,
-    plan: &Plan<'_>,
-) -> Result<Option<Value>> {
-    let price_id = text_or_empty(item, "/price");
-    let price = objects::find(call.db, &price_id)?.unwrap_or_default();
-    let is_metered = prices::is_metered(&price);
-    let Some(period) = (if is_metered { plan.usage } else { plan.advance }) else {
-        return Ok(None);
-    };
-    let quantity = if is_metered {
-        usage(call, subscription, item, &price, period)?
-    } else {
-        integer(item, "/quantity").unwrap_or(1)
-    };
-    let is_free = plan.usage_is_free && is_metered;
-    let amount = if is_free { 0 } else { amount(&price, quantity) };
-    let currency = subscription["currency"].clone();
-    Ok(Some(json!({
-        "object": "line_item",
-        "amount": amount,
-        "currency": currency,
-        "description": describe(call, &price, quantity, is_free)?,
-        "discount_amounts": [],
-        "discountable": true,
-        "discounts": [],
-        "livemode": false,
-        "metadata": subscription["metadata"],
-        "parent": {
-            "invoice_item_details": null,
-            "subscription_item_details": {
-                "invoice_item": null,
-                "proration": false,
-                "proration_details": { "credited_items": null },
-                "subscription": subscription["id"],
-                "subscription_item": item["id"],
-            },
-            "type": "subscription_item_details",
-        },
-        "period": { "start": period.0, "end": period.1 },
-        "pretax_credit_amounts": [],
-        "pricing": {
-            "price_details": { "price": price_id, "product": price["product"] },
-            "type": "price_details",
-            "unit_amount_decimal": prices::unit_amount_decimal(&price),
-        },
-        "quantity": quantity,
-        "quantity_decimal": quantity.to_string(),
-        "subscription": subscription["id"],
-        "subtotal": amount,
-        "taxes": [],
-    })))
-}
-
-/// An amount holds 12 digits. A larger one stays there: a period must end whatever it costs.
-fn amount(price: &Value, quantity: i64) -> i64 {
-    match pricing::amount(price, quantity) {
-        Ok(amount) => amount.min(prices::AMOUNT_MAX),
-        Err(error) => {
-            tracing::warn!(%error, quantity, "an invoice line was cut");
-            prices::AMOUNT_MAX
-        }
-    }
-}
-
-fn describe(call: &Call<'_>, price: &Value, quantity: i64, is_free: bool) -> Result<String> {
-    let product = objects::find(call.db, &text_or_empty(price, "/product"))?.unwrap_or_default();
-    let name = text_or_empty(&product, "/name");
-    if is_free {
-        return Ok(format!("Trial period for {name}"));
-    }
-    let interval = text_or_empty(price, "/recurring/interval");
-    let unit = text(price, "/unit_amount_decimal").unwrap_or("tiered");
-    let currency = text_or_empty(price, "/currency").to_uppercase();
-    Ok(format!(
-        "{quantity} × {name} (at {unit} hundredths of {currency} / {interval})"
-    ))
-}
-
-/// The units of a period by the events' own times, as far as they are aggregated. A negative
-/// sum bills nothing.
-fn usage(
-    call: &Call<'_>,
-    subscription: &Value,
-    item: &Value,
-    price: &Value,
-    period: Period,
-) -> Result<i64> {
-    let meter_id = text_or_empty(price, "/recurring/meter");
-    let customer = text_or_empty(subscription, "/customer");
-    let meter = objects::find(call.db, &meter_id)?.unwrap_or_default();
-    let formula = Formula::parse(&text_or_empty(&meter, "/default_aggregation/formula"));
-    // A price of acacia has no meter: its usage records stand under the item itself.
-    let meter = if meter_id.is_empty() {
-        text_or_empty(item, "/id")
-    } else {
-        meter_id
-    };
-    let scope = Scope {
-        meter: &meter,
-        customer: &customer,
-        start: period.0,
-        end: period.1,
-    };
-    let value = meter_events::value(call.db, formula, scope)?;
-    Ok(value.unwrap_or_default().max(0))
-}
-
 /// Counts a draft's usage again, as of now.
 pub(crate) fn recount(call: &Call<'_>, invoice: &mut Value) -> Result<()> {
-    let subscription = json!({ "customer": invoice["customer"] });
-    let mut lines = invoice["lines"]["data"].take();
-    for line in lines.as_array_mut().into_iter().flatten() {
-        let price = text_or_empty(line, "/pricing/price_details/price");
-        let price = objects::find(call.db, &price)?.unwrap_or_default();
-        if !prices::is_metered(&price) {
-            continue;
-        }
-        let details = "/parent/subscription_item_details/subscription_item";
-        let item = json!({ "id": text_or_empty(line, details) });
-        let period = (
-            integer_or_zero(line, "/period/start"),
-            integer_or_zero(line, "/period/end"),
-        );
-        let quantity = usage(call, &subscription, &item, &price, period)?;
-        let is_free = text(line, "/description").is_some_and(|text| text.starts_with("Trial"));
-        if !is_free {
-            line["amount"] = amount(&price, quantity).into();
-            line["subtotal"] = line["amount"].clone();
-            line["description"] = describe(call, &price, quantity, false)?.into();
-        }
-        line["quantity"] = quantity.into();
-        line["quantity_decimal"] = quantity.to_string().into();
-    }
-    invoice["lines"]["data"] = lines;
+    let lines = invoice["lines"]["data"].take();
+    invoice["lines"]["data"] = invoice_lines::recount(call, invoice, &lines)?.into();
     add_up(invoice);
     Ok(())
 }

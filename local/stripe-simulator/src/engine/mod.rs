@@ -2,6 +2,7 @@
 //! engine for test clocks and for the account's own time.
 
 mod invoice_fields;
+mod invoice_lines;
 pub(crate) mod invoicing;
 pub(crate) mod payments;
 mod periods;

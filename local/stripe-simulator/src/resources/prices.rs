@@ -144,8 +144,11 @@ fn take_amounts(params: &mut Params, price: &mut Value) -> Result<()> {
         price["unit_amount"] = amount;
         price["unit_amount_decimal"] = decimal;
     }
-    price["billing_scheme"] = scheme.into();
     if let Some(mut transform) = params.hash("transform_quantity")? {
+        if scheme == "tiered" {
+            let message = "You cannot combine `transform_quantity` with tiers.";
+            return Err(StripeError::invalid_param("transform_quantity", message));
+        }
         let divide_by = transform.integer("divide_by")?.filter(|by| *by > 0);
         let round = transform.choice("round", &["up", "down"])?;
         transform.finish()?;
@@ -155,6 +158,7 @@ fn take_amounts(params: &mut Params, price: &mut Value) -> Result<()> {
             (_, None) => return Err(StripeError::missing("transform_quantity[round]")),
         };
     }
+    price["billing_scheme"] = scheme.into();
     Ok(())
 }
 

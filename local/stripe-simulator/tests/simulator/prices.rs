@@ -75,6 +75,14 @@ async fn tiers_and_packages_are_billed() {
     let stripe = Stripe::start().await;
     let invoice = invoice_of(&stripe, "sum", &tiers, &["15"]).await;
     assert_eq!(invoice["total"], 500 + 8 + 7, "7.5 cents are 8");
+    let lines: Vec<_> = invoice["lines"]["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| (line["quantity"].clone(), line["amount"].clone()))
+        .collect();
+    let line = |quantity, amount| (json!(quantity), json!(amount));
+    assert_eq!(lines, [line(10, 500), line(5, 8), line(0, 7)]);
     let packages = [
         ("unit_amount", "300"),
         ("transform_quantity[divide_by]", "1000"),
@@ -83,6 +91,13 @@ async fn tiers_and_packages_are_billed() {
     let stripe = Stripe::start().await;
     let invoice = invoice_of(&stripe, "sum", &packages, &["1001"]).await;
     assert_eq!(invoice["total"], 600);
+    let both = [
+        &[("product_data[name]", "Documents"), ("currency", "usd")],
+        &tiers[..],
+        &packages[1..],
+    ];
+    let refusal = stripe.post("/v1/prices", &both.concat()).await;
+    assert_eq!(refusal.refused(400)["param"], "transform_quantity");
 }
 
 #[tokio::test]
