@@ -2,10 +2,10 @@
 
 use web::{MainError, Metrics, Settings};
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), MainError> {
     web::telemetry::init();
-    let settings = Settings::from_environment().await;
+    let settings = Settings::from_environment().await?;
     let (ledger, stripe) = settings.ledger_and_stripe().await?;
     let state = emission::State::new(ledger, stripe, settings.clock());
     let state = state.with_metrics(Metrics::from_environment());

@@ -3,10 +3,10 @@
 use onboarding::State;
 use web::{MainError, Settings, telemetry};
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), MainError> {
     telemetry::init();
-    let settings = Settings::from_environment().await;
+    let settings = Settings::from_environment().await?;
     let (ledger, stripe) = settings.ledger_and_stripe().await?;
     let state = State::new(
         ledger,

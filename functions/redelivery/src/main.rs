@@ -8,10 +8,10 @@ use serde_json::Value;
 use tokio::time::Instant;
 use web::{MainError, Metrics, Settings};
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), MainError> {
     web::telemetry::init();
-    let settings = Settings::from_environment().await;
+    let settings = Settings::from_environment().await?;
     let (ledger, stripe) = settings.ledger_and_stripe().await?;
     let redelivery = Redelivery::new(ledger, stripe, settings.clock());
     let (redelivery, metrics) = (&redelivery, &Metrics::from_environment());

@@ -4,10 +4,10 @@ use lambda_runtime::{LambdaEvent, service_fn};
 use rollup::{Handler, Rollup, StreamEvent};
 use web::{MainError, Metrics, Settings};
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), MainError> {
     web::telemetry::init();
-    let settings = Settings::from_environment().await;
+    let settings = Settings::from_environment().await?;
     let is_single_shard = settings.variable("SINGLE_SHARD_STREAM").as_deref() == Some("true");
     let handler = Handler::new(Rollup::new(settings.ledger()), is_single_shard)
         .with_metrics(Metrics::from_environment());

@@ -3,10 +3,10 @@
 use web::{MainError, Settings, telemetry};
 use webhook::State;
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), MainError> {
     telemetry::init();
-    let settings = Settings::from_environment().await;
+    let settings = Settings::from_environment().await?;
     let (ledger, stripe) = settings.ledger_and_stripe().await?;
     let secrets = settings.secret("STRIPE_WEBHOOK_SECRET").await?;
     let state = State::new(

@@ -1,11 +1,14 @@
 //! How the tables are reached, in Lambda and on one machine alike.
 
+use std::path::Path;
 use std::time::Duration;
 
 use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_smithy_http_client::tls;
+use aws_smithy_http_client::tls::TrustStore;
+
+use crate::trust::{self, TrustError};
 
 /// One call to DynamoDB, its retries included, ends within this time, so that
 /// an emission never hangs on it for longer than an agent waits.
@@ -72,22 +75,32 @@ impl TableNames {
 
 /// The AWS configuration from the environment: region, credentials and, for an
 /// emulator, `AWS_ENDPOINT_URL_DYNAMODB` (AWS SDKs and Tools Reference Guide:
-/// "Service-specific endpoints").
-pub async fn connect() -> aws_config::SdkConfig {
-    let http_client = aws_smithy_http_client::Builder::new()
-        .tls_provider(tls::Provider::Rustls(
-            tls::rustls_provider::CryptoMode::Ring,
-        ))
-        .build_https();
+/// "Service-specific endpoints"). AWS is believed by its own certificate
+/// authorities, which are part of the program, or by those of the file that
+/// `AWS_CA_BUNDLE` names (AWS CLI User Guide: "Environment variables").
+///
+/// # Errors
+/// [`TrustError`] where that file is not what it must be.
+pub async fn connect() -> Result<aws_config::SdkConfig, TrustError> {
+    let ca_bundle = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty());
+    let trust_store = match ca_bundle {
+        Some(path) => trust::bundle(Path::new(&path))?,
+        None => trust::amazon(),
+    };
+    configuration(trust_store).await
+}
+
+async fn configuration(trust_store: TrustStore) -> Result<aws_config::SdkConfig, TrustError> {
+    let http_client = trust::http_client(trust_store)?;
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .operation_timeout(OPERATION_TIMEOUT)
         .build();
-    aws_config::defaults(BehaviorVersion::latest())
+    let config = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http_client)
         .timeout_config(timeouts)
         .retry_config(RetryConfig::standard().with_max_attempts(3))
-        .load()
-        .await
+        .load();
+    Ok(config.await)
 }

@@ -31,6 +31,9 @@ pub enum SettingsError {
     /// The secret is binary.
     #[error("the secret that {0} names holds no text")]
     NoText(String),
+    /// `AWS_CA_BUNDLE` names what is no bundle of certificates.
+    #[error(transparent)]
+    Trust(#[from] ledger::TrustError),
     /// Stripe cannot be reached with these settings.
     #[error(transparent)]
     Stripe(#[from] stripe::ConfigError),
@@ -46,10 +49,12 @@ pub struct Settings {
 
 impl Settings {
     /// Reads the environment. Nothing is asked of AWS yet.
-    pub async fn from_environment() -> Self {
-        Self {
-            aws: ledger::connect().await,
-        }
+    ///
+    /// # Errors
+    /// [`SettingsError::Trust`].
+    pub async fn from_environment() -> Result<Self, SettingsError> {
+        let aws = ledger::connect().await?;
+        Ok(Self { aws })
     }
 
     /// The environment variable `name`; an empty one counts as absent.

@@ -29,7 +29,7 @@ pub(crate) struct Surroundings {
 /// The surroundings that the environment names, whose key is of the account that
 /// its tables belong to.
 pub(crate) async fn surroundings() -> Result<Surroundings, Failure> {
-    let settings = Settings::from_environment().await;
+    let settings = Settings::from_environment().await?;
     let (ledger, stripe) = settings.ledger_and_stripe().await?;
     Ok(Surroundings {
         ledger,

@@ -66,7 +66,7 @@ impl From<ScopeArgument> for Scope {
 /// Does what is asked for, and prints what came of it.
 pub(crate) async fn run(command: KeysCommand) -> Result<ExitCode, Failure> {
     let KeysCommand::Create(arguments) = command;
-    let settings = Settings::from_environment().await;
+    let settings = Settings::from_environment().await?;
     let now = settings.clock().now();
     let mut scopes: Vec<Scope> = Vec::new();
     for scope in arguments.scopes.iter().copied().map(Scope::from) {

@@ -8,7 +8,7 @@ use clap::Args;
 use meterline_cli::Rebuilder;
 use meterline_cli::rebuild::{Difference, RebuildReport};
 use serde_json::json;
-use web::Settings;
+use web::{Settings, SettingsError};
 
 use super::Failure;
 use super::progress::Progress;
@@ -35,8 +35,8 @@ pub(crate) struct RebuildArguments {
 /// Compares, or rebuilds, and prints what differed. The status is 1 where
 /// something differs still.
 pub(crate) async fn run(arguments: RebuildArguments) -> Result<ExitCode, Failure> {
-    let settings = Settings::from_environment().await;
-    let rebuilder = Rebuilder::new(settings.ledger(), streams_client().await)
+    let settings = Settings::from_environment().await?;
+    let rebuilder = Rebuilder::new(settings.ledger(), streams_client().await?)
         .with_patience(Duration::from_secs(arguments.wait_s))
         .with_stream_delay(Duration::from_secs(arguments.stream_delay_s));
     let mut progress = Progress::new();
@@ -60,8 +60,8 @@ pub(crate) async fn run(arguments: RebuildArguments) -> Result<ExitCode, Failure
 }
 
 /// Emulators serve the streams at the tables' address.
-async fn streams_client() -> aws_sdk_dynamodbstreams::Client {
-    let aws = ledger::connect().await;
+async fn streams_client() -> Result<aws_sdk_dynamodbstreams::Client, SettingsError> {
+    let aws = ledger::connect().await?;
     let mut config = aws_sdk_dynamodbstreams::config::Builder::from(&aws);
     let set = |name| std::env::var(name).ok().filter(|url| !url.is_empty());
     if set("AWS_ENDPOINT_URL_DYNAMODB_STREAMS").is_none()
@@ -69,7 +69,7 @@ async fn streams_client() -> aws_sdk_dynamodbstreams::Client {
     {
         config = config.endpoint_url(url);
     }
-    aws_sdk_dynamodbstreams::Client::from_conf(config.build())
+    Ok(aws_sdk_dynamodbstreams::Client::from_conf(config.build()))
 }
 
 fn print(report: &RebuildReport, arguments: &RebuildArguments) -> io::Result<()> {
