@@ -23,7 +23,7 @@ pub enum UsageApi {
 
 /// No API of this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no usage API: it is meter_event_stream, meter_event or usage_record")]
+#[error("USAGE_API is {0:?}, which is none of meter_event_stream, meter_event and usage_record")]
 pub struct UnknownUsageApi(pub String);
 
 impl UsageApi {

@@ -192,3 +192,48 @@ async fn one_attempt_that_was_perhaps_received_is_enough_for_doubt() {
     );
     assert_eq!(error.sent, Sent::Perhaps, "the first attempt was received");
 }
+
+#[tokio::test]
+async fn a_refusal_says_whether_an_earlier_attempt_may_have_been_taken() {
+    for (earlier, may_have_been) in [
+        (Answer::Vanish, Sent::Perhaps),
+        (Answer::CutShort, Sent::Perhaps),
+        (trouble(500), Sent::Perhaps),
+        (trouble(409), Sent::Perhaps),
+        (trouble(429), Sent::No),
+    ] {
+        let stripe = Scripted::with([earlier.clone(), trouble(400)]).await;
+        let refused = create(&stripe.client(), &RequestOptions::new()).await;
+        let refused = refused.unwrap_err();
+        let taken_before = refused.api().unwrap().taken_before;
+        assert_eq!(taken_before, may_have_been, "{earlier:?}");
+    }
+    let stripe = Scripted::with([trouble(400)]).await;
+    let refused = create(&stripe.client(), &RequestOptions::new()).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.api().unwrap().taken_before, Sent::No);
+}
+
+#[tokio::test]
+async fn an_error_that_stripe_has_stored_is_told_from_a_new_one() {
+    for (status, replayed, is_stored) in [
+        (500, Some("true"), true),
+        (500, None, false),
+        (503, Some("false"), false),
+        (400, Some("true"), false),
+    ] {
+        let answer = trouble(status).header("stripe-should-retry", "false");
+        let answer = match replayed {
+            Some(replayed) => answer.header("idempotent-replayed", replayed),
+            None => answer,
+        };
+        let stripe = Scripted::with([answer]).await;
+        let error = create(&stripe.client(), &RequestOptions::new()).await;
+        let error = error.unwrap_err();
+        assert_eq!(
+            error.is_stored_server_error(),
+            is_stored,
+            "{status} {replayed:?}"
+        );
+    }
+}
