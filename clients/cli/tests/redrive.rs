@@ -12,7 +12,6 @@ use billing::{HeldReason, Timestamp, UsageStatus};
 use metering::{CustomerDirectory, Delivered, Deliverer, Prospect, Redriven, Redriver};
 use serde_json::json;
 use story::{DAY_S, Story};
-use stripe::MeterEventStream;
 
 impl Story {
     fn redriver(&self) -> Redriver {
@@ -21,7 +20,7 @@ impl Story {
         Redriver::new(
             ledger.clone(),
             CustomerDirectory::new(ledger.clone(), stripe.clone(), clock()),
-            Deliverer::new(ledger, MeterEventStream::new(stripe), clock()),
+            Deliverer::new(ledger, stripe, clock()),
             clock(),
         )
     }

@@ -11,11 +11,11 @@ use billing::{
 use ledger::{CustomerStatus, Ledger, Recorded, UsageEventRow};
 use metering::delivery::SEND_BUDGET_MS;
 use metering::{
-    CustomerDirectory, CustomerError, Delivered, Deliverer, Kept, KnownCustomer, PeriodUnknown,
-    in_order, keep_billable,
+    CustomerDirectory, CustomerError, Delivered, Deliverer, Delivery, Kept, KnownCustomer,
+    PeriodUnknown, Sending, in_order, keep_billable,
 };
 use serde::Serialize;
-use stripe::{IdempotencyKey, MeterEventStream};
+use stripe::{IdempotencyKey, UsageApi};
 use web::{Problem, ProblemType};
 
 /// Reads and writes of the tables under way at once, for one request.
@@ -44,6 +44,7 @@ pub struct Emitter {
     ledger: Ledger,
     customers: CustomerDirectory,
     deliverer: Deliverer,
+    usage_api: UsageApi,
     clock: Arc<dyn Clock>,
 }
 
@@ -69,12 +70,13 @@ type Found = Result<Option<KnownCustomer>, Problem>;
 type Customers = HashMap<CustomerId, Found>;
 
 impl Emitter {
-    /// Records into `ledger` and delivers to `stripe`, by its meter event stream.
+    /// Records into `ledger` and delivers to `stripe`, by the API that it is
+    /// configured for.
     pub fn new(ledger: Ledger, stripe: stripe::Client, clock: Arc<dyn Clock>) -> Self {
-        let stream = MeterEventStream::new(stripe.clone());
         Self {
+            usage_api: stripe.usage_api(),
+            deliverer: Deliverer::new(ledger.clone(), stripe.clone(), Arc::clone(&clock)),
             customers: CustomerDirectory::new(ledger.clone(), stripe, Arc::clone(&clock)),
-            deliverer: Deliverer::new(ledger.clone(), stream, Arc::clone(&clock)),
             ledger,
             clock,
         }
@@ -160,7 +162,7 @@ impl Emitter {
                 return self.refused(event, customer, problem).await;
             }
         };
-        let row = UsageEventRow::new(
+        let mut row = UsageEventRow::new(
             event,
             occurred_at,
             billing_time,
@@ -168,6 +170,10 @@ impl Emitter {
             IdempotencyKey::random().as_str().to_owned(),
             now,
         );
+        if !self.usage_api.has_meter() {
+            // A repeat must name the item that the first sending named.
+            row.subscription_item_id = Some(customer.row.subscription_item_id.clone());
+        }
         let recorded = self
             .ledger
             .record_usage_event(&row, now, SEND_BUDGET_MS)
@@ -240,15 +246,16 @@ impl Emitter {
     }
 
     async fn deliver(&self, stages: Vec<Stage>) -> Vec<Result<Emitted, Problem>> {
-        let rows: Vec<UsageEventRow> = stages.iter().filter_map(Stage::to_send).collect();
-        let mut delivered = self.deliverer.deliver(&rows).await.into_iter();
+        let sendings: Vec<Sending<'_>> = stages.iter().filter_map(Stage::to_send).collect();
+        let mut delivered = self.deliverer.send(&sendings).await.each.into_iter();
         stages
             .into_iter()
             .map(|stage| match stage {
                 Stage::Settled(outcome) => outcome,
-                Stage::ToSend(recording) => {
-                    recording.outcome(delivered.next().unwrap_or(Delivered::Pending))
-                }
+                Stage::ToSend(recording) => match delivered.next() {
+                    Some(delivery) => recording.outcome(delivery),
+                    None => recording.settled(),
+                },
             })
             .collect()
     }
@@ -273,9 +280,10 @@ impl Stage {
         Self::Settled(recording.settled())
     }
 
-    fn to_send(&self) -> Option<UsageEventRow> {
+    fn to_send(&self) -> Option<Sending<'_>> {
         match self {
-            Self::ToSend(recording) => Some(recording.row.clone()),
+            Self::ToSend(recording) if recording.duplicate => Some(Sending::again(&recording.row)),
+            Self::ToSend(recording) => Some(Sending::first(&recording.row)),
             Self::Settled(_) => None,
         }
     }
@@ -290,8 +298,9 @@ impl Stage {
 }
 
 impl Recording {
-    fn outcome(mut self, delivered: Delivered) -> Result<Emitted, Problem> {
-        self.row.status = match delivered {
+    fn outcome(mut self, delivery: Delivery) -> Result<Emitted, Problem> {
+        self.row.stripe_record_id = delivery.stripe_record_id.or(self.row.stripe_record_id);
+        self.row.status = match delivery.outcome {
             Delivered::Delivered => UsageStatus::Delivered,
             Delivered::Pending => UsageStatus::Pending,
             Delivered::Quarantined => UsageStatus::Quarantined,

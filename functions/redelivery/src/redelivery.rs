@@ -9,7 +9,6 @@ use ledger::{Ledger, LedgerError, OutboxCursor, OutboxEntry, OutboxKey, UsageEve
 use metering::delivery::{BATCH_EVENTS_MAX, SEND_BUDGET_MS};
 use metering::{CustomerDirectory, Delivered, Deliverer, Kept, in_order, keep_billable};
 use serde::Serialize;
-use stripe::MeterEventStream;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use web::metrics::{Figure, Unit};
@@ -102,12 +101,11 @@ impl Report {
 }
 
 impl Redelivery {
-    /// Redelivers from `ledger` to `stripe`, by its meter event stream.
+    /// Redelivers from `ledger` to `stripe`, by the API that it is configured for.
     pub fn new(ledger: Ledger, stripe: stripe::Client, clock: Arc<dyn Clock>) -> Self {
-        let stream = MeterEventStream::new(stripe.clone());
         Self {
+            deliverer: Deliverer::new(ledger.clone(), stripe.clone(), Arc::clone(&clock)),
             customers: CustomerDirectory::new(ledger.clone(), stripe, Arc::clone(&clock)),
-            deliverer: Deliverer::new(ledger.clone(), stream, Arc::clone(&clock)),
             ledger,
             clock,
             leases: Mutex::new(Leases::new()),

@@ -25,7 +25,7 @@ use ledger::{BillingEventRow, BillingEventState, Ledger};
 use metering::{CustomerDirectory, Deliverer};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
-use stripe::{MeterErrorReport, MeterEventStream, WebhookEvent, webhook_signature};
+use stripe::{MeterErrorReport, WebhookEvent, webhook_signature};
 use web::{Problem, ProblemType};
 
 use crate::error::WebhookError;
@@ -56,11 +56,10 @@ impl State {
         signing_secrets: Vec<SecretString>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let stream = MeterEventStream::new(stripe.clone());
         let (known_in, told_by) = (ledger.clone(), stripe.clone());
         Self(Arc::new(Parts {
             customers: CustomerDirectory::new(known_in, told_by, Arc::clone(&clock)),
-            deliverer: Deliverer::new(ledger.clone(), stream, Arc::clone(&clock)),
+            deliverer: Deliverer::new(ledger.clone(), stripe.clone(), Arc::clone(&clock)),
             ledger,
             stripe,
             signing_secrets,

@@ -112,7 +112,8 @@ impl Stripe {
         };
         let config = stripe::Config::new(reached.secret_key.clone())
             .with_api_base(&reached.api_base)
-            .with_meter_events_base(&reached.meter_events_base);
+            .with_meter_events_base(&reached.meter_events_base)
+            .with_usage_api(options.usage_api);
         if config.livemode() {
             return Err(StartError::LiveKey);
         }

@@ -33,6 +33,8 @@ Environment:
   STRIPE_API_BASE            a Stripe that runs elsewhere, with STRIPE_SECRET_KEY
   STRIPE_METER_EVENTS_BASE   its meter event stream [default: STRIPE_API_BASE]
   STRIPE_WEBHOOK_SECRET      what it signs with; unset, an endpoint is made there
+  USAGE_API                  how usage goes to Stripe: meter_event_stream, meter_event
+                             or usage_record [default: meter_event_stream]
   RUST_LOG                   what is logged to standard error
                              [default: warn; of a run, error]
 

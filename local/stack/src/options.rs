@@ -7,6 +7,7 @@ use std::sync::Arc;
 use aws_sdk_dynamodb::config::SharedInterceptor;
 use billing::Clock;
 use secrecy::SecretString;
+use stripe::{UnknownUsageApi, UsageApi};
 use web::SystemClock;
 
 /// The ports, unless the environment names others.
@@ -58,6 +59,8 @@ pub struct Options {
     pub dynamodb_elsewhere: Option<String>,
     /// A Stripe that runs elsewhere, in place of the simulator.
     pub stripe_elsewhere: Option<StripeElsewhere>,
+    /// By which API usage is reported to Stripe.
+    pub usage_api: UsageApi,
     /// Sees every call of the functions to DynamoDB: for measuring.
     pub dynamodb_interceptor: Option<SharedInterceptor>,
 }
@@ -72,6 +75,7 @@ impl fmt::Debug for Options {
             .field("pumping", &self.pumping)
             .field("dynamodb_elsewhere", &self.dynamodb_elsewhere)
             .field("stripe_elsewhere", &self.stripe_elsewhere)
+            .field("usage_api", &self.usage_api)
             .finish_non_exhaustive()
     }
 }
@@ -90,6 +94,9 @@ pub enum OptionsError {
     /// An address without the key to it.
     #[error("STRIPE_API_BASE is set, so STRIPE_SECRET_KEY must be; unset both for a simulator")]
     NoStripeKey,
+    /// No API for usage.
+    #[error(transparent)]
+    UsageApi(#[from] UnknownUsageApi),
 }
 
 impl Options {
@@ -104,14 +111,15 @@ impl Options {
             clock: Arc::new(SystemClock),
             dynamodb_elsewhere: None,
             stripe_elsewhere: None,
+            usage_api: UsageApi::default(),
             dynamodb_interceptor: None,
         }
     }
 
     /// As the environment says: LOCAL_DIR, METERLINE_PORT, DYNAMODB_PORT and
     /// STRIPE_PORT; AWS_ENDPOINT_URL_DYNAMODB for a DynamoDB elsewhere;
-    /// STRIPE_API_BASE with STRIPE_SECRET_KEY for a Stripe elsewhere. Everything
-    /// moves by itself.
+    /// STRIPE_API_BASE with STRIPE_SECRET_KEY for a Stripe elsewhere; USAGE_API
+    /// for the API of usage. Everything moves by itself.
     ///
     /// # Errors
     /// An [`OptionsError`] that names the variable.
@@ -153,6 +161,10 @@ impl Options {
             clock: Arc::new(SystemClock),
             dynamodb_elsewhere: variable("AWS_ENDPOINT_URL_DYNAMODB"),
             stripe_elsewhere,
+            usage_api: match variable(UsageApi::VARIABLE) {
+                Some(name) => name.parse()?,
+                None => UsageApi::default(),
+            },
             dynamodb_interceptor: None,
         })
     }
@@ -181,6 +193,15 @@ mod tests {
             (8080, 8000, 12111)
         );
         assert!(options.dynamodb_elsewhere.is_none() && options.stripe_elsewhere.is_none());
+    }
+
+    #[test]
+    fn usage_goes_by_an_api_that_there_is() {
+        assert_eq!(options(&[]).unwrap().usage_api, UsageApi::MeterEventStream);
+        let record = options(&[("USAGE_API", "usage_record")]).unwrap();
+        assert_eq!(record.usage_api, UsageApi::UsageRecord);
+        let refused = options(&[("USAGE_API", "usage_records")]).unwrap_err();
+        assert!(refused.to_string().starts_with("USAGE_API"), "{refused}");
     }
 
     #[test]

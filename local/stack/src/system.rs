@@ -11,6 +11,7 @@ use meterline_cli::SetupError;
 use redelivery::{Redelivery, RedeliveryError, Report};
 use report::{DashboardLinks, InvalidLinkSettings};
 use secrecy::SecretString;
+use stripe::UsageApi;
 use web::OtherStripeAccount;
 use webhook::NoSigningSecret;
 
@@ -330,6 +331,7 @@ impl System {
         env.set("STRIPE_SECRET_KEY", self.stripe.secret_key.clone());
         env.set("STRIPE_WEBHOOK_SECRET", webhook_secret);
         env.set("STRIPE_WEBHOOK_URL", self.webhook_url());
+        env.set(UsageApi::VARIABLE, self.stripe().usage_api().as_str());
         for (name, value) in self.tables.connection.variables() {
             env.set(name, value);
         }

@@ -318,6 +318,36 @@ impl Ledger {
         identifier: &Identifier,
         transition: Transition<'_>,
     ) -> Result<Transitioned, LedgerError> {
+        self.move_usage_event(identifier, transition, None).await
+    }
+
+    /// Moves the row of `identifier` from pending to delivered, with Stripe's id
+    /// of its usage record.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: perhaps moved.
+    pub async fn deliver_usage_record(
+        &self,
+        identifier: &Identifier,
+        stripe_record_id: &str,
+        at: Timestamp,
+    ) -> Result<Transitioned, LedgerError> {
+        let transition = Transition {
+            from: UsageStatus::Pending,
+            to: UsageStatus::Delivered,
+            at,
+            stripe_code: None,
+        };
+        self.move_usage_event(identifier, transition, Some(stripe_record_id))
+            .await
+    }
+
+    async fn move_usage_event(
+        &self,
+        identifier: &Identifier,
+        transition: Transition<'_>,
+        stripe_record_id: Option<&str>,
+    ) -> Result<Transitioned, LedgerError> {
         let Transition {
             from,
             to,
@@ -328,6 +358,9 @@ impl Ledger {
             "SET #status = :to, #history = list_append(#history, :entry)".to_owned();
         if stripe_code.is_some() {
             assignments.push_str(", stripe_code = :code");
+        }
+        if stripe_record_id.is_some() {
+            assignments.push_str(", stripe_record_id = :record");
         }
         let update = self
             .client
@@ -344,6 +377,10 @@ impl Ledger {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let update = match stripe_code {
             Some(code) => update.expression_attribute_values(":code", text(code)),
+            None => update,
+        };
+        let update = match stripe_record_id {
+            Some(id) => update.expression_attribute_values(":record", text(id)),
             None => update,
         };
         let Err(error) = update.send().await else {

@@ -151,6 +151,11 @@ impl CustomerDirectory {
         customer: &KnownCustomer,
         at: Timestamp,
     ) -> Result<EndedPeriod, PeriodUnknown> {
+        if !self.stripe.usage_api().has_meter() {
+            // Usage records are taken for the current period alone, whatever its
+            // invoice is (Stripe API reference: Usage Records, `timestamp`).
+            return Ok(EndedPeriod::Final);
+        }
         self.invoices.ended_period(customer, at).await
     }
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use billing::{Clock, Timestamp, UsageStatus};
 use ledger::{Ledger, LedgerError, Transition, Transitioned, UsageEventRow};
-use stripe::{MeterEvent, MeterEventStream, RequestOptions};
+use stripe::Sent;
 use tokio::time::Instant;
 
 use crate::in_flight::in_order;
+use crate::usage_sender::{Answer, Trouble, UsageSender};
 
 /// The longest that one delivery may take, Stripe's retries included. The send
 /// window keeps this much room.
@@ -22,141 +23,195 @@ pub const BATCH_EVENTS_MAX: usize = 100;
 /// Updates of the audit log under way at once, for one delivery.
 const UPDATES_IN_FLIGHT: usize = 16;
 
-/// The codes by which Stripe says that this event will never be taken (Stripe
-/// API reference: Meter Events, "Handle errors"). Everything else, 401 and
-/// unknown codes included, leaves the event pending: it is our trouble or
-/// Stripe's, not the event's.
-const REJECTING_CODES: [&str; 10] = [
-    "archived_meter",
-    "meter_event_customer_not_found",
-    "meter_event_dimension_count_too_high",
-    "meter_event_invalid_value",
-    "meter_event_no_customer_defined",
-    "meter_event_value_too_many_digits",
-    "missing_dimension_payload_keys",
-    "no_meter",
-    "timestamp_in_future",
-    "timestamp_too_far_in_past",
-];
-
 /// What became of one event in a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivered {
     /// Stripe has it, and the audit log says so.
     Delivered,
-    /// Stripe refuses it for good.
+    /// Stripe refuses it for good, and surely never took it.
     Rejected {
         /// Stripe's error code.
         stripe_code: String,
     },
     /// It is durable; redelivery will settle it. Stripe may have it already.
     Pending,
-    /// The send window is over: nothing was sent.
+    /// Nobody may send it any more, and nobody here knows whether Stripe has
+    /// it: the send window is over, Stripe refuses a repeat of what it may have
+    /// taken, or it keeps to an answer that does not say.
     Quarantined,
     /// Somebody else settled it meanwhile.
     Settled(UsageStatus),
 }
 
+/// A pending row to be sent, and whether an earlier sending of it may have
+/// reached Stripe: then a refusal does not say that Stripe never took it.
+#[derive(Clone, Copy, Debug)]
+pub struct Sending<'a> {
+    row: &'a UsageEventRow,
+    sent_before: Sent,
+}
+
+impl<'a> Sending<'a> {
+    /// The first sending of what this call has recorded.
+    pub const fn first(row: &'a UsageEventRow) -> Self {
+        Self {
+            row,
+            sent_before: Sent::No,
+        }
+    }
+
+    /// A sending of what may have been sent before.
+    pub const fn again(row: &'a UsageEventRow) -> Self {
+        Self {
+            row,
+            sent_before: Sent::Perhaps,
+        }
+    }
+}
+
+/// The outcome of one sending.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// What became of the event.
+    pub outcome: Delivered,
+    /// Stripe's id of the usage, where this sending brought one.
+    pub stripe_record_id: Option<String>,
+}
+
+/// The outcome of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deliveries {
+    /// Of each sending, in order.
+    pub each: Vec<Delivery>,
+    /// False where something was to be sent and nothing of it got through: no
+    /// answer, or none but of trouble at Stripe or of pace. Whoever has more to
+    /// send may well let it be for now.
+    pub got_through: bool,
+}
+
 /// Sends recorded usage to Stripe and notes the outcome in the audit log.
 pub struct Deliverer {
     ledger: Ledger,
-    stream: MeterEventStream,
+    sender: UsageSender,
     clock: Arc<dyn Clock>,
 }
 
 impl Deliverer {
-    /// Delivers from `ledger` into `stream`.
-    pub const fn new(ledger: Ledger, stream: MeterEventStream, clock: Arc<dyn Clock>) -> Self {
+    /// Delivers from `ledger` to `stripe`, by the API that it is configured for.
+    pub fn new(ledger: Ledger, stripe: stripe::Client, clock: Arc<dyn Clock>) -> Self {
         Self {
+            sender: UsageSender::new(ledger.clone(), stripe),
             ledger,
-            stream,
             clock,
         }
     }
 
-    /// Delivers `rows`, pending ones, at most [`BATCH_EVENTS_MAX`] a request.
-    /// Answers one outcome for each row, in order. Never fails: what could not
-    /// be settled is pending.
+    /// Delivers `rows`, pending ones that may have been sent before. Answers one
+    /// outcome for each, in order. Never fails: what could not be settled is
+    /// pending.
     pub async fn deliver(&self, rows: &[UsageEventRow]) -> Vec<Delivered> {
+        let sendings: Vec<Sending<'_>> = rows.iter().map(Sending::again).collect();
+        let delivered = self.send(&sendings).await.each.into_iter();
+        delivered.map(|delivery| delivery.outcome).collect()
+    }
+
+    /// Makes `sendings`, at most [`BATCH_EVENTS_MAX`] a request where a request
+    /// takes many. Never fails: what could not be settled is pending.
+    pub async fn send(&self, sendings: &[Sending<'_>]) -> Deliveries {
         let deadline = Instant::now() + Duration::from_millis(SEND_BUDGET_MS.unsigned_abs());
-        let mut outcomes = Vec::with_capacity(rows.len());
-        for batch in rows.chunks(BATCH_EVENTS_MAX) {
-            outcomes.extend(self.deliver_batch(batch, deadline).await);
+        let mut each = Vec::with_capacity(sendings.len());
+        let (mut is_any_sent, mut is_any_through) = (false, false);
+        for batch in sendings.chunks(BATCH_EVENTS_MAX) {
+            let verdicts = self.ask(batch, deadline).await;
+            let asked = verdicts.iter().filter_map(|verdict| verdict.answer());
+            for answer in asked {
+                is_any_sent = true;
+                is_any_through |= *answer != Answer::Unsettled(Trouble::NotThrough);
+            }
+            let settling = batch.iter().zip(verdicts);
+            let settling = settling.map(|(sending, verdict)| self.settle(*sending, verdict));
+            each.extend(in_order(settling.collect(), UPDATES_IN_FLIGHT).await);
         }
-        outcomes
+        Deliveries {
+            each,
+            got_through: is_any_through || !is_any_sent,
+        }
     }
 
-    async fn deliver_batch(&self, batch: &[UsageEventRow], deadline: Instant) -> Vec<Delivered> {
+    /// Sends what may be sent.
+    async fn ask(&self, batch: &[Sending<'_>], deadline: Instant) -> Vec<Verdict> {
         let now = self.clock.now();
-        let mut verdicts: Vec<Verdict> = batch
-            .iter()
-            .map(|row| match meter_event(row) {
-                Some(event) if row.may_send(now, SEND_BUDGET_MS) => Verdict::Send(event),
-                Some(_) => Verdict::Quarantine,
-                None => Verdict::Unsettled,
-            })
+        let may_send = |row: &UsageEventRow| row.may_send(now, SEND_BUDGET_MS);
+        let rows = batch.iter().map(|sending| sending.row);
+        let to_send: Vec<&UsageEventRow> = rows
+            .filter(|row| row.billed_at.is_some() && may_send(row))
             .collect();
-        self.send(&mut verdicts, deadline).await;
-        let settling = batch.iter().zip(verdicts);
-        let settling = settling.map(|(row, verdict)| self.settle(row, verdict));
-        in_order(settling.collect(), UPDATES_IN_FLIGHT).await
+        let mut answers = self.sender.send(&to_send, deadline).await.into_iter();
+        let verdict = |sending: &Sending<'_>| match sending.row.billed_at {
+            None => Verdict::Leave,
+            Some(_) if may_send(sending.row) => {
+                answers.next().map_or(Verdict::Leave, Verdict::Answered)
+            }
+            Some(_) => Verdict::TooLate,
+        };
+        batch.iter().map(verdict).collect()
     }
 
-    /// Sends what is to be sent. A refused request of many events is halved
-    /// until the guilty one is alone, so that it takes no other down with it.
-    async fn send(&self, verdicts: &mut [Verdict], deadline: Instant) {
-        let mut requests = vec![(0, verdicts.len())];
-        while let Some((start, end)) = requests.pop() {
-            let Some(part) = verdicts.get_mut(start..end) else {
-                continue;
-            };
-            let events: Vec<MeterEvent> = part.iter().filter_map(Verdict::to_send).collect();
-            if events.is_empty() {
-                continue;
+    async fn settle(&self, sending: Sending<'_>, verdict: Verdict) -> Delivery {
+        let row = sending.row;
+        let outcome = match verdict {
+            Verdict::Answered(Answer::Taken { stripe_record_id }) => {
+                return self.note_taken(row, stripe_record_id).await;
             }
-            if Instant::now() >= deadline {
-                // What has not been sent stays pending.
-                break;
+            Verdict::Answered(Answer::Refused { code, taken_before }) => {
+                let taken_before = taken_before.max(sending.sent_before);
+                self.note_refused(row, &code, taken_before).await
             }
-            let options = RequestOptions::until(deadline);
-            match self.stream.send(&events, &options).await {
-                Ok(()) => Verdict::replace(part, &Verdict::Sent),
-                Err(error) if events.len() > 1 && is_refusal(&error) => {
-                    let middle = start.midpoint(end);
-                    requests.push((middle, end));
-                    requests.push((start, middle));
-                }
-                Err(error) => {
-                    let verdict = match rejecting_code(&error) {
-                        Some(code) => Verdict::Reject(code.to_owned()),
-                        None => Verdict::Unsettled,
-                    };
-                    log_refusal(events.len(), &error);
-                    Verdict::replace(part, &verdict);
-                }
-            }
-        }
-    }
-
-    async fn settle(&self, row: &UsageEventRow, verdict: Verdict) -> Delivered {
-        match verdict {
-            Verdict::Sent => {
-                self.note(row, UsageStatus::Delivered, None, Delivered::Delivered)
-                    .await
-            }
-            Verdict::Reject(code) => {
-                let outcome = Delivered::Rejected {
-                    stripe_code: code.clone(),
-                };
-                self.note(row, UsageStatus::Rejected, Some(&code), outcome)
-                    .await
-            }
-            Verdict::Quarantine => {
+            Verdict::Answered(Answer::Unknowable) | Verdict::TooLate => {
                 self.note(row, UsageStatus::Quarantined, None, Delivered::Quarantined)
                     .await
             }
-            Verdict::Send(_) | Verdict::Unsettled => Delivered::Pending,
+            Verdict::Answered(Answer::Unsettled(_)) | Verdict::Leave => Delivered::Pending,
+        };
+        Delivery {
+            outcome,
+            stripe_record_id: None,
         }
+    }
+
+    async fn note_taken(&self, row: &UsageEventRow, record_id: Option<String>) -> Delivery {
+        let to = UsageStatus::Delivered;
+        let outcome = match &record_id {
+            None => self.note(row, to, None, Delivered::Delivered).await,
+            Some(record_id) => {
+                let at = self.clock.now();
+                let noted = self
+                    .ledger
+                    .deliver_usage_record(&row.identifier, record_id, at)
+                    .await;
+                noted_as(row, to, None, noted, Delivered::Delivered)
+            }
+        };
+        Delivery {
+            outcome,
+            stripe_record_id: record_id,
+        }
+    }
+
+    /// Only what Stripe surely never took is rejected. Stripe's reference does
+    /// not say whether a repeat is told from a refusal first, so a refusal of
+    /// what may have been taken leaves open whether it counts.
+    async fn note_refused(&self, row: &UsageEventRow, code: &str, taken_before: Sent) -> Delivered {
+        let (to, outcome) = match taken_before {
+            Sent::No => (
+                UsageStatus::Rejected,
+                Delivered::Rejected {
+                    stripe_code: code.to_owned(),
+                },
+            ),
+            Sent::Perhaps => (UsageStatus::Quarantined, Delivered::Quarantined),
+        };
+        self.note(row, to, Some(code), outcome).await
     }
 
     async fn note(
@@ -173,86 +228,55 @@ impl Deliverer {
             at,
             stripe_code,
         };
-        match self
+        let noted = self
             .ledger
             .transition_usage_event(&row.identifier, transition)
-            .await
-        {
-            Ok(Transitioned::Done) => {
-                log_unbilled(row, to, stripe_code);
-                outcome
-            }
-            Ok(Transitioned::Was(status)) if status == to => outcome,
-            Ok(Transitioned::Was(status)) => Delivered::Settled(status),
-            Ok(Transitioned::NoSuchEvent) => {
-                tracing::error!(identifier = %row.identifier, "a usage event has vanished from the audit log");
-                Delivered::Pending
-            }
-            Err(error) => {
-                log_unnoted(row, to, &error);
-                Delivered::Pending
-            }
-        }
+            .await;
+        noted_as(row, to, stripe_code, noted, outcome)
     }
 }
 
-/// What is to be done with one event of a batch.
+/// What is to be noted of one event of a batch.
 #[derive(Clone, Debug)]
 enum Verdict {
-    Send(MeterEvent),
-    Sent,
-    Reject(String),
-    Quarantine,
-    Unsettled,
+    Answered(Answer),
+    TooLate,
+    /// It has no billing time, and is not for this code to send.
+    Leave,
 }
 
 impl Verdict {
-    fn to_send(&self) -> Option<MeterEvent> {
+    const fn answer(&self) -> Option<&Answer> {
         match self {
-            Self::Send(event) => Some(event.clone()),
-            _ => None,
-        }
-    }
-
-    fn replace(part: &mut [Self], verdict: &Self) {
-        for entry in part
-            .iter_mut()
-            .filter(|entry| matches!(entry, Self::Send(_)))
-        {
-            *entry = verdict.clone();
+            Self::Answered(answer) => Some(answer),
+            Self::TooLate | Self::Leave => None,
         }
     }
 }
 
-/// The meter event for `row`; none for one that has no billable time.
-pub(crate) fn meter_event(row: &UsageEventRow) -> Option<MeterEvent> {
-    Some(MeterEvent::new(
-        row.identifier.as_str(),
-        &row.meter_event_name,
-        row.billed_at?.unix_ms(),
-        row.customer_id.as_str(),
-        row.quantity,
-    ))
-}
-
-fn is_refusal(error: &stripe::Error) -> bool {
-    error.status() == Some(400)
-}
-
-pub(crate) fn rejecting_code(error: &stripe::Error) -> Option<&str> {
-    error
-        .code()
-        .filter(|code| is_refusal(error) && REJECTING_CODES.contains(code))
-}
-
-/// What will pass is a warning; what needs the operator, such as a key that
-/// Stripe refuses, is an error.
-fn log_refusal(events: usize, error: &stripe::Error) {
-    let request_id = error.request_id();
-    if error.is_transient() {
-        tracing::warn!(events, error = %error, request_id, "Stripe did not take usage");
-    } else {
-        tracing::error!(events, error = %error, request_id, "Stripe refused usage");
+/// What a note in the audit log makes of an event: `outcome`, if it was taken.
+fn noted_as(
+    row: &UsageEventRow,
+    to: UsageStatus,
+    stripe_code: Option<&str>,
+    noted: Result<Transitioned, LedgerError>,
+    outcome: Delivered,
+) -> Delivered {
+    match noted {
+        Ok(Transitioned::Done) => {
+            log_unbilled(row, to, stripe_code);
+            outcome
+        }
+        Ok(Transitioned::Was(status)) if status == to => outcome,
+        Ok(Transitioned::Was(status)) => Delivered::Settled(status),
+        Ok(Transitioned::NoSuchEvent) => {
+            tracing::error!(identifier = %row.identifier, "a usage event has vanished from the audit log");
+            Delivered::Pending
+        }
+        Err(error) => {
+            log_unnoted(row, to, &error);
+            Delivered::Pending
+        }
     }
 }
 
@@ -271,7 +295,7 @@ fn log_unbilled(row: &UsageEventRow, to: UsageStatus, stripe_code: Option<&str>)
 }
 
 /// Stripe's answer is known and the log's is not: redelivery sends the event
-/// again, and its identifier makes that no second usage.
+/// again, and that makes no second usage.
 fn log_unnoted(row: &UsageEventRow, to: UsageStatus, error: &LedgerError) {
     tracing::warn!(
         identifier = %row.identifier,

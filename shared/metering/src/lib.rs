@@ -11,11 +11,12 @@ pub mod open_period;
 mod period_invoices;
 pub mod redrive;
 pub mod status;
+mod usage_sender;
 pub mod void;
 mod void_credit;
 
 pub use customers::{CustomerDirectory, CustomerError, KnownCustomer};
-pub use delivery::{Delivered, Deliverer};
+pub use delivery::{Delivered, Deliverer, Deliveries, Delivery, Sending};
 pub use event_types::EVENT_TYPES;
 pub use in_flight::in_order;
 pub use metadata::{

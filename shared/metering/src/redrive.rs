@@ -8,7 +8,9 @@ use billing::{BillingTime, Clock, HeldReason, UsageStatus};
 use ledger::{Ledger, LedgerError, Reopened, ReopenedTime, UsageEventRow};
 
 use crate::delivery::BATCH_EVENTS_MAX;
-use crate::{CustomerDirectory, CustomerError, Delivered, Deliverer, PeriodUnknown, in_order};
+use crate::{
+    CustomerDirectory, CustomerError, Delivered, Deliverer, PeriodUnknown, Sending, in_order,
+};
 
 /// Rows reopened at once.
 const CALLS_IN_FLIGHT: usize = 16;
@@ -118,14 +120,24 @@ impl Redriver {
     async fn redrive_batch(&self, batch: &[UsageEventRow]) -> Vec<Redriven> {
         let reopening = batch.iter().map(|row| self.reopen(row)).collect();
         let reopened = in_order(reopening, CALLS_IN_FLIGHT).await;
-        let rows: Vec<UsageEventRow> = reopened
+        let sendings = batch
             .iter()
-            .filter_map(|reopened| reopened.as_ref().ok().cloned())
-            .collect();
-        let mut delivered = self.deliverer.deliver(&rows).await.into_iter();
+            .zip(&reopened)
+            .filter_map(|(before, reopened)| {
+                let row = reopened.as_ref().ok()?;
+                Some(match before.status {
+                    UsageStatus::Held | UsageStatus::Rejected => Sending::first(row),
+                    // Of this one the operator says that Stripe never took it.
+                    _ => Sending::again(row),
+                })
+            });
+        let sendings: Vec<Sending<'_>> = sendings.collect();
+        let mut delivered = self.deliverer.send(&sendings).await.each.into_iter();
         let outcome = |reopened: Result<UsageEventRow, Redriven>| match reopened {
             // What was not answered for is pending, and redelivery's.
-            Ok(_) => Redriven::Sent(delivered.next().unwrap_or(Delivered::Pending)),
+            Ok(_) => Redriven::Sent(
+                (delivered.next()).map_or(Delivered::Pending, |delivery| delivery.outcome),
+            ),
             Err(outcome) => outcome,
         };
         reopened.into_iter().map(outcome).collect()

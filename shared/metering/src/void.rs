@@ -13,7 +13,8 @@ use ledger::{Ledger, LedgerError, Transition, Transitioned, UsageEventRow};
 use stripe::{IdempotencyKey, MeterEventOutcome, RequestOptions};
 use tokio::time::Instant;
 
-use crate::delivery::{SEND_BUDGET_MS, meter_event, rejecting_code};
+use crate::delivery::SEND_BUDGET_MS;
+use crate::usage_sender::{meter_event, rejecting_code};
 use crate::void_credit::{self, CreditError};
 
 /// Stripe keeps the answer to an idempotency key for 24 hours at least (Stripe

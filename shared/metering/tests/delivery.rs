@@ -17,9 +17,9 @@ use billing::{
     UsageStatus,
 };
 use ledger::{Recorded, Transition, UsageEventRow};
-use metering::{Delivered, Deliverer};
+use metering::{Delivered, Deliverer, Sending};
 use serde_json::{Value, json};
-use stripe::{MeterEventStream, SecretString};
+use stripe::SecretString;
 use tables::Tables;
 use tokio::net::TcpListener;
 
@@ -36,6 +36,8 @@ impl Clock for StoppedClock {
 /// What the scripted Stripe does with requests to its meter event stream.
 #[derive(Default)]
 struct Script {
+    /// Requests whose answers are lost, before any other.
+    lost: usize,
     /// The status and the code for requests with the event of an identifier.
     guilty: BTreeMap<String, (u16, &'static str)>,
     /// The status, the code and the seconds to wait for every request.
@@ -67,11 +69,11 @@ impl Story {
             .with_api_base(&url)
             .with_meter_events_base(&url)
             .with_retry_delay_ms(1, 1);
-        let stream = MeterEventStream::new(stripe::Client::new(config).unwrap());
+        let stripe = stripe::Client::new(config).unwrap();
         let tables = Tables::start().await;
         let clock = Arc::new(StoppedClock);
         Self {
-            deliverer: Deliverer::new(tables.ledger.clone(), stream, clock),
+            deliverer: Deliverer::new(tables.ledger.clone(), stripe, clock),
             tables,
             script,
         }
@@ -88,10 +90,21 @@ impl Story {
         rows
     }
 
+    /// The first delivery of what was recorded.
+    async fn deliver_first(&self, rows: &[UsageEventRow]) -> Vec<Delivered> {
+        let sendings: Vec<Sending<'_>> = rows.iter().map(Sending::first).collect();
+        let delivered = self.deliverer.send(&sendings).await.each.into_iter();
+        delivered.map(|delivery| delivery.outcome).collect()
+    }
+
     fn blame(&self, row: &UsageEventRow, status: u16, code: &'static str) {
         let identifier = row.identifier.as_str().to_owned();
         let mut script = self.script.lock().unwrap();
         script.guilty.insert(identifier, (status, code));
+    }
+
+    fn lose_answers(&self, answers: usize) {
+        self.script.lock().unwrap().lost = answers;
     }
 
     fn refuse_every(&self, status: u16, code: &'static str, retry_after_s: u64) {
@@ -132,6 +145,12 @@ async fn take(State(script): State<Shared>, Json(body): Json<Value>) -> Response
         .collect();
     let mut script = script.lock().unwrap();
     script.requests += 1;
+    if script.lost > 0 {
+        script.lost -= 1;
+        // Unwinding ends the connection without an answer, and prints no panic.
+        drop(script);
+        std::panic::resume_unwind(Box::new(()));
+    }
     if let Some((status, code, retry_after_s)) = script.every {
         return refusal(status, code, Some(retry_after_s));
     }
@@ -181,7 +200,7 @@ fn a_row(event_id: &str, first_attempt_at: Timestamp) -> UsageEventRow {
 async fn a_hundred_events_are_one_request() {
     let story = Story::start().await;
     let rows = story.recorded(100).await;
-    let outcomes = story.deliverer.deliver(&rows).await;
+    let outcomes = story.deliver_first(&rows).await;
     assert_eq!(outcomes, vec![Delivered::Delivered; 100]);
     assert_eq!((story.requests(), story.taken().len()), (1, 100));
     assert_eq!(story.row(&rows[99]).await.status, UsageStatus::Delivered);
@@ -195,7 +214,7 @@ async fn guilty_events_are_found_and_rejected_alone() {
     for n in guilty {
         story.blame(&rows[n], 400, "meter_event_invalid_value");
     }
-    let outcomes = story.deliverer.deliver(&rows).await;
+    let outcomes = story.deliver_first(&rows).await;
     for (n, (row, outcome)) in rows.iter().zip(&outcomes).enumerate() {
         let stored = story.row(row).await;
         if guilty.contains(&n) {
@@ -229,7 +248,7 @@ async fn only_codes_that_are_known_to_be_final_reject() {
         let story = Story::start().await;
         let rows = story.recorded(2).await;
         story.blame(&rows[0], status, code);
-        let outcomes = story.deliverer.deliver(&rows).await;
+        let outcomes = story.deliver_first(&rows).await;
         let stored = story.row(&rows[0]).await;
         let stripe_code = code.to_owned();
         if is_final {
@@ -296,4 +315,57 @@ async fn what_somebody_else_settled_is_told_as_they_settled_it() {
             Delivered::Settled(UsageStatus::Rejected),
         ]
     );
+}
+
+#[tokio::test]
+async fn what_may_have_been_taken_before_is_not_rejected_but_quarantined() {
+    let story = Story::start().await;
+    let rows = story.recorded(3).await;
+    let code = "archived_meter";
+    for row in &rows {
+        story.blame(row, 400, code);
+    }
+    // Sent for the second time, by whoever finds it pending.
+    let again = story.deliverer.deliver(&rows[..1]).await;
+    assert_eq!(again, [Delivered::Quarantined]);
+    // The first time, with an answer lost on the way: alone, and in a request of
+    // two that is halved.
+    for rows in [&rows[1..2], &rows[1..3]] {
+        story.lose_answers(1);
+        let first = story.deliver_first(rows).await;
+        assert_eq!(*first.last().unwrap(), Delivered::Quarantined);
+    }
+    for row in &rows {
+        let stored = story.row(row).await;
+        assert_eq!(stored.status, UsageStatus::Quarantined);
+        assert_eq!(stored.stripe_code.as_deref(), Some(code));
+    }
+}
+
+#[tokio::test]
+async fn a_delivery_tells_whether_anything_got_through_to_stripe() {
+    for (status, code, got_through) in [
+        (429, "rate_limit", false),
+        (503, "trouble", false),
+        (401, "api_key_expired", true),
+        (400, "something_new", true),
+    ] {
+        let story = Story::start().await;
+        let rows = story.recorded(2).await;
+        story.refuse_every(status, code, 3_600);
+        let sendings: Vec<Sending<'_>> = rows.iter().map(Sending::again).collect();
+        let deliveries = story.deliverer.send(&sendings).await;
+        assert_eq!(deliveries.got_through, got_through, "{status} {code}");
+        assert!(
+            deliveries
+                .each
+                .iter()
+                .all(|delivery| delivery.outcome == Delivered::Pending)
+        );
+    }
+    let story = Story::start().await;
+    let rows = story.recorded(2).await;
+    let sendings = [Sending::first(&rows[0]), Sending::first(&rows[1])];
+    assert!(story.deliverer.send(&sendings).await.got_through);
+    assert!(story.deliverer.send(&[]).await.got_through);
 }

@@ -7,6 +7,7 @@ use aws_config::SdkConfig;
 use billing::Clock;
 use ledger::{Ledger, TableNames};
 use secrecy::SecretString;
+use stripe::{ConfigError, UsageApi};
 
 use crate::{OtherStripeAccount, SystemClock, check_stripe_account};
 
@@ -36,7 +37,7 @@ pub enum SettingsError {
     Trust(#[from] ledger::TrustError),
     /// Stripe cannot be reached with these settings.
     #[error(transparent)]
-    Stripe(#[from] stripe::ConfigError),
+    Stripe(#[from] ConfigError),
     /// The Stripe key is not of the account that the tables belong to.
     #[error(transparent)]
     OtherStripeAccount(#[from] OtherStripeAccount),
@@ -126,6 +127,9 @@ impl Settings {
         }
         if let Some(meter_events_base) = self.variable("STRIPE_METER_EVENTS_BASE") {
             config = config.with_meter_events_base(meter_events_base);
+        }
+        if let Some(usage_api) = self.variable(UsageApi::VARIABLE) {
+            config = config.with_usage_api(usage_api.parse().map_err(ConfigError::UsageApi)?);
         }
         Ok(stripe::Client::new(config)?)
     }

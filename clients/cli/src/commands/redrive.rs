@@ -9,7 +9,6 @@ use clap::{Args, ValueEnum};
 use ledger::{Ledger, UsageEventFilter, UsageEventRow};
 use metering::{CustomerDirectory, Delivered, Deliverer, Prospect, Redriven, Redriver};
 use serde_json::json;
-use stripe::MeterEventStream;
 
 use super::Failure;
 use super::environment::{Surroundings, surroundings};
@@ -70,11 +69,10 @@ pub(crate) async fn run(arguments: RedriveArguments) -> Result<ExitCode, Failure
         stripe,
         clock,
     } = surroundings().await?;
-    let stream = MeterEventStream::new(stripe.clone());
     let redriver = Redriver::new(
         ledger.clone(),
-        CustomerDirectory::new(ledger.clone(), stripe, Arc::clone(&clock)),
-        Deliverer::new(ledger.clone(), stream, Arc::clone(&clock)),
+        CustomerDirectory::new(ledger.clone(), stripe.clone(), Arc::clone(&clock)),
+        Deliverer::new(ledger.clone(), stripe, Arc::clone(&clock)),
         clock,
     );
     let filter = UsageEventFilter {

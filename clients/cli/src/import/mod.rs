@@ -21,9 +21,9 @@ use ledger::{Ledger, LedgerError, Recorded, UsageEventRow};
 use metering::delivery::{BATCH_EVENTS_MAX, SEND_BUDGET_MS};
 use metering::{
     CustomerDirectory, CustomerError, Delivered, Deliverer, Kept, KnownCustomer, PeriodUnknown,
-    in_order, keep_billable,
+    Sending, in_order, keep_billable,
 };
-use stripe::{IdempotencyKey, MeterEventStream};
+use stripe::{IdempotencyKey, UsageApi};
 
 use periods::Periods;
 pub use report::{ImportReport, Issue, Outcome};
@@ -59,6 +59,7 @@ pub struct Importer {
     customers: CustomerDirectory,
     periods: Periods,
     deliverer: Deliverer,
+    usage_api: UsageApi,
     clock: Arc<dyn Clock>,
     source: SourceName,
     is_dry_run: bool,
@@ -96,12 +97,12 @@ impl Importer {
         source: SourceName,
         is_dry_run: bool,
     ) -> Self {
-        let stream = MeterEventStream::new(stripe.clone());
         let customers = CustomerDirectory::new(ledger.clone(), stripe.clone(), Arc::clone(&clock));
         Self {
             customers,
+            deliverer: Deliverer::new(ledger.clone(), stripe.clone(), Arc::clone(&clock)),
+            usage_api: stripe.usage_api(),
             periods: Periods::new(stripe),
-            deliverer: Deliverer::new(ledger.clone(), stream, Arc::clone(&clock)),
             ledger,
             clock,
             source,
@@ -198,7 +199,7 @@ impl Importer {
             .customers
             .billing_time(&customer, row.occurred_at)
             .await?;
-        let row = UsageEventRow::new(
+        let mut row = UsageEventRow::new(
             event,
             row.occurred_at,
             billing_time,
@@ -206,6 +207,9 @@ impl Importer {
             token,
             now,
         );
+        if !self.usage_api.has_meter() {
+            row.subscription_item_id = Some(customer.row.subscription_item_id.clone());
+        }
         let outcome = match row.status {
             UsageStatus::Held => Outcome::Held,
             _ => Outcome::ToSend,
@@ -293,26 +297,31 @@ impl Importer {
     /// Sends what is to be sent, each event once, in one request to Stripe.
     async fn deliver(&self, done: &mut [Done]) {
         let mut seen = HashSet::new();
-        let mut rows: Vec<UsageEventRow> = Vec::new();
+        let mut rows: Vec<(UsageEventRow, bool)> = Vec::new();
         let mut places = Vec::new();
         for (place, done) in done.iter_mut().enumerate() {
             if let Some(row) = done.to_send.take()
                 && seen.insert(row.identifier.clone())
             {
-                rows.push(*row);
+                rows.push((*row, done.outcome == Outcome::ToSend));
                 places.push(place);
             }
         }
         if rows.is_empty() {
             return;
         }
-        let delivered = self.deliverer.deliver(&rows).await;
-        for (place, delivered) in places.into_iter().zip(delivered) {
+        let sendings = rows.iter().map(|(row, is_new)| match is_new {
+            true => Sending::first(row),
+            false => Sending::again(row),
+        });
+        let sendings: Vec<Sending<'_>> = sendings.collect();
+        let delivered = self.deliverer.send(&sendings).await;
+        for (place, delivery) in places.into_iter().zip(delivered.each) {
             let Some(done) = done.get_mut(place) else {
                 continue;
             };
             if done.outcome == Outcome::ToSend {
-                (done.outcome, done.reason) = outcome_of(delivered);
+                (done.outcome, done.reason) = outcome_of(delivery.outcome);
             }
         }
     }

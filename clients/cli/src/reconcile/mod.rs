@@ -27,7 +27,7 @@ use std::sync::Arc;
 use billing::{Clock, CustomerId, Identifier, Timestamp, UsageStatus};
 use ledger::{Ledger, LedgerError};
 use metering::{CustomerDirectory, CustomerError, Deliverer, KnownCustomer, Redriver};
-use stripe::{ListMeterEventSummaries, MeterEventStream};
+use stripe::ListMeterEventSummaries;
 
 use comparison::Comparison;
 use explanation::Explanation;
@@ -135,8 +135,7 @@ impl Reconciler {
     pub fn new(ledger: Ledger, stripe: stripe::Client, clock: Arc<dyn Clock>) -> Self {
         let customers =
             || CustomerDirectory::new(ledger.clone(), stripe.clone(), Arc::clone(&clock));
-        let stream = MeterEventStream::new(stripe.clone());
-        let deliverer = Deliverer::new(ledger.clone(), stream, Arc::clone(&clock));
+        let deliverer = Deliverer::new(ledger.clone(), stripe.clone(), Arc::clone(&clock));
         let redriver = Redriver::new(ledger.clone(), customers(), deliverer, Arc::clone(&clock));
         Self {
             customers: customers(),
