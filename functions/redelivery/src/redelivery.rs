@@ -1,11 +1,15 @@
 //! One run: through the outbox, page by page, until it ends or time does.
 
+use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use billing::{Clock, Timestamp, UsageStatus};
-use ledger::{Ledger, LedgerError, OutboxCursor, OutboxEntry, OutboxKey, UsageEventRow};
+use billing::{Clock, Identifier, Timestamp, UsageStatus};
+use ledger::{
+    Ledger, LedgerError, OutboxCursor, OutboxEntry, OutboxKey, READ_EVENTS_MAX, UsageEventFound,
+    UsageEventRow,
+};
 use metering::delivery::{BATCH_EVENTS_MAX, SEND_BUDGET_MS};
 use metering::{CustomerDirectory, Delivered, Deliverer, Kept, in_order, keep_billable};
 use serde::Serialize;
@@ -18,9 +22,11 @@ use crate::leases::Leases;
 /// What became pending less than this ago may still be in its emission's hands.
 const PENDING_MS_MIN: i64 = 60_000;
 /// Entries of each of the outbox's 16 buckets that are read at once.
-const PAGE_ENTRIES_OF_A_BUCKET: i32 = 25;
-/// Reads and writes of the tables under way at once.
-const TABLE_CALLS_IN_FLIGHT: usize = 16;
+const PAGE_ENTRIES_OF_A_BUCKET: i32 = 8;
+/// Reads of 100 rows of the audit log under way at once.
+const READS_IN_FLIGHT: usize = 4;
+/// Events whose billing time is chosen at once.
+const PLACES_IN_FLIGHT: usize = 16;
 /// What a batch may take after Stripe's part: noting its outcomes.
 const NOTE_BUDGET_MS: i64 = 5_000;
 
@@ -47,7 +53,7 @@ pub struct Report {
     pub quarantined: usize,
     /// Entries and rows that cannot be read: passed by, and left where they are.
     pub unreadable: usize,
-    /// Seen in another run's buckets, and left to it.
+    /// Listed in another run's buckets, and left to it.
     pub leased: usize,
     /// No longer pending when they were looked at, or settled by somebody else.
     pub stale: usize,
@@ -63,7 +69,7 @@ pub enum RedeliveryError {
     Ledger(#[from] LedgerError),
 }
 
-/// What the audit log says of an entry.
+/// What the audit log says of an event that an entry lists.
 enum Look {
     /// To be sent.
     Pending(Box<UsageEventRow>),
@@ -75,6 +81,46 @@ enum Look {
     Waits,
     /// Its row is not what this version writes.
     Unreadable,
+}
+
+/// An event that the outbox lists.
+struct Listed<'a> {
+    /// Of the last entry that lists it.
+    key: &'a OutboxKey,
+    identifier: &'a Identifier,
+    /// When the last of that entry's events became pending.
+    since: Option<Timestamp>,
+}
+
+impl<'a> Listed<'a> {
+    /// What `entries` list, each once: an event that became pending again is in
+    /// several.
+    fn all(entries: &'a [OutboxEntry]) -> Vec<Self> {
+        let mut places: HashMap<&Identifier, usize> = HashMap::new();
+        let mut all: Vec<Self> = Vec::new();
+        for entry in entries {
+            let (key, since) = (&entry.key, entry.key.pending_since());
+            for identifier in &entry.identifiers {
+                let place = *places.entry(identifier).or_insert(all.len());
+                match all.get_mut(place) {
+                    Some(listed) => (listed.key, listed.since) = (key, since),
+                    None => all.push(Self {
+                        key,
+                        identifier,
+                        since,
+                    }),
+                }
+            }
+        }
+        all
+    }
+
+    /// Whether `row` is pending, and was when the last entry that lists it was
+    /// made: what became so later is listed by a later one.
+    fn is_still(&self, row: &UsageEventRow) -> bool {
+        row.status == UsageStatus::Pending
+            && self.since.is_none_or(|since| row.pending_since <= since)
+    }
 }
 
 impl Report {
@@ -132,7 +178,7 @@ impl Redelivery {
         Ok(report)
     }
 
-    /// Whether the outbox was read to its end.
+    /// Whether all that was due was looked at.
     async fn run_through(
         &self,
         deadline: Instant,
@@ -141,7 +187,10 @@ impl Redelivery {
     ) -> Result<bool, RedeliveryError> {
         let before = self.clock.now().plus_ms(-PENDING_MS_MIN);
         let mut cursor = OutboxCursor::default();
-        while !cursor.is_at_end() && has_time(deadline) {
+        while !cursor.is_at_end() {
+            if !has_time(deadline) {
+                return Ok(false);
+            }
             let read = self
                 .ledger
                 .next_outbox_entries(&mut cursor, before, PAGE_ENTRIES_OF_A_BUCKET)
@@ -151,94 +200,161 @@ impl Redelivery {
             let mut entries = Vec::with_capacity(read.entries.len());
             for entry in read.entries {
                 let now = self.clock.now();
-                if leases.may_send(&self.ledger, &entry.bucket, now).await {
+                if leases.may_send(&self.ledger, &entry.key.bucket, now).await {
                     entries.push(entry);
                 } else {
-                    cursor.leave(&entry.bucket);
-                    report.leased += 1;
+                    cursor.leave(&entry.key.bucket);
+                    report.leased += entry.identifiers.len();
                 }
             }
-            for batch in entries.chunks(BATCH_EVENTS_MAX) {
-                if !has_time(deadline) {
-                    break;
-                }
-                self.redeliver(batch, report).await;
+            if !self.redeliver(&entries, deadline, report).await {
+                return Ok(false);
             }
         }
-        Ok(cursor.is_at_end())
+        Ok(true)
     }
 
-    async fn redeliver(&self, batch: &[OutboxEntry], report: &mut Report) {
-        let now = self.clock.now();
-        let looks = batch.iter().map(|entry| self.look(entry)).collect();
-        let mut rows = Vec::with_capacity(batch.len());
-        let looks = in_order(looks, TABLE_CALLS_IN_FLIGHT).await;
-        for (entry, look) in batch.iter().zip(looks) {
-            match look {
-                Look::Pending(row) => rows.push(*row),
-                Look::Stale => report.stale += 1,
-                Look::Quarantined => report.quarantined += 1,
-                Look::Waits => report.wait(entry.pending_since(), now),
-                Look::Unreadable => report.unreadable += 1,
+    /// Sends what is pending of `entries`, and takes out of them what is settled
+    /// then. Whether there was time to look at all.
+    async fn redeliver(
+        &self,
+        entries: &[OutboxEntry],
+        deadline: Instant,
+        report: &mut Report,
+    ) -> bool {
+        let mut settled = HashSet::new();
+        let mut due = Vec::new();
+        let listed = Listed::all(entries);
+        let mut is_complete = true;
+        for listed in listed.chunks(READ_EVENTS_MAX * READS_IN_FLIGHT) {
+            if !has_time(deadline) {
+                is_complete = false;
+                break;
+            }
+            due.extend(self.look_at(listed, &mut settled, report).await);
+            while due.len() >= BATCH_EVENTS_MAX && has_time(deadline) {
+                let batch: Vec<UsageEventRow> = due.drain(..BATCH_EVENTS_MAX).collect();
+                self.deliver(&batch, &mut settled, report).await;
             }
         }
-        let outcomes = self.deliverer.deliver(&rows).await;
-        for (row, delivered) in rows.iter().zip(outcomes) {
+        for batch in due.chunks(BATCH_EVENTS_MAX) {
+            if !has_time(deadline) {
+                is_complete = false;
+                break;
+            }
+            self.deliver(batch, &mut settled, report).await;
+        }
+        for entry in entries {
+            if let Err(error) = self.ledger.settle_in_outbox(entry, &settled).await {
+                log_entry(&entry.key, &error, "settled events stay in the outbox");
+            }
+        }
+        is_complete
+    }
+
+    /// What is to be sent of `listed`. The audit log decides whether an entry
+    /// still means anything: it lists what was pending once.
+    async fn look_at(
+        &self,
+        listed: &[Listed<'_>],
+        settled: &mut HashSet<Identifier>,
+        report: &mut Report,
+    ) -> Vec<UsageEventRow> {
+        let now = self.clock.now();
+        let reads = listed.chunks(READ_EVENTS_MAX);
+        let reads = reads.map(|listed| self.read(listed)).collect();
+        let reads = in_order(reads, READS_IN_FLIGHT).await;
+        let looks = listed.iter().zip(reads.into_iter().flatten());
+        let looks = looks.map(|(listed, look)| self.place(listed, look));
+        let looks = in_order(looks.collect(), PLACES_IN_FLIGHT).await;
+        let mut due = Vec::new();
+        for (listed, look) in listed.iter().zip(looks) {
+            match look {
+                Look::Pending(row) => due.push(*row),
+                Look::Waits => report.wait(listed.since, now),
+                Look::Unreadable => report.unreadable += 1,
+                Look::Quarantined => {
+                    report.quarantined += 1;
+                    settled.insert(listed.identifier.clone());
+                }
+                Look::Stale => {
+                    report.stale += 1;
+                    settled.insert(listed.identifier.clone());
+                }
+            }
+        }
+        due
+    }
+
+    async fn deliver(
+        &self,
+        batch: &[UsageEventRow],
+        settled: &mut HashSet<Identifier>,
+        report: &mut Report,
+    ) {
+        let now = self.clock.now();
+        let outcomes = self.deliverer.deliver(batch).await;
+        for (row, delivered) in batch.iter().zip(outcomes) {
             match delivered {
+                Delivered::Pending => {
+                    report.wait(Some(row.pending_since), now);
+                    continue;
+                }
                 Delivered::Delivered => report.delivered += 1,
-                Delivered::Pending => report.wait(Some(row.pending_since), now),
                 Delivered::Rejected { .. } => report.rejected += 1,
                 Delivered::Quarantined => report.quarantined += 1,
                 Delivered::Settled(_) => report.stale += 1,
             }
+            settled.insert(row.identifier.clone());
         }
     }
 
-    /// The audit log decides whether an entry still means anything. One that
-    /// does not is removed here: it may be left from a rebuild of the outbox,
-    /// after the change that would have removed it.
-    async fn look(&self, entry: &OutboxEntry) -> Look {
-        let row = match self.ledger.usage_event(&entry.identifier).await {
-            Ok(row) => row,
+    /// What the audit log says of each of `listed`, up to 100.
+    async fn read(&self, listed: &[Listed<'_>]) -> Vec<Look> {
+        let identifiers: Vec<Identifier> = listed.iter().map(|it| it.identifier.clone()).collect();
+        let mut found = match self.ledger.look_up_usage_events(&identifiers).await {
+            Ok(found) => found,
             Err(error) => {
-                log_failure(entry, &error, "a pending event cannot be read");
-                return match error {
-                    LedgerError::UnreadableItem { .. } => Look::Unreadable,
-                    LedgerError::Unavailable { .. } => Look::Waits,
-                };
+                let key = listed.first().map(|it| it.key);
+                key.inspect(|key| log_entry(key, &error, "pending events cannot be read"));
+                return listed.iter().map(|_| Look::Waits).collect();
             }
         };
-        let is_pending = |row: &UsageEventRow| {
-            row.status == UsageStatus::Pending && row.outbox_key().outbox_key == entry.outbox_key
+        let look = |listed: &Listed<'_>| match found.take(listed.identifier) {
+            Some(UsageEventFound::Row(row)) if listed.is_still(&row) => Look::Pending(row),
+            Some(UsageEventFound::Row(_)) => Look::Stale,
+            Some(UsageEventFound::Unreadable(error)) => {
+                log_failure(listed, &error, "a pending event cannot be read");
+                Look::Unreadable
+            }
+            None => {
+                tracing::error!(
+                    identifier = %listed.identifier,
+                    "the outbox names a usage event that the audit log does not have"
+                );
+                Look::Stale
+            }
         };
-        match row {
-            Some(row) if is_pending(&row) => return self.place(entry, Box::new(row)).await,
-            Some(_) => {}
-            None => tracing::error!(
-                identifier = %entry.identifier,
-                "the outbox names a usage event that the audit log does not have"
-            ),
-        }
-        if let Err(error) = self.ledger.remove_outbox_entry(entry).await {
-            log_failure(entry, &error, "a stale outbox entry stays");
-        }
-        Look::Stale
+        listed.iter().map(look).collect()
     }
 
     /// Its period may have ended since it was recorded.
-    async fn place(&self, entry: &OutboxEntry, row: Box<UsageEventRow>) -> Look {
+    async fn place(&self, listed: &Listed<'_>, look: Look) -> Look {
+        let Look::Pending(row) = look else {
+            return look;
+        };
         let customer = match self.customers.customer(&row.customer_id).await {
             Ok(Some(customer)) => customer,
             Ok(None) => {
                 tracing::error!(
-                    identifier = %entry.identifier,
+                    identifier = %listed.identifier,
                     customer_id = %row.customer_id,
                     "a pending event's customer is unknown"
                 );
                 return Look::Waits;
             }
             Err(error) => {
-                log_failure(entry, &error, "a pending event's customer cannot be read");
+                log_failure(listed, &error, "a pending event's customer cannot be read");
                 return Look::Waits;
             }
         };
@@ -248,7 +364,7 @@ impl Redelivery {
             Ok(Kept::Settled(UsageStatus::Quarantined)) => Look::Quarantined,
             Ok(Kept::Settled(_)) => Look::Stale,
             Err(error) => {
-                log_failure(entry, &error, "a pending event cannot be carried over");
+                log_failure(listed, &error, "a pending event cannot be carried over");
                 Look::Waits
             }
         }
@@ -276,13 +392,24 @@ fn log(report: &Report, is_complete: bool) {
     );
 }
 
-fn log_failure(entry: &OutboxEntry, error: &dyn Error, what: &'static str) {
+fn log_entry(key: &OutboxKey, error: &dyn Error, what: &'static str) {
     tracing::error!(
-        identifier = %entry.identifier,
+        bucket = key.bucket,
+        outbox_key = key.outbox_key,
         error = %error,
         source = error.source().map(tracing::field::debug),
         what,
         "redelivery passes an entry by"
+    );
+}
+
+fn log_failure(listed: &Listed<'_>, error: &dyn Error, what: &'static str) {
+    tracing::error!(
+        identifier = %listed.identifier,
+        error = %error,
+        source = error.source().map(tracing::field::debug),
+        what,
+        "redelivery passes an event by"
     );
 }
 

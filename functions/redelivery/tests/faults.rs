@@ -74,7 +74,7 @@ impl Story {
             .rng
             .choice([Loss::Request, Loss::Answer].iter())
             .unwrap();
-        match self.rng.u8(..6) {
+        match self.rng.u8(..7) {
             0 => self.world.break_stream(503, times).await,
             1 => {
                 let lost = json!({
@@ -85,7 +85,8 @@ impl Story {
             }
             2 => self.lossy.lose("PutItem", loss),
             3 => self.lossy.lose("UpdateItem", loss),
-            4 => self.lossy.lose("GetItem", loss),
+            4 => self.lossy.lose("BatchGetItem", loss),
+            5 => self.lossy.lose("DeleteItem", loss),
             _ => {}
         }
     }
@@ -113,7 +114,7 @@ impl Story {
             let identifier = Identifier::of(&event.customer_id, &event.event_id);
             let row = self.world.ledger.usage_event(&identifier).await.unwrap();
             if let Some(row) = row.filter(|row| row.status == UsageStatus::Pending) {
-                advance.put_into_outbox(row.outbox_key(), row.identifier);
+                advance.put_into_outbox(row.identifier, row.pending_since);
             }
         }
         self.rollups += 1;

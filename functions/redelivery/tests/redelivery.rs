@@ -32,12 +32,7 @@ async fn what_stripe_did_not_take_is_delivered_a_minute_later_and_once() {
     };
     assert_eq!(story.run().await, delivered);
     assert_eq!(story.row("job-1").await.status, UsageStatus::Delivered);
-    // The rollup has not yet taken the entry out: it is stale, and goes.
-    let stale = Report {
-        stale: 1,
-        ..Report::default()
-    };
-    assert_eq!(story.run().await, stale);
+    assert_eq!(story.outbox_length().await, 0);
     assert_eq!(story.run().await, Report::default());
     assert_eq!(story.in_stripe().await, (1, 3));
 }
@@ -117,11 +112,11 @@ async fn entries_that_mean_nothing_any_more_are_removed_and_not_sent() {
     story.world.clock.advance_ms(MINUTE_MS + 1);
     let report = Report {
         delivered: 1,
-        stale: 3,
+        stale: 2,
         ..Report::default()
     };
     assert_eq!(story.run().await, report);
-    assert_eq!(story.outbox_length().await, 1);
+    assert_eq!(story.outbox_length().await, 0);
     assert_eq!(story.in_stripe().await, (1, 2));
 }
 
@@ -135,7 +130,8 @@ async fn what_cannot_be_read_blocks_no_other_and_is_counted() {
     put(&story, "UsageEventsTable", &row).await;
     // The oldest of every bucket, and no entry at all.
     for bucket in "0123456789abcdef".split_inclusive(|_| true) {
-        let entry = [("bucket", bucket), ("outbox_key", "0000000000001#odd")];
+        let key = [("bucket", bucket), ("outbox_key", "0000000000001#odd")];
+        let entry = [key[0], key[1], ("identifiers", "none")];
         put(&story, "OutboxTable", &entry).await;
     }
     story.emit_in_vain("last", 2).await;
@@ -169,6 +165,49 @@ async fn a_long_outbox_is_emptied_in_one_run() {
     story.world.clock.advance_ms(MINUTE_MS + 1);
     assert_eq!(story.run().await.delivered, 420);
     assert_eq!(story.in_stripe().await, (420, 420));
+    assert_eq!(story.outbox_length().await, 0);
+}
+
+#[tokio::test]
+async fn an_entry_shrinks_by_what_is_settled_and_keeps_what_is_pending() {
+    let story = Story::start().await;
+    let stays = story.emit_in_vain("stays", 1).await;
+    let mut listed = vec![stays.clone()];
+    for event_id in ["a", "b"] {
+        listed.push(story.emit_in_vain(event_id, 1).await);
+    }
+    // One entry that lists all three, beside those of each.
+    story.put_into_outbox(&listed).await;
+    assert_eq!(story.in_outbox().await, 6);
+    // Nobody knows the customer of one: it waits.
+    let lost = [("identifier", stays.identifier.as_str())];
+    set(&story, &lost, "customer_id", "cus_nobody").await;
+    story.world.clock.advance_ms(MINUTE_MS + 1);
+    let report = story.run().await;
+    assert_eq!((report.delivered, report.pending), (2, 1), "{report:?}");
+    assert_eq!(story.in_outbox().await, 2);
+
+    set(&story, &lost, "customer_id", stays.customer_id.as_str()).await;
+    let report = story.run().await;
+    assert_eq!((report.delivered, report.pending), (1, 0), "{report:?}");
+    assert_eq!(story.outbox_length().await, 0);
+    assert_eq!(story.in_stripe().await, (3, 3));
+}
+
+async fn set(story: &Story, key: &[(&str, &str)], attribute: &str, value: &str) {
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let mut update = story.world.tables.client.update_item();
+    for (name, value) in key {
+        update = update.key(*name, text(value));
+    }
+    update
+        .table_name("UsageEventsTable")
+        .update_expression("SET #attribute = :value")
+        .expression_attribute_names("#attribute", attribute)
+        .expression_attribute_values(":value", text(value))
+        .send()
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

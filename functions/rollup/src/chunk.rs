@@ -21,9 +21,9 @@ impl<'a> Chunk<'a> {
     /// The longest run at the front of `records` whose changes fit into one
     /// transaction; none where there are no records.
     ///
-    /// What does not fit half-way may fit at the end: an event that becomes
-    /// pending and then delivered in the same run never sees the outbox, and
-    /// under load a hundred are under way at once.
+    /// What does not fit half-way may fit at the end: an event that is carried
+    /// over moves from one cell of the totals to another, and leaves the first
+    /// as it was.
     pub fn next(records: &'a [StreamRecord]) -> Option<Self> {
         let mut chunk = Self::empty(records.first()?);
         let mut longest = 1;
@@ -75,16 +75,17 @@ impl<'a> Chunk<'a> {
             let total = self.advance.total(new.total_key());
             total.enter(new.status, new.quantity);
         }
-        let (left, entered) = (old.and_then(Image::outbox_key), new.map(Image::outbox_key));
-        let entered = entered.flatten();
+        let left = old.and_then(|old| Some((&old.identifier, old.pending()?)));
+        let entered = new.and_then(|new| Some((&new.identifier, new.pending()?)));
         if left == entered {
             return;
         }
-        if let Some(key) = left {
-            self.advance.take_out_of_outbox(key);
+        if let Some((identifier, _)) = left {
+            self.advance.take_out_of_outbox(identifier);
         }
-        if let (Some(key), Some(new)) = (entered, new) {
-            self.advance.put_into_outbox(key, new.identifier.clone());
+        if let Some((identifier, pending_since)) = entered {
+            self.advance
+                .put_into_outbox(identifier.clone(), pending_since);
         }
     }
 }
@@ -123,6 +124,33 @@ mod tests {
             .collect()
     }
 
+    fn image_of(record: &StreamRecord) -> Image {
+        let Change::Row { new: Some(new), .. } = &record.change else {
+            panic!("the record has a new image");
+        };
+        (**new).clone()
+    }
+
+    fn in_cells_of_their_own(mut records: Vec<StreamRecord>) -> Vec<StreamRecord> {
+        for (n, record) in records.iter_mut().enumerate() {
+            if let Change::Row { new: Some(new), .. } = &mut record.change {
+                new.customer_id = billing::CustomerId::parse(&format!("cus_{n}")).unwrap();
+            }
+        }
+        records
+    }
+
+    /// The record of a row that goes.
+    fn gone(image: Image, records_before: usize) -> StreamRecord {
+        StreamRecord {
+            sequence_number: SequenceNumber::parse(&(records_before + 1).to_string()).unwrap(),
+            change: Change::Row {
+                old: Some(Box::new(image)),
+                new: None,
+            },
+        }
+    }
+
     #[test]
     fn events_that_are_settled_in_the_same_batch_are_one_transaction_however_many_were_under_way() {
         let records = records(150, 150);
@@ -140,11 +168,44 @@ mod tests {
     }
 
     #[test]
+    fn what_is_pending_at_the_end_is_one_change_however_much_it_is() {
+        let records = records(150, 60);
+        let chunk = Chunk::next(&records).unwrap();
+        assert_eq!(chunk.records, 210);
+        let mut due = Advance::default();
+        for record in &records {
+            let Change::Row {
+                old,
+                new: Some(new),
+            } = &record.change
+            else {
+                panic!("every record has a new image");
+            };
+            if let Some(old) = old {
+                due.total(old.total_key()).leave(old.status, old.quantity);
+            }
+            due.total(new.total_key()).enter(new.status, new.quantity);
+        }
+        for event in 60..150 {
+            let image: Image = image_of(&records[event]);
+            due.put_into_outbox(image.identifier, image.pending_since);
+        }
+        assert_eq!(chunk.advance, due);
+    }
+
+    #[test]
     fn a_chunk_ends_where_its_changes_last_fit() {
-        // One total and 98 entries of the outbox fill a transaction.
-        assert_eq!(Chunk::next(&records(150, 0)).unwrap().records, 98);
-        assert_eq!(Chunk::next(&records(150, 60)).unwrap().records, 210);
-        assert_eq!(Chunk::next(&records(150, 51)).unwrap().records, 98);
+        // A cell for each event, and one entry of the outbox, fill a transaction.
+        let of_many_customers = |events| in_cells_of_their_own(records(events, 0));
+        assert_eq!(Chunk::next(&of_many_customers(98)).unwrap().records, 98);
+        assert_eq!(Chunk::next(&of_many_customers(150)).unwrap().records, 98);
+        // A cell that is left as it was is no change.
+        let mut emptied = of_many_customers(99);
+        for record in emptied.clone() {
+            let image = image_of(&record);
+            emptied.push(gone(image, emptied.len()));
+        }
+        assert_eq!(Chunk::next(&emptied).unwrap().records, 198);
         assert_eq!(Chunk::next(&[]), None);
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use billing::{ActionType, CustomerId, Identifier, Timestamp, UsageStatus};
-use ledger::{OutboxKey, Poison, TotalKey};
+use ledger::{Poison, TotalKey};
 use serde::Deserialize;
 use serde_dynamo::{AttributeValue, Item};
 
@@ -121,10 +121,9 @@ impl Image {
         )
     }
 
-    /// Its place in the outbox, while it is pending.
-    pub fn outbox_key(&self) -> Option<OutboxKey> {
-        (self.status == UsageStatus::Pending)
-            .then(|| OutboxKey::new(&self.identifier, self.pending_since))
+    /// Since when it is pending; none while it is not.
+    pub fn pending(&self) -> Option<Timestamp> {
+        (self.status == UsageStatus::Pending).then_some(self.pending_since)
     }
 }
 
@@ -248,7 +247,7 @@ mod tests {
             image.total_key().hour,
             Timestamp::from_unix_s(1_769_864_400)
         );
-        assert_eq!(image.outbox_key().unwrap().bucket, "a");
+        assert_eq!(image.pending(), Some(image.pending_since));
     }
 
     #[test]

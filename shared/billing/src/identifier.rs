@@ -28,8 +28,21 @@ impl Identifier {
         &self.0
     }
 
-    /// One of the 16 buckets that keep a busy customer, and the outbox, from
-    /// being one hot partition: the first hex digit.
+    /// The 32 bytes that the digits stand for; none where they are no such text,
+    /// which no identifier made here is.
+    pub fn to_bytes(&self) -> Option<[u8; 32]> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(&self.0, &mut bytes).ok()?;
+        Some(bytes)
+    }
+
+    /// The identifier of 32 bytes; none where they are more or fewer.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        (bytes.len() == 32).then(|| Self(hex::encode(bytes)))
+    }
+
+    /// One of the 16 buckets that keep a busy customer from being one hot
+    /// partition: the first hex digit.
     pub fn bucket(&self) -> &str {
         self.0.get(..1).unwrap_or("0")
     }
@@ -105,6 +118,17 @@ mod tests {
             identifier("cus_1", "job-7/ä#").as_str(),
             "009d2e048faf8d9a481e3695a2fa375d519640ee4b82507f709e8a66cbd81484"
         );
+    }
+
+    #[test]
+    fn it_goes_into_bytes_and_back() {
+        let identifier = identifier("cus_1", "a");
+        let bytes = identifier.to_bytes().unwrap();
+        assert_eq!(Identifier::from_bytes(&bytes), Some(identifier));
+        assert_eq!(Identifier::from_bytes(&bytes[1..]), None);
+        for text in ["", "00", &"g".repeat(64), &"0".repeat(66)] {
+            assert_eq!(Identifier(text.to_owned()).to_bytes(), None, "{text}");
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub use connection::{TableNames, connect};
 pub use customer_list::CustomerCursor;
 pub use customers::{Created, CustomerRow, CustomerStatus, OnboardingRow, Started, Updated};
 pub use error::LedgerError;
-pub use outbox::{OutboxCursor, OutboxEntries, OutboxEntry, OutboxKey};
+pub use outbox::{ENTRY_EVENTS_MAX, OutboxCursor, OutboxEntries, OutboxEntry, OutboxKey};
 pub use outbox_lease::{Leased, OutboxLease};
 pub use rebuild::{OutboxPage, PageCursor, TotalsPage};
 pub use reopen::{Reopened, ReopenedTime};
@@ -43,7 +43,7 @@ pub use trust::{CaBundleError, TrustError};
 pub use usage_by_customer::IndexedUsageEvent;
 pub use usage_event_scan::{UsageEventCursor, UsageEventFilter, UsageEventPage};
 pub use usage_events::{HistoryEntry, Recorded, Transition, Transitioned, UsageEventRow};
-pub use usage_log::UsageLogCursor;
+pub use usage_log::{READ_EVENTS_MAX, UsageEventFound, UsageEventsFound, UsageLogCursor};
 pub use usage_totals::{Tally, Total, TotalKey};
 pub use void_credits::{CreditFixed, VoidCredits};
 

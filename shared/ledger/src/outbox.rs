@@ -1,54 +1,112 @@
 //! What is pending, a moment after it became so: kept by the rollup, read by
-//! redelivery. An entry says "look at this event"; the audit log decides.
+//! redelivery. An entry says "look at these events"; the audit log decides.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::AttributeValue;
 use billing::{Identifier, Timestamp};
-use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use crate::items::{Item, from_item, text};
+use crate::items::{Item, text};
 use crate::{Ledger, LedgerError};
-
-const TABLE: &str = "outbox";
 
 /// The hex digits that outbox and audit index are spread over.
 pub(crate) const BUCKETS: &str = "0123456789abcdef";
 
-/// Where an event stands in the outbox.
+/// The attribute that lists an entry's events: 32 bytes for each.
+pub(crate) const IDENTIFIERS: &str = "identifiers";
+
+/// The events that one entry may list: 320 kB of the 400 kB of an item (Amazon
+/// DynamoDB Developer Guide: "Service quotas").
+pub const ENTRY_EVENTS_MAX: usize = 10_000;
+
+/// Where an entry stands in the outbox.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OutboxKey {
-    /// The first hex digit of the identifier.
+    /// One of 16 hex digits: no bucket is a hot partition, and redelivery leases
+    /// them one by one.
     pub bucket: String,
-    /// `{pending_since}#{identifier}`, so that a bucket is read oldest first.
+    /// `{pending_since}#{origin}`, so that a bucket is read oldest first.
     pub outbox_key: String,
 }
 
 impl OutboxKey {
-    /// The place of the event `identifier` that became pending at `pending_since`.
-    pub fn new(identifier: &Identifier, pending_since: Timestamp) -> Self {
+    /// The place of what `origin` lists, the last of which became pending at
+    /// `pending_since`.
+    pub fn new(origin: &str, pending_since: Timestamp) -> Self {
+        let digest = hex::encode(Sha256::digest(origin.as_bytes()));
         Self {
-            bucket: identifier.bucket().to_owned(),
-            outbox_key: format!("{:013}#{identifier}", pending_since.unix_ms()),
+            bucket: digest.get(..1).unwrap_or("0").to_owned(),
+            outbox_key: format!("{:013}#{origin}", pending_since.unix_ms()),
         }
     }
-}
 
-/// An entry of the outbox.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OutboxEntry {
-    /// The first hex digit of the identifier.
-    pub bucket: String,
-    /// `{pending_since}#{identifier}`.
-    pub outbox_key: String,
-    /// The event.
-    pub identifier: Identifier,
-}
-
-impl OutboxEntry {
-    /// When the event became pending.
+    /// When the last of its events became pending.
     pub fn pending_since(&self) -> Option<Timestamp> {
         let (unix_ms, _) = self.outbox_key.split_once('#')?;
         unix_ms.parse().ok().map(Timestamp::from_unix_ms)
+    }
+}
+
+/// Events that became pending in one step, and did not leave it in that step.
+///
+/// Nobody takes an event out when it is settled: that would cost two writes for
+/// each. An entry may list events that are pending no more, and goes when
+/// redelivery finds that all of them are settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboxEntry {
+    /// Its place.
+    pub key: OutboxKey,
+    /// The events, each once.
+    pub identifiers: Vec<Identifier>,
+}
+
+impl OutboxEntry {
+    /// An entry of `events`, by when each became pending; none where there are
+    /// no events. `origin` names the step that lists them, and no other.
+    pub fn new(origin: &str, events: &BTreeMap<Identifier, Timestamp>) -> Option<Self> {
+        let last = events.values().max()?;
+        Some(Self {
+            key: OutboxKey::new(origin, *last),
+            identifiers: events.keys().cloned().collect(),
+        })
+    }
+
+    /// The item that holds it; none where an identifier is no 64 hex digits.
+    pub(crate) fn to_item(&self) -> Option<Item> {
+        let mut item = key_of(&self.key);
+        item.insert(IDENTIFIERS.to_owned(), set_of(&self.identifiers)?);
+        Some(item)
+    }
+
+    /// Reads an item that lies at `key`. One that is a key and nothing else is
+    /// an entry whose last events were settled by two at once.
+    pub(crate) fn from_item(key: OutboxKey, item: &Item) -> Option<Self> {
+        let identifiers = match item.get(IDENTIFIERS) {
+            None if *item == key_of(&key) => Vec::new(),
+            None => return None,
+            Some(set) => {
+                let bytes = set.as_bs().ok()?.iter();
+                let identifiers = bytes.map(|bytes| Identifier::from_bytes(bytes.as_ref()));
+                identifiers.collect::<Option<_>>()?
+            }
+        };
+        key.pending_since()?;
+        Some(Self { key, identifiers })
+    }
+}
+
+/// The key of an item of the outbox, as far as it has one.
+pub(crate) fn key_in(item: &Item) -> OutboxKey {
+    let attribute = |name: &str| {
+        let attribute = item.get(name).and_then(|value| value.as_s().ok());
+        attribute.cloned().unwrap_or_default()
+    };
+    OutboxKey {
+        bucket: attribute("bucket"),
+        outbox_key: attribute("outbox_key"),
     }
 }
 
@@ -63,18 +121,11 @@ pub struct OutboxEntries {
 }
 
 impl OutboxEntries {
-    fn add(&mut self, item: Item) {
-        let attribute = |name: &str| {
-            let attribute = item.get(name).and_then(|value| value.as_s().ok());
-            attribute.cloned().unwrap_or_default()
-        };
-        let key = OutboxKey {
-            bucket: attribute("bucket"),
-            outbox_key: attribute("outbox_key"),
-        };
-        match from_item(TABLE, item) {
-            Ok(entry) => self.entries.push(entry),
-            Err(_) => self.unreadable.push(key),
+    fn add(&mut self, item: &Item) {
+        let key = key_in(item);
+        match OutboxEntry::from_item(key.clone(), item) {
+            Some(entry) => self.entries.push(entry),
+            None => self.unreadable.push(key),
         }
     }
 }
@@ -103,8 +154,9 @@ impl OutboxCursor {
 }
 
 impl Ledger {
-    /// The next events after `cursor` that became pending before `before`, up
-    /// to `limit` of each bucket, oldest first over all; `cursor` moves on.
+    /// The next entries after `cursor` whose events became pending before
+    /// `before`, up to `limit` of each bucket, oldest first over all; `cursor`
+    /// moves on.
     ///
     /// # Errors
     /// [`LedgerError::Unavailable`] where DynamoDB fails.
@@ -123,11 +175,12 @@ impl Ledger {
             };
             let (items, last_key) = self.outbox_page_of(bucket, after, before, limit).await?;
             cursor.last_keys.insert(bucket, last_key);
-            for item in items {
+            for item in &items {
                 read.add(item);
             }
         }
-        read.entries.sort_by(|a, b| a.outbox_key.cmp(&b.outbox_key));
+        read.entries
+            .sort_by(|a, b| a.key.outbox_key.cmp(&b.key.outbox_key));
         Ok(read)
     }
 
@@ -139,7 +192,12 @@ impl Ledger {
         before: Timestamp,
         limit: i32,
     ) -> Result<(Vec<Item>, Option<String>), LedgerError> {
-        let start = after.map(|key| key_of(&bucket.to_string(), key));
+        let start = after.map(|after| {
+            key_of(&OutboxKey {
+                bucket: bucket.to_string(),
+                outbox_key: after.to_owned(),
+            })
+        });
         let page = self
             .client
             .query()
@@ -161,16 +219,59 @@ impl Ledger {
         Ok((page.items.unwrap_or_default(), last_key))
     }
 
-    /// Removes an entry that points to an event that is pending no more, or
-    /// pending since another time. Repeating it changes nothing.
+    /// Takes `settled` out of `entry`, which goes when nothing is left of it.
+    /// Repeating it changes nothing; two at once may take out the same.
     ///
     /// # Errors
-    /// [`LedgerError::Unavailable`]: perhaps removed.
-    pub async fn remove_outbox_entry(&self, entry: &OutboxEntry) -> Result<(), LedgerError> {
+    /// [`LedgerError::Unavailable`]: perhaps taken out.
+    pub async fn settle_in_outbox(
+        &self,
+        entry: &OutboxEntry,
+        settled: &HashSet<Identifier>,
+    ) -> Result<(), LedgerError> {
+        let is_settled = |identifier: &&Identifier| settled.contains(identifier);
+        if entry.identifiers.iter().all(|it| is_settled(&it)) {
+            return self.remove_outbox_entry(&entry.key).await;
+        }
+        let gone: Vec<Identifier> = entry
+            .identifiers
+            .iter()
+            .filter(is_settled)
+            .cloned()
+            .collect();
+        let Some(gone) = set_of(&gone).filter(|_| !gone.is_empty()) else {
+            return Ok(());
+        };
+        let updated = self
+            .client
+            .update_item()
+            .table_name(&self.tables.outbox)
+            .set_key(Some(key_of(&entry.key)))
+            .update_expression("DELETE #identifiers :settled")
+            // Without it, an entry that somebody removed meanwhile would come back.
+            .condition_expression("attribute_exists(outbox_key)")
+            .expression_attribute_names("#identifiers", IDENTIFIERS)
+            .expression_attribute_values(":settled", gone)
+            .send()
+            .await;
+        match updated {
+            Ok(_) => Ok(()),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(LedgerError::unavailable("settle outbox entry")(error)),
+        }
+    }
+
+    async fn remove_outbox_entry(&self, key: &OutboxKey) -> Result<(), LedgerError> {
         self.client
             .delete_item()
             .table_name(&self.tables.outbox)
-            .set_key(Some(key_of(&entry.bucket, &entry.outbox_key)))
+            .set_key(Some(key_of(key)))
             .send()
             .await
             .map(|_| ())
@@ -178,9 +279,68 @@ impl Ledger {
     }
 }
 
-fn key_of(bucket: &str, outbox_key: &str) -> Item {
+fn key_of(key: &OutboxKey) -> Item {
     HashMap::from([
-        ("bucket".to_owned(), text(bucket)),
-        ("outbox_key".to_owned(), text(outbox_key)),
+        ("bucket".to_owned(), text(&key.bucket)),
+        ("outbox_key".to_owned(), text(&key.outbox_key)),
     ])
+}
+
+/// A set of identifiers; none where one is no 64 hex digits.
+fn set_of(identifiers: &[Identifier]) -> Option<AttributeValue> {
+    let bytes = identifiers.iter().map(Identifier::to_bytes);
+    let blobs = bytes.map(|bytes| bytes.map(Blob::new));
+    blobs.collect::<Option<_>>().map(AttributeValue::Bs)
+}
+
+#[cfg(test)]
+mod tests {
+    use billing::{CustomerId, EventId};
+
+    use super::*;
+
+    fn identifier(event_id: &str) -> Identifier {
+        let customer_id = CustomerId::parse("cus_1").unwrap();
+        Identifier::of(&customer_id, &EventId::parse(event_id).unwrap())
+    }
+
+    #[test]
+    fn an_entry_is_read_as_it_was_written_and_stands_where_its_last_event_became_pending() {
+        let events = [("a", 7), ("b", 9), ("c", 8)]
+            .map(|(event_id, at)| (identifier(event_id), Timestamp::from_unix_ms(at)));
+        let entry = OutboxEntry::new("ab12#5", &BTreeMap::from(events)).unwrap();
+        assert_eq!(entry.key.outbox_key, "0000000000009#ab12#5");
+        assert_eq!(entry.key.pending_since(), Some(Timestamp::from_unix_ms(9)));
+        let item = entry.to_item().unwrap();
+        assert_eq!(key_in(&item), entry.key);
+        assert_eq!(OutboxEntry::from_item(key_in(&item), &item), Some(entry));
+        assert_eq!(OutboxEntry::new("ab12#5", &BTreeMap::new()), None);
+    }
+
+    #[test]
+    fn what_is_no_entry_is_unreadable_and_named() {
+        let key = OutboxKey::new("origin", Timestamp::from_unix_ms(9));
+        let mut odd = key_of(&key);
+        odd.insert(
+            IDENTIFIERS.to_owned(),
+            AttributeValue::Bs(vec![Blob::new("short")]),
+        );
+        let mut keyless = key_of(&OutboxKey {
+            outbox_key: "no time".to_owned(),
+            ..key.clone()
+        });
+        keyless.insert(IDENTIFIERS.to_owned(), set_of(&[identifier("a")]).unwrap());
+        let mut of_another_version = key_of(&key);
+        of_another_version.insert("identifier".to_owned(), text("ab".repeat(32)));
+        let mut read = OutboxEntries::default();
+        read.add(&odd);
+        read.add(&of_another_version);
+        read.add(&keyless);
+        read.add(&key_of(&key));
+        assert_eq!(
+            read.unreadable,
+            [key.clone(), key.clone(), key_in(&keyless)]
+        );
+        assert_eq!(read.entries[0].identifiers, []);
+    }
 }

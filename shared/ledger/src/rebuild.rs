@@ -1,12 +1,9 @@
 //! Totals and outbox as a rebuild sees them: read as a whole, and set right in a
 //! slot of its own.
 
-use std::collections::HashMap;
-
-use billing::UsageStatus;
-
-use crate::items::{Item, from_item, text};
-use crate::{Ledger, LedgerError, OutboxEntry, Tally, Total, TotalKey, UsageEventRow};
+use crate::items::{Item, text};
+use crate::outbox::{IDENTIFIERS, OutboxEntry, OutboxKey, key_in};
+use crate::{Ledger, LedgerError, Tally, Total, TotalKey, UsageEventRow};
 
 /// The slot of what a rebuild adds to a cell. The rollup's own are four hex
 /// digits, so the two never write one item.
@@ -32,6 +29,8 @@ pub struct TotalsPage {
 pub struct OutboxPage {
     /// Its entries, in no order.
     pub entries: Vec<OutboxEntry>,
+    /// The keys of items that are no entry.
+    pub unreadable: Vec<OutboxKey>,
     /// Where the next page begins; none after the last.
     pub next: Option<PageCursor>,
 }
@@ -46,16 +45,6 @@ impl UsageEventRow {
             self.billed_at,
             self.occurred_at,
         )
-    }
-
-    /// Its entry in the outbox, while it is pending.
-    pub fn outbox_entry(&self) -> Option<OutboxEntry> {
-        let key = self.outbox_key();
-        (self.status == UsageStatus::Pending).then(|| OutboxEntry {
-            bucket: key.bucket,
-            outbox_key: key.outbox_key,
-            identifier: self.identifier.clone(),
-        })
     }
 }
 
@@ -131,23 +120,31 @@ impl Ledger {
     /// after `cursor`.
     ///
     /// # Errors
-    /// [`LedgerError`] where DynamoDB fails or an entry is unreadable.
+    /// [`LedgerError::Unavailable`] where DynamoDB fails.
     pub async fn scan_outbox(&self, cursor: Option<PageCursor>) -> Result<OutboxPage, LedgerError> {
         let page = self
             .client
             .scan()
             .table_name(&self.tables.outbox)
             // Redelivery's leases lie beside the entries.
-            .filter_expression("attribute_exists(identifier)")
+            .filter_expression("attribute_exists(#identifiers)")
+            .expression_attribute_names("#identifiers", IDENTIFIERS)
             .consistent_read(true)
             .set_exclusive_start_key(cursor.map(|PageCursor(key)| key))
             .send()
             .await
             .map_err(LedgerError::unavailable("scan outbox"))?;
-        let entries = page.items.unwrap_or_default().into_iter();
-        let entries: Result<_, _> = entries.map(|item| from_item("outbox", item)).collect();
+        let (mut entries, mut unreadable) = (Vec::new(), Vec::new());
+        for item in page.items.unwrap_or_default() {
+            let key = key_in(&item);
+            match OutboxEntry::from_item(key.clone(), &item) {
+                Some(entry) => entries.push(entry),
+                None => unreadable.push(key),
+            }
+        }
         Ok(OutboxPage {
-            entries: entries?,
+            entries,
+            unreadable,
             next: page.last_evaluated_key.map(PageCursor),
         })
     }
@@ -157,16 +154,11 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Unavailable`]: perhaps there.
     pub async fn put_outbox_entry(&self, entry: &OutboxEntry) -> Result<(), LedgerError> {
-        let item = HashMap::from([
-            ("bucket".to_owned(), text(&entry.bucket)),
-            ("outbox_key".to_owned(), text(&entry.outbox_key)),
-            ("identifier".to_owned(), text(entry.identifier.as_str())),
-        ]);
         let put = self
             .client
             .put_item()
             .table_name(&self.tables.outbox)
-            .set_item(Some(item));
+            .set_item(entry.to_item());
         let put = put.send().await.map(|_| ());
         put.map_err(LedgerError::unavailable("put outbox entry"))
     }
@@ -183,6 +175,8 @@ fn cell_of(item: &Item) -> Option<(TotalKey, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use billing::{ActionType, CustomerId};
 
     use super::*;

@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
+use billing::{Identifier, Timestamp};
 use sha2::{Digest, Sha256};
 
 use crate::items::{Item, text};
-use crate::{Ledger, LedgerError, OutboxKey, Tally, TotalKey};
+use crate::outbox::{ENTRY_EVENTS_MAX, OutboxEntry};
+use crate::{Ledger, LedgerError, Tally, TotalKey};
 
 /// The items of one transaction (Amazon DynamoDB Developer Guide: "Service
 /// quotas"), less one for the checkpoint.
@@ -28,8 +30,8 @@ pub struct Poison {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Advance {
     totals: BTreeMap<TotalKey, Tally>,
-    /// Events to put into the outbox (with their identifier), or to take out.
-    outbox: BTreeMap<OutboxKey, Option<billing::Identifier>>,
+    /// What became pending, and when: one entry of the outbox.
+    pending: BTreeMap<Identifier, Timestamp>,
     /// Unreadable records by sequence number.
     poison: BTreeMap<String, Poison>,
 }
@@ -40,22 +42,15 @@ impl Advance {
         self.totals.entry(key).or_default()
     }
 
-    /// The event became pending.
-    pub fn put_into_outbox(&mut self, key: OutboxKey, identifier: billing::Identifier) {
-        self.outbox.insert(key, Some(identifier));
+    /// The event became pending at `pending_since`.
+    pub fn put_into_outbox(&mut self, identifier: Identifier, pending_since: Timestamp) {
+        self.pending.insert(identifier, pending_since);
     }
 
-    /// The event is pending no more. If it became so in this very run it was
-    /// never in the outbox, and the removal is dropped with the entry.
-    pub fn take_out_of_outbox(&mut self, key: OutboxKey) {
-        match self.outbox.get(&key) {
-            Some(Some(_)) => {
-                self.outbox.remove(&key);
-            }
-            _ => {
-                self.outbox.insert(key, None);
-            }
-        }
+    /// The event is pending no more. If it became so in this very run it never
+    /// sees the outbox; else redelivery finds out when it looks at its entry.
+    pub fn take_out_of_outbox(&mut self, identifier: &Identifier) {
+        self.pending.remove(identifier);
     }
 
     /// The record of `sequence_number` is set aside.
@@ -70,10 +65,10 @@ impl Advance {
             .values()
             .filter(|tally| !tally.is_zero())
             .count();
-        [self.outbox.len(), self.poison.len()]
-            .into_iter()
-            .fold(totals, usize::saturating_add)
-            <= CHANGES_MAX
+        let outbox = usize::from(!self.pending.is_empty());
+        let changes = [self.poison.len(), outbox].into_iter();
+        changes.fold(totals, usize::saturating_add) <= CHANGES_MAX
+            && self.pending.len() <= ENTRY_EVENTS_MAX
     }
 }
 
@@ -125,8 +120,11 @@ impl Ledger {
             let update = self.add_to_total(key, &slot, tally)?;
             items.push(TransactWriteItem::builder().update(update).build());
         }
-        for (key, entry) in &advance.outbox {
-            items.push(self.outbox_change(key, entry.as_ref())?);
+        // No other step of any shard ends there.
+        let origin = format!("{shard_id}#{sequence_number}");
+        if let Some(entry) = OutboxEntry::new(&origin, &advance.pending) {
+            let put = self.put_entry(&entry)?;
+            items.push(TransactWriteItem::builder().put(put).build());
         }
         for (sequence_number, poison) in &advance.poison {
             let update = self.keep_poison(shard_id, sequence_number, poison)?;
@@ -248,33 +246,12 @@ impl Ledger {
         Ok(set_aside)
     }
 
-    fn outbox_change(
-        &self,
-        key: &OutboxKey,
-        entry: Option<&billing::Identifier>,
-    ) -> Result<TransactWriteItem, LedgerError> {
-        let build_failed = LedgerError::unavailable("build outbox change");
-        let item = TransactWriteItem::builder();
-        Ok(match entry {
-            Some(identifier) => item.put(
-                Put::builder()
-                    .table_name(&self.tables.outbox)
-                    .item("bucket", text(&key.bucket))
-                    .item("outbox_key", text(&key.outbox_key))
-                    .item("identifier", text(identifier.as_str()))
-                    .build()
-                    .map_err(build_failed)?,
-            ),
-            None => item.delete(
-                Delete::builder()
-                    .table_name(&self.tables.outbox)
-                    .key("bucket", text(&key.bucket))
-                    .key("outbox_key", text(&key.outbox_key))
-                    .build()
-                    .map_err(build_failed)?,
-            ),
-        }
-        .build())
+    fn put_entry(&self, entry: &OutboxEntry) -> Result<Put, LedgerError> {
+        Put::builder()
+            .table_name(&self.tables.outbox)
+            .set_item(entry.to_item())
+            .build()
+            .map_err(LedgerError::unavailable("build outbox entry"))
     }
 }
 
@@ -303,20 +280,32 @@ fn slot(shard_id: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use billing::{CustomerId, EventId, Timestamp};
+    use billing::{CustomerId, EventId};
 
     use super::*;
 
+    fn identifier(n: usize) -> Identifier {
+        let customer_id = CustomerId::parse("cus_1").unwrap();
+        Identifier::of(&customer_id, &EventId::parse(&n.to_string()).unwrap())
+    }
+
     #[test]
     fn pending_and_delivered_in_one_run_never_reach_the_outbox() {
-        let event_id = EventId::parse("a").unwrap();
-        let identifier = billing::Identifier::of(&CustomerId::parse("cus_1").unwrap(), &event_id);
-        let place = OutboxKey::new(&identifier, Timestamp::from_unix_ms(1));
         let mut advance = Advance::default();
-        advance.put_into_outbox(place.clone(), identifier);
-        advance.take_out_of_outbox(place.clone());
-        assert!(advance.outbox.is_empty());
-        advance.take_out_of_outbox(place.clone());
-        assert_eq!(advance.outbox.get(&place), Some(&None));
+        advance.put_into_outbox(identifier(1), Timestamp::from_unix_ms(1));
+        advance.take_out_of_outbox(&identifier(1));
+        advance.take_out_of_outbox(&identifier(2));
+        assert_eq!(advance, Advance::default());
+    }
+
+    #[test]
+    fn an_entry_holds_as_much_as_an_item_does() {
+        let mut advance = Advance::default();
+        for n in 0..ENTRY_EVENTS_MAX {
+            advance.put_into_outbox(identifier(n), Timestamp::from_unix_ms(1));
+        }
+        assert!(advance.fits());
+        advance.put_into_outbox(identifier(ENTRY_EVENTS_MAX), Timestamp::from_unix_ms(1));
+        assert!(!advance.fits());
     }
 }

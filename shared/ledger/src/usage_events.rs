@@ -12,7 +12,7 @@ use billing::{
 use serde::{Deserialize, Serialize};
 
 use crate::items::{from_item, number, text, to_item};
-use crate::{Ledger, LedgerError, OutboxKey};
+use crate::{Ledger, LedgerError};
 
 const TABLE: &str = "usage-events";
 
@@ -57,7 +57,7 @@ pub struct UsageEventRow {
     pub recorded_at: Timestamp,
     /// When the send window began.
     pub first_attempt_at: Timestamp,
-    /// When it last became pending; with the identifier, its place in the outbox.
+    /// When it last became pending.
     pub pending_since: Timestamp,
     /// Where it stands.
     pub status: UsageStatus,
@@ -146,11 +146,6 @@ impl UsageEventRow {
             history: vec![HistoryEntry { status, at: now }],
             identifier,
         }
-    }
-
-    /// Where the outbox keeps this event while it is pending.
-    pub fn outbox_key(&self) -> OutboxKey {
-        OutboxKey::new(&self.identifier, self.pending_since)
     }
 
     /// Whether a sending that starts at `now` and takes up to `budget_ms` ends

@@ -13,9 +13,10 @@ use crate::{Ledger, LedgerError, UsageEventRow};
 
 const TABLE: &str = "usage-events";
 const INDEX: &str = "by-customer";
+const KEY: &str = "identifier";
 
-/// Rows of one read (Amazon DynamoDB API reference: `BatchGetItem`).
-const READ_ROWS_MAX: usize = 100;
+/// Events of one read (Amazon DynamoDB API reference: `BatchGetItem`).
+pub const READ_EVENTS_MAX: usize = 100;
 /// Reads of the same rows: DynamoDB may leave some out when it is busy.
 const READS_MAX: usize = 20;
 
@@ -64,7 +65,7 @@ impl Ledger {
             .query()
             .table_name(&self.tables.usage_events)
             .index_name(INDEX)
-            .projection_expression("identifier")
+            .projection_expression(KEY)
             .key_condition_expression(
                 "customer_bucket = :bucket AND occurred_key BETWEEN :from AND :to",
             )
@@ -75,7 +76,7 @@ impl Ledger {
             .expression_attribute_values(":from", text(occurred_prefix(cursor.from)))
             .expression_attribute_values(":to", text(occurred_prefix(cursor.to)))
             .set_exclusive_start_key(cursor.last_key.take())
-            .limit(i32::try_from(READ_ROWS_MAX).unwrap_or(i32::MAX))
+            .limit(i32::try_from(READ_EVENTS_MAX).unwrap_or(i32::MAX))
             .send()
             .await
             .map_err(LedgerError::unavailable("list usage events"))?;
@@ -87,7 +88,7 @@ impl Ledger {
             .items
             .unwrap_or_default()
             .into_iter()
-            .filter_map(|mut item| item.remove_entry("identifier"))
+            .filter_map(|mut item| item.remove_entry(KEY))
             .map(|entry| HashMap::from([entry]))
             .collect();
         self.rows_of(keys).await.map(Some)
@@ -102,18 +103,51 @@ impl Ledger {
         &self,
         identifiers: &[Identifier],
     ) -> Result<Vec<UsageEventRow>, LedgerError> {
-        let key = |identifier: &Identifier| {
-            HashMap::from([("identifier".to_owned(), text(identifier.as_str()))])
-        };
-        self.rows_of(identifiers.iter().map(key).collect()).await
+        self.rows_of(identifiers.iter().map(key_of).collect()).await
     }
 
-    async fn rows_of(&self, mut keys: Vec<Item>) -> Result<Vec<UsageEventRow>, LedgerError> {
+    /// As [`usage_events`](Self::usage_events), each row by itself: one that
+    /// cannot be read keeps no other from being read.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] where DynamoDB fails.
+    pub async fn look_up_usage_events(
+        &self,
+        identifiers: &[Identifier],
+    ) -> Result<UsageEventsFound, LedgerError> {
+        let keys = identifiers.iter().map(key_of).collect();
+        let mut found = UsageEventsFound::default();
+        for item in self.items_of(keys).await? {
+            let identifier = item.get(KEY).and_then(|key| key.as_s().ok()).cloned();
+            match from_item::<UsageEventRow>(TABLE, item) {
+                Ok(row) => {
+                    let identifier = row.identifier.as_str().to_owned();
+                    found
+                        .0
+                        .insert(identifier, UsageEventFound::Row(Box::new(row)));
+                }
+                Err(error) => {
+                    let identifier = identifier.unwrap_or_default();
+                    found
+                        .0
+                        .insert(identifier, UsageEventFound::Unreadable(error));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    async fn rows_of(&self, keys: Vec<Item>) -> Result<Vec<UsageEventRow>, LedgerError> {
+        let items = self.items_of(keys).await?.into_iter();
+        items.map(|item| from_item(TABLE, item)).collect()
+    }
+
+    async fn items_of(&self, mut keys: Vec<Item>) -> Result<Vec<Item>, LedgerError> {
         let table = &self.tables.usage_events;
-        let mut rows = Vec::with_capacity(keys.len());
+        let mut items = Vec::with_capacity(keys.len());
         for _ in 0..READS_MAX {
             if keys.is_empty() {
-                return Ok(rows);
+                return Ok(items);
             }
             let wanted = KeysAndAttributes::builder()
                 .set_keys(Some(keys))
@@ -127,15 +161,37 @@ impl Ledger {
                 .send()
                 .await
                 .map_err(LedgerError::unavailable("read usage events"))?;
-            let items = read.responses.unwrap_or_default().remove(table);
-            for item in items.unwrap_or_default() {
-                rows.push(from_item(TABLE, item)?);
-            }
+            let read_items = read.responses.unwrap_or_default().remove(table);
+            items.extend(read_items.unwrap_or_default());
             let left = read.unprocessed_keys.unwrap_or_default().remove(table);
             keys = left.map(|left| left.keys).unwrap_or_default();
         }
         Err(LedgerError::unavailable("read usage events")(LeftOut))
     }
+}
+
+/// What the audit log holds of the events that were asked for.
+#[derive(Debug, Default)]
+pub struct UsageEventsFound(HashMap<String, UsageEventFound>);
+
+/// A row that was asked for.
+#[derive(Debug)]
+pub enum UsageEventFound {
+    /// Its row.
+    Row(Box<UsageEventRow>),
+    /// It is there, and not what this version writes.
+    Unreadable(LedgerError),
+}
+
+impl UsageEventsFound {
+    /// Takes out what was found of `identifier`, if it is there.
+    pub fn take(&mut self, identifier: &Identifier) -> Option<UsageEventFound> {
+        self.0.remove(identifier.as_str())
+    }
+}
+
+fn key_of(identifier: &Identifier) -> Item {
+    HashMap::from([(KEY.to_owned(), text(identifier.as_str()))])
 }
 
 /// Why a read of many rows gave up.

@@ -1,9 +1,11 @@
 //! The independent count: what the agents were told, against what Stripe, the
 //! audit log, the totals and the outbox hold. Nothing of the product is used:
-//! identifiers, cells and outbox keys are computed here a second time.
+//! identifiers and cells are computed here a second time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -91,8 +93,8 @@ pub struct Observed {
     pub audit: Vec<AuditRow>,
     /// The totals, by `{customer}/{period}#{hour}#{action}`, slots added up.
     pub totals: BTreeMap<String, Cell>,
-    /// Keys of the outbox, as `{bucket}/{outbox_key}`.
-    pub outbox: BTreeSet<String>,
+    /// What the outbox lists, by identifier: the time of the last entry that does.
+    pub outbox: BTreeMap<String, i64>,
     /// Stream records that were set aside.
     pub set_aside: usize,
 }
@@ -130,7 +132,7 @@ pub enum Finding {
     },
     /// It is pending, and not in the outbox.
     NotInOutbox(String),
-    /// It is in the outbox, and not pending.
+    /// It is in the outbox, and not pending, though redelivery has looked.
     StaleInOutbox(String),
     /// So many stream records were set aside.
     SetAside(usize),
@@ -191,12 +193,15 @@ impl Observed {
                 });
             }
         }
+        // Redelivery takes an entry's word only for what was pending when it
+        // was made.
+        let is_listed = |row: &AuditRow| {
+            let last = self.outbox.get(&row.identifier);
+            last.is_some_and(|last| *last >= row.pending_since)
+        };
         let pending = self.audit.iter().filter(|row| row.status == "pending");
-        let pending: BTreeSet<String> = pending.map(AuditRow::outbox_key).collect();
-        let missing = pending.difference(&self.outbox).cloned();
-        findings.extend(missing.map(Finding::NotInOutbox));
-        let stale = self.outbox.difference(&pending).cloned();
-        findings.extend(stale.map(Finding::StaleInOutbox));
+        let missing = pending.filter(|row| !is_listed(row));
+        findings.extend(missing.map(|row| Finding::NotInOutbox(row.identifier.clone())));
         if self.set_aside > 0 {
             findings.push(Finding::SetAside(self.set_aside));
         }
@@ -207,6 +212,10 @@ impl Observed {
     /// was not at most once, and all books say the same.
     pub fn at_rest(&self, claims: &[Claim]) -> Vec<Finding> {
         let mut findings = self.of_the_stream();
+        let pending = self.audit.iter().filter(|row| row.status == "pending");
+        let pending: BTreeSet<&String> = pending.map(|row| &row.identifier).collect();
+        let stale = self.outbox.keys().filter(|it| !pending.contains(it));
+        findings.extend(stale.cloned().map(Finding::StaleInOutbox));
         let mut in_stripe: BTreeMap<&str, Vec<&MeterEvent>> = BTreeMap::new();
         for event in &self.stripe {
             in_stripe.entry(&event.identifier).or_default().push(event);
@@ -280,20 +289,25 @@ impl AuditRow {
         let (customer_id, action_type) = (&self.customer_id, &self.action_type);
         format!("{customer_id}/{period}#{hour:010}#{action_type}")
     }
-
-    fn outbox_key(&self) -> String {
-        let bucket = &self.identifier[..1];
-        format!("{bucket}/{:013}#{}", self.pending_since, self.identifier)
-    }
 }
 
-/// Keys of the outbox; redelivery's leases lie beside it, under `lease`.
-pub(crate) async fn outbox(database: &Database) -> BTreeSet<String> {
-    let items = database.scan("OutboxTable").await;
-    let entries = items.iter().filter(|item| text(item, "bucket") != "lease");
-    entries
-        .map(|item| format!("{}/{}", text(item, "bucket"), text(item, "outbox_key")))
-        .collect()
+/// What the outbox lists; redelivery's leases lie beside it, under `lease`.
+pub(crate) async fn outbox(database: &Database) -> BTreeMap<String, i64> {
+    let mut listed = BTreeMap::new();
+    for item in database.scan("OutboxTable").await {
+        if text(&item, "bucket") == "lease" {
+            continue;
+        }
+        let key = text(&item, "outbox_key");
+        let (since, _) = key.split_once('#').unwrap();
+        let since: i64 = since.parse().unwrap();
+        for identifier in item["identifiers"]["BS"].as_array().unwrap() {
+            let identifier = BASE64.decode(identifier.as_str().unwrap()).unwrap();
+            let last = listed.entry(hex::encode(identifier)).or_insert(since);
+            *last = since.max(*last);
+        }
+    }
+    listed
 }
 
 fn audit_row(item: &Item) -> AuditRow {
@@ -476,16 +490,20 @@ mod tests {
     fn totals_and_outbox_follow_the_audit_log() {
         let mut observed = observed();
         observed.audit[0].status = "pending".to_owned();
-        let key = format!(
-            "{}/0000000000001#{}",
-            &claim(true).identifier()[..1],
-            claim(true).identifier()
-        );
+        let identifier = claim(true).identifier();
+        let missing = Finding::NotInOutbox(identifier.clone());
         let findings = observed.of_the_stream();
         assert!(matches!(findings[0], Finding::WrongTotal { .. }));
-        assert_eq!(findings[1], Finding::NotInOutbox(key.clone()));
+        assert_eq!(findings[1], missing);
+        // Listed, but by an entry of a time when it was pending before.
+        let since = observed.audit[0].pending_since;
+        observed.outbox.insert(identifier.clone(), since - 1);
+        assert!(observed.of_the_stream().contains(&missing));
+        observed.outbox.insert(identifier.clone(), since);
+        assert!(!observed.of_the_stream().contains(&missing));
         observed.audit[0].status = "delivered".to_owned();
-        observed.outbox.insert(key.clone());
-        assert_eq!(observed.of_the_stream(), [Finding::StaleInOutbox(key)]);
+        assert_eq!(observed.of_the_stream(), []);
+        let stale = [Finding::StaleInOutbox(identifier)];
+        assert_eq!(observed.at_rest(&[claim(true)]), stale);
     }
 }

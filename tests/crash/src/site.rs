@@ -79,6 +79,9 @@ pub fn call(parts: &Parts, body: &[u8]) -> (Service, String) {
 
 fn table(body: &[u8]) -> Option<String> {
     let body: Value = serde_json::from_slice(body).ok()?;
+    if let Some(tables) = body.get("RequestItems") {
+        return tables.as_object()?.keys().next().cloned();
+    }
     let named = match body.get("TransactItems") {
         Some(items) => items.get(0)?.as_object()?.values().next()?,
         None => &body,
@@ -117,6 +120,9 @@ mod tests {
             .body(r#"{"TransactItems":[{"Update":{"TableName":"A"}},{"Put":{"TableName":"B"}}]}"#)
             .unwrap();
         assert_eq!(named(&transact), "TransactWriteItems A");
+        let read = Request::post("/").header("x-amz-target", "DynamoDB_20120810.BatchGetItem");
+        let read = read.body(r#"{"RequestItems":{"A":{"Keys":[]}}}"#).unwrap();
+        assert_eq!(named(&read), "BatchGetItem A");
         let subscription = Request::get("/v1/subscriptions/sub_1?expand[]=x");
         assert_eq!(
             named(&subscription.body("").unwrap()),

@@ -4,11 +4,13 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use crate::SoakError;
-use crate::checker::{Subject, identifier};
+use crate::checker::{Subject, identifier, identifiers};
 use crate::direct::{integer, text};
 use crate::world::stripe_file;
 
@@ -29,7 +31,7 @@ pub enum Plant {
     Unbilled,
     /// A total is off by one.
     Total,
-    /// The outbox misses an entry.
+    /// The outbox does not list what is pending.
     Outbox,
 }
 
@@ -156,16 +158,39 @@ pub(crate) async fn miscount(subject: Subject<'_>) -> Result<String, SoakError> 
     Ok(key.to_string())
 }
 
-/// Plants a gap in the outbox. Answers the key that is missing.
+/// Plants a gap in the outbox: an event that is pending is in none of its entries
+/// any more. Answers the identifier.
 pub(crate) async fn forget(subject: Subject<'_>) -> Result<String, SoakError> {
-    let mut key = None;
+    let mut pending = None;
+    let parameters = json!({
+        "FilterExpression": "#status = :pending",
+        "ProjectionExpression": "identifier",
+        "ExpressionAttributeNames": { "#status": "status" },
+        "ExpressionAttributeValues": { ":pending": { "S": "pending" } },
+    });
     let take = |item: &Value| {
-        key = Some(json!({ "bucket": item["bucket"], "outbox_key": item["outbox_key"] }));
+        pending = Some(text(&item["identifier"], "S")?.to_owned());
         Ok(())
     };
-    subject.direct.scan("OutboxTable", &json!({}), take).await?;
-    let key = key.ok_or(SoakError::NothingToPlant)?;
-    let delete = json!({ "TableName": "OutboxTable", "Key": key });
-    let _: Value = subject.direct.dynamodb("DeleteItem", &delete).await?;
-    Ok(text(&key["outbox_key"], "S")?.to_owned())
+    let direct = subject.direct;
+    direct.scan("UsageEventsTable", &parameters, take).await?;
+    let pending = pending.ok_or(SoakError::NothingToPlant)?;
+    let mut keys = Vec::new();
+    let take = |item: &Value| {
+        if identifiers(item).any(|listed| listed == pending) {
+            keys.push(json!({ "bucket": item["bucket"], "outbox_key": item["outbox_key"] }));
+        }
+        Ok(())
+    };
+    direct.scan("OutboxTable", &json!({}), take).await?;
+    let bytes = hex::decode(&pending).map_err(|_| SoakError::NothingToPlant)?;
+    for key in keys {
+        let update = json!({
+            "TableName": "OutboxTable", "Key": key,
+            "UpdateExpression": "DELETE identifiers :one",
+            "ExpressionAttributeValues": { ":one": { "BS": [BASE64.encode(&bytes)] } },
+        });
+        let _: Value = direct.dynamodb("UpdateItem", &update).await?;
+    }
+    Ok(pending)
 }

@@ -50,7 +50,11 @@ pub(crate) async fn run(arguments: RebuildArguments) -> Result<ExitCode, Failure
     let report = report?;
     print(&report, &arguments)?;
     let is_left = |difference: &&Difference| {
-        arguments.check || matches!(difference, Difference::Unreadable(_))
+        let is_unreadable = matches!(
+            difference,
+            Difference::Unreadable(_) | Difference::UnreadableEntry(_)
+        );
+        arguments.check || is_unreadable
     };
     Ok(if report.differences.iter().any(|it| is_left(&it)) {
         ExitCode::from(DIFFERS)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use billing::{Identifier, Timestamp, UsageStatus};
 use ledger::{OutboxEntry, OutboxKey, Tally, Total, TotalKey, UsageEventRow};
 
 /// A cell of the totals.
@@ -21,9 +22,11 @@ struct Cell {
 pub(crate) struct Comparison {
     events: u64,
     cells: BTreeMap<TotalKey, Cell>,
-    due_entries: BTreeMap<OutboxKey, OutboxEntry>,
-    entries: BTreeMap<OutboxKey, OutboxEntry>,
-    unreadable: Vec<String>,
+    /// What is pending, and since when.
+    pending: BTreeMap<Identifier, Timestamp>,
+    /// What the outbox lists: the time of the last entry that does.
+    listed: BTreeMap<Identifier, Timestamp>,
+    unreadable: Vec<Difference>,
 }
 
 /// Something that is not as the audit log says.
@@ -41,12 +44,18 @@ pub enum Difference {
         to_add: Tally,
     },
     /// An event is pending and not in the outbox: nobody would send it.
-    NotInOutbox(OutboxEntry),
-    /// The outbox points to an event that is not pending, or not since then.
-    NotPending(OutboxEntry),
+    NotInOutbox {
+        /// The event.
+        identifier: Identifier,
+        /// Since when.
+        pending_since: Timestamp,
+    },
     /// A row of the audit log cannot be read, and is in no total. Nobody but
     /// the operator can set it right.
     Unreadable(String),
+    /// An entry of the outbox cannot be read. What of it is pending is told
+    /// as missing; the entry is the operator's to remove.
+    UnreadableEntry(OutboxKey),
 }
 
 impl fmt::Display for Difference {
@@ -66,14 +75,17 @@ impl fmt::Display for Difference {
                     key.action_type.as_str()
                 )
             }
-            Self::NotInOutbox(entry) => {
-                write!(f, "pending and not in the outbox: {}", entry.identifier)
-            }
-            Self::NotPending(entry) => {
-                write!(f, "in the outbox and not pending: {}", entry.identifier)
+            Self::NotInOutbox { identifier, .. } => {
+                write!(f, "pending and not in the outbox: {identifier}")
             }
             Self::Unreadable(key) => {
                 write!(f, "a row of the audit log that cannot be read: {key}")
+            }
+            Self::UnreadableEntry(OutboxKey { bucket, outbox_key }) => {
+                write!(
+                    f,
+                    "an entry of the outbox that cannot be read: {bucket}/{outbox_key}"
+                )
             }
         }
     }
@@ -85,14 +97,15 @@ impl Comparison {
         self.events = self.events.saturating_add(1);
         let cell = self.cells.entry(row.total_key()).or_default();
         cell.due.enter(row.status, row.quantity);
-        if let Some(entry) = row.outbox_entry() {
-            self.due_entries.insert(row.outbox_key(), entry);
+        if row.status == UsageStatus::Pending {
+            self.pending
+                .insert(row.identifier.clone(), row.pending_since);
         }
     }
 
     /// A row of the audit log that is no event.
     pub(crate) fn unreadable(&mut self, key: String) {
-        self.unreadable.push(key);
+        self.unreadable.push(Difference::Unreadable(key));
     }
 
     pub(crate) fn counted(&mut self, total: &Total) {
@@ -105,12 +118,19 @@ impl Comparison {
         cell.rebuilt.add(&total.tally);
     }
 
+    /// An entry of the outbox. It may list what is pending no more.
     pub(crate) fn outbox(&mut self, entry: OutboxEntry) {
-        let key = OutboxKey {
-            bucket: entry.bucket.clone(),
-            outbox_key: entry.outbox_key.clone(),
+        let Some(since) = entry.key.pending_since() else {
+            return self.unreadable_entry(entry.key);
         };
-        self.entries.insert(key, entry);
+        for identifier in entry.identifiers {
+            let last = self.listed.entry(identifier).or_insert(since);
+            *last = since.max(*last);
+        }
+    }
+
+    pub(crate) fn unreadable_entry(&mut self, key: OutboxKey) {
+        self.unreadable.push(Difference::UnreadableEntry(key));
     }
 
     /// How many events the audit log holds.
@@ -119,8 +139,7 @@ impl Comparison {
     }
 
     pub(crate) fn differences(self) -> Vec<Difference> {
-        let unreadable = self.unreadable.into_iter();
-        let mut differences: Vec<_> = unreadable.map(Difference::Unreadable).collect();
+        let mut differences = self.unreadable;
         for (key, cell) in self.cells {
             let mut found = cell.counted.clone();
             found.add(&cell.rebuilt);
@@ -135,16 +154,19 @@ impl Comparison {
                 });
             }
         }
-        for (key, entry) in &self.due_entries {
-            if !self.entries.contains_key(key) {
-                differences.push(Difference::NotInOutbox(entry.clone()));
-            }
-        }
-        for (key, entry) in self.entries {
-            if !self.due_entries.contains_key(&key) {
-                differences.push(Difference::NotPending(entry));
-            }
-        }
+        // Redelivery takes an entry's word only for what was pending when it
+        // was made.
+        let listed = &self.listed;
+        let is_missing = |(identifier, since): &(Identifier, Timestamp)| {
+            listed.get(identifier).is_none_or(|last| last < since)
+        };
+        let missing = self.pending.into_iter().filter(is_missing);
+        differences.extend(
+            missing.map(|(identifier, pending_since)| Difference::NotInOutbox {
+                identifier,
+                pending_since,
+            }),
+        );
         differences
     }
 }

@@ -12,7 +12,7 @@ mod stream;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ledger::{Ledger, LedgerError, UsageEventFilter};
+use ledger::{ENTRY_EVENTS_MAX, Ledger, LedgerError, OutboxEntry, UsageEventFilter};
 use tokio::time::Instant;
 
 use comparison::Comparison;
@@ -112,14 +112,29 @@ impl Rebuilder {
     /// A [`RebuildError`]. Cut short, it is run again.
     pub async fn rebuild(&self, progress: impl FnMut(u64)) -> Result<RebuildReport, RebuildError> {
         let report = self.check(progress).await?;
+        let mut missing = Vec::new();
         for difference in &report.differences {
             match difference {
                 Difference::Total { key, to_add, .. } => {
                     self.ledger.set_rebuilt_total(key, to_add).await?;
                 }
-                Difference::NotInOutbox(entry) => self.ledger.put_outbox_entry(entry).await?,
-                Difference::NotPending(entry) => self.ledger.remove_outbox_entry(entry).await?,
-                Difference::Unreadable(_) => {}
+                Difference::NotInOutbox {
+                    identifier,
+                    pending_since,
+                } => missing.push((identifier.clone(), *pending_since)),
+                Difference::Unreadable(_) | Difference::UnreadableEntry(_) => {}
+            }
+        }
+        for missing in missing.chunks(ENTRY_EVENTS_MAX) {
+            let missing: BTreeMap<_, _> = missing.iter().cloned().collect();
+            // An entry at this place already lists its first event since then,
+            // which is not missing therefore: none is replaced.
+            let origin = missing
+                .keys()
+                .next()
+                .map(|first| format!("rebuilt#{first}"));
+            if let Some(entry) = origin.and_then(|origin| OutboxEntry::new(&origin, &missing)) {
+                self.ledger.put_outbox_entry(&entry).await?;
             }
         }
         Ok(report)
@@ -229,6 +244,9 @@ impl Rebuilder {
             let page = self.ledger.scan_outbox(cursor).await?;
             for entry in page.entries {
                 comparison.outbox(entry);
+            }
+            for key in page.unreadable {
+                comparison.unreadable_entry(key);
             }
             cursor = page.next;
             if cursor.is_none() {

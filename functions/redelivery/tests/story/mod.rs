@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use billing::{ActionType, Clock, EventId, Identifier, Quantity, UsageEvent, UsageStatus};
@@ -17,6 +18,8 @@ mod recorder;
 use recorder::Recorder;
 
 pub(crate) const MINUTE_MS: i64 = 60_000;
+/// Events in an entry of the outbox: few, so that there are entries in many buckets.
+pub(crate) const ENTRY_EVENTS: usize = 3;
 pub(crate) const HOUR_MS: i64 = 60 * MINUTE_MS;
 
 /// A customer whose usage Stripe did not take, and redelivery.
@@ -26,6 +29,8 @@ pub(crate) struct Story {
     pub(crate) emitter: Emitter,
     pub(crate) redelivery: Redelivery,
     recorder: Recorder,
+    /// Of the outbox, made so far: each is of a shard of its own.
+    entries: AtomicU32,
     /// As redelivery has it.
     stripe: stripe::Client,
 }
@@ -41,6 +46,7 @@ impl Story {
             emitter: Emitter::new(ledger.clone(), world.stripe.clone(), world.clock()),
             redelivery: Redelivery::new(ledger, stripe.clone(), world.clock()),
             recorder,
+            entries: AtomicU32::default(),
             stripe,
             customer,
             world,
@@ -68,13 +74,13 @@ impl Story {
 
     pub(crate) async fn put_into_outbox(&self, rows: &[UsageEventRow]) {
         let ledger = &self.world.ledger;
-        for rows in rows.chunks(90) {
+        for rows in rows.chunks(ENTRY_EVENTS) {
             let mut advance = Advance::default();
             for row in rows {
-                advance.put_into_outbox(row.outbox_key(), row.identifier.clone());
+                advance.put_into_outbox(row.identifier.clone(), row.pending_since);
             }
-            // A shard of its own for each call.
-            let shard_id = rows.first().unwrap().outbox_key().outbox_key;
+            let nth = self.entries.fetch_add(1, Ordering::Relaxed);
+            let shard_id = format!("shard-{nth}");
             let advanced = ledger.advance(&shard_id, None, "1", &advance).await;
             assert_eq!(advanced.unwrap(), Advanced::Done);
         }
@@ -137,6 +143,14 @@ impl Story {
         self.recorder.sent_again()
     }
 
+    /// How many events the outbox lists.
+    pub(crate) async fn in_outbox(&self) -> usize {
+        let items = self.world.tables.scan("OutboxTable").await;
+        let listed = items.iter().filter_map(|item| item.get("identifiers"));
+        listed.map(|set| set.as_bs().unwrap().len()).sum()
+    }
+
+    /// How many entries and leases the outbox holds.
     pub(crate) async fn outbox_length(&self) -> usize {
         self.world.tables.scan("OutboxTable").await.len()
     }

@@ -111,8 +111,9 @@ async fn a_total_and_an_outbox_entry_that_are_wrong_are_found() {
     let (world, claim) = a_story().await;
     let entry: Value = json!({
         "bucket": { "S": "0" },
-        "outbox_key": { "S": format!("0000000000001#{}", "0".repeat(64)) },
-        "identifier": { "S": "0".repeat(64) },
+        "outbox_key": { "S": "0000000000001#planted" },
+        // 32 zeros.
+        "identifiers": { "BS": [format!("{}=", "A".repeat(43))] },
     });
     let put = json!({ "TableName": "OutboxTable", "Item": entry });
     world.database.call("PutItem", &put).await;

@@ -23,7 +23,7 @@ pub enum Kind {
     Overbilled,
     /// The totals are not the audit log's.
     TotalsDiffer,
-    /// The outbox does not hold exactly what is pending.
+    /// The outbox does not list what is pending.
     OutboxDiffers,
     /// Neither delivered nor in a state that says why not.
     Unsettled,

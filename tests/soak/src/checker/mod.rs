@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 pub(crate) use findings::Findings;
 pub use findings::{Finding, Kind};
-pub(crate) use outbox::check_outbox;
+pub(crate) use outbox::{check_outbox, identifiers};
 
 use crate::SoakError;
 use crate::agents::Told;
