@@ -1,8 +1,15 @@
 //! Usage records, for accounts whose metered prices have no meter (Stripe API
 //! reference: Usage Records, of versions before `2025-03-31.basil`).
+//!
+//! Nothing but the idempotency key keeps Stripe from adding a repeat, so an
+//! event has one key, its identifier, and what Stripe has stored under it
+//! decides. The key holds one request: an event that was carried over is
+//! another. Then the first one is asked for again, which brings its stored
+//! answer. If it was refused, as one of a period that is over is, a second key
+//! is safe; there is never a third.
 
 use ledger::{Ledger, UsageEventRow};
-use stripe::{Client, CreateUsageRecord, Error, IdempotencyKey, RequestOptions, Sent};
+use stripe::{Client, CreateUsageRecord, Error, IdempotencyKey, RequestOptions, Sent, UsageRecord};
 use tokio::time::Instant;
 
 use super::{Answer, REQUESTS_IN_FLIGHT, Trouble, log_refusal};
@@ -24,9 +31,6 @@ impl UsageRecords {
         in_order(sendings.collect(), REQUESTS_IN_FLIGHT).await
     }
 
-    /// Under the identifier as idempotency key, always: nothing else keeps
-    /// Stripe from adding a repeat. So what Stripe has stored under it is the
-    /// last that it will say within the send window.
     pub(crate) async fn send_one(&self, row: &UsageEventRow, deadline: Instant) -> Answer {
         let (Some(billed_at), Some(subscription_item)) = (row.billed_at, self.item_of(row).await)
         else {
@@ -37,25 +41,28 @@ impl UsageRecords {
             quantity: row.quantity,
             timestamp: billed_at.unix_s(),
         };
-        let key = IdempotencyKey::new(row.identifier.as_str());
-        let options = RequestOptions::until(deadline).idempotency_key(key);
-        match self.stripe.create_usage_record(&record, &options).await {
-            Ok(record) => Answer::Taken {
-                stripe_record_id: Some(record.id),
-            },
-            // Stripe did it, and tells it in other words.
-            Err(Error::UnreadableAnswer { .. }) => Answer::Taken {
-                stripe_record_id: None,
-            },
-            Err(error) if is_stuck(&error) => {
-                log_stuck(row, &error);
-                Answer::Unknowable
-            }
-            Err(error) => {
-                log_refusal(1, &error);
-                Answer::of(&error, Sent::No)
+        let mut created = self.create(&record, key_of(row), deadline).await;
+        if row.carried_over && is_of_another_request(&created) {
+            let uncarried = CreateUsageRecord {
+                timestamp: row.occurred_at.unix_s(),
+                ..record.clone()
+            };
+            created = self.create(&uncarried, key_of(row), deadline).await;
+            if is_refused(&created) {
+                created = self.create(&record, second_key_of(row), deadline).await;
             }
         }
+        answer_of(row, created)
+    }
+
+    async fn create(
+        &self,
+        record: &CreateUsageRecord,
+        key: IdempotencyKey,
+        deadline: Instant,
+    ) -> Result<UsageRecord, Error> {
+        let options = RequestOptions::until(deadline).idempotency_key(key);
+        self.stripe.create_usage_record(record, &options).await
     }
 
     /// The item that the row names, else its customer's.
@@ -66,26 +73,64 @@ impl UsageRecords {
         match self.ledger.customer(&row.customer_id).await {
             Ok(customer) => customer.map(|customer| customer.subscription_item_id),
             Err(error) => {
-                tracing::warn!(identifier = %row.identifier, error = %error, "an event's customer cannot be read");
+                tracing::warn!(
+                    identifier = %row.identifier,
+                    error = %error,
+                    "the customer of a pending event cannot be read"
+                );
                 None
             }
         }
     }
 }
 
-/// Whether no repeat brings another answer: the key holds an error of Stripe's
-/// own, or an earlier sending with another billing time, whose answer was lost
-/// before the event was carried over.
-fn is_stuck(error: &Error) -> bool {
-    let is_of_another_request = error.status() == Some(400) && error.is_idempotency_error();
-    error.is_stored_server_error() || is_of_another_request
+fn key_of(row: &UsageEventRow) -> IdempotencyKey {
+    IdempotencyKey::new(row.identifier.as_str())
 }
 
-fn log_stuck(row: &UsageEventRow, error: &Error) {
-    tracing::error!(
-        identifier = %row.identifier,
-        error = %error,
-        request_id = error.request_id(),
-        "Stripe does not say whether it has a usage record"
-    );
+fn second_key_of(row: &UsageEventRow) -> IdempotencyKey {
+    IdempotencyKey::derived(&["carried over", row.identifier.as_str()])
+}
+
+fn answer_of(row: &UsageEventRow, created: Result<UsageRecord, Error>) -> Answer {
+    let error = match created {
+        Ok(record) => {
+            return Answer::Taken {
+                stripe_record_id: Some(record.id),
+            };
+        }
+        Err(error) => error,
+    };
+    if matches!(error, Error::UnreadableAnswer { .. }) {
+        // Stripe did it, and tells it in other words.
+        return Answer::Taken {
+            stripe_record_id: None,
+        };
+    }
+    log_refusal(1, &error);
+    // What is stored under the key stays there for longer than the send window.
+    if error.is_stored_server_error() || is_key_of_another_request(&error) {
+        tracing::error!(
+            identifier = %row.identifier,
+            "Stripe will not say whether it has a usage record"
+        );
+        return Answer::Unknowable;
+    }
+    Answer::of(&error, Sent::No)
+}
+
+/// Stripe surely did not add it, whatever the reason.
+fn is_refused(created: &Result<UsageRecord, Error>) -> bool {
+    created
+        .as_ref()
+        .is_err_and(|error| error.status() == Some(400) && !error.is_idempotency_error())
+}
+
+fn is_of_another_request(created: &Result<UsageRecord, Error>) -> bool {
+    created.as_ref().is_err_and(is_key_of_another_request)
+}
+
+/// Not to be taken for a key that is in use by a request under way: a 409.
+fn is_key_of_another_request(error: &Error) -> bool {
+    error.status() == Some(400) && error.is_idempotency_error()
 }
