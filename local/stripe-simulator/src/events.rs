@@ -81,20 +81,7 @@ pub(crate) fn emit_thin(
     related: Option<Value>,
     data: Value,
 ) -> Result<()> {
-    let mut event = json!({
-        "id": format!("evt_test_{}", call.random.text(30)),
-        "object": "v2.core.event",
-        "context": null,
-        "created": rfc3339(call.now_ms),
-        "livemode": false,
-        "reason": null,
-        "type": event_type,
-        "data": data,
-    });
-    if let Some(related) = related {
-        event["related_object"] = related;
-    }
-    call.insert(&event)?;
+    let event = store_thin(call, event_type, related, Some(data))?;
     let payload = Some("thin");
     queue(
         call,
@@ -103,6 +90,32 @@ pub(crate) fn emit_thin(
         &event,
         payload,
     )
+}
+
+/// Stores a thin event that nobody is told of yet.
+pub(crate) fn store_thin(
+    call: &Call<'_>,
+    event_type: &str,
+    related: Option<Value>,
+    data: Option<Value>,
+) -> Result<Value> {
+    let mut event = json!({
+        "id": format!("evt_test_{}", call.random.text(30)),
+        "object": "v2.core.event",
+        "context": null,
+        "created": rfc3339(call.now_ms),
+        "livemode": false,
+        "reason": null,
+        "type": event_type,
+    });
+    if let Some(data) = data {
+        event["data"] = data;
+    }
+    if let Some(related) = related {
+        event["related_object"] = related;
+    }
+    call.insert(&event)?;
+    Ok(event)
 }
 
 fn queue(

@@ -119,7 +119,7 @@ fn prepare(
         fields.remove("data");
     }
     if let Some(version) = text(endpoint, "/api_version") {
-        adapt(&Version::parse(version)?, &mut shown["data"]);
+        adapt(call, &Version::parse(version)?, &mut shown["data"])?;
         shown["api_version"] = version.into();
     }
     let url = text(endpoint, "/url").or_else(|| text(endpoint, "/_url"));

@@ -16,6 +16,8 @@ pub(crate) struct StripeError {
     decline_code: Option<&'static str>,
     /// The `Stripe-Should-Retry` header, where Stripe is explicit.
     pub(crate) should_retry: Option<bool>,
+    /// The `Retry-After` header, in seconds.
+    pub(crate) retry_after_s: Option<u64>,
     /// A failed charge leaves its traces: what the call did is kept though it answers an error.
     pub(crate) keeps_work: bool,
     /// Whether an idempotency key remembers it: not where validation stopped the call before
@@ -33,6 +35,7 @@ impl StripeError {
             param: None,
             decline_code: None,
             should_retry: None,
+            retry_after_s: None,
             keeps_work: false,
             remembered: true,
         }
@@ -53,6 +56,16 @@ impl StripeError {
     pub(crate) fn missing(param: &str) -> Self {
         Self::invalid_param(param, format!("Missing required param: {param}."))
             .code("parameter_missing")
+    }
+
+    /// Parameters that exclude each other; the first of them is named.
+    pub(crate) fn exclusive(params: &[String]) -> Self {
+        let message = format!(
+            "You may only specify one of these parameters: {}.",
+            params.join(", ")
+        );
+        Self::invalid_param(params.first().cloned().unwrap_or_default(), message)
+            .code("parameters_exclusive")
     }
 
     pub(crate) fn unknown(params: &[String]) -> Self {
@@ -85,6 +98,15 @@ impl StripeError {
         error
     }
 
+    /// 403: the key reaches its own account only.
+    pub(crate) fn foreign_account(account: &str) -> Self {
+        let message = format!(
+            "The provided key does not have access to account '{account}' (or that account does not exist). Application access may have been revoked."
+        );
+        let error = Self::new(403, "invalid_request_error", message);
+        error.code("account_invalid").not_remembered()
+    }
+
     /// 402: the card was declined.
     pub(crate) fn card_declined() -> Self {
         let mut error =
@@ -101,7 +123,7 @@ impl StripeError {
 
     /// An error that a test ordered. Only a 500 comes out of work that was begun, so only that is
     /// remembered by an idempotency key.
-    pub(crate) fn injected(status: u16) -> Self {
+    pub(crate) fn injected(status: u16, retry_after_s: Option<u64>) -> Self {
         let mut error = match status {
             429 => Self::new(status, "invalid_request_error", "Request rate limit exceeded. You can learn more about rate limits here https://stripe.com/docs/rate-limits.")
                 .code("rate_limit"),
@@ -109,6 +131,7 @@ impl StripeError {
             _ => Self::new(status, "invalid_request_error", "The request was refused"),
         };
         error.remembered = status == 500;
+        error.retry_after_s = retry_after_s;
         error
     }
 

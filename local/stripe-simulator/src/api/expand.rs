@@ -1,9 +1,10 @@
-//! Objects as they leave: private fields gone, ids expanded, older versions' shapes.
+//! Objects as they leave: private fields gone, older versions' shapes, ids expanded.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::before_basil;
 use super::error::{Result, StripeError};
-use super::json::{array, text};
+use super::json::text;
 use crate::api::version::Version;
 use crate::call::Call;
 use crate::resources::prices;
@@ -75,6 +76,11 @@ fn follow(call: &Call<'_>, value: &mut Value, segments: &[&str]) -> Result<()> {
         value["tiers"] = stored.unwrap_or_default()["_tiers"].clone();
         return Ok(());
     }
+    if *key == "confirmation_secret" && text(value, "/object") == Some("invoice") {
+        // Without payment intents there is nothing to confirm.
+        value[*key] = Value::Null;
+        return Ok(());
+    }
     let Some(place) = value.get_mut(*key) else {
         let message = format!("This property cannot be expanded ({key}).");
         return Err(StripeError::invalid_param("expand", message));
@@ -83,6 +89,7 @@ fn follow(call: &Call<'_>, value: &mut Value, segments: &[&str]) -> Result<()> {
         && let Some(found) = objects::find(call.db, id)?
     {
         *place = present(call, &found)?;
+        adapt(call, &call.version, place)?;
     }
     if place.is_null() || rest.is_empty() {
         return Ok(());
@@ -90,36 +97,10 @@ fn follow(call: &Call<'_>, value: &mut Value, segments: &[&str]) -> Result<()> {
     follow(call, place, rest)
 }
 
-/// Gives an answer the shape of the version that the request is pinned to.
-pub(crate) fn adapt(version: &Version, answer: &mut Value) {
+/// Gives an answer the shape of a version, once: it must not have it already.
+pub(crate) fn adapt(call: &Call<'_>, version: &Version, answer: &mut Value) -> Result<()> {
     if version.is_before_basil() {
-        before_basil(answer);
+        before_basil::shape(call, answer)?;
     }
-}
-
-/// Until acacia a subscription had the period, and an invoice its subscription, themselves.
-fn before_basil(value: &mut Value) {
-    match value {
-        Value::Array(elements) => elements.iter_mut().for_each(before_basil),
-        Value::Object(fields) => {
-            fields.values_mut().for_each(before_basil);
-            match text(value, "/object") {
-                Some("subscription") => {
-                    let first = array(value, "/items/data")
-                        .first()
-                        .cloned()
-                        .unwrap_or(json!({}));
-                    value["current_period_start"] = first["current_period_start"].clone();
-                    value["current_period_end"] = first["current_period_end"].clone();
-                }
-                Some("invoice") => {
-                    let subscription =
-                        value["parent"]["subscription_details"]["subscription"].clone();
-                    value["subscription"] = subscription;
-                }
-                _ => {}
-            }
-        }
-        _ => {}
-    }
+    Ok(())
 }

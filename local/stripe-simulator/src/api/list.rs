@@ -21,25 +21,16 @@ pub(crate) struct Page {
 
 impl Page {
     pub(crate) fn take(params: &mut Params) -> Result<Self> {
-        let limit = params.integer("limit")?.unwrap_or(LIMIT_DEFAULT);
-        if !(1..=LIMIT_MAX).contains(&limit) {
-            let message = if limit < 1 {
-                "This value must be greater than or equal to 1.".to_owned()
-            } else {
-                format!(
-                    "Invalid integer: {limit}; this value must be less than or equal to {LIMIT_MAX}."
-                )
-            };
-            return Err(StripeError::invalid_param("limit", message));
-        }
+        let limit = params.bounded("limit", 1..=LIMIT_MAX)?;
         let page = Self {
-            limit,
+            limit: limit.unwrap_or(LIMIT_DEFAULT),
             starting_after: params.text("starting_after")?,
             ending_before: params.text("ending_before")?,
         };
         if page.starting_after.is_some() && page.ending_before.is_some() {
-            let message = "You cannot use both starting_after and ending_before.";
-            return Err(StripeError::invalid_param("ending_before", message));
+            return Err(StripeError::exclusive(
+                &["ending_before", "starting_after"].map(str::to_owned),
+            ));
         }
         Ok(page)
     }

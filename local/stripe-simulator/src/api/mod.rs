@@ -1,5 +1,7 @@
 //! What every request has in common: parameters, errors, versions, lists, expansion.
 
+pub(crate) mod before_basil;
+pub(crate) mod currency;
 pub(crate) mod error;
 pub(crate) mod expand;
 pub(crate) mod form;

@@ -10,6 +10,14 @@ use super::form::{self, Node};
 /// The year 3000.
 const MOMENT_MAX: i64 = 32_503_680_000;
 
+/// What metadata holds at most (Stripe API reference: Metadata).
+const METADATA_KEYS_MAX: usize = 50;
+const METADATA_KEY_CHARS_MAX: usize = 40;
+const METADATA_VALUE_CHARS_MAX: usize = 500;
+
+/// The parameters of v2 requests that are lists.
+const LISTS_V2: [&str; 2] = ["include", "types"];
+
 /// The parameters of a request, or of one of its hashes, each taken once.
 #[derive(Debug)]
 pub(crate) struct Params {
@@ -23,6 +31,19 @@ impl Params {
             prefix: String::new(),
             entries: form::parse(encoded),
         }
+    }
+
+    /// The query of a v2 request, whose lists some official SDKs write as a repeated name.
+    pub(crate) fn parse_v2(query: &str) -> Self {
+        let mut encoded = form_urlencoded::Serializer::new(String::new());
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            if LISTS_V2.contains(&key.as_ref()) {
+                encoded.append_pair(&format!("{key}[]"), &value);
+            } else {
+                encoded.append_pair(&key, &value);
+            }
+        }
+        Self::parse(encoded.finish().as_bytes())
     }
 
     /// The parameter as its sender wrote it: `recurring[meter]`.
@@ -79,10 +100,9 @@ impl Params {
         let Some(text) = self.text(key)? else {
             return Ok(None);
         };
-        text.parse().map(Some).map_err(|_| {
-            self.wrong(key, &format!("Invalid integer: {text}"))
-                .code("parameter_invalid_integer")
-        })
+        text.parse()
+            .map(Some)
+            .map_err(|_| self.no_integer(key, &format!("Invalid integer: {text}")))
     }
 
     /// A number within bounds.
@@ -94,11 +114,11 @@ impl Params {
                     "This value must be greater than or equal to {}.",
                     range.start()
                 );
-                Err(self.wrong(key, &message))
+                Err(self.no_integer(key, &message))
             }
             Some(number) if number > *range.end() => {
                 let message = format!("This value must be less than or equal to {}.", range.end());
-                Err(self.wrong(key, &message))
+                Err(self.no_integer(key, &message))
             }
             number => Ok(number),
         }
@@ -112,8 +132,9 @@ impl Params {
     pub(crate) fn boolean(&mut self, key: &str) -> Result<Option<bool>> {
         match self.text(key)?.as_deref() {
             None => Ok(None),
-            Some("true") => Ok(Some(true)),
-            Some("false") => Ok(Some(false)),
+            // Older official SDKs for Python write them with a capital.
+            Some("true" | "True") => Ok(Some(true)),
+            Some("false" | "False") => Ok(Some(false)),
             Some(other) => Err(self.wrong(key, &format!("Invalid boolean: {other}"))),
         }
     }
@@ -224,6 +245,7 @@ impl Params {
                 metadata.insert(key, value);
             }
         }
+        check_metadata(&metadata)?;
         object["metadata"] = Value::Object(metadata);
         Ok(())
     }
@@ -257,7 +279,31 @@ impl Params {
         Err(StripeError::unknown(&names))
     }
 
+    fn no_integer(&self, key: &str, message: &str) -> StripeError {
+        self.wrong(key, message).code("parameter_invalid_integer")
+    }
+
     fn wrong(&self, key: &str, message: &str) -> StripeError {
         StripeError::invalid_param(self.name(key), message)
     }
+}
+
+fn check_metadata(metadata: &Map<String, Value>) -> Result<()> {
+    let too_long = |text: &str, chars_max: usize| text.chars().count() > chars_max;
+    let message = if metadata.len() > METADATA_KEYS_MAX {
+        format!("You may only specify up to {METADATA_KEYS_MAX} metadata keys.")
+    } else if let Some(key) = metadata
+        .keys()
+        .find(|key| too_long(key, METADATA_KEY_CHARS_MAX))
+    {
+        format!("Metadata keys can be up to {METADATA_KEY_CHARS_MAX} characters: {key}")
+    } else if let Some((key, _)) = metadata
+        .iter()
+        .find(|(_, value)| too_long(value.as_str().unwrap_or_default(), METADATA_VALUE_CHARS_MAX))
+    {
+        format!("Metadata values can have up to {METADATA_VALUE_CHARS_MAX} characters: {key}")
+    } else {
+        return Ok(());
+    };
+    Err(StripeError::invalid_param("metadata", message))
 }

@@ -12,7 +12,10 @@ use crate::api::error::{Result, StripeError};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// An error in place of the work.
-    ErrorBefore { status: u16 },
+    ErrorBefore {
+        status: u16,
+        retry_after_s: Option<u64>,
+    },
     /// The work is done and kept; then the connection ends without an answer.
     LoseAnswer,
     /// The work waits.
@@ -35,6 +38,9 @@ struct Order {
     /// Of `error_before`.
     #[serde(default = "server_error")]
     status: u16,
+    /// Of `error_before`: the `Retry-After` header.
+    #[serde(default)]
+    retry_after_s: Option<u64>,
     /// Of `delay_ms`.
     #[serde(default)]
     delay_ms: u64,
@@ -75,6 +81,7 @@ impl Order {
         match self.kind {
             Kind::ErrorBefore => Fault::ErrorBefore {
                 status: self.status,
+                retry_after_s: self.retry_after_s,
             },
             Kind::LoseAnswer => Fault::LoseAnswer,
             Kind::DelayMs => Fault::DelayMs {

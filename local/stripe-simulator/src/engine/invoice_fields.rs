@@ -57,6 +57,7 @@ pub(super) fn blank(
         "account_country": "US",
         "account_name": "Simulated account",
         "amount_overpaid": 0,
+        "amount_paid_off_stripe": 0,
         "amount_shipping": 0,
         "attempt_count": 0,
         "attempted": false,

@@ -3,12 +3,21 @@
 use serde_json::json;
 
 use super::Answer;
+use crate::api::error::{Result, StripeError};
 use crate::api::params::Params;
 
 /// The account that the key belongs to.
 pub(crate) const ACCOUNT_ID: &str = "acct_1MeterlineSimulated";
 
-/// `GET /v1/account`.
+/// Refuses any account but the key's own, which is all that a key without Connect reaches.
+pub(crate) fn check(account: Option<&str>) -> Result<()> {
+    match account {
+        Some(account) if account != ACCOUNT_ID => Err(StripeError::foreign_account(account)),
+        _ => Ok(()),
+    }
+}
+
+/// `GET /v1/account` and `GET /v1/accounts/{id}`.
 pub(crate) fn retrieve(params: Params) -> Answer {
     params.finish()?;
     Ok(json!({

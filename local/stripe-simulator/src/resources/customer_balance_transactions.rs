@@ -4,6 +4,7 @@ use rusqlite::types::Value as Sql;
 use serde_json::{Value, json};
 
 use super::{Answer, customers};
+use crate::api::currency;
 use crate::api::error::{Result, StripeError};
 use crate::api::expand::present;
 use crate::api::json::{integer_or_zero, text};
@@ -21,11 +22,7 @@ pub(crate) fn create(call: &Call<'_>, customer_id: &str, mut params: Params) -> 
     let amount = params
         .bounded("amount", customers::BALANCES)?
         .ok_or_else(|| StripeError::missing("amount"))?;
-    let currency = params.required("currency")?.to_lowercase();
-    if currency.len() != 3 {
-        let message = format!("Invalid currency: {currency}.");
-        return Err(StripeError::invalid_param("currency", message));
-    }
+    let currency = currency::take(&mut params)?;
     if let Some(own) = text(&before, "/currency").filter(|own| *own != currency) {
         let message = format!(
             "The customer's balance is in {own}; a transaction in {currency} cannot be applied to it."

@@ -9,26 +9,39 @@ use crate::api::params::Params;
 use crate::call::Call;
 use crate::store::objects;
 
-/// One condition: a field must be, or contain, a text.
+/// A query: conditions that must all hold, or of which one must.
+struct Query {
+    clauses: Vec<Clause>,
+    holds_by_one: bool,
+}
+
+/// One condition on a field.
 struct Clause {
     pointer: String,
-    wanted: String,
-    is_exact: bool,
+    test: Test,
     is_negated: bool,
 }
 
-/// `GET /v1/customers/search`: clauses on `email`, `name` and `metadata`, joined by AND. A real
+/// What a field must be.
+enum Test {
+    Is(String),
+    Contains(String),
+    IsAbsent,
+    Compares(&'static str, i64),
+}
+
+/// `GET /v1/customers/search`: clauses on `created`, `email`, `name`, `phone` and `metadata`. A real
 /// search index lags by up to a minute; this one does not.
 pub(crate) fn search(call: &Call<'_>, mut params: Params) -> Answer {
     let query = params.required("query")?;
-    let clauses = parse(&query)?;
-    let limit = params.integer("limit")?.unwrap_or(10).clamp(1, 100);
+    let query = parse(&query)?;
+    let limit = params.bounded("limit", 1..=100)?.unwrap_or(10);
     let page = params.text("page")?;
     params.finish()?;
     let start: usize = page.and_then(|page| page.parse().ok()).unwrap_or_default();
     let limit = usize::try_from(limit).unwrap_or(10);
     let mut matching = objects::all(call.db, "customer", &[])?;
-    matching.retain(|customer| clauses.iter().all(|clause| clause.holds(customer)));
+    matching.retain(|customer| query.holds(customer));
     matching.reverse();
     let mut data = Vec::new();
     for customer in matching.iter().skip(start).take(limit) {
@@ -45,48 +58,77 @@ pub(crate) fn search(call: &Call<'_>, mut params: Params) -> Answer {
     }))
 }
 
+impl Query {
+    fn holds(&self, customer: &Value) -> bool {
+        let mut clauses = self.clauses.iter();
+        if self.holds_by_one {
+            clauses.any(|clause| clause.holds(customer))
+        } else {
+            clauses.all(|clause| clause.holds(customer))
+        }
+    }
+}
+
 impl Clause {
     fn holds(&self, customer: &Value) -> bool {
-        let found = customer.pointer(&self.pointer).and_then(Value::as_str);
-        let matches = found.is_some_and(|found| {
-            if self.is_exact {
-                found.eq_ignore_ascii_case(&self.wanted)
-            } else {
-                found.to_lowercase().contains(&self.wanted.to_lowercase())
+        let found = customer.pointer(&self.pointer);
+        let text = found.and_then(Value::as_str);
+        let number = found.and_then(Value::as_i64);
+        let matches = match &self.test {
+            Test::Is(wanted) => text.is_some_and(|text| text.eq_ignore_ascii_case(wanted)),
+            Test::Contains(part) => {
+                text.is_some_and(|text| text.to_lowercase().contains(&part.to_lowercase()))
             }
-        });
+            Test::IsAbsent => found.is_none_or(Value::is_null),
+            Test::Compares(operator, bound) => number.is_some_and(|number| match *operator {
+                ">=" => number >= *bound,
+                "<=" => number <= *bound,
+                ">" => number > *bound,
+                "<" => number < *bound,
+                _ => number == *bound,
+            }),
+        };
         matches != self.is_negated
     }
 }
 
 fn refused(query: &str) -> StripeError {
     let message = format!(
-        "We were unable to parse your search query. Try using the format `field:'value'` and AND. Query: {query}"
+        "We were unable to parse your search query. Try using the format `metadata[\"key\"]:\"value\"` to query for metadata or key:\"value\" to query for other fields, joined by AND or by OR. Query: {query}"
     );
     StripeError::invalid_param("query", message)
 }
 
-fn parse(query: &str) -> Result<Vec<Clause>> {
+/// Clauses are joined by AND or by OR, not by both; a space is an AND.
+fn parse(query: &str) -> Result<Query> {
     let mut clauses = Vec::new();
+    let (mut ands, mut ors) = (0, 0);
     let mut rest = query.trim();
     while !rest.is_empty() {
         let (clause, after) = clause(rest).ok_or_else(|| refused(query))?;
         clauses.push(clause);
         rest = after.trim_start();
-        if let Some(after) = rest
-            .strip_prefix("AND ")
-            .or_else(|| rest.strip_prefix("and "))
-        {
-            rest = after.trim_start();
-        } else if rest.starts_with("OR ") {
-            let message = "This simulator's search joins clauses by AND only.";
-            return Err(StripeError::invalid_param("query", message));
+        if rest.is_empty() {
+            break;
+        }
+        let word = rest.get(..3).unwrap_or_default();
+        if word.eq_ignore_ascii_case("or ") {
+            ors += 1;
+            rest = rest[3..].trim_start();
+        } else {
+            ands += 1;
+            if word.eq_ignore_ascii_case("and") {
+                rest = rest[3..].trim_start();
+            }
         }
     }
-    if clauses.is_empty() {
+    if clauses.is_empty() || (ands > 0 && ors > 0) {
         return Err(refused(query));
     }
-    Ok(clauses)
+    Ok(Query {
+        clauses,
+        holds_by_one: ors > 0,
+    })
 }
 
 fn clause(text: &str) -> Option<(Clause, &str)> {
@@ -94,30 +136,49 @@ fn clause(text: &str) -> Option<(Clause, &str)> {
         Some(text) => (true, text),
         None => (false, text),
     };
-    let (pointer, text) = if let Some(text) = text.strip_prefix("metadata[") {
+    let (pointer, is_number, text) = if let Some(text) = text.strip_prefix("metadata[") {
         let (key, text) = quoted(text)?;
         let key = key.replace('~', "~0").replace('/', "~1");
-        (format!("/metadata/{key}"), text.strip_prefix(']')?)
+        (format!("/metadata/{key}"), false, text.strip_prefix(']')?)
     } else {
-        let end = text.find([':', '~'])?;
-        let field = text[..end].trim();
-        if !["email", "name", "phone"].contains(&field) {
+        let end = text.find([':', '~', '<', '>'])?;
+        let (field, rest) = text.split_at(end);
+        let field = field.trim();
+        if !["created", "email", "name", "phone"].contains(&field) {
             return None;
         }
-        (format!("/{field}"), &text[end..])
+        (format!("/{field}"), field == "created", rest)
     };
-    let (is_exact, text) = match text.strip_prefix(':') {
-        Some(text) => (true, text),
-        None => (false, text.strip_prefix('~')?),
+    let (test, text) = if is_number {
+        compared(text)?
+    } else if let Some(text) = text.strip_prefix(":null") {
+        (Test::IsAbsent, text)
+    } else if let Some(text) = text.strip_prefix(':') {
+        let (wanted, text) = quoted(text)?;
+        (Test::Is(wanted), text)
+    } else {
+        let (part, text) = quoted(text.strip_prefix('~')?)?;
+        (Test::Contains(part), text)
     };
-    let (wanted, text) = quoted(text)?;
     let clause = Clause {
         pointer,
-        wanted,
-        is_exact,
+        test,
         is_negated,
     };
     Some((clause, text))
+}
+
+/// An operator and a number.
+fn compared(text: &str) -> Option<(Test, &str)> {
+    let operator = [">=", "<=", ">", "<", ":"]
+        .into_iter()
+        .find(|operator| text.starts_with(operator))?;
+    let text = text[operator.len()..].trim_start();
+    let end = text
+        .find(|character: char| !character.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, rest) = text.split_at(end);
+    Some((Test::Compares(operator, number.parse().ok()?), rest))
 }
 
 /// A text in single or double quotes, with backslashes before quotes in it.
@@ -143,16 +204,35 @@ mod tests {
 
     #[test]
     fn clauses_are_joined_by_and() {
-        let clauses = parse(r"metadata['external_id']:'it\'s' AND email:'a@b.c'").unwrap();
+        let query = parse(r"metadata['external_id']:'it\'s' AND email:'a@b.c'").unwrap();
         let customer = json!({ "email": "A@b.c", "metadata": { "external_id": "it's" } });
-        assert!(clauses.iter().all(|clause| clause.holds(&customer)));
+        assert!(query.holds(&customer));
         let other = json!({ "email": "A@b.c", "metadata": {} });
-        assert!(!clauses.iter().all(|clause| clause.holds(&other)));
+        assert!(!query.holds(&other));
+    }
+
+    #[test]
+    fn one_of_the_clauses_suffices_where_or_joins_them() {
+        let customer = json!({ "email": "a@b.c", "created": 7, "metadata": {} });
+        for query in [
+            "email:'x' OR created>=7",
+            "created<7 OR metadata['a']:null",
+            "-email:'x' created>6",
+        ] {
+            assert!(parse(query).unwrap().holds(&customer), "{query}");
+        }
+        assert!(!parse("email:'x' or created>7").unwrap().holds(&customer));
     }
 
     #[test]
     fn what_is_no_query_is_refused() {
-        for query in ["email", "metadata[a]:'b'", "created>5", ""] {
+        for query in [
+            "email",
+            "metadata[a]:'b'",
+            "created>soon",
+            "",
+            "email:'a' AND name:'b' OR name:'c'",
+        ] {
             assert!(parse(query).is_err(), "{query}");
         }
     }

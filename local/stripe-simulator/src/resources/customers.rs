@@ -15,16 +15,18 @@ use crate::call::Call;
 use crate::events;
 use crate::store::objects;
 
-const TEXTS: [&str; 5] = ["description", "email", "name", "phone", "tax_exempt"];
-pub(super) const BALANCES: RangeInclusive<i64> = -prices::AMOUNT_MAX..=prices::AMOUNT_MAX;
-const UNUSED: [&str; 12] = [
-    "address",
+const TEXTS: [&str; 6] = [
     "business_name",
-    "cash_balance",
+    "description",
+    "email",
     "individual_name",
-    "next_invoice_sequence",
-    "preferred_locales",
-    "shipping",
+    "name",
+    "phone",
+];
+const ADDRESS: [&str; 6] = ["city", "country", "line1", "line2", "postal_code", "state"];
+pub(super) const BALANCES: RangeInclusive<i64> = -prices::AMOUNT_MAX..=prices::AMOUNT_MAX;
+const UNUSED: [&str; 6] = [
+    "cash_balance",
     "tax",
     "tax_id_data",
     "validate",
@@ -43,6 +45,7 @@ pub(crate) fn create(call: &Call<'_>, mut params: Params) -> Answer {
         "object": "customer",
         "address": null,
         "balance": params.bounded("balance", BALANCES)?.unwrap_or_default(),
+        "business_name": null,
         "created": call.time_on(clock.as_deref())?,
         "currency": null,
         "customer_account": null,
@@ -51,6 +54,7 @@ pub(crate) fn create(call: &Call<'_>, mut params: Params) -> Answer {
         "description": null,
         "discount": null,
         "email": null,
+        "individual_name": null,
         "invoice_prefix": params.text("invoice_prefix")?
             .unwrap_or_else(|| call.random.text(8).to_uppercase()),
         "invoice_settings": {
@@ -110,8 +114,43 @@ fn take_details(params: &mut Params, customer: &mut Value) -> Result<()> {
         customer["email"] = email.into();
     }
     params.copy_texts(&TEXTS, customer)?;
+    if let Some(exempt) = params.choice("tax_exempt", &["exempt", "none", "reverse"])? {
+        customer["tax_exempt"] = exempt.into();
+    }
+    if let Some(locales) = params.texts("preferred_locales")? {
+        customer["preferred_locales"] = locales.into();
+    }
+    if let Some(next) = params.bounded("next_invoice_sequence", 1..=i64::from(i32::MAX))? {
+        customer["next_invoice_sequence"] = next.into();
+    }
+    take_address(params, customer)?;
+    if params.is("shipping", "") {
+        customer["shipping"] = Value::Null;
+    } else if let Some(mut shipping) = params.hash("shipping")? {
+        let mut taken = json!({ "address": null, "name": null, "phone": null });
+        shipping.copy_texts(&["name", "phone"], &mut taken)?;
+        take_address(&mut shipping, &mut taken)?;
+        shipping.finish()?;
+        customer["shipping"] = taken;
+    }
     params.metadata(customer)?;
     params.discard(&UNUSED);
+    Ok(())
+}
+
+/// An address, whole: what is not given is null.
+pub(super) fn take_address(params: &mut Params, holder: &mut Value) -> Result<()> {
+    if params.is("address", "") {
+        holder["address"] = Value::Null;
+    } else if let Some(mut address) = params.hash("address")? {
+        let mut taken = json!({});
+        for field in ADDRESS {
+            taken[field] = Value::Null;
+        }
+        address.copy_texts(&ADDRESS, &mut taken)?;
+        address.finish()?;
+        holder["address"] = taken;
+    }
     Ok(())
 }
 

@@ -5,13 +5,15 @@ use serde_json::{Value, json};
 use super::Answer;
 use super::meter_event_stream::refuse_unknown;
 use crate::api::error::StripeError;
+use crate::api::expand::present;
 use crate::api::json::{array, text, text_or_empty};
 use crate::api::list::{self, ListV2};
 use crate::api::params::Params;
 use crate::api::version::DEFAULT_VERSION;
 use crate::calendar::rfc3339;
 use crate::call::Call;
-use crate::store::deliveries;
+use crate::events;
+use crate::store::{deliveries, objects};
 
 const KIND: &str = "v2.core.event_destination";
 
@@ -142,6 +144,17 @@ pub(crate) fn set_enabled(call: &Call<'_>, id: &str, enabled: bool) -> Answer {
     save(call, destination, &[])
 }
 
+/// `POST /v2/core/event_destinations/{id}/ping`: an event for this destination alone.
+pub(crate) fn ping(call: &Call<'_>, id: &str) -> Answer {
+    call.get(KIND, id)?;
+    let related = json!({
+        "id": id, "type": KIND, "url": format!("/v2/core/event_destinations/{id}"),
+    });
+    let event = events::store_thin(call, "v2.core.event_destination.ping", Some(related), None)?;
+    deliveries::enqueue(call.db, &text_or_empty(&event, "/id"), id, call.now_ms)?;
+    present(call, &event)
+}
+
 fn save(call: &Call<'_>, mut destination: Value, includes: &[String]) -> Answer {
     destination["updated"] = rfc3339(call.now_ms).into();
     call.save(&destination)?;
@@ -152,15 +165,13 @@ fn save(call: &Call<'_>, mut destination: Value, includes: &[String]) -> Answer 
 pub(crate) fn delete(call: &Call<'_>, id: &str) -> Answer {
     call.get(KIND, id)?;
     deliveries::drop_for(call.db, id)?;
-    call.db
-        .prepare_cached("DELETE FROM objects WHERE id = ?1")?
-        .execute([id])?;
+    objects::delete(call.db, id)?;
     Ok(json!({ "id": id, "object": KIND, "deleted": true }))
 }
 
 /// `GET /v2/core/event_destinations`.
 pub(crate) fn list(call: &Call<'_>, query: &str) -> Answer {
-    let mut params = Params::parse(query.as_bytes());
+    let mut params = Params::parse_v2(query);
     let includes = params.texts("include")?.unwrap_or_default();
     let list = ListV2 {
         kind: KIND,

@@ -23,8 +23,9 @@ pub(crate) fn list(call: &Call<'_>, mut params: Params) -> Answer {
     let types = params.texts("types")?;
     match (event_type, types) {
         (Some(_), Some(_)) => {
-            let message = "You may pass either `type` or `types`, but not both.";
-            return Err(StripeError::invalid_param("types", message));
+            return Err(StripeError::exclusive(
+                &["types", "type"].map(str::to_owned),
+            ));
         }
         // `invoice.*` stands for all of a resource.
         (Some(event_type), None) => {
@@ -47,7 +48,7 @@ pub(crate) fn list(call: &Call<'_>, mut params: Params) -> Answer {
 
 /// `GET /v2/core/events`: thin events, newest first.
 pub(crate) fn list_v2(call: &Call<'_>, query: &str) -> Answer {
-    let mut params = Params::parse(query.as_bytes());
+    let mut params = Params::parse_v2(query);
     let mut filters = Vec::new();
     if let Some(object) = params.text("object_id")? {
         let column = "json_extract(document, '$.related_object.id')";

@@ -6,7 +6,8 @@ use serde_json::Value;
 use super::{Answer, subscriptions};
 use crate::api::error::{Result, StripeError};
 use crate::api::expand::present;
-use crate::api::json::{integer_or_zero, set, text, text_or_empty};
+use crate::api::json::{array, integer_or_zero, set, text, text_or_empty};
+use crate::api::list::{self, Page};
 use crate::api::params::Params;
 use crate::calendar::Interval;
 use crate::call::Call;
@@ -50,6 +51,23 @@ pub(crate) fn create(call: &Call<'_>, mut params: Params) -> Answer {
     rename(&mut invoice);
     set(&mut invoice, "/automatically_finalizes_at", Value::Null);
     present(call, &invoice)
+}
+
+/// `GET /v1/invoices/upcoming`, which had no id.
+pub(crate) fn upcoming(call: &Call<'_>, params: Params) -> Answer {
+    let mut invoice = create(call, params)?;
+    if let Some(fields) = invoice.as_object_mut() {
+        fields.remove("id");
+    }
+    Ok(invoice)
+}
+
+/// `GET /v1/invoices/upcoming/lines`.
+pub(crate) fn upcoming_lines(call: &Call<'_>, mut params: Params) -> Answer {
+    let page = Page::take(&mut params)?;
+    let invoice = create(call, params)?;
+    let lines = array(&invoice, "/lines/data").to_vec();
+    Ok(list::slice(lines, &page, "/v1/invoices/upcoming/lines"))
 }
 
 /// A preview is no invoice yet: its id says so, and nothing is found under it.

@@ -141,6 +141,9 @@ pub(crate) fn pay(call: &Call<'_>, id: &str, mut params: Params) -> Answer {
         Some("draft") => invoice = invoicing::finalize(call, invoice, at)?,
         _ => require(&invoice, &["open", "uncollectible"], "paid")?,
     }
+    if out_of_band {
+        invoice["amount_paid_off_stripe"] = invoice["amount_due"].clone();
+    }
     if out_of_band || integer_or_zero(&invoice, "/amount_due") == 0 {
         return present(call, &payments::mark_paid(call, invoice, at)?);
     }

@@ -3,7 +3,7 @@
 use rusqlite::types::Value as Sql;
 use serde_json::{Value, json};
 
-use super::Answer;
+use super::{Answer, customers};
 use crate::api::error::{Result, StripeError};
 use crate::api::expand::present;
 use crate::api::json::text;
@@ -14,7 +14,7 @@ use crate::events;
 
 /// What charging a card does (Stripe's documentation: Testing).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Card {
+enum Outcome {
     Pays,
     /// Can be attached, then every charge fails.
     ChargeFails,
@@ -22,32 +22,75 @@ enum Card {
     Declined,
 }
 
+/// One of Stripe's test cards.
+struct Card {
+    /// After `pm_card_` and `tok_`.
+    name: &'static str,
+    number: &'static str,
+    brand: &'static str,
+    outcome: Outcome,
+}
+
+const CARDS: [Card; 5] = [
+    Card {
+        name: "visa",
+        number: "4242424242424242",
+        brand: "visa",
+        outcome: Outcome::Pays,
+    },
+    Card {
+        name: "mastercard",
+        number: "5555555555554444",
+        brand: "mastercard",
+        outcome: Outcome::Pays,
+    },
+    Card {
+        name: "amex",
+        number: "378282246310005",
+        brand: "amex",
+        outcome: Outcome::Pays,
+    },
+    Card {
+        name: "chargeCustomerFail",
+        number: "4000000000000341",
+        brand: "visa",
+        outcome: Outcome::ChargeFails,
+    },
+    Card {
+        name: "chargeDeclined",
+        number: "4000000000000002",
+        brand: "visa",
+        outcome: Outcome::Declined,
+    },
+];
+
 impl Card {
-    fn of_alias(alias: &str) -> Option<Self> {
-        match alias {
-            "pm_card_visa" | "pm_card_us" | "pm_card_mastercard" | "pm_card_amex" => {
-                Some(Self::Pays)
-            }
-            "pm_card_chargeCustomerFail" => Some(Self::ChargeFails),
-            "pm_card_chargeDeclined" | "pm_card_visa_chargeDeclined" => Some(Self::Declined),
-            _ => None,
-        }
+    fn of_alias(alias: &str) -> Option<&'static Self> {
+        let name = alias.strip_prefix("pm_card_")?;
+        let name = match name {
+            "us" => "visa",
+            "visa_chargeDeclined" => "chargeDeclined",
+            name => name,
+        };
+        CARDS.iter().find(|card| card.name == name)
     }
 
-    fn last4(self) -> &'static str {
-        match self {
-            Self::Pays => "4242",
-            Self::ChargeFails => "0341",
-            Self::Declined => "0002",
-        }
+    fn of_token(token: &str) -> Option<&'static Self> {
+        let name = token.strip_prefix("tok_")?;
+        CARDS.iter().find(|card| card.name == name)
+    }
+
+    fn last4(&self) -> &'static str {
+        self.number.get(self.number.len() - 4..).unwrap_or_default()
     }
 }
 
-fn make(call: &Call<'_>, card: Card) -> Value {
+fn make(call: &Call<'_>, card: &Card) -> Value {
     json!({
         "id": call.random.id("pm"),
         "object": "payment_method",
-        "_charges_fail": card != Card::Pays,
+        "_attaches": card.outcome != Outcome::Declined,
+        "_charges_fail": card.outcome != Outcome::Pays,
         "allow_redisplay": "unspecified",
         "billing_details": {
             "address": {
@@ -57,14 +100,14 @@ fn make(call: &Call<'_>, card: Card) -> Value {
             "email": null, "name": null, "phone": null, "tax_id": null,
         },
         "card": {
-            "brand": "visa",
+            "brand": card.brand,
             "checks": {
                 "address_line1_check": null, "address_postal_code_check": null, "cvc_check": "pass",
             },
-            "country": "US", "display_brand": "visa", "exp_month": 8, "exp_year": 2034,
+            "country": "US", "display_brand": card.brand, "exp_month": 8, "exp_year": 2034,
             "fingerprint": "Xt5EWLLDS7FJjR1c", "funding": "credit", "generated_from": null,
             "last4": card.last4(),
-            "networks": { "available": ["visa"], "preferred": null },
+            "networks": { "available": [card.brand], "preferred": null },
             "regulated_status": "unregulated",
             "three_d_secure_usage": { "supported": true },
             "wallet": null,
@@ -95,7 +138,7 @@ pub(crate) fn attach_to(call: &Call<'_>, id: &str, customer: &str, param: &str) 
         }
         None => {}
     }
-    if text(&method, "/card/last4") == Some(Card::Declined.last4()) {
+    if method["_attaches"] == false {
         return Err(StripeError::card_declined());
     }
     method["customer"] = customer.into();
@@ -134,23 +177,28 @@ pub(crate) fn create(call: &Call<'_>, mut params: Params) -> Answer {
     let mut card = params
         .hash("card")?
         .ok_or_else(|| StripeError::missing("card"))?;
-    let kind = match (
-        card.text("token")?.as_deref(),
-        card.text("number")?.as_deref(),
-    ) {
-        (Some("tok_visa"), _) | (_, Some("4242424242424242")) => Card::Pays,
-        (Some("tok_chargeCustomerFail"), _) | (_, Some("4000000000000341")) => Card::ChargeFails,
-        (Some("tok_chargeDeclined"), _) | (_, Some("4000000000000002")) => Card::Declined,
-        (Some(token), _) => {
-            return Err(StripeError::no_such_param("token", token, "card[token]"));
-        }
-        _ => return Err(StripeError::card_declined()),
+    let kind = match (card.text("token")?, card.text("number")?) {
+        (Some(token), _) => Card::of_token(&token)
+            .ok_or_else(|| StripeError::no_such_param("token", &token, "card[token]"))?,
+        (None, number) => CARDS
+            .iter()
+            .find(|card| Some(card.number) == number.as_deref())
+            .ok_or_else(StripeError::card_declined)?,
     };
     card.discard(&["exp_month", "exp_year", "cvc"]);
     card.finish()?;
     let mut method = make(call, kind);
+    if let Some(mut details) = params.hash("billing_details")? {
+        let taken = &mut method["billing_details"];
+        details.copy_texts(&["email", "name", "phone", "tax_id"], taken)?;
+        customers::take_address(&mut details, taken)?;
+        details.finish()?;
+    }
+    let displays = ["always", "limited", "unspecified"];
+    if let Some(redisplay) = params.choice("allow_redisplay", &displays)? {
+        method["allow_redisplay"] = redisplay.into();
+    }
     params.metadata(&mut method)?;
-    params.discard(&["billing_details", "allow_redisplay"]);
     params.finish()?;
     call.insert(&method)?;
     present(call, &method)

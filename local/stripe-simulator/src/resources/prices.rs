@@ -4,6 +4,7 @@ use rusqlite::types::Value as Sql;
 use serde_json::{Value, json};
 
 use super::{Answer, products};
+use crate::api::currency;
 use crate::api::error::{Result, StripeError};
 use crate::api::expand::present;
 use crate::api::json::{integer, text};
@@ -21,17 +22,38 @@ pub(crate) const QUANTITY_MAX: i64 = 999_999_999_999;
 
 /// `POST /v1/prices`.
 pub(crate) fn create(call: &Call<'_>, mut params: Params) -> Answer {
+    let product_data = params.hash("product_data")?;
+    let product = match (params.text("product")?, product_data) {
+        (Some(product), None) => {
+            call.referenced("product", &product, "product")?;
+            product.into()
+        }
+        (None, Some(data)) => products::make(call, data, None)?["id"].clone(),
+        (Some(_), Some(_)) => {
+            return Err(StripeError::exclusive(
+                &["product", "product_data"].map(str::to_owned),
+            ));
+        }
+        (None, None) => return Err(StripeError::missing("product")),
+    };
+    present(call, &make_for(call, params, &product)?)
+}
+
+/// Makes a price of a product, with the parameters of the call or of a product's
+/// `default_price_data`.
+pub(super) fn make_for(call: &Call<'_>, mut params: Params, product: &Value) -> Result<Value> {
     let mut price = json!({
         "id": call.random.id("price"),
         "object": "price",
         "active": params.boolean("active")?.unwrap_or(true),
         "created": call.now(),
-        "currency": params.required("currency")?.to_lowercase(),
+        "currency": currency::take(&mut params)?,
         "custom_unit_amount": null,
         "livemode": false,
         "lookup_key": null,
         "metadata": {},
         "nickname": params.text("nickname")?,
+        "product": product,
         "recurring": null,
         "tax_behavior": params.choice("tax_behavior", &["exclusive", "inclusive", "unspecified"])?
             .unwrap_or_else(|| "unspecified".to_owned()),
@@ -45,24 +67,11 @@ pub(crate) fn create(call: &Call<'_>, mut params: Params) -> Answer {
     take_recurring(call, &mut params, &mut price)?;
     take_amounts(&mut params, &mut price)?;
     take_lookup_key(call, &mut params, &mut price)?;
-    let product_data = params.hash("product_data")?;
-    price["product"] = match (params.text("product")?, product_data) {
-        (Some(product), None) => {
-            call.referenced("product", &product, "product")?;
-            product.into()
-        }
-        (None, Some(data)) => products::make(call, data, None)?["id"].clone(),
-        (Some(_), Some(_)) => {
-            let message = "You may only specify one of these parameters: product, product_data.";
-            return Err(StripeError::invalid_param("product", message));
-        }
-        (None, None) => return Err(StripeError::missing("product")),
-    };
     params.discard(&["currency_options"]);
     params.finish()?;
     call.insert(&price)?;
     events::emit(call, "price.created", &price)?;
-    present(call, &price)
+    Ok(price)
 }
 
 fn take_recurring(call: &Call<'_>, params: &mut Params, price: &mut Value) -> Result<()> {
@@ -79,7 +88,7 @@ fn take_recurring(call: &Call<'_>, params: &mut Params, price: &mut Value) -> Re
     match (usage_type.as_str(), &meter) {
         ("metered", None) if !call.version.is_before_basil() => {
             let message = "Starting with Stripe version `2025-03-31.basil`, metered prices must be backed by meters.";
-            return Err(StripeError::invalid(message).param("recurring[meter]"));
+            return Err(StripeError::invalid(message));
         }
         ("licensed", Some(_)) => {
             let message =
@@ -170,9 +179,8 @@ fn take_amount(params: &mut Params, key: &str) -> Result<(Value, Value)> {
     let decimal = params.text(&decimal_key)?;
     match (whole, decimal) {
         (Some(_), Some(_)) => {
-            let message =
-                format!("You may only specify one of these parameters: {key}, {decimal_key}.");
-            Err(StripeError::invalid_param(params.name(key), message))
+            let names = [params.name(key), params.name(&decimal_key)];
+            Err(StripeError::exclusive(&names))
         }
         (Some(whole), None) => Ok((whole.into(), whole.to_string().into())),
         (None, Some(decimal)) => {
@@ -297,6 +305,14 @@ pub(crate) fn list(call: &Call<'_>, mut params: Params) -> Answer {
     if let Some(product) = params.text("product")? {
         filters.push(("parent", Sql::Text(product)));
     }
+    for (key, column) in [
+        ("currency", "json_extract(document, '$.currency')"),
+        ("type", "json_extract(document, '$.type')"),
+    ] {
+        if let Some(value) = params.text(key)? {
+            filters.push((column, Sql::Text(value.to_lowercase())));
+        }
+    }
     if let Some(mut recurring) = params.hash("recurring")? {
         if let Some(meter) = recurring.text("meter")? {
             filters.push((
@@ -315,7 +331,6 @@ pub(crate) fn list(call: &Call<'_>, mut params: Params) -> Answer {
     if let Some(keys) = params.texts("lookup_keys")? {
         return by_lookup_keys(call, params, &filters, &keys);
     }
-    params.discard(&["currency", "type"]);
     list::answer(call, params, "price", "/v1/prices", &filters)
 }
 
@@ -326,7 +341,7 @@ fn by_lookup_keys(
     filters: &[objects::Filter],
     keys: &[String],
 ) -> Answer {
-    params.discard(&["currency", "type", "limit"]);
+    params.discard(&["limit"]);
     params.finish()?;
     let mut data = Vec::new();
     for key in keys {

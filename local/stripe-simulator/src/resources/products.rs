@@ -3,13 +3,14 @@
 use rusqlite::types::Value as Sql;
 use serde_json::{Value, json};
 
-use super::Answer;
+use super::{Answer, prices};
 use crate::api::error::{Result, StripeError};
 use crate::api::expand::present;
 use crate::api::list;
 use crate::api::params::Params;
 use crate::call::Call;
 use crate::events;
+use crate::store::objects;
 
 const TEXTS: [&str; 6] = [
     "description",
@@ -39,7 +40,13 @@ pub(crate) fn create(call: &Call<'_>, mut params: Params) -> Answer {
             .param("id"));
     }
     params.discard(&["type"]);
-    let product = make(call, params, id)?;
+    let default_price = params.hash("default_price_data")?;
+    let mut product = make(call, params, id)?;
+    if let Some(data) = default_price {
+        let price = prices::make_for(call, data, &product["id"])?;
+        product["default_price"] = price["id"].clone();
+        call.save(&product)?;
+    }
     present(call, &product)
 }
 
@@ -99,6 +106,21 @@ pub(crate) fn update(call: &Call<'_>, id: &str, mut params: Params) -> Answer {
     call.save(&product)?;
     events::emit_update(call, "product.updated", &before, &product)?;
     present(call, &product)
+}
+
+/// `DELETE /v1/products/{id}`: only while it has no price.
+pub(crate) fn delete(call: &Call<'_>, id: &str, params: Params) -> Answer {
+    params.finish()?;
+    let product = call.get("product", id)?;
+    let of_product = ("parent", Sql::Text(id.to_owned()));
+    if !objects::all(call.db, "price", &[of_product])?.is_empty() {
+        let message =
+            "This product cannot be deleted because it has one or more user-created prices.";
+        return Err(StripeError::invalid(message));
+    }
+    objects::delete(call.db, id)?;
+    events::emit(call, "product.deleted", &product)?;
+    Ok(json!({ "id": id, "object": "product", "deleted": true }))
 }
 
 /// `GET /v1/products`.

@@ -12,6 +12,14 @@ use crate::api::params::Params;
 use crate::call::Call;
 use crate::store::objects;
 
+/// Parameters of a change that change nothing here: there are no prorations.
+const UNUSED_IN_CHANGES: [&str; 4] = [
+    "off_session",
+    "payment_behavior",
+    "proration_behavior",
+    "proration_date",
+];
+
 /// Reads `items` of a new subscription: recurring prices of one interval and one currency.
 pub(crate) fn take(call: &Call<'_>, params: &mut Params) -> Result<Vec<(Value, Value)>> {
     let mut items = Vec::new();
@@ -113,6 +121,56 @@ pub(crate) fn get(call: &Call<'_>, id: &str) -> Result<(Value, Value)> {
     Ok((item, subscription))
 }
 
+/// `POST /v1/subscription_items`: another item, in the period that the others are in.
+pub(crate) fn create(call: &Call<'_>, mut params: Params) -> Answer {
+    let id = params.required("subscription")?;
+    let before = call.referenced("subscription", &id, "subscription")?;
+    let (mut item, price) = make(call, &mut params)?;
+    params.discard(&UNUSED_IN_CHANGES);
+    params.finish()?;
+    let (start, end) = subscriptions::period(&before);
+    item["subscription"] = id.into();
+    item["current_period_start"] = start.into();
+    item["current_period_end"] = end.into();
+    let mut prices = prices_of(call, &before)?;
+    prices.push(price);
+    check(prices.iter())?;
+    let mut subscription = before.clone();
+    if let Some(items) = subscription["items"]["data"].as_array_mut() {
+        items.push(item.clone());
+    }
+    subscriptions::save(call, &before, &subscription)?;
+    present(call, &item)
+}
+
+/// `DELETE /v1/subscription_items/{id}`: not the last one. Usage that was not billed yet is
+/// not billed any more.
+pub(crate) fn delete(call: &Call<'_>, id: &str, mut params: Params) -> Answer {
+    params.discard(&UNUSED_IN_CHANGES);
+    params.discard(&["clear_usage"]);
+    params.finish()?;
+    let (_, before) = get(call, id)?;
+    let mut subscription = before.clone();
+    if let Some(items) = subscription["items"]["data"].as_array_mut() {
+        items.retain(|item| item["id"] != id);
+        if items.is_empty() {
+            let message = "A subscription must have at least one active plan. All plans on this subscription have been deleted or set to cancel.";
+            return Err(StripeError::invalid(message));
+        }
+    }
+    subscriptions::save(call, &before, &subscription)?;
+    Ok(json!({ "id": id, "object": "subscription_item", "deleted": true }))
+}
+
+/// The prices of a subscription's items.
+pub(super) fn prices_of(call: &Call<'_>, subscription: &Value) -> Result<Vec<Value>> {
+    let mut prices = Vec::new();
+    for item in array(subscription, "/items/data") {
+        prices.push(objects::find(call.db, &text_or_empty(item, "/price"))?.unwrap_or_default());
+    }
+    Ok(prices)
+}
+
 /// `GET /v1/subscription_items/{id}`.
 pub(crate) fn retrieve(call: &Call<'_>, id: &str, params: Params) -> Answer {
     params.finish()?;
@@ -138,12 +196,7 @@ pub(crate) fn update(call: &Call<'_>, id: &str, mut params: Params) -> Answer {
             changed = item.clone();
         }
     }
-    params.discard(&[
-        "payment_behavior",
-        "proration_behavior",
-        "proration_date",
-        "off_session",
-    ]);
+    params.discard(&UNUSED_IN_CHANGES);
     params.finish()?;
     subscriptions::save(call, &before, &subscription)?;
     present(call, &changed)

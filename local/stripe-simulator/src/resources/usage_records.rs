@@ -82,11 +82,15 @@ fn check_timestamp(subscription: &Value, timestamp: i64) -> Result<()> {
     if (start..=end).contains(&timestamp) {
         return Ok(());
     }
+    let bound = if timestamp < start {
+        "after the subscription's last invoice period (or current period start time)"
+    } else {
+        "before the subscription's current period end time"
+    };
     let message = format!(
-        "Cannot create the usage record with this timestamp because timestamps must be within the subscription's current period: {start} to {end}."
+        "Cannot create the usage record with this timestamp because timestamps must be {bound}."
     );
-    let error = StripeError::invalid(message).param("timestamp");
-    Err(error.code("timestamp_out_of_range"))
+    Err(StripeError::invalid(message).param("timestamp"))
 }
 
 /// `GET /v1/subscription_items/{id}/usage_record_summaries`: the current period's.

@@ -9,7 +9,7 @@ use crate::api::list;
 use crate::api::params::Params;
 use crate::api::version::Version;
 use crate::call::Call;
-use crate::store::deliveries;
+use crate::store::{deliveries, objects};
 
 /// `POST /v1/webhook_endpoints`; the only answer that holds the secret.
 pub(crate) fn create(call: &Call<'_>, mut params: Params) -> Answer {
@@ -88,9 +88,7 @@ pub(crate) fn delete(call: &Call<'_>, id: &str, params: Params) -> Answer {
     params.finish()?;
     call.get("webhook_endpoint", id)?;
     deliveries::drop_for(call.db, id)?;
-    call.db
-        .prepare_cached("DELETE FROM objects WHERE id = ?1")?
-        .execute([id])?;
+    objects::delete(call.db, id)?;
     Ok(json!({ "id": id, "object": "webhook_endpoint", "deleted": true }))
 }
 

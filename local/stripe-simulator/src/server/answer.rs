@@ -14,6 +14,7 @@ pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) body: String,
     pub(super) should_retry: Option<bool>,
+    pub(super) retry_after_s: Option<u64>,
     request_id: String,
     version: Option<String>,
     idempotency_key: Option<String>,
@@ -27,6 +28,7 @@ impl Answer {
             status,
             body,
             should_retry: None,
+            retry_after_s: None,
             request_id: request.id.clone(),
             version: Some(request.version.as_str().to_owned()),
             idempotency_key: request.idempotency_key.clone(),
@@ -45,6 +47,7 @@ impl Answer {
             status: error.status,
             body: body.to_string(),
             should_retry: error.should_retry,
+            retry_after_s: error.retry_after_s,
             request_id: request_id.to_owned(),
             version: None,
             idempotency_key: None,
@@ -82,6 +85,10 @@ impl IntoResponse for Answer {
             (
                 "stripe-should-retry",
                 self.should_retry.map(|retry| retry.to_string()),
+            ),
+            (
+                "retry-after",
+                self.retry_after_s.map(|seconds| seconds.to_string()),
             ),
         ] {
             // A value that is no header's came in as one, so it cannot fail on its way out.

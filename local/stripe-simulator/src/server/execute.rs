@@ -54,6 +54,7 @@ fn first(call: &Call<'_>, request: &ApiRequest, injected: Option<StripeError>) -
             };
             let mut answer = Answer::new(request, error.status, body.to_string());
             answer.should_retry = error.should_retry;
+            answer.retry_after_s = error.retry_after_s;
             answer
         }
     };

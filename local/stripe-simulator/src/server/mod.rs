@@ -61,7 +61,10 @@ async fn answer(core: &Arc<Core>, wire: &Wire, request: ApiRequest) -> Result<An
     let fault = core.faults.strike(&request.method, &request.path);
     let mut injected = None;
     match fault {
-        Some(Fault::ErrorBefore { status }) => injected = Some(StripeError::injected(status)),
+        Some(Fault::ErrorBefore {
+            status,
+            retry_after_s,
+        }) => injected = Some(StripeError::injected(status, retry_after_s)),
         Some(Fault::DelayMs { delay_ms }) => {
             tokio::time::sleep(std::time::Duration::from_millis(delay_ms)).await;
         }

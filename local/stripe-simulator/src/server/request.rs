@@ -12,6 +12,7 @@ use crate::api::error::{Result, StripeError};
 use crate::api::version::Version;
 use crate::control;
 use crate::core::Core;
+use crate::resources::account;
 
 const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 const KEY_CHARS_MAX: usize = 255;
@@ -66,6 +67,7 @@ pub(super) async fn read(core: &Core, id: String, request: Request) -> Result<Ap
     let session_token = (path == STREAM_PATH).then(|| bearer.to_owned());
     if session_token.is_none() {
         check_key(bearer, &core.secret_key)?;
+        account::check(header(&parts.headers, "stripe-account"))?;
     }
     let body = to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| {
         let message = "The request body could not be read, or is too large.";

@@ -52,7 +52,7 @@ fn v1(call: &Call<'_>, request: &ApiRequest, path: &[&str]) -> Option<Answer> {
     };
     let method = &request.method;
     let answer = match *path.first()? {
-        "products" | "prices" | "account" => catalog(call, method, path, params),
+        "products" | "prices" | "account" | "accounts" => catalog(call, method, path, params),
         "customers" | "payment_methods" => payers(call, method, path, params),
         "subscriptions" | "subscription_items" => subscribed(call, method, path, params),
         "billing" => billing(call, method, path.get(1..)?, params),
@@ -65,18 +65,22 @@ fn v1(call: &Call<'_>, request: &ApiRequest, path: &[&str]) -> Option<Answer> {
 }
 
 fn finish(call: &Call<'_>, mut answer: Value, paths: &[String]) -> Result<Value> {
+    expand::adapt(call, &call.version, &mut answer)?;
     expand::expand(call, &mut answer, paths)?;
-    expand::adapt(&call.version, &mut answer);
     Ok(answer)
 }
 
 fn catalog(call: &Call<'_>, method: &Method, path: &[&str], params: Params) -> Option<Answer> {
     Some(match (method.as_str(), path) {
         ("GET", ["account"]) => account::retrieve(params),
+        ("GET", ["accounts", id]) => {
+            account::check(Some(id)).and_then(|()| account::retrieve(params))
+        }
         ("POST", ["products"]) => products::create(call, params),
         ("GET", ["products"]) => products::list(call, params),
         ("GET", ["products", id]) => products::retrieve(call, id, params),
         ("POST", ["products", id]) => products::update(call, id, params),
+        ("DELETE", ["products", id]) => products::delete(call, id, params),
         ("POST", ["prices"]) => prices::create(call, params),
         ("GET", ["prices"]) => prices::list(call, params),
         ("GET", ["prices", id]) => prices::retrieve(call, id, params),
@@ -124,9 +128,11 @@ fn subscribed(call: &Call<'_>, method: &Method, path: &[&str], params: Params) -
         ("GET", ["subscriptions", id]) => subscriptions::retrieve(call, id, params),
         ("POST", ["subscriptions", id]) => subscriptions::update(call, id, params),
         ("DELETE", ["subscriptions", id]) => subscriptions::cancel(call, id, params),
+        ("POST", ["subscription_items"]) => subscription_items::create(call, params),
         ("GET", ["subscription_items"]) => subscription_items::list(call, params),
         ("GET", ["subscription_items", id]) => subscription_items::retrieve(call, id, params),
         ("POST", ["subscription_items", id]) => subscription_items::update(call, id, params),
+        ("DELETE", ["subscription_items", id]) => subscription_items::delete(call, id, params),
         // Removed in basil.
         ("POST", ["subscription_items", id, "usage_records"]) if call.version.is_before_basil() => {
             usage_records::create(call, id, params)
@@ -161,7 +167,10 @@ fn invoiced(call: &Call<'_>, method: &Method, path: &[&str], params: Params) -> 
         ("POST", ["create_preview"]) => invoice_preview::create(call, params),
         // Removed in basil, for the preview.
         ("GET", ["upcoming"]) if call.version.is_before_basil() => {
-            invoice_preview::create(call, params)
+            invoice_preview::upcoming(call, params)
+        }
+        ("GET", ["upcoming", "lines"]) if call.version.is_before_basil() => {
+            invoice_preview::upcoming_lines(call, params)
         }
         ("GET", [id]) => invoices::retrieve(call, id, params),
         ("POST", [id]) => invoices::update(call, id, params),
@@ -199,7 +208,7 @@ fn told(call: &Call<'_>, method: &Method, path: &[&str], params: Params) -> Opti
 }
 
 fn v2(call: &Call<'_>, request: &ApiRequest, path: &[&str]) -> Option<Answer> {
-    let mut query = Params::parse(request.query.as_bytes());
+    let mut query = Params::parse_v2(&request.query);
     let method = request.method.as_str();
     if let ("POST", ["billing", "meter_event_stream"]) = (method, path) {
         let token = request.session_token.as_deref().unwrap_or_default();
@@ -234,6 +243,7 @@ fn v2(call: &Call<'_>, request: &ApiRequest, path: &[&str]) -> Option<Answer> {
         }
         ("POST", ["core", "event_destinations", id]) => event_destinations::update(call, id, &body),
         ("DELETE", ["core", "event_destinations", id]) => event_destinations::delete(call, id),
+        ("POST", ["core", "event_destinations", id, "ping"]) => event_destinations::ping(call, id),
         ("POST", ["core", "event_destinations", id, "enable"]) => {
             event_destinations::set_enabled(call, id, true)
         }

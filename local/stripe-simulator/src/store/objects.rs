@@ -137,6 +137,13 @@ pub(crate) fn update(db: &Connection, document: &Value) -> Result<()> {
     Ok(())
 }
 
+/// Takes a document away.
+pub(crate) fn delete(db: &Connection, id: &str) -> Result<()> {
+    db.prepare_cached("DELETE FROM objects WHERE id = ?1")?
+        .execute([id])?;
+    Ok(())
+}
+
 /// How many objects were ever stored.
 pub(crate) fn count(db: &Connection) -> rusqlite::Result<i64> {
     let sql = "SELECT COALESCE(MAX(seq), 0) FROM objects";
