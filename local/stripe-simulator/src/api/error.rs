@@ -17,7 +17,7 @@ pub(crate) struct StripeError {
     /// The `Stripe-Should-Retry` header, where Stripe is explicit.
     pub(crate) should_retry: Option<bool>,
     /// The `Retry-After` header, in seconds.
-    pub(crate) retry_after_s: Option<u64>,
+    pub(crate) retry_after_s: Option<u16>,
     /// A failed charge leaves its traces: what the call did is kept though it answers an error.
     pub(crate) keeps_work: bool,
     /// Whether an idempotency key remembers it: not where validation stopped the call before
@@ -123,7 +123,7 @@ impl StripeError {
 
     /// An error that a test ordered. Only a 500 comes out of work that was begun, so only that is
     /// remembered by an idempotency key.
-    pub(crate) fn injected(status: u16, retry_after_s: Option<u64>) -> Self {
+    pub(crate) fn injected(status: u16, retry_after_s: Option<u16>) -> Self {
         let mut error = match status {
             429 => Self::new(status, "invalid_request_error", "Request rate limit exceeded. You can learn more about rate limits here https://stripe.com/docs/rate-limits.")
                 .code("rate_limit"),

@@ -14,7 +14,7 @@ pub(crate) enum Fault {
     /// An error in place of the work.
     ErrorBefore {
         status: u16,
-        retry_after_s: Option<u64>,
+        retry_after_s: Option<u16>,
     },
     /// The work is done and kept; then the connection ends without an answer.
     LoseAnswer,
@@ -40,7 +40,7 @@ struct Order {
     status: u16,
     /// Of `error_before`: the `Retry-After` header.
     #[serde(default)]
-    retry_after_s: Option<u64>,
+    retry_after_s: Option<u16>,
     /// Of `delay_ms`.
     #[serde(default)]
     delay_ms: u64,

@@ -1,8 +1,9 @@
-//! The fields of a new subscription (Stripe API reference: The Subscription object).
+//! The fields of a subscription (Stripe API reference: The Subscription object).
 
 use serde_json::{Value, json};
 
 use crate::api::error::{Result, StripeError};
+use crate::api::json::set;
 use crate::api::params::Params;
 use crate::calendar::Interval;
 use crate::call::Call;
@@ -115,4 +116,65 @@ pub(super) fn blank(
         "trial_settings": { "end_behavior": { "missing_payment_method": "create_invoice" } },
         "trial_start": times.trial_end.map(|_| start),
     })
+}
+
+/// Why it is cancelled, in the customer's words.
+pub(super) fn take_cancellation_details(
+    params: &mut Params,
+    subscription: &mut Value,
+) -> Result<()> {
+    let Some(mut details) = params.hash("cancellation_details")? else {
+        return Ok(());
+    };
+    let feedback = [
+        "",
+        "customer_service",
+        "low_quality",
+        "missing_features",
+        "other",
+        "switched_service",
+        "too_complex",
+        "too_expensive",
+        "unused",
+    ];
+    let taken = &mut subscription["cancellation_details"];
+    if let Some(feedback) = details.choice("feedback", &feedback)? {
+        taken["feedback"] = match feedback.as_str() {
+            "" => Value::Null,
+            feedback => feedback.into(),
+        };
+    }
+    details.copy_texts(&["comment"], taken)?;
+    details.finish()
+}
+
+/// How payments are to be made. Kept and shown; test cards pay all the same.
+pub(super) fn take_payment_settings(params: &mut Params, subscription: &mut Value) -> Result<()> {
+    if let Some(mut settings) = params.hash("payment_settings")? {
+        let taken = &mut subscription["payment_settings"];
+        let saves = ["off", "on_subscription"];
+        if let Some(saves) = settings.choice("save_default_payment_method", &saves)? {
+            taken["save_default_payment_method"] = saves.into();
+        }
+        if let Some(types) = settings.texts("payment_method_types")? {
+            taken["payment_method_types"] = types.into();
+        }
+        settings.discard(&["payment_method_options"]);
+        settings.finish()?;
+    }
+    let Some(mut settings) = params.hash("trial_settings")? else {
+        return Ok(());
+    };
+    if let Some(mut end) = settings.hash("end_behavior")? {
+        let behaviors = ["cancel", "create_invoice", "pause"];
+        if let Some(behavior) = end.choice("missing_payment_method", &behaviors)? {
+            set(
+                subscription,
+                "/trial_settings/end_behavior/missing_payment_method",
+                behavior,
+            );
+        }
+        end.finish()?;
+    }
+    settings.finish()
 }

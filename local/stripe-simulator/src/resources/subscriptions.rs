@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{Answer, payment_methods, prices, subscription_fields, subscription_items};
 use crate::api::error::{Result, StripeError};
 use crate::api::expand::present;
-use crate::api::json::{array, integer_or_zero, set, text, text_or_empty};
+use crate::api::json::{array, integer_or_zero, text, text_or_empty};
 use crate::api::list;
 use crate::api::params::Params;
 use crate::calendar::Interval;
@@ -109,70 +109,12 @@ fn take_settings(call: &Call<'_>, params: &mut Params, subscription: &mut Value)
     } else if let Some(at) = params.moment("cancel_at")? {
         subscription["cancel_at"] = at.into();
     }
-    take_cancellation_details(params, subscription)?;
-    take_payment_settings(params, subscription)?;
+    subscription_fields::take_cancellation_details(params, subscription)?;
+    subscription_fields::take_payment_settings(params, subscription)?;
     params.copy_texts(&["description"], subscription)?;
     params.metadata(subscription)?;
     params.discard(&UNUSED);
     Ok(())
-}
-
-/// Why it is cancelled, in the customer's words.
-fn take_cancellation_details(params: &mut Params, subscription: &mut Value) -> Result<()> {
-    let Some(mut details) = params.hash("cancellation_details")? else {
-        return Ok(());
-    };
-    let feedback = [
-        "",
-        "customer_service",
-        "low_quality",
-        "missing_features",
-        "other",
-        "switched_service",
-        "too_complex",
-        "too_expensive",
-        "unused",
-    ];
-    let taken = &mut subscription["cancellation_details"];
-    if let Some(feedback) = details.choice("feedback", &feedback)? {
-        taken["feedback"] = match feedback.as_str() {
-            "" => Value::Null,
-            feedback => feedback.into(),
-        };
-    }
-    details.copy_texts(&["comment"], taken)?;
-    details.finish()
-}
-
-/// How payments are to be made. Kept and shown; test cards pay all the same.
-fn take_payment_settings(params: &mut Params, subscription: &mut Value) -> Result<()> {
-    if let Some(mut settings) = params.hash("payment_settings")? {
-        let taken = &mut subscription["payment_settings"];
-        let saves = ["off", "on_subscription"];
-        if let Some(saves) = settings.choice("save_default_payment_method", &saves)? {
-            taken["save_default_payment_method"] = saves.into();
-        }
-        if let Some(types) = settings.texts("payment_method_types")? {
-            taken["payment_method_types"] = types.into();
-        }
-        settings.discard(&["payment_method_options"]);
-        settings.finish()?;
-    }
-    let Some(mut settings) = params.hash("trial_settings")? else {
-        return Ok(());
-    };
-    if let Some(mut end) = settings.hash("end_behavior")? {
-        let behaviors = ["cancel", "create_invoice", "pause"];
-        if let Some(behavior) = end.choice("missing_payment_method", &behaviors)? {
-            set(
-                subscription,
-                "/trial_settings/end_behavior/missing_payment_method",
-                behavior,
-            );
-        }
-        end.finish()?;
-    }
-    settings.finish()
 }
 
 /// The first invoice is finalised and collected at once; usage alone makes it one of nothing.
@@ -327,7 +269,7 @@ pub(crate) fn save(call: &Call<'_>, before: &Value, subscription: &Value) -> Res
 pub(crate) fn cancel(call: &Call<'_>, id: &str, mut params: Params) -> Answer {
     let mut subscription = call.get("subscription", id)?;
     let bills = params.boolean("invoice_now")?.unwrap_or(false);
-    take_cancellation_details(&mut params, &mut subscription)?;
+    subscription_fields::take_cancellation_details(&mut params, &mut subscription)?;
     params.discard(&["prorate"]);
     params.finish()?;
     if has_ended(&subscription) {

@@ -14,7 +14,7 @@ pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) body: String,
     pub(super) should_retry: Option<bool>,
-    pub(super) retry_after_s: Option<u64>,
+    pub(super) retry_after_s: Option<u16>,
     request_id: String,
     version: Option<String>,
     idempotency_key: Option<String>,
