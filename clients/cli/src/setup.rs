@@ -1,12 +1,12 @@
 //! `meterline setup`: what Stripe must hold before the first customer comes.
 //! Everything is found again, so that a second run changes nothing.
 
-use billing::money::InvalidPrice;
-use billing::{Currency, UnitPrice};
+use billing::{InvalidPrice, PriceTerms};
+use metering::price_of;
 use serde::Serialize;
 use stripe::{
     Aggregation, Client, CreateMeter, CreatePrice, CreateProduct, IdempotencyKey, Meter, Price,
-    RequestOptions,
+    PriceAmount, PriceTier, RequestOptions, TransformQuantity,
 };
 
 use crate::webhook_setup::{WebhookOptions, WebhookReport, set_up_webhook};
@@ -20,10 +20,8 @@ pub struct SetupOptions {
     pub event_name: String,
     /// The name by which the price is found.
     pub lookup_key: String,
-    /// The price of a unit in minor units, with up to 12 decimals.
-    pub unit_amount_decimal: String,
-    /// Three lower-case letters.
-    pub currency: String,
+    /// What usage costs.
+    pub price: PriceTerms,
     /// Where Stripe is to send its events, if anywhere.
     pub webhook: Option<WebhookOptions>,
 }
@@ -35,8 +33,7 @@ impl Default for SetupOptions {
             product_name: "Agent Operations".to_owned(),
             event_name: "agent_operations".to_owned(),
             lookup_key: "agent_operations_monthly".to_owned(),
-            unit_amount_decimal: "2".to_owned(),
-            currency: "usd".to_owned(),
+            price: PriceTerms::per_unit("2", "usd"),
             webhook: None,
         }
     }
@@ -78,8 +75,8 @@ pub struct SetupReport {
     pub meter: (String, Found),
     /// The price and whether it was there.
     pub price: (String, Found),
-    /// A unit's price in major units: `0.02`.
-    pub unit_price: String,
+    /// What usage costs, for people: `0.02 usd a unit`.
+    pub terms: String,
     /// The webhook, where one was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook: Option<WebhookReport>,
@@ -159,17 +156,14 @@ impl SetupError {
 /// # Errors
 /// A [`SetupError`]. Run again, it goes on where it stopped.
 pub async fn setup(stripe: &Client, options: &SetupOptions) -> Result<SetupReport, SetupError> {
-    let unit_price = UnitPrice::parse(
-        &options.unit_amount_decimal,
-        Currency::parse(&options.currency)?,
-    )?;
+    let asked = billing::Price::try_from(options.price.clone())?;
     let account = stripe.retrieve_account().await;
     let account = account.map_err(SetupError::stripe("tell the account"))?;
     let known = stripe.list_prices_by_lookup_key(&options.lookup_key).await;
     let known = known.map_err(SetupError::stripe("find the price"))?;
     let (product, meter, price) = match known.into_iter().next() {
         Some(price) => {
-            let meter_id = check_price(&price, &unit_price, options)?;
+            let meter_id = check_price(&price, &asked, options)?;
             let meter = stripe.retrieve_meter(&meter_id).await;
             check_meter(
                 &meter.map_err(SetupError::stripe("find the meter"))?,
@@ -184,7 +178,7 @@ pub async fn setup(stripe: &Client, options: &SetupOptions) -> Result<SetupRepor
         None => {
             let product = product(stripe, options).await?;
             let meter = meter(stripe, options).await?;
-            let price = create_price(stripe, options, &product.0, &meter.0).await?;
+            let price = create_price(stripe, options, &asked, (&product.0, &meter.0)).await?;
             (product, meter, (price, Found::Created))
         }
     };
@@ -198,7 +192,7 @@ pub async fn setup(stripe: &Client, options: &SetupOptions) -> Result<SetupRepor
         product,
         meter,
         price,
-        unit_price: unit_price.to_string(),
+        terms: asked.to_string(),
         webhook,
     })
 }
@@ -206,7 +200,7 @@ pub async fn setup(stripe: &Client, options: &SetupOptions) -> Result<SetupRepor
 /// The price's meter, if the price is the one that is asked for.
 fn check_price(
     price: &Price,
-    unit_price: &UnitPrice,
+    asked: &billing::Price,
     options: &SetupOptions,
 ) -> Result<String, SetupError> {
     let other = |difference: String| SetupError::OtherPrice {
@@ -214,20 +208,11 @@ fn check_price(
         lookup_key: options.lookup_key.clone(),
         difference,
     };
-    if price.currency != options.currency {
-        return Err(other(format!("its currency is {}", price.currency)));
-    }
-    let found = match &price.unit_amount_decimal {
-        Some(amount) => UnitPrice::parse(amount, Currency::parse(&price.currency)?)?,
-        None => return Err(other("it is in tiers".to_owned())),
-    };
-    if let Some(transform) = &price.transform_quantity {
-        let packages = format!("it is for packages of {} units", transform.divide_by);
-        return Err(other(packages));
-    }
     // 2 and 2.000 are one price.
-    if found.to_string() != unit_price.to_string() {
-        return Err(other(format!("a unit costs {found} {}", price.currency)));
+    match price_of(price) {
+        Ok(found) if found == *asked => {}
+        Ok(found) => return Err(other(format!("it is {found}, not {asked}"))),
+        Err(error) => return Err(other(format!("it cannot be computed with: {error}"))),
     }
     let recurring = price.recurring.as_ref();
     match recurring.filter(|recurring| recurring.interval == "month") {
@@ -308,28 +293,53 @@ async fn meter(stripe: &Client, options: &SetupOptions) -> Result<(String, Found
 async fn create_price(
     stripe: &Client,
     options: &SetupOptions,
-    product: &str,
-    meter: &str,
+    asked: &billing::Price,
+    (product, meter): (&str, &str),
 ) -> Result<String, SetupError> {
+    let terms = PriceTerms::from(asked.clone());
+    // The lookup key names the price, and what it says is said once more, so that
+    // another price under it is another request.
+    let parts = [
+        "price",
+        &options.lookup_key,
+        &asked.to_string(),
+        product,
+        meter,
+    ];
+    let key = key(&parts);
     let price = CreatePrice {
         product: product.to_owned(),
-        currency: options.currency.clone(),
-        unit_amount_decimal: options.unit_amount_decimal.clone(),
+        currency: terms.currency.clone(),
+        amount: amount(terms),
         interval: "month".to_owned(),
         meter: Some(meter.to_owned()),
         lookup_key: Some(options.lookup_key.clone()),
         ..CreatePrice::default()
     };
-    let key = key(&[
-        "price",
-        &options.lookup_key,
-        &options.currency,
-        &options.unit_amount_decimal,
-        product,
-        meter,
-    ]);
     let created = stripe.create_price(&price, &key).await;
     Ok(created.map_err(SetupError::stripe("make the price"))?.id)
+}
+
+/// The terms of a price that can be computed with, for Stripe.
+fn amount(terms: PriceTerms) -> PriceAmount {
+    if let Some(mode) = terms.tiers_mode {
+        let tiers = terms.tiers.into_iter().map(|tier| PriceTier {
+            up_to: tier.up_to,
+            unit_amount_decimal: tier.unit_amount_decimal,
+            flat_amount_decimal: tier.flat_amount_decimal,
+        });
+        return PriceAmount::Tiered {
+            tiers_mode: mode.as_str().to_owned(),
+            tiers: tiers.collect(),
+        };
+    }
+    PriceAmount::PerUnit {
+        unit_amount_decimal: terms.unit_amount_decimal.unwrap_or_default(),
+        transform_quantity: terms.transform_quantity.map(|transform| TransformQuantity {
+            divide_by: transform.divide_by,
+            round: transform.round.as_str().to_owned(),
+        }),
+    }
 }
 
 /// Derived from what is made: two runs at once make it once.

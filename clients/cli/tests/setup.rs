@@ -4,9 +4,11 @@
 use std::fs;
 use std::path::Path;
 
+use billing::PriceTerms;
 use meterline_cli::secret_file::SecretFile;
 use meterline_cli::{Found, SetupError, SetupOptions, SetupReport, WebhookOptions, setup};
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
 use stripe::{Client, Config};
 use stripe_simulator::{DEFAULT_SECRET_KEY, Simulator};
 
@@ -51,7 +53,7 @@ async fn a_second_run_finds_everything_and_changes_nothing() {
     let options = with_webhook(folder.path(), "http://127.0.0.1:1/stripe/webhook");
     let first = setup(&stripe, &options).await.unwrap();
     assert_eq!(first.price.1, Found::Created);
-    assert_eq!(first.unit_price, "0.02");
+    assert_eq!(first.terms, "0.02 usd a unit");
     let kept = fs::read(folder.path().join("secrets")).unwrap();
 
     let second = setup(&stripe, &options).await.unwrap();
@@ -124,19 +126,54 @@ async fn another_price_under_the_lookup_key_is_refused() {
     setup(&stripe, &SetupOptions::default()).await.unwrap();
     for (unit_amount_decimal, refused) in [("2.0", false), ("3", true), ("0.02", true)] {
         let options = SetupOptions {
-            unit_amount_decimal: unit_amount_decimal.to_owned(),
+            price: PriceTerms::per_unit(unit_amount_decimal, "usd"),
             ..SetupOptions::default()
         };
         let again = setup(&stripe, &options).await;
         assert_eq!(again.is_err(), refused, "{unit_amount_decimal}: {again:?}");
     }
     let nonsense = SetupOptions {
-        currency: "dollars".to_owned(),
+        price: PriceTerms::per_unit("2", "dollars"),
         ..SetupOptions::default()
     };
     assert!(matches!(
         setup(&stripe, &nonsense).await,
         Err(SetupError::Price(_))
     ));
+    simulator.stop().await;
+}
+
+#[tokio::test]
+async fn packages_and_tiers_are_made_and_found_again() {
+    let (simulator, stripe) = stripe().await;
+    let packages = json!({ "currency": "jpy", "unit_amount_decimal": "5",
+        "transform_quantity": { "divide_by": 1_000, "round": "down" } });
+    let tiers = json!({ "currency": "usd", "tiers_mode": "graduated", "tiers": [
+        { "up_to": 1_000, "unit_amount_decimal": "0.5" },
+        { "up_to": null, "unit_amount_decimal": "0.25", "flat_amount_decimal": "100" },
+    ]});
+    let other_tiers = json!({ "currency": "usd", "tiers_mode": "volume", "tiers": tiers["tiers"] });
+    let options = |terms: &Value, lookup_key: &str| SetupOptions {
+        price: serde_json::from_value(terms.clone()).unwrap(),
+        lookup_key: lookup_key.to_owned(),
+        ..SetupOptions::default()
+    };
+    for (terms, lookup_key) in [(&packages, "packages"), (&tiers, "tiers")] {
+        let made = setup(&stripe, &options(terms, lookup_key)).await.unwrap();
+        let found = setup(&stripe, &options(terms, lookup_key)).await.unwrap();
+        assert_eq!(
+            (made.price.1, found.price.1),
+            (Found::Created, Found::Found)
+        );
+        assert_eq!(made.price.0, found.price.0);
+    }
+    for other in [&packages, &other_tiers] {
+        let refused = setup(&stripe, &options(other, "tiers")).await.unwrap_err();
+        let refused = refused.to_string();
+        assert!(
+            refused.contains("it is graduated tiers in usd"),
+            "{refused}"
+        );
+    }
     simulator.stop().await;
 }

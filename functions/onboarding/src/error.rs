@@ -41,7 +41,7 @@ pub(crate) enum OnboardingError {
         /// The price's lookup key, or its id.
         name: String,
         /// What is wrong with it.
-        reason: &'static str,
+        reason: String,
     },
     /// An object of Stripe's lacks what it must have.
     #[error("Stripe's {0}")]

@@ -1,6 +1,6 @@
 //! The price that customers subscribe to, and the meter behind it.
 
-use billing::{Currency, UnitPrice};
+use metering::price_of;
 use stripe::{Aggregation, Meter, Price};
 
 use crate::error::OnboardingError;
@@ -9,9 +9,8 @@ use crate::error::OnboardingError;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MeteredPrice {
     pub(crate) price_id: String,
-    /// Minor units for one unit of usage, as Stripe's decimal text.
-    pub(crate) unit_amount_decimal: String,
-    pub(crate) currency: Currency,
+    /// What it says.
+    pub(crate) price: billing::Price,
     pub(crate) meter_id: String,
     pub(crate) meter_event_name: String,
 }
@@ -30,32 +29,34 @@ pub(crate) async fn find(
     }
 }
 
-/// Checks that `price` is metered, at one amount per unit, by a meter that sums.
-pub(crate) async fn check(
+/// The price `id`, which somebody subscribed to.
+pub(crate) async fn retrieve(
     stripe: &stripe::Client,
-    price: Price,
+    id: &str,
 ) -> Result<MeteredPrice, OnboardingError> {
+    let price = stripe.retrieve_price(id).await;
+    check(
+        stripe,
+        price.map_err(OnboardingError::stripe("retrieve price"))?,
+    )
+    .await
+}
+
+/// Checks that `price`, asked for with its tiers, can be computed with, and is
+/// metered by a meter that sums.
+async fn check(stripe: &stripe::Client, price: Price) -> Result<MeteredPrice, OnboardingError> {
     let name = price.lookup_key.as_deref().unwrap_or(&price.id);
-    let refuse = |reason| unusable(name, reason);
+    let refuse = |reason: &str| unusable(name, reason);
     let meter_id = meter_of(&price).ok_or_else(|| refuse("has no meter"))?;
-    if price.transform_quantity.is_some() {
-        return Err(refuse("is for packages of units, not for each unit"));
-    }
-    let unit_amount_decimal = price.unit_amount_decimal.as_deref();
-    let unit_amount_decimal =
-        unit_amount_decimal.ok_or_else(|| refuse("has no single amount per unit"))?;
-    let currency =
-        Currency::parse(&price.currency).map_err(|_| refuse("has a currency of no known form"))?;
-    UnitPrice::parse(unit_amount_decimal, currency.clone())
-        .map_err(|_| refuse("has an amount per unit that cannot be computed with"))?;
+    let computable =
+        price_of(&price).map_err(|error| refuse(&format!("cannot be computed with: {error}")))?;
     let meter = stripe.retrieve_meter(meter_id).await;
     let meter = meter.map_err(OnboardingError::stripe("retrieve meter"))?;
     check_meter(&meter).map_err(refuse)?;
     Ok(MeteredPrice {
         meter_id: meter.id,
         meter_event_name: meter.event_name,
-        unit_amount_decimal: unit_amount_decimal.to_owned(),
-        currency,
+        price: computable,
         price_id: price.id,
     })
 }
@@ -79,9 +80,9 @@ pub(crate) fn meter_of(price: &Price) -> Option<&str> {
     price.recurring.as_ref()?.meter.as_deref()
 }
 
-fn unusable(name: &str, reason: &'static str) -> OnboardingError {
+fn unusable(name: &str, reason: &str) -> OnboardingError {
     OnboardingError::Price {
         name: name.to_owned(),
-        reason,
+        reason: reason.to_owned(),
     }
 }

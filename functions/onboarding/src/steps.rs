@@ -69,7 +69,7 @@ impl Steps<'_> {
             price
         } else {
             // The lookup key moved to another price since an earlier run.
-            price::check(self.stripe(), item.price.clone()).await?
+            price::retrieve(self.stripe(), &item.price.id).await?
         };
         let row = self.row(&customer_id, &subscription, item, price)?;
         self.store(row).await
@@ -300,8 +300,7 @@ impl Steps<'_> {
             subscription_id: subscription.id.clone(),
             subscription_item_id: item.id.clone(),
             price_id: price.price_id,
-            unit_amount_decimal: price.unit_amount_decimal,
-            currency: price.currency,
+            price: price.price,
             meter_id: price.meter_id,
             meter_event_name: price.meter_event_name,
             subscription_started_at: at(subscription.start_date),

@@ -10,7 +10,10 @@ use ledger::{CustomerStatus, Ledger, NewApiKey, Scope};
 use onboarding::State;
 use reqwest::Method;
 use serde_json::{Value, json};
-use stripe::{Customer, ExposeSecret, ListCustomers, ListSubscriptions, Subscription};
+use stripe::{
+    Customer, ExposeSecret, ListCustomers, ListSubscriptions, PriceAmount, PriceTier, Subscription,
+    TransformQuantity,
+};
 use support::lossy::{Loss, Lossy};
 use support::tables::Tables;
 use support::world::{Answer, DAY_MS, LOOKUP_KEY, World, a_customer, send};
@@ -105,10 +108,7 @@ async fn a_customer_is_onboarded_once_and_found_again() {
     assert_eq!(first["subscription_item_id"], row.subscription_item_id);
     assert_eq!((row.status, row.version), (CustomerStatus::Active, 1));
     assert_eq!(row.external_id.as_deref(), Some("acme"));
-    assert_eq!(
-        (row.unit_amount_decimal.as_str(), row.currency.as_str()),
-        ("2", "usd")
-    );
+    assert_eq!(row.price.to_string(), "0.02 usd a unit");
     assert!(row.period_start <= story.world.clock.now().plus_ms(1_000));
 
     assert_eq!(story.onboard(&a_customer("acme")).await.expect(201), first);
@@ -284,7 +284,7 @@ async fn a_crash_before_the_rows_are_stored_leads_to_the_same_customer() {
         .world
         .customer(first["customer_id"].as_str().unwrap())
         .await;
-    assert_eq!(row.unit_amount_decimal, "2");
+    assert_eq!(row.price.to_string(), "0.02 usd a unit");
     assert_eq!(story.subscriptions().await.len(), 1);
 }
 
@@ -395,24 +395,47 @@ async fn a_meter_that_would_not_sum_what_is_sent_gets_no_customers() {
 }
 
 #[tokio::test]
-async fn a_price_for_packages_of_units_gets_no_customers() {
+async fn packages_and_tiers_are_kept_with_their_customers() {
     let story = Story::start().await;
-    let world = &story.world;
-    let prices = world.stripe.list_prices_by_lookup_key(LOOKUP_KEY).await;
-    let price = prices.unwrap().into_iter().next().unwrap();
-    let meter = price.recurring.and_then(|recurring| recurring.meter);
-    let form = format!(
-        "product={}&currency=usd&unit_amount=300&lookup_key={LOOKUP_KEY}&transfer_lookup_key=true\
-         &transform_quantity[divide_by]=1000&transform_quantity[round]=up\
-         &recurring[interval]=month&recurring[usage_type]=metered&recurring[meter]={}",
-        price.product,
-        meter.unwrap(),
-    );
-    world.stripe_form("/v1/prices", &form).await;
-    let refusal = story.onboard(&a_customer("acme")).await;
-    assert_eq!(refusal.problem(500), "internal");
-    assert!(refusal.text.contains("packages"), "{}", refusal.text);
-    assert!(story.customers().await.is_empty());
+    let packages = PriceAmount::PerUnit {
+        unit_amount_decimal: "300".to_owned(),
+        transform_quantity: Some(TransformQuantity {
+            divide_by: 1_000,
+            round: "up".to_owned(),
+        }),
+    };
+    let tiers = PriceAmount::Tiered {
+        tiers_mode: "volume".to_owned(),
+        tiers: vec![
+            PriceTier {
+                up_to: Some(10),
+                unit_amount_decimal: Some("2.5".to_owned()),
+                flat_amount_decimal: Some("100".to_owned()),
+            },
+            PriceTier {
+                unit_amount_decimal: Some("0.000000000001".to_owned()),
+                ..PriceTier::default()
+            },
+        ],
+    };
+    let amounts = [
+        (packages, "usd", "3.00 usd for 1000 units, begun ones too"),
+        (
+            tiers,
+            "kwd",
+            "volume tiers in kwd: up to 10 0.0025 a unit and 0.100, beyond 0.000000000000001 a unit",
+        ),
+    ];
+    for (amount, currency, told) in amounts {
+        let price_id = story.world.create_price_of(amount, currency).await;
+        let onboarded = story.onboard(&a_customer(currency)).await.expect(201);
+        let customer_id = onboarded["customer_id"].as_str().unwrap();
+        let row = story.world.customer(customer_id).await;
+        assert_eq!(
+            (row.price_id, row.price.to_string()),
+            (price_id, told.to_owned())
+        );
+    }
 }
 
 #[tokio::test]

@@ -96,12 +96,12 @@ impl Parts {
         let customer = self.customer(customer_id).await?;
         let totals = self.totals_of_current_period(&customer).await?;
         let summary = Summary::of(&totals);
-        let cost = usage::cost(&customer.row, summary.total_units)?;
+        let price = &customer.row.price;
         Ok(Dashboard {
             status: customer.row.status,
             period: usage::current_period(&customer),
-            cost: cost.to_string(),
-            currency: customer.row.currency.as_str().to_owned(),
+            cost: price.cost(summary.total_units).to_string(),
+            currency: price.currency().as_str().to_owned(),
             summary,
             invoices: self.invoices_in_time(customer_id).await,
             as_of,

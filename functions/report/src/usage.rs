@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use billing::{Money, UnitPrice};
+use billing::NoRangeCost;
 use ledger::{CustomerRow, Total};
 use metering::KnownCustomer;
 use serde::Serialize;
@@ -34,10 +34,15 @@ pub(crate) struct Answer {
     pending_units: u64,
     by_action_type: BTreeMap<String, u64>,
     currency: String,
-    /// What the units cost on one invoice line: exact, rounded once.
-    estimated_cost: String,
+    /// What the units cost on an invoice: each line exact, rounded once. None
+    /// where a range has no defined cost.
+    estimated_cost: Option<String>,
+    /// The same, where the currency is usd.
     #[serde(skip_serializing_if = "Option::is_none")]
-    estimated_cost_usd: Option<String>,
+    estimated_cost_usd: Option<Option<String>>,
+    /// Why there is no cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    estimated_cost_unavailable: Option<NoRangeCost>,
     as_of: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     series: Option<Vec<SeriesEntry>>,
@@ -53,7 +58,8 @@ pub(crate) async fn show(
     let query = UsageQuery::parse(&query)?;
     let as_of = parts.clock.now();
     let customer = parts.customer(&customer_id).await?;
-    let (hours, totals) = match query.range.hours(customer.now)? {
+    let range = query.range.hours(customer.now)?;
+    let (hours, totals) = match range {
         Some(hours) => {
             let totals = parts
                 .ledger
@@ -66,8 +72,16 @@ pub(crate) async fn show(
         ),
     };
     let summary = Summary::of(&totals);
-    let cost = cost(&customer.row, summary.total_units)?;
-    let currency = customer.row.currency.as_str();
+    let price = &customer.row.price;
+    let cost = match range {
+        Some(_) => price.cost_of_range(summary.total_units),
+        None => Ok(price.cost(summary.total_units)),
+    };
+    let (estimated_cost, unavailable) = match cost {
+        Ok(cost) => (Some(cost.to_string()), None),
+        Err(reason) => (None, Some(reason)),
+    };
+    let currency = price.currency().as_str();
     Ok(Json(Answer {
         customer_id: customer_id.to_string(),
         period_days: hours.days(),
@@ -76,8 +90,9 @@ pub(crate) async fn show(
         total_units: summary.total_units,
         pending_units: summary.pending_units,
         by_action_type: summary.by_action_type,
-        estimated_cost: cost.to_string(),
-        estimated_cost_usd: (currency == "usd").then(|| cost.to_string()),
+        estimated_cost_usd: (currency == "usd").then(|| estimated_cost.clone()),
+        estimated_cost,
+        estimated_cost_unavailable: unavailable,
         currency: currency.to_owned(),
         as_of: as_of.to_string(),
         series: query.group_by.map(|group_by| series(&totals, group_by)),
@@ -117,14 +132,4 @@ pub(crate) fn current_period(customer: &KnownCustomer) -> Hours {
         start: period_end,
         end: period_end.plus_ms(length_ms),
     }
-}
-
-/// What `units` cost at the customer's price.
-pub(crate) fn cost(customer: &CustomerRow, units: u64) -> Result<Money, Problem> {
-    let price = UnitPrice::parse(&customer.unit_amount_decimal, customer.currency.clone());
-    let price = price.map_err(|error| {
-        tracing::error!(customer_id = %customer.customer_id, %error, "a stored price cannot be computed with");
-        Problem::new(ProblemType::Internal, "the customer's price cannot be computed with")
-    })?;
-    Ok(price.line_amount(units))
 }

@@ -8,11 +8,13 @@
 //! | [`status`] | the states of an event, and what a repeat of one means |
 //! | [`window`] | which times are accepted, and how long an event may be sent |
 //! | [`billing_time`] | the time that Stripe is told |
-//! | [`money`] | exact prices, rounded once per invoice line |
+//! | [`money`] | currencies and amounts |
+//! | [`price`] | what usage costs, rounded line by line as on Stripe's invoices |
 
 pub mod billing_time;
 pub mod identifier;
 pub mod money;
+pub mod price;
 pub mod status;
 pub mod time;
 pub mod usage_event;
@@ -20,7 +22,10 @@ pub mod window;
 
 pub use billing_time::{BillingTime, EndedPeriod, HeldReason, Subscription};
 pub use identifier::{ContentHash, Identifier};
-pub use money::{Currency, Money, UnitPrice};
+pub use money::{Currency, Money};
+pub use price::{
+    InvalidPrice, NoRangeCost, Price, PriceTerms, Round, TierTerms, TiersMode, TransformQuantity,
+};
 pub use status::{Repeat, UsageStatus};
 pub use time::{Clock, Timestamp};
 pub use usage_event::{ActionType, CustomerId, EventId, FieldError, Quantity, UsageEvent};

@@ -1,15 +1,10 @@
-//! Exact money: decimal prices, whole quantities, one rounding per invoice line.
+//! Amounts of money as invoices hold them: whole minor units of a currency.
 
 use std::fmt;
-use std::str::FromStr;
 
+use bigdecimal::BigDecimal;
 use bigdecimal::num_bigint::BigInt;
-use bigdecimal::{BigDecimal, RoundingMode};
 use serde::{Deserialize, Deserializer, Serialize};
-
-/// Decimals of a minor unit that Stripe takes (Stripe API reference: Prices,
-/// `unit_amount_decimal`).
-const UNIT_AMOUNT_DECIMALS_MAX: i64 = 12;
 
 /// Currencies without a minor unit (Stripe documentation: Supported
 /// currencies, "Zero-decimal currencies").
@@ -20,16 +15,10 @@ const ZERO_DECIMAL: [&str; 15] = [
 /// Currencies with thousandths (the same page, "Three-decimal currencies").
 const THREE_DECIMAL: [&str; 5] = ["bhd", "jod", "kwd", "omr", "tnd"];
 
-/// A price or currency that cannot be computed with.
+/// Not a three-letter code.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidPrice {
-    /// Not a three-letter code.
-    #[error("a currency is a three-letter ISO code in lower case, not {0:?}")]
-    Currency(String),
-    /// Not a decimal of at most 12 places, or negative.
-    #[error("a unit amount is a decimal of at most 12 places, not {0:?}")]
-    UnitAmount(String),
-}
+#[error("a currency is a three-letter ISO code in lower case, not {0:?}")]
+pub struct InvalidCurrency(String);
 
 /// A currency by Stripe's lower-case ISO code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -40,12 +29,12 @@ impl Currency {
     /// Takes a code such as `usd`.
     ///
     /// # Errors
-    /// [`InvalidPrice::Currency`] for anything but three lower-case letters.
-    pub fn parse(code: &str) -> Result<Self, InvalidPrice> {
+    /// [`InvalidCurrency`] for anything but three lower-case letters.
+    pub fn parse(code: &str) -> Result<Self, InvalidCurrency> {
         if code.len() == 3 && code.bytes().all(|b| b.is_ascii_lowercase()) {
             Ok(Self(code.to_owned()))
         } else {
-            Err(InvalidPrice::Currency(code.to_owned()))
+            Err(InvalidCurrency(code.to_owned()))
         }
     }
 
@@ -89,6 +78,13 @@ impl Money {
         }
     }
 
+    pub(crate) const fn new(minor_units: BigInt, currency: Currency) -> Self {
+        Self {
+            minor_units,
+            currency,
+        }
+    }
+
     /// The currency.
     pub const fn currency(&self) -> &Currency {
         &self.currency
@@ -109,132 +105,44 @@ impl fmt::Display for Money {
     }
 }
 
-/// The price of one unit, in minor units with up to 12 decimals.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnitPrice {
-    unit_amount: BigDecimal,
-    currency: Currency,
-}
-
-impl UnitPrice {
-    /// A price from Stripe's `unit_amount_decimal`, such as `2` or `0.000001`
-    /// (of a cent, for `usd`).
-    ///
-    /// # Errors
-    /// [`InvalidPrice::UnitAmount`] for a text that is no such decimal.
-    pub fn parse(unit_amount_decimal: &str, currency: Currency) -> Result<Self, InvalidPrice> {
-        let refuse = || InvalidPrice::UnitAmount(unit_amount_decimal.to_owned());
-        // BigDecimal also reads exponents, whose powers a stranger could choose.
-        if !unit_amount_decimal
-            .bytes()
-            .all(|b| b.is_ascii_digit() || b == b'.')
-        {
-            return Err(refuse());
-        }
-        let unit_amount = BigDecimal::from_str(unit_amount_decimal).map_err(|_| refuse())?;
-        if unit_amount.fractional_digit_count() > UNIT_AMOUNT_DECIMALS_MAX {
-            return Err(refuse());
-        }
-        Ok(Self {
-            unit_amount,
-            currency,
-        })
-    }
-
-    /// What `units` cost on one invoice line: exact, then rounded once to whole
-    /// minor units, half up, as Stripe does (Stripe documentation: "Rounding",
-    /// decimal amounts).
-    pub fn line_amount(&self, units: u64) -> Money {
-        let exact = &self.unit_amount * BigDecimal::from(units);
-        let rounded = exact.with_scale_round(0, RoundingMode::HalfUp);
-        let (minor_units, _) = rounded.into_bigint_and_exponent();
-        Money {
-            minor_units,
-            currency: self.currency.clone(),
-        }
-    }
-}
-
-/// The price in major units, exact: `0.02`, `0.00000001`.
-impl fmt::Display for UnitPrice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let decimals = i64::from(self.currency.decimals());
-        let (digits, scale) = self.unit_amount.normalized().into_bigint_and_exponent();
-        let exact = BigDecimal::from_bigint(digits, scale.saturating_add(decimals));
-        let scale = exact.fractional_digit_count().max(decimals);
-        f.write_str(&exact.with_scale(scale).to_plain_string())
-    }
+/// A decimal amount of minor units in major units, exact: `0.02`, `0.00000001`.
+pub(crate) fn in_major_units(minor_units: &BigDecimal, currency: &Currency) -> String {
+    let decimals = i64::from(currency.decimals());
+    let (digits, scale) = minor_units.normalized().into_bigint_and_exponent();
+    let exact = BigDecimal::from_bigint(digits, scale.saturating_add(decimals));
+    let scale = exact.fractional_digit_count().max(decimals);
+    exact.with_scale(scale).to_plain_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
-    fn price(unit_amount: &str, currency: &str) -> UnitPrice {
-        UnitPrice::parse(unit_amount, Currency::parse(currency).unwrap()).unwrap()
-    }
-
-    fn cost(unit_amount: &str, units: u64) -> String {
-        price(unit_amount, "usd").line_amount(units).to_string()
-    }
-
-    #[test]
-    fn two_cents_a_unit() {
-        assert_eq!(cost("2", 0), "0.00");
-        assert_eq!(cost("2", 5), "0.10");
-        assert_eq!(cost("2", 1_005), "20.10");
-    }
-
-    #[test]
-    fn a_line_is_rounded_once_and_half_up() {
-        assert_eq!(cost("0.5", 1), "0.01");
-        assert_eq!(cost("0.499999999999", 1), "0.00");
-        assert_eq!(cost("0.1", 14), "0.01");
-        assert_eq!(cost("0.1", 15), "0.02");
-        assert_eq!(cost("0.000000000001", u64::MAX), "184467.44");
-    }
-
-    #[test]
-    fn minor_units_are_read_back_or_too_many() {
-        let two_cents = price("2", "usd");
-        assert_eq!(two_cents.line_amount(5).minor_units(), Some(10));
-        assert_eq!(two_cents.line_amount(u64::MAX).minor_units(), None);
+    fn money(minor_units: i64, currency: &str) -> Money {
+        Money::from_minor_units(minor_units, Currency::parse(currency).unwrap())
     }
 
     #[test]
     fn decimals_follow_the_currency() {
-        assert_eq!(price("3", "jpy").line_amount(7).to_string(), "21");
-        assert_eq!(price("1500", "kwd").line_amount(2).to_string(), "3.000");
+        assert_eq!(money(2_010, "usd").to_string(), "20.10");
+        assert_eq!(money(-5, "usd").to_string(), "-0.05");
+        assert_eq!(money(21, "jpy").to_string(), "21");
+        assert_eq!(money(3_000, "kwd").to_string(), "3.000");
     }
 
     #[test]
-    fn a_price_is_shown_exactly() {
-        assert_eq!(price("2", "usd").to_string(), "0.02");
-        assert_eq!(price("250.0", "usd").to_string(), "2.50");
-        assert_eq!(price("0.000001", "usd").to_string(), "0.00000001");
-        assert_eq!(price("3", "jpy").to_string(), "3");
+    fn a_currency_is_three_small_letters() {
+        for code in ["USD", "us", "usdt", "u$d", ""] {
+            assert!(Currency::parse(code).is_err(), "{code}");
+        }
     }
 
     #[test]
-    fn what_stripe_would_not_store_is_refused() {
-        let usd = || Currency::parse("usd").unwrap();
-        for text in ["", "-1", "1e9", "0.0000000000001", "1,5", "two", "."] {
-            assert!(UnitPrice::parse(text, usd()).is_err(), "{text}");
-        }
-        assert!(Currency::parse("USD").is_err());
-        assert!(Currency::parse("us").is_err());
-    }
-
-    proptest! {
-        /// Against integers of 10^-12 minor units, rounded by hand.
-        #[test]
-        fn agrees_with_integer_arithmetic(pico in 0_u64..=10_u64.pow(18), units in 0_u64..=1_000_000_000) {
-            let text = format!("{}.{:012}", pico / 10_u64.pow(12), pico % 10_u64.pow(12));
-            let exact = u128::from(pico) * u128::from(units);
-            let rounded = (exact + 500_000_000_000) / 1_000_000_000_000;
-            let expected = format!("{}.{:02}", rounded / 100, rounded % 100);
-            prop_assert_eq!(cost(&text, units), expected);
-        }
+    fn amounts_beyond_stripes_are_known_as_such() {
+        let currency = Currency::parse("usd").unwrap();
+        let most = Money::new(BigInt::from(i64::MAX), currency.clone());
+        assert_eq!(most.minor_units(), Some(i64::MAX));
+        let more = Money::new(BigInt::from(i64::MAX) + 1, currency);
+        assert_eq!(more.minor_units(), None);
     }
 }

@@ -2,7 +2,7 @@
 //! onboarding, so that it can be finished after a crash.
 
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use billing::{BillingTime, Currency, CustomerId, EndedPeriod, Subscription, Timestamp};
+use billing::{BillingTime, CustomerId, EndedPeriod, Price, Subscription, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::items::{from_item, number, text, to_item};
@@ -50,10 +50,10 @@ pub struct CustomerRow {
     pub subscription_item_id: String,
     /// The item's price.
     pub price_id: String,
-    /// Its unit price in minor units, as Stripe's decimal text.
-    pub unit_amount_decimal: String,
-    /// Its currency.
-    pub currency: Currency,
+    /// What that price says. Its fields stand beside the others: `currency` and
+    /// `unit_amount_decimal`, or `currency`, `tiers_mode` and `tiers`.
+    #[serde(flatten)]
+    pub price: Price,
     /// The meter behind the price.
     pub meter_id: String,
     /// The event name that the meter listens to.
@@ -280,4 +280,77 @@ pub(crate) fn is_condition_failure<R>(
         error.as_service_error(),
         Some(PutItemError::ConditionalCheckFailedException(_))
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use aws_sdk_dynamodb::types::AttributeValue;
+    use billing::PriceTerms;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A row as it was stored when a price had one amount per unit.
+    fn stored() -> HashMap<String, AttributeValue> {
+        let texts = [
+            ("customer_id", "cus_1"),
+            ("subscription_id", "sub_1"),
+            ("subscription_item_id", "si_1"),
+            ("price_id", "price_1"),
+            ("unit_amount_decimal", "2"),
+            ("currency", "usd"),
+            ("meter_id", "mtr_1"),
+            ("meter_event_name", "operations"),
+            ("status", "active"),
+        ];
+        let texts = texts.map(|(name, value)| (name.to_owned(), text(value)));
+        let numbers = [
+            ("subscription_started_at", 1_769_860_800_000_i64),
+            ("period_start", 1_769_860_800_000),
+            ("period_end", 1_772_280_000_000),
+            ("created_at", 1_769_860_800_000),
+            ("version", 7),
+        ];
+        let numbers = numbers.map(|(name, value)| (name.to_owned(), number(value)));
+        texts.into_iter().chain(numbers).collect()
+    }
+
+    #[test]
+    fn a_row_of_one_amount_per_unit_is_read_and_written_as_ever() {
+        let row: CustomerRow = from_item(TABLE, stored()).unwrap();
+        assert_eq!(
+            Price::try_from(PriceTerms::per_unit("2", "usd")),
+            Ok(row.price.clone())
+        );
+        assert_eq!(to_item(TABLE, &row).unwrap(), stored());
+    }
+
+    #[test]
+    fn tiers_and_packages_are_stored_beside_the_other_fields() {
+        let tiers = json!({ "currency": "jpy", "tiers_mode": "graduated", "tiers": [
+            { "up_to": 9_007_199_254_740_993_u64, "unit_amount_decimal": "0.000000000001" },
+            { "up_to": null, "flat_amount_decimal": "100" },
+        ]});
+        let packages = json!({ "currency": "kwd", "unit_amount_decimal": "2",
+            "transform_quantity": { "divide_by": 1_000, "round": "up" } });
+        let row: CustomerRow = from_item(TABLE, stored()).unwrap();
+        for price in [tiers, packages] {
+            let price: Price = serde_json::from_value(price).unwrap();
+            let row = CustomerRow {
+                price,
+                ..row.clone()
+            };
+            let item = to_item(TABLE, &row).unwrap();
+            assert_eq!(from_item::<CustomerRow>(TABLE, item).unwrap(), row);
+        }
+    }
+
+    #[test]
+    fn a_price_that_cannot_be_computed_with_is_no_row() {
+        let mut item = stored();
+        item.insert("unit_amount_decimal".to_owned(), text("two"));
+        assert!(from_item::<CustomerRow>(TABLE, item).is_err());
+    }
 }

@@ -9,6 +9,7 @@ mod in_flight;
 pub mod metadata;
 pub mod open_period;
 mod period_invoices;
+mod price;
 pub mod redrive;
 pub mod status;
 mod usage_sender;
@@ -24,6 +25,7 @@ pub use metadata::{
 };
 pub use open_period::{Kept, keep_billable};
 pub use period_invoices::{PeriodUnknown, usage_period};
+pub use price::price_of;
 pub use redrive::{Prospect, RedriveError, Redriven, Redriver};
 pub use status::customer_status;
 pub use void::{Found, Void, VoidError, Voider};

@@ -155,7 +155,7 @@ fn placement(row: &UsageEventRow, customer: &KnownCustomer, ended: EndedPeriod) 
 mod tests {
     use std::sync::Arc;
 
-    use billing::{ActionType, Currency, CustomerId, EventId, Quantity, UsageEvent};
+    use billing::{ActionType, CustomerId, EventId, PriceTerms, Quantity, UsageEvent};
     use ledger::{CustomerRow, CustomerStatus};
 
     use super::*;
@@ -173,8 +173,7 @@ mod tests {
             subscription_id: "sub_1".to_owned(),
             subscription_item_id: "si_1".to_owned(),
             price_id: "price_1".to_owned(),
-            unit_amount_decimal: "1".to_owned(),
-            currency: Currency::parse("usd").unwrap(),
+            price: PriceTerms::per_unit("1", "usd").try_into().unwrap(),
             meter_id: "mtr_1".to_owned(),
             meter_event_name: "operations".to_owned(),
             subscription_started_at: START,

@@ -1,12 +1,12 @@
 //! The credit for a voided event that can no longer be taken out of its meter:
 //! what it cost, to the rounding of its invoice line, owed to its customer.
 
-use billing::money::InvalidPrice;
-use billing::{Currency, CustomerId, Timestamp, UnitPrice};
+use billing::{Currency, CustomerId, InvalidPrice, NoRangeCost, Price, Timestamp};
 use ledger::{CreditFixed, CustomerRow, Ledger, LedgerError, UsageEventRow, VoidCredits};
 use stripe::{CreateCustomerBalanceTransaction, IdempotencyKey, InvoiceLine, RequestOptions};
 
 use crate::metadata::METADATA_VOID;
+use crate::price_of;
 
 /// Attempts at a sum that others keep changing.
 const ATTEMPTS_MAX: usize = 10;
@@ -39,12 +39,33 @@ pub enum CreditError {
     /// The row has no period to be credited in.
     #[error("the event was billed in no period that is known")]
     NoPeriod,
-    /// The price is none that a unit has.
+    /// The price is none to reckon with.
     #[error("the event's price cannot be reckoned with")]
     Price(#[from] InvalidPrice),
-    /// The invoice line names no price of a unit.
-    #[error("line {0} has no unit price: its tiers are for Stripe to reckon with")]
-    NoUnitPrice(String),
+    /// The invoice line names no price.
+    #[error("line {0} of the period's invoice names no price")]
+    NoPrice(String),
+    /// What an event costs is not known before its period's invoice is final:
+    /// in tiers and packages it depends on all usage of the period.
+    #[error(
+        "what the event costs is known once its period's invoice is final: the same call goes on then"
+    )]
+    NotFinal,
+    /// The invoice's lines are not what the price makes of their units.
+    #[error(
+        "invoice {invoice_id} bills {billed} for {units} units, for which its price is {cost}: \
+         credit the event in Stripe by hand"
+    )]
+    Unexplained {
+        /// The invoice.
+        invoice_id: String,
+        /// What it bills, in minor units.
+        billed: i64,
+        /// The units of its lines.
+        units: u64,
+        /// What they should cost, in minor units.
+        cost: i64,
+    },
     /// The amount is beyond Stripe's.
     #[error("the credit is more than an amount of Stripe's holds")]
     TooMuch,
@@ -74,11 +95,11 @@ pub(crate) async fn give(
     let transaction_id = if minor_units == 0 {
         None
     } else {
-        Some(transaction(stripe, row, &customer.currency, minor_units).await?)
+        Some(transaction(stripe, row, customer.price.currency(), minor_units).await?)
     };
     Ok(Credit {
         minor_units,
-        currency: customer.currency,
+        currency: customer.price.currency().clone(),
         transaction_id,
     })
 }
@@ -112,14 +133,14 @@ async fn fix(
 /// What a period's credits are reckoned from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Basis {
-    /// The period's invoice is final: this is its line.
-    Line {
-        price: UnitPrice,
+    /// The period's invoice is final: this is on its lines.
+    Billed {
+        price: Price,
         units: u64,
         amount: i64,
     },
     /// It is not yet.
-    Open { price: UnitPrice },
+    Open { price: Price },
     /// The period's invoice is void: nothing was billed.
     Unbilled,
 }
@@ -127,30 +148,33 @@ enum Basis {
 impl Basis {
     /// What is still to be credited for `quantity` more voided units, beside
     /// the credits that `read` holds. All credits of a period together come to
-    /// what its line costs less without the voided units, rounded once.
+    /// what its lines cost less without the voided units, rounded as they are.
     fn credit(&self, read: &VoidCredits, quantity: u64) -> Result<i64, CreditError> {
         let voided = read.units.saturating_add(quantity);
-        let amount = |price: &UnitPrice, units: u64| {
-            let amount = price.line_amount(units).minor_units();
-            amount.ok_or(CreditError::TooMuch)
-        };
         let owed = match self {
-            Self::Line {
+            Self::Billed {
                 price,
                 units,
-                amount: billed,
-            } => {
-                let left = amount(price, units.saturating_sub(voided))?;
-                billed.saturating_sub(left)
-            }
-            Self::Open { price } => amount(price, voided)?,
+                amount,
+            } => amount.saturating_sub(cost(price, units.saturating_sub(voided))?),
+            Self::Open { price } => match price.cost_of_range(voided) {
+                Ok(cost) => cost.minor_units().ok_or(CreditError::TooMuch)?,
+                Err(NoRangeCost::Tiers | NoRangeCost::TransformQuantity) => {
+                    return Err(CreditError::NotFinal);
+                }
+            },
             Self::Unbilled => 0,
         };
         Ok(owed.saturating_sub(read.minor_units).max(0))
     }
 }
 
-/// The invoice line that has the usage of `billed_at` on it, if it is final.
+fn cost(price: &Price, units: u64) -> Result<i64, CreditError> {
+    let cost = price.cost(units).minor_units();
+    cost.ok_or(CreditError::TooMuch)
+}
+
+/// The invoice that has the usage of `billed_at` on it, if it is final.
 async fn basis(
     stripe: &stripe::Client,
     customer: &CustomerRow,
@@ -161,7 +185,7 @@ async fn basis(
         .await;
     let invoices = invoices.map_err(CreditError::stripe("list the customer's invoices"))?;
     let mut basis = Basis::Open {
-        price: UnitPrice::parse(&customer.unit_amount_decimal, customer.currency.clone())?,
+        price: customer.price.clone(),
     };
     for invoice in &invoices {
         if invoice.status_transitions.finalized_at.is_none() {
@@ -173,26 +197,61 @@ async fn basis(
         } else {
             invoice.lines.clone()
         };
-        let line = lines.iter().find(|line| {
+        let is_usage = |line: &&InvoiceLine| {
             line.subscription_item.as_deref() == Some(&customer.subscription_item_id)
                 && (line.period.start..line.period.end).contains(&billed_at.unix_s())
-        });
-        match line {
+        };
+        let lines: Vec<&InvoiceLine> = lines.iter().filter(is_usage).collect();
+        match lines.first() {
             Some(_) if invoice.status.as_deref() == Some("void") => basis = Basis::Unbilled,
-            Some(line) => return basis_of(line),
+            Some(line) => {
+                let price = price_of_line(stripe, customer, line).await?;
+                return billed(&invoice.id, &lines, price);
+            }
             None => {}
         }
     }
     Ok(basis)
 }
 
-fn basis_of(line: &InvoiceLine) -> Result<Basis, CreditError> {
-    let price = line.unit_amount_decimal.as_deref();
-    let price = price.ok_or_else(|| CreditError::NoUnitPrice(line.id.clone()))?;
-    Ok(Basis::Line {
-        price: UnitPrice::parse(price, Currency::parse(&line.currency)?)?,
-        units: u64::try_from(line.quantity.unwrap_or_default()).unwrap_or_default(),
-        amount: line.amount,
+/// The price that a line was billed at: the customer may have another by now.
+async fn price_of_line(
+    stripe: &stripe::Client,
+    customer: &CustomerRow,
+    line: &InvoiceLine,
+) -> Result<Price, CreditError> {
+    let price_id = line.price.as_ref();
+    let price_id = price_id.ok_or_else(|| CreditError::NoPrice(line.id.clone()))?;
+    if *price_id == customer.price_id {
+        return Ok(customer.price.clone());
+    }
+    let price = stripe.retrieve_price(price_id).await;
+    let price = price.map_err(CreditError::stripe("tell the price of an invoice's line"))?;
+    Ok(price_of(&price)?)
+}
+
+/// A price in tiers has several lines: units, and amounts without any.
+fn billed(invoice_id: &str, lines: &[&InvoiceLine], price: Price) -> Result<Basis, CreditError> {
+    let units = lines.iter().filter_map(|line| line.quantity);
+    let units = units.filter_map(|units| u64::try_from(units).ok()).sum();
+    let amount = lines.iter().map(|line| line.amount).sum();
+    // What was billed for nothing, as in a trial, is not credited. Else the credit
+    // rests on the lines being what they are taken for.
+    if amount != 0 && price.cost_of_range(units).is_err() {
+        let cost = cost(&price, units)?;
+        if cost != amount {
+            return Err(CreditError::Unexplained {
+                invoice_id: invoice_id.to_owned(),
+                billed: amount,
+                units,
+                cost,
+            });
+        }
+    }
+    Ok(Basis::Billed {
+        price,
+        units,
+        amount,
     })
 }
 
@@ -231,27 +290,46 @@ async fn transaction(
 
 #[cfg(test)]
 mod tests {
+    use billing::{PriceTerms, TierTerms, TiersMode};
     use proptest::prelude::*;
 
     use super::*;
 
-    fn price(unit_amount_decimal: &str) -> UnitPrice {
-        UnitPrice::parse(unit_amount_decimal, Currency::parse("usd").unwrap()).unwrap()
+    fn price(unit_amount_decimal: &str) -> Price {
+        let terms = PriceTerms::per_unit(unit_amount_decimal, "usd");
+        terms.try_into().unwrap()
     }
 
-    fn cents(unit_amount_decimal: &str, units: u64) -> i64 {
-        price(unit_amount_decimal)
-            .line_amount(units)
-            .minor_units()
-            .unwrap()
+    /// 10 units at 2 cents, then 1.5 cents each and $1 once.
+    fn graduated() -> Price {
+        let tier = |up_to, unit: &str, flat: Option<&str>| TierTerms {
+            up_to,
+            unit_amount_decimal: Some(unit.to_owned()),
+            flat_amount_decimal: flat.map(str::to_owned),
+        };
+        let terms = PriceTerms {
+            currency: "usd".to_owned(),
+            tiers_mode: Some(TiersMode::Graduated),
+            tiers: vec![tier(Some(10), "2", None), tier(None, "1.5", Some("100"))],
+            ..PriceTerms::default()
+        };
+        terms.try_into().unwrap()
+    }
+
+    fn cents(price: &Price, units: u64) -> i64 {
+        price.cost(units).minor_units().unwrap()
+    }
+
+    fn billed_at(price: Price, units: u64) -> Basis {
+        Basis::Billed {
+            amount: cents(&price, units),
+            price,
+            units,
+        }
     }
 
     fn line(unit_amount_decimal: &str, units: u64) -> Basis {
-        Basis::Line {
-            price: price(unit_amount_decimal),
-            units,
-            amount: cents(unit_amount_decimal, units),
-        }
+        billed_at(price(unit_amount_decimal), units)
     }
 
     fn open(unit_amount_decimal: &str) -> Basis {
@@ -286,7 +364,7 @@ mod tests {
 
     #[test]
     fn nothing_is_credited_that_was_not_billed() {
-        let free = Basis::Line {
+        let free = Basis::Billed {
             price: price("2"),
             units: 5,
             amount: 0,
@@ -296,7 +374,38 @@ mod tests {
         assert_eq!(credits(&[(line("2", 5), 9)]).minor_units, 10);
     }
 
+    #[test]
+    fn voided_units_come_off_the_highest_tier() {
+        let basis = || billed_at(graduated(), 12);
+        assert_eq!(credits(&[(basis(), 1)]).minor_units, 1, "1.5 cents of 3");
+        assert_eq!(
+            credits(&[(basis(), 2)]).minor_units,
+            103,
+            "the flat amount too"
+        );
+        assert_eq!(credits(&[(basis(), 1), (basis(), 4)]).minor_units, 109);
+    }
+
+    #[test]
+    fn in_tiers_a_credit_waits_for_the_final_invoice() {
+        let open = Basis::Open { price: graduated() };
+        let refused = open.credit(&VoidCredits::default(), 1);
+        assert!(matches!(refused, Err(CreditError::NotFinal)), "{refused:?}");
+    }
+
     proptest! {
+        /// In tiers, with all of them after the invoice was final.
+        #[test]
+        fn the_credits_of_a_tiered_period_come_to_the_difference(
+            voids in prop::collection::vec(1_u64..8, 1..8),
+            kept in 0_u64..20,
+        ) {
+            let units = kept + voids.iter().sum::<u64>();
+            let given: Vec<_> = voids.iter().map(|n| (billed_at(graduated(), units), *n)).collect();
+            let due = cents(&graduated(), units) - cents(&graduated(), kept);
+            prop_assert_eq!(credits(&given).minor_units, due);
+        }
+
         /// However many, and however many of them before the invoice was final:
         /// once the last is credited, all come to what the line costs less.
         #[test]
@@ -312,7 +421,7 @@ mod tests {
             let mut voids: Vec<_> = early.iter().map(|n| (open(&price), *n)).collect();
             voids.extend(late.iter().map(|n| (line(&price, units), *n)));
             let given = credits(&voids).minor_units;
-            let due = cents(&price, units) - cents(&price, kept);
+            let due = cents(&self::price(&price), units) - cents(&self::price(&price), kept);
             // Early credits may have been rounded up by less than one unit.
             prop_assert!(given == due || given == due + 1, "{given} for {due}");
             if early.is_empty() {

@@ -65,7 +65,7 @@ pub use meters::{
 };
 pub use object::Metadata;
 pub use payment_methods::PaymentMethod;
-pub use prices::{CreatePrice, Price, Recurring};
+pub use prices::{CreatePrice, Price, PriceAmount, PriceTier, Recurring, TransformQuantity};
 pub use products::{CreateProduct, Product};
 pub use secrecy::{ExposeSecret, SecretString};
 pub use subscriptions::{CreateSubscription, ListSubscriptions, Subscription, SubscriptionItem};

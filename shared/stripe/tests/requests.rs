@@ -6,8 +6,9 @@ use serde_json::json;
 use stripe::{
     Aggregation, CreateCustomer, CreateEventDestination, CreateMeter, CreatePrice,
     CreateSubscription, CreateUsageRecord, CreateWebhookEndpoint, IdempotencyKey, InvalidRequest,
-    ListEvents, ListMeterEventSummaries, Metadata, MeterEvent, MeterEventOutcome, RequestOptions,
-    STRIPE_VERSION, STRIPE_VERSION_WITH_USAGE_RECORDS, UpdateCustomer, ValueGroupingWindow,
+    ListEvents, ListMeterEventSummaries, Metadata, MeterEvent, MeterEventOutcome, PriceAmount,
+    PriceTier, RequestOptions, STRIPE_VERSION, STRIPE_VERSION_WITH_USAGE_RECORDS,
+    TransformQuantity, UpdateCustomer, ValueGroupingWindow,
 };
 use support::{Answer, KEY, Scripted};
 
@@ -141,7 +142,10 @@ async fn a_catalog_is_made_by_form() {
     let create = CreatePrice {
         product: "prod_1".to_owned(),
         currency: "usd".to_owned(),
-        unit_amount_decimal: "0.025".to_owned(),
+        amount: PriceAmount::PerUnit {
+            unit_amount_decimal: "0.025".to_owned(),
+            transform_quantity: None,
+        },
         interval: "month".to_owned(),
         meter: Some(meter.id),
         lookup_key: Some("documents".to_owned()),
@@ -176,6 +180,66 @@ async fn a_catalog_is_made_by_form() {
             "recurring[usage_type]=metered",
             "recurring[meter]=mtr_1",
             "lookup_key=documents",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn packages_and_tiers_are_made_by_form() {
+    let stripe = Scripted::with([price(), price()]).await;
+    let packages = PriceAmount::PerUnit {
+        unit_amount_decimal: "250".to_owned(),
+        transform_quantity: Some(TransformQuantity {
+            divide_by: 1_000,
+            round: "up".to_owned(),
+        }),
+    };
+    let first = PriceTier {
+        up_to: Some(10),
+        unit_amount_decimal: Some("2".to_owned()),
+        ..PriceTier::default()
+    };
+    let last = PriceTier {
+        flat_amount_decimal: Some("100".to_owned()),
+        ..PriceTier::default()
+    };
+    let tiers = PriceAmount::Tiered {
+        tiers_mode: "graduated".to_owned(),
+        tiers: vec![first, last],
+    };
+    for amount in [packages, tiers] {
+        let create = CreatePrice {
+            amount,
+            ..CreatePrice::default()
+        };
+        let client = stripe.client();
+        let created = client.create_price(&create, &RequestOptions::new()).await;
+        created.unwrap();
+    }
+    let amounts = |index: usize| {
+        let params = stripe.received()[index].params();
+        let is_amount = |param: &String| !param.starts_with("recurring");
+        let params = params.into_iter().filter(is_amount).skip(2);
+        params.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        amounts(0),
+        [
+            "billing_scheme=per_unit",
+            "unit_amount_decimal=250",
+            "transform_quantity[divide_by]=1000",
+            "transform_quantity[round]=up",
+        ]
+    );
+    assert_eq!(
+        amounts(1),
+        [
+            "billing_scheme=tiered",
+            "tiers_mode=graduated",
+            "tiers[0][up_to]=10",
+            "tiers[0][unit_amount_decimal]=2",
+            "tiers[1][up_to]=inf",
+            "tiers[1][flat_amount_decimal]=100",
         ]
     );
 }
@@ -358,7 +422,12 @@ async fn what_is_searched_for_is_in_the_query() {
     );
     assert_eq!(
         params[1],
-        ["lookup_keys[0]=documents", "active=true", "limit=100"]
+        [
+            "lookup_keys[0]=documents",
+            "active=true",
+            "expand[0]=data.tiers",
+            "limit=100"
+        ]
     );
     assert_eq!(
         params[2],

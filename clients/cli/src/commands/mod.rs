@@ -4,6 +4,7 @@
 mod environment;
 mod import;
 mod keys;
+mod price;
 mod progress;
 mod rebuild;
 mod reconcile;

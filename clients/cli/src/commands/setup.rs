@@ -9,6 +9,7 @@ use meterline_cli::{SetupOptions, SetupReport, WebhookOptions, setup};
 
 use super::Failure;
 use super::environment::stripe_client;
+use super::price::PriceArguments;
 
 #[derive(Args)]
 pub(crate) struct SetupArguments {
@@ -21,12 +22,8 @@ pub(crate) struct SetupArguments {
     /// The name by which the price is found.
     #[arg(long, default_value = "agent_operations_monthly")]
     lookup_key: String,
-    /// The price of a unit in minor units, with up to 12 decimals: 2 is $0.02.
-    #[arg(long, default_value = "2", value_name = "DECIMAL")]
-    unit_amount_decimal: String,
-    /// Three lower-case letters.
-    #[arg(long, default_value = "usd")]
-    currency: String,
+    #[command(flatten)]
+    price: PriceArguments,
     /// Have Stripe send its events here: the template's output WebhookUrl.
     #[arg(long, value_name = "URL")]
     webhook_url: Option<String>,
@@ -65,8 +62,7 @@ pub(crate) async fn run(arguments: SetupArguments) -> Result<(), Failure> {
         product_name: arguments.product_name,
         event_name: arguments.event_name,
         lookup_key: arguments.lookup_key,
-        unit_amount_decimal: arguments.unit_amount_decimal,
-        currency: arguments.currency,
+        price: arguments.price.terms(),
         webhook,
     };
     let report = setup(&stripe, &options).await?;
@@ -83,10 +79,7 @@ fn print_report(report: &SetupReport, options: &SetupOptions) -> io::Result<()> 
     let mode = if report.livemode { "live" } else { "test" };
     writeln!(out, "account    {} ({mode} mode)", report.account_id)?;
     let name = options.product_name.as_str();
-    let price = format!(
-        "{} {} a unit, lookup key {}",
-        report.unit_price, options.currency, options.lookup_key
-    );
+    let price = format!("{}; lookup key {}", report.terms, options.lookup_key);
     let events = format!("sums {}", options.event_name);
     let rows = [
         ("product", &report.product, name),

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::SystemTime;
 
-use billing::{Clock, Currency, CustomerId, Timestamp};
+use billing::{Clock, CustomerId, PriceTerms, Timestamp};
 use ledger::{CustomerRow, CustomerStatus, Ledger, NewApiKey, Scope};
 use reqwest::Method;
 use serde_json::{Value, json};
 use stripe::{
     Aggregation, CreateCustomer, CreateMeter, CreatePrice, CreateProduct, CreateSubscription,
-    ExposeSecret, RequestOptions, SecretString,
+    ExposeSecret, PriceAmount, RequestOptions, SecretString, UsageApi,
 };
 use stripe_simulator::{Config, DEFAULT_SECRET_KEY, Simulator};
 
@@ -65,6 +65,11 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start() -> Self {
+        Self::with_usage_api(UsageApi::default()).await
+    }
+
+    /// Of an account whose usage is reported by `usage_api`.
+    pub(crate) async fn with_usage_api(usage_api: UsageApi) -> Self {
         let clock = HandClock::started();
         let simulator = Simulator::start(Config {
             clock: Arc::new(clock.clone()),
@@ -75,7 +80,7 @@ impl World {
         Self {
             ledger: tables.ledger.clone(),
             tables,
-            stripe: stripe_client(&simulator.url()),
+            stripe: stripe_client_for(&simulator.url(), usage_api),
             clock,
             http: http_client(),
             simulator,
@@ -113,6 +118,7 @@ impl World {
         let subscription = CreateSubscription {
             customer: customer.id.clone(),
             prices: vec![price_id.clone()],
+            bills_usage_records: !stripe.usage_api().has_meter(),
             ..CreateSubscription::default()
         };
         let subscription = stripe
@@ -120,16 +126,19 @@ impl World {
             .await
             .unwrap();
         let item = subscription.items.iter().next().unwrap();
+        let meter_event_name = match stripe.usage_api().has_meter() {
+            true => METER_EVENT_NAME,
+            false => "",
+        };
         let row = CustomerRow {
             customer_id: CustomerId::parse(&customer.id).unwrap(),
             external_id: None,
             subscription_id: subscription.id.clone(),
             subscription_item_id: item.id.clone(),
             price_id,
-            unit_amount_decimal: "1".to_owned(),
-            currency: Currency::parse("usd").unwrap(),
+            price: PriceTerms::per_unit("1", "usd").try_into().unwrap(),
             meter_id,
-            meter_event_name: METER_EVENT_NAME.to_owned(),
+            meter_event_name: meter_event_name.to_owned(),
             subscription_started_at: Timestamp::from_unix_s(subscription.start_date),
             subscription_ends_at: None,
             period_start: Timestamp::from_unix_s(item.current_period_start),
@@ -143,7 +152,7 @@ impl World {
         row
     }
 
-    /// The meter and the price, made once.
+    /// The meter, if usage goes to one, and the price, made once.
     async fn catalog(&self) -> (String, String) {
         let stripe = &self.stripe;
         let options = RequestOptions::new;
@@ -152,15 +161,18 @@ impl World {
             .await
             .unwrap();
         if let Some(price) = known.iter().next() {
-            let meter = price.recurring.clone().unwrap().meter.unwrap();
-            return (meter, price.id.clone());
+            let meter = price.recurring.clone().unwrap().meter;
+            return (meter.unwrap_or_default(), price.id.clone());
         }
         let meter = CreateMeter {
             display_name: "Agent operations".to_owned(),
             event_name: METER_EVENT_NAME.to_owned(),
             formula: Aggregation::Sum,
         };
-        let meter = stripe.create_meter(&meter, &options()).await.unwrap();
+        let meter = match stripe.usage_api().has_meter() {
+            true => Some(stripe.create_meter(&meter, &options()).await.unwrap().id),
+            false => None,
+        };
         let product = CreateProduct {
             name: "Agent operations".to_owned(),
             ..CreateProduct::default()
@@ -169,15 +181,18 @@ impl World {
         let price = CreatePrice {
             product: product.id,
             currency: "usd".to_owned(),
-            unit_amount_decimal: "1".to_owned(),
+            amount: PriceAmount::PerUnit {
+                unit_amount_decimal: "1".to_owned(),
+                transform_quantity: None,
+            },
             interval: "month".to_owned(),
-            meter: Some(meter.id.clone()),
+            meter: meter.clone(),
             lookup_key: Some(METER_EVENT_NAME.to_owned()),
             transfer_lookup_key: false,
             metadata: stripe::Metadata::default(),
         };
         let price = stripe.create_price(&price, &options()).await.unwrap();
-        (meter.id, price.id)
+        (meter.unwrap_or_default(), price.id)
     }
 
     /// A key of `scopes`, for `customers` or for all.
@@ -290,9 +305,14 @@ fn http_client() -> reqwest::Client {
 
 /// A client that loses no time between its attempts.
 pub(crate) fn stripe_client(url: &str) -> stripe::Client {
+    stripe_client_for(url, UsageApi::default())
+}
+
+fn stripe_client_for(url: &str, usage_api: UsageApi) -> stripe::Client {
     let config = stripe::Config::new(SecretString::from(DEFAULT_SECRET_KEY))
         .with_api_base(url)
         .with_meter_events_base(url)
+        .with_usage_api(usage_api)
         .with_retry_delay_ms(1, 1);
     stripe::Client::new(config).unwrap()
 }

@@ -10,8 +10,8 @@ use ledger::{CustomerRow, Ledger, NewApiKey, Scope};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use stripe::{
-    Aggregation, CreateMeter, CreatePrice, CreateProduct, ExposeSecret, RequestOptions,
-    SecretString,
+    Aggregation, CreateMeter, CreatePrice, CreateProduct, ExposeSecret, PriceAmount,
+    RequestOptions, SecretString,
 };
 use stripe_simulator::{Config, DEFAULT_SECRET_KEY, Simulator};
 use tokio::net::TcpListener;
@@ -150,6 +150,15 @@ impl World {
 
     /// A metered price under the lookup key, and its meter, if there is none.
     pub(crate) async fn create_price(&self, unit_amount_decimal: &str) -> String {
+        let amount = PriceAmount::PerUnit {
+            unit_amount_decimal: unit_amount_decimal.to_owned(),
+            transform_quantity: None,
+        };
+        self.create_price_of(amount, "usd").await
+    }
+
+    /// The same of any kind.
+    pub(crate) async fn create_price_of(&self, amount: PriceAmount, currency: &str) -> String {
         let stripe = &self.stripe;
         let options = RequestOptions::new;
         let meters = stripe.list_meters().await.unwrap();
@@ -171,8 +180,8 @@ impl World {
         let product = stripe.create_product(&product, &options()).await.unwrap();
         let price = CreatePrice {
             product: product.id,
-            currency: "usd".to_owned(),
-            unit_amount_decimal: unit_amount_decimal.to_owned(),
+            currency: currency.to_owned(),
+            amount,
             interval: "month".to_owned(),
             meter: Some(meter_id),
             lookup_key: Some(LOOKUP_KEY.to_owned()),

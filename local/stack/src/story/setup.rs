@@ -21,8 +21,8 @@ pub(crate) async fn play(stage: &Stage<'_>, narrator: &mut Narrator) -> Result<S
             narrator.say(format!("webhook  {id} {}", stage.system.webhook_url()));
         }
     }
-    let unit_price = first["unit_price"].as_str().unwrap_or_default();
-    narrator.figure("the price of a unit, in dollars", unit_price, "0.02");
+    let terms = first["terms"].as_str().unwrap_or_default();
+    narrator.figure("what usage costs", terms, "0.02 usd a unit");
     let second = run(stage).await?;
     let unchanged = ids(&second) == ids(&first) && all_found(&second);
     narrator.figure(
