@@ -7,8 +7,10 @@ use web::{MainError, Settings, telemetry};
 async fn main() -> Result<(), MainError> {
     telemetry::init();
     let settings = Settings::from_environment().await?;
-    let (ledger, stripe) = settings.ledger_and_stripe().await?;
-    let link_secret = settings.secret("DASHBOARD_LINK_SECRET").await?;
+    let ((ledger, stripe), link_secret) = tokio::try_join!(
+        settings.ledger_and_stripe(),
+        settings.secret("DASHBOARD_LINK_SECRET"),
+    )?;
     let state = State::new(
         ledger,
         stripe,

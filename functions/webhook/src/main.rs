@@ -7,8 +7,10 @@ use webhook::State;
 async fn main() -> Result<(), MainError> {
     telemetry::init();
     let settings = Settings::from_environment().await?;
-    let (ledger, stripe) = settings.ledger_and_stripe().await?;
-    let secrets = settings.secret("STRIPE_WEBHOOK_SECRET").await?;
+    let ((ledger, stripe), secrets) = tokio::try_join!(
+        settings.ledger_and_stripe(),
+        settings.secret("STRIPE_WEBHOOK_SECRET"),
+    )?;
     let state = State::new(
         ledger,
         stripe,

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use aws_config::BehaviorVersion;
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_smithy_http_client::tls::TrustStore;
@@ -15,6 +16,10 @@ use crate::trust::{self, TrustError};
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(4);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1_500);
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
+
+/// What Lambda hands a function its credentials in (AWS Lambda Developer Guide:
+/// "Working with Lambda environment variables").
+const KEYS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 
 /// The names of the tables, as `template.yaml` hands them to the functions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,24 +88,28 @@ impl TableNames {
 /// [`TrustError`] where that file is not what it must be.
 pub async fn connect() -> Result<aws_config::SdkConfig, TrustError> {
     let ca_bundle = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty());
-    let trust_store = match ca_bundle {
-        Some(path) => trust::bundle(Path::new(&path))?,
-        None => trust::amazon(),
-    };
+    let trust_store = trust::store(ca_bundle.as_deref().map(Path::new))?;
     configuration(trust_store).await
 }
 
-async fn configuration(trust_store: TrustStore) -> Result<aws_config::SdkConfig, TrustError> {
+pub(crate) async fn configuration(
+    trust_store: TrustStore,
+) -> Result<aws_config::SdkConfig, TrustError> {
     let http_client = trust::http_client(trust_store)?;
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .operation_timeout(OPERATION_TIMEOUT)
         .build();
-    let config = aws_config::defaults(BehaviorVersion::latest())
+    let mut config = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http_client)
         .timeout_config(timeouts)
-        .retry_config(RetryConfig::standard().with_max_attempts(3))
-        .load();
-    Ok(config.await)
+        .retry_config(RetryConfig::standard().with_max_attempts(3));
+    // The default chain begins with these, too; but it is built as a whole, and
+    // a function, which always has them, would wait at its start for the rest.
+    let is_set = |name| std::env::var(name).is_ok_and(|value: String| !value.trim().is_empty());
+    if KEYS.into_iter().all(is_set) {
+        config = config.credentials_provider(EnvironmentVariableCredentialsProvider::new());
+    }
+    Ok(config.load().await)
 }

@@ -52,14 +52,16 @@ pub enum CaBundleError {
     NoCertificate(#[from] rustls::Error),
 }
 
-/// Amazon's certificate authorities, and no others.
-pub(crate) fn amazon() -> TrustStore {
-    TrustStore::empty().with_pem_certificate(AMAZON_ROOTS)
-}
-
-/// Those of the PEM file at `path`, and no others. The SDK panics at what it
-/// cannot read, so all is read here first.
-pub(crate) fn bundle(path: &Path) -> Result<TrustStore, TrustError> {
+/// Amazon's certificate authorities, or those of the PEM file `ca_bundle` in
+/// their place.
+///
+/// # Errors
+/// [`TrustError::CaBundle`]. The SDK panics at a file that it cannot read, so
+/// all of it is read here first.
+pub(crate) fn store(ca_bundle: Option<&Path>) -> Result<TrustStore, TrustError> {
+    let Some(path) = ca_bundle else {
+        return Ok(TrustStore::empty().with_pem_certificate(AMAZON_ROOTS));
+    };
     let read = || {
         let bytes = std::fs::read(path)?;
         if roots(&bytes)?.is_empty() {
@@ -91,3 +93,7 @@ pub(crate) fn http_client(trust_store: TrustStore) -> Result<SharedHttpClient, T
         .tls_context(context)
         .build_https())
 }
+
+#[cfg(test)]
+#[path = "trust_tests.rs"]
+mod tests;
