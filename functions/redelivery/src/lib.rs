@@ -2,6 +2,7 @@
 //! there, or could not note as brought. Every minute, oldest first.
 
 mod leases;
+mod patience;
 pub mod redelivery;
 
 pub use redelivery::{Redelivery, RedeliveryError, Report};

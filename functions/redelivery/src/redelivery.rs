@@ -3,21 +3,21 @@
 use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
 
 use billing::{Clock, Identifier, Timestamp, UsageStatus};
 use ledger::{
     Ledger, LedgerError, OutboxCursor, OutboxEntry, OutboxKey, READ_EVENTS_MAX, UsageEventFound,
     UsageEventRow,
 };
-use metering::delivery::{BATCH_EVENTS_MAX, SEND_BUDGET_MS};
-use metering::{CustomerDirectory, Delivered, Deliverer, Kept, in_order, keep_billable};
+use metering::delivery::BATCH_EVENTS_MAX;
+use metering::{CustomerDirectory, Delivered, Deliverer, Kept, Sending, in_order, keep_billable};
 use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use web::metrics::{Figure, Unit};
 
 use crate::leases::Leases;
+use crate::patience::Patience;
 
 /// What became pending less than this ago may still be in its emission's hands.
 const PENDING_MS_MIN: i64 = 60_000;
@@ -27,8 +27,6 @@ const PAGE_ENTRIES_OF_A_BUCKET: i32 = 8;
 const READS_IN_FLIGHT: usize = 4;
 /// Events whose billing time is chosen at once.
 const PLACES_IN_FLIGHT: usize = 16;
-/// What a batch may take after Stripe's part: noting its outcomes.
-const NOTE_BUDGET_MS: i64 = 5_000;
 
 /// Brings to Stripe what is pending.
 pub struct Redelivery {
@@ -159,7 +157,8 @@ impl Redelivery {
     }
 
     /// Looks at everything that has been pending for a minute, oldest first, and
-    /// sends it; stops while there is still time to note what was sent last.
+    /// sends it; stops while there is still time to note what was sent last, or
+    /// where nothing gets through to Stripe.
     ///
     /// Several runs may go on at once: each sends from the buckets of the outbox
     /// that it has a lease on, and leaves the others alone.
@@ -187,8 +186,9 @@ impl Redelivery {
     ) -> Result<bool, RedeliveryError> {
         let before = self.clock.now().plus_ms(-PENDING_MS_MIN);
         let mut cursor = OutboxCursor::default();
+        let mut patience = Patience::until(deadline);
         while !cursor.is_at_end() {
-            if !has_time(deadline) {
+            if patience.is_over() {
                 return Ok(false);
             }
             let read = self
@@ -207,7 +207,7 @@ impl Redelivery {
                     report.leased += entry.identifiers.len();
                 }
             }
-            if !self.redeliver(&entries, deadline, report).await {
+            if !self.redeliver(&entries, &mut patience, report).await {
                 return Ok(false);
             }
         }
@@ -215,11 +215,11 @@ impl Redelivery {
     }
 
     /// Sends what is pending of `entries`, and takes out of them what is settled
-    /// then. Whether there was time to look at all.
+    /// then. Whether all were looked at.
     async fn redeliver(
         &self,
         entries: &[OutboxEntry],
-        deadline: Instant,
+        patience: &mut Patience,
         report: &mut Report,
     ) -> bool {
         let mut settled = HashSet::new();
@@ -227,22 +227,22 @@ impl Redelivery {
         let listed = Listed::all(entries);
         let mut is_complete = true;
         for listed in listed.chunks(READ_EVENTS_MAX * READS_IN_FLIGHT) {
-            if !has_time(deadline) {
+            if patience.is_over() {
                 is_complete = false;
                 break;
             }
             due.extend(self.look_at(listed, &mut settled, report).await);
-            while due.len() >= BATCH_EVENTS_MAX && has_time(deadline) {
+            while due.len() >= BATCH_EVENTS_MAX && !patience.is_over() {
                 let batch: Vec<UsageEventRow> = due.drain(..BATCH_EVENTS_MAX).collect();
-                self.deliver(&batch, &mut settled, report).await;
+                patience.note(self.deliver(&batch, &mut settled, report).await);
             }
         }
         for batch in due.chunks(BATCH_EVENTS_MAX) {
-            if !has_time(deadline) {
+            if patience.is_over() {
                 is_complete = false;
                 break;
             }
-            self.deliver(batch, &mut settled, report).await;
+            patience.note(self.deliver(batch, &mut settled, report).await);
         }
         for entry in entries {
             if let Err(error) = self.ledger.settle_in_outbox(entry, &settled).await {
@@ -286,16 +286,18 @@ impl Redelivery {
         due
     }
 
+    /// Whether anything got through to Stripe.
     async fn deliver(
         &self,
         batch: &[UsageEventRow],
         settled: &mut HashSet<Identifier>,
         report: &mut Report,
-    ) {
+    ) -> bool {
         let now = self.clock.now();
-        let outcomes = self.deliverer.deliver(batch).await;
-        for (row, delivered) in batch.iter().zip(outcomes) {
-            match delivered {
+        let sendings: Vec<Sending<'_>> = batch.iter().map(Sending::again).collect();
+        let deliveries = self.deliverer.send(&sendings).await;
+        for (row, delivery) in batch.iter().zip(deliveries.each) {
+            match delivery.outcome {
                 Delivered::Pending => {
                     report.wait(Some(row.pending_since), now);
                     continue;
@@ -307,6 +309,7 @@ impl Redelivery {
             }
             settled.insert(row.identifier.clone());
         }
+        deliveries.got_through
     }
 
     /// What the audit log says of each of `listed`, up to 100.
@@ -369,12 +372,6 @@ impl Redelivery {
             }
         }
     }
-}
-
-/// Whether another batch surely ends before `deadline`.
-fn has_time(deadline: Instant) -> bool {
-    let needed_ms = SEND_BUDGET_MS.saturating_add(NOTE_BUDGET_MS);
-    Instant::now() + Duration::from_millis(needed_ms.unsigned_abs()) < deadline
 }
 
 fn log(report: &Report, is_complete: bool) {

@@ -221,3 +221,25 @@ async fn a_run_without_time_leaves_everything_to_the_next() {
     assert_eq!(story.in_stripe().await, (0, 0));
     assert_eq!(story.run().await.delivered, 1);
 }
+
+/// One run costs few waits, and one batch that Stripe cannot digest keeps no
+/// other from being sent.
+#[tokio::test]
+async fn while_nothing_gets_through_a_run_ends_early() {
+    let story = Story::start().await;
+    story.emit_many_in_vain(450).await;
+    story.world.clock.advance_ms(MINUTE_MS + 1);
+    story.world.break_stream(503, 99).await;
+    let report = story.run().await;
+    assert_eq!((report.delivered, report.pending), (0, 200));
+    // Two batches, three attempts each.
+    assert_eq!(story.world.struck(0).await, 6);
+    assert_eq!(story.in_outbox().await, 450);
+
+    story.world.repair_stripe().await;
+    story.world.break_stream(503, 3).await;
+    let report = story.run().await;
+    assert_eq!((report.delivered, report.pending), (350, 100));
+    assert_eq!(story.run().await.delivered, 100);
+    assert_eq!(story.in_stripe().await.0, 450);
+}

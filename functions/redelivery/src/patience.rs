@@ -1,0 +1,49 @@
+//! When a run leaves the rest to the next one.
+
+use std::time::Duration;
+
+use metering::delivery::SEND_BUDGET_MS;
+use tokio::time::Instant;
+
+/// What a batch may take after Stripe's part: noting its outcomes.
+const NOTE_BUDGET_MS: i64 = 5_000;
+/// Batches in a row of which nothing gets through to Stripe, before a run leaves
+/// the others to the next one. More than one, so that a batch that Stripe cannot
+/// digest keeps no other from being sent.
+const BATCHES_LOST_MAX: u32 = 2;
+
+/// How long a run goes on.
+pub(crate) struct Patience {
+    deadline: Instant,
+    /// In a row, up to now.
+    batches_lost: u32,
+}
+
+impl Patience {
+    pub(crate) const fn until(deadline: Instant) -> Self {
+        Self {
+            deadline,
+            batches_lost: 0,
+        }
+    }
+
+    /// Notes whether anything of a batch got through.
+    pub(crate) const fn note(&mut self, got_through: bool) {
+        self.batches_lost = if got_through {
+            0
+        } else {
+            self.batches_lost + 1
+        };
+    }
+
+    /// Whether no other batch shall be begun.
+    pub(crate) fn is_over(&self) -> bool {
+        self.batches_lost >= BATCHES_LOST_MAX || !has_time(self.deadline)
+    }
+}
+
+/// Whether another batch surely ends before `deadline`.
+fn has_time(deadline: Instant) -> bool {
+    let needed_ms = SEND_BUDGET_MS.saturating_add(NOTE_BUDGET_MS);
+    Instant::now() + Duration::from_millis(needed_ms.unsigned_abs()) < deadline
+}
