@@ -23,7 +23,7 @@ TARGET    := $(or $(CARGO_TARGET_DIR),target)
 LOCAL     := $(TARGET)/debug/meterline-local
 
 .DEFAULT_GOAL := help
-.PHONY: help build run serve breakage bench clean-local test check lambda-build lambda-zips lambda-roundtrip sam-validate
+.PHONY: help build run serve breakage bench soak clean-local test e2e check lambda-build lambda-zips lambda-roundtrip sam-validate
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
@@ -67,6 +67,17 @@ test: ## Run all tests
 	else \
 	    cargo test --workspace; \
 	fi
+
+# Two releases of Stripe's SDK, each in an environment of its own.
+SDKS := newest acacia
+e2e: ## Drive the Stripe simulator with Stripe's own Python SDK (FIELDS=update: write its field lists)
+	scripts/tools.sh conformance
+	cargo build --bins -p stripe-simulator -p conformance
+	for sdk in $(SDKS); do \
+	    CONFORMANCE_PROGRAMS=$(TARGET)/debug PYTHONDONTWRITEBYTECODE=1 \
+	        target/conformance/$$sdk/bin/python -m pytest tests/conformance/suite -c tests/conformance/pytest.ini \
+	        --quiet $(if $(FIELDS),--update-fields); \
+	done
 
 # The profile of `make bench`: optimised, and built once for both.
 soak: ## Simulate the system under faults, and count (EVENTS=1000000 SEED= PLANT= BATCH= CALLS=)

@@ -3,6 +3,8 @@
 #
 #   scripts/tools.sh lambda   cargo-lambda, sam and cfn-lint from PyPI, into .venv
 #   scripts/tools.sh lint     cargo-deny and cargo-machete from crates.io, into target/tools
+#   scripts/tools.sh conformance
+#                             two releases of Stripe's SDK from PyPI, into target/conformance
 #
 # Running and testing Meterline needs neither.
 set -euo pipefail
@@ -11,14 +13,15 @@ cd "$(dirname "$0")/.."
 cargo_deny=0.20.2
 cargo_machete=0.9.2
 
-install_lambda_tools() {
-    local installed=.venv/meterline-requirements.txt
-    if cmp -s scripts/requirements.txt "$installed"; then return; fi
+# environment, requirements file.
+install_python_packages() {
+    local installed=$1/meterline-requirements.txt
+    if cmp -s "$2" "$installed"; then return; fi
     # Some distributions ship Python without ensurepip, so pip works from outside.
-    [ -x .venv/bin/python ] || python3 -m venv --without-pip .venv
-    python3 -m pip --python .venv/bin/python install --quiet --disable-pip-version-check \
-        --requirement scripts/requirements.txt
-    cp scripts/requirements.txt "$installed"
+    [ -x "$1/bin/python" ] || python3 -m venv --without-pip "$1"
+    python3 -m pip --python "$1/bin/python" install --quiet --disable-pip-version-check \
+        --requirement "$2"
+    cp "$2" "$installed"
 }
 
 # crate, version. Little optimised: they run for seconds and would build for minutes.
@@ -32,15 +35,21 @@ install_lint_tool() {
         cargo install --locked --quiet --force --root target/tools --version "$2" "$1"
 }
 
-PATH=$PWD/target/tools/bin:$PATH
+# The Python that has pip is the machine's, not the one that is set up here.
+PATH=$PWD/target/tools/bin:${PATH//"$PWD/.venv/bin:"/}
 case ${1-} in
-    lambda) install_lambda_tools ;;
+    lambda) install_python_packages .venv scripts/requirements.txt ;;
+    conformance)
+        for sdk in newest acacia; do
+            install_python_packages "target/conformance/$sdk" "tests/conformance/requirements-$sdk.txt"
+        done
+        ;;
     lint)
         install_lint_tool cargo-deny "$cargo_deny"
         install_lint_tool cargo-machete "$cargo_machete"
         ;;
     *)
-        echo "usage: $0 lambda|lint" >&2
+        echo "usage: $0 lambda|lint|conformance" >&2
         exit 2
         ;;
 esac

@@ -15,9 +15,12 @@ import stripe
 from stripe import StripeObject
 from stripe._object_classes import OBJECT_CLASSES, V2_OBJECT_CLASSES
 
-CONTAINERS = ("list", "search_result")
+# The SDK says nothing of `object` and `url` in it, and Stripe's reference does.
+HALF_DESCRIBED = ("search_result",)
 # Deleted objects are another shape, of three fields.
 UNSAID = {"deleted"}
+# What an account can do, and how each of its products is set, is no matter of billing.
+UNEXPLORED = {"account.capabilities", "account.settings", "account.business_profile"}
 
 
 def class_of(answer):
@@ -39,7 +42,7 @@ def event_class(event_type):
     classes = import_module("stripe.events._event_classes")
     if hasattr(classes, "get_v2_event_class"):
         return classes.get_v2_event_class(event_type)
-    return classes.THIN_EVENT_CLASSES.get(event_type)
+    return classes.THIN_EVENT_CLASSES.get(event_type, stripe.v2.Event)
 
 
 def annotations(cls):
@@ -66,6 +69,26 @@ def inner_class(cls, field):
     return hint if is_nested and typing.get_origin(hint) is None else None
 
 
+def other_kinds(cls, answer):
+    """The fields of the other types of an object that has one: of `us_bank_account`, in a card."""
+    kinds = literals(annotations(cls).get("type"))
+    return kinds - {answer.get("type")} if answer.get("type") in kinds else set()
+
+
+def literals(hint):
+    """All texts that an annotation names."""
+    if is_literal(hint):
+        return set(typing.get_args(hint))
+    return {text for one in typing.get_args(hint) for text in literals(one)}
+
+
+def is_literal(hint):
+    # The SDK takes it from typing_extensions, which is not always typing's own.
+    return getattr(typing.get_origin(hint), "__name__", None) == "Literal" or str(
+        typing.get_origin(hint)
+    ).endswith("Literal")
+
+
 def is_optional(hint):
     return typing.get_origin(hint) is typing.Union and type(None) in typing.get_args(hint)
 
@@ -75,7 +98,7 @@ def fits(value, hint):
     origin = typing.get_origin(hint)
     if origin is typing.Union:
         return any(fits(value, one) for one in typing.get_args(hint))
-    if getattr(origin, "__name__", "") == "Literal" or str(origin).endswith("Literal"):
+    if is_literal(hint):
         return value in typing.get_args(hint)
     if hint is type(None):
         return value is None
@@ -116,8 +139,8 @@ class Fields:
             # What an event shows is of the account's version, not of the request's.
             if kind == "event" and answer["api_version"] != stripe.api_version:
                 answer = {**answer, "data": {"object": {}}}
-            is_object = isinstance(kind, str) and kind not in CONTAINERS
-            if is_object and not answer.get("deleted"):
+            is_described = isinstance(kind, str) and kind not in HALF_DESCRIBED
+            if is_described and not answer.get("deleted"):
                 self.note_object(answer)
             for value in answer.values():
                 self.note(value)
@@ -133,8 +156,13 @@ class Fields:
             self.compare(cls, answer, kind)
 
     def compare(self, cls, answer, path):
+        if path in UNEXPLORED:
+            return
         expected = annotations(cls)
+        others = other_kinds(cls, answer)
         for name, hint in expected.items():
+            if name in others and name not in answer:
+                continue
             place = f"{path}.{name}"
             self.seen[place] = is_optional(hint)
             if name not in answer:
@@ -189,6 +217,8 @@ OWN_KEYS = {"metadata", "payload"}
 
 
 def compare_with_fixture(answer, fixture, path, lines):
+    if path in UNEXPLORED:
+        return
     for name in fixture.keys() - answer.keys() - UNSAID:
         lines.add(f"{path}.{name}: never answered")
     for name in answer.keys() - fixture.keys():

@@ -181,6 +181,13 @@ def test_a_plan_is_changed(subscribed):
     assert changed.metadata["plan"] == "dear"
 
 
+@pytest.mark.newest
+def test_a_billing_mode_is_flexible_unless_it_is_named(subscribed):
+    assert subscribed().subscription.billing_mode.type == "flexible"
+    classic = subscribed(billing_mode={"type": "classic"}).subscription
+    assert (classic.billing_mode.type, classic.billing_mode.flexible) == ("classic", None)
+
+
 def test_expansions_reach_four_levels(subscribed):
     story = subscribed()
     shown = stripe.Subscription.retrieve(

@@ -86,6 +86,8 @@ fn subscription(value: &mut Value) {
         value[field] = item[field].clone();
     }
     value["discount"] = Value::Null;
+    let since = ["custom_fields", "description", "footer"];
+    forget(&mut value["invoice_settings"], &since);
 }
 
 fn invoice(value: &mut Value) {

@@ -9,6 +9,7 @@ pub(crate) const DEFAULT_VERSION: &str = "2026-06-24.dahlia";
 const RELEASES: [&str; 5] = ["acacia", "basil", "clover", "dahlia", "endive"];
 const FIRST_RELEASE: &str = "2024-09-30";
 const BASIL: &str = "2025-03-31";
+const CLOVER: &str = "2025-09-30";
 
 /// A version, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +44,18 @@ impl Version {
 
     /// Whether subscriptions still have the period themselves, and invoices their subscription.
     pub(crate) fn is_before_basil(&self) -> bool {
-        self.0.get(..BASIL.len()).is_some_and(|date| date < BASIL)
+        self.is_before(BASIL)
+    }
+
+    /// Whether the billing mode of a new subscription is still `classic` unless it is named.
+    pub(crate) fn is_before_clover(&self) -> bool {
+        self.is_before(CLOVER)
+    }
+
+    fn is_before(&self, release: &str) -> bool {
+        self.0
+            .get(..release.len())
+            .is_some_and(|date| date < release)
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) fn blank(
         "automatic_tax": { "disabled_reason": null, "enabled": false, "liability": null },
         "billing_cycle_anchor": times.anchor,
         "billing_cycle_anchor_config": null,
-        "billing_mode": { "flexible": null, "type": "classic" },
+        "billing_mode": null,
         "billing_schedules": [],
         "billing_thresholds": null,
         "cancel_at": null,
@@ -88,7 +88,10 @@ pub(super) fn blank(
         "description": null,
         "discounts": [],
         "ended_at": null,
-        "invoice_settings": { "account_tax_ids": null, "issuer": { "type": "self" } },
+        "invoice_settings": {
+            "account_tax_ids": null, "custom_fields": null, "description": null, "footer": null,
+            "issuer": { "type": "self" },
+        },
         "items": {
             "object": "list", "data": [], "has_more": false,
             "url": format!("/v1/subscription_items?subscription={id}"),
@@ -116,6 +119,35 @@ pub(super) fn blank(
         "trial_settings": { "end_behavior": { "missing_payment_method": "create_invoice" } },
         "trial_start": times.trial_end.map(|_| start),
     })
+}
+
+/// How prorations are calculated; kept and shown, because there are none.
+pub(super) fn take_billing_mode(
+    call: &Call<'_>,
+    params: &mut Params,
+    subscription: &mut Value,
+) -> Result<()> {
+    let mut kind = if call.version.is_before_clover() {
+        "classic".to_owned()
+    } else {
+        "flexible".to_owned()
+    };
+    let mut discounts = None;
+    if let Some(mut mode) = params.hash("billing_mode")? {
+        kind = mode
+            .choice("type", &["classic", "flexible"])?
+            .ok_or_else(|| StripeError::missing("billing_mode[type]"))?;
+        if let Some(mut flexible) = mode.hash("flexible")? {
+            discounts = flexible.choice("proration_discounts", &["included", "itemized"])?;
+            flexible.finish()?;
+        }
+        mode.finish()?;
+    }
+    let flexible = (kind == "flexible").then(
+        || json!({ "proration_discounts": discounts.unwrap_or_else(|| "included".to_owned()) }),
+    );
+    subscription["billing_mode"] = json!({ "flexible": flexible, "type": kind });
+    Ok(())
 }
 
 /// Why it is cancelled, in the customer's words.

@@ -16,9 +16,8 @@ use crate::engine::payments;
 use crate::events;
 
 /// Parameters of Stripe's that change nothing here.
-const UNUSED: [&str; 6] = [
+const UNUSED: [&str; 5] = [
     "automatic_tax",
-    "billing_mode",
     "invoice_settings",
     "off_session",
     "proration_behavior",
@@ -49,6 +48,7 @@ pub(crate) fn create(call: &Call<'_>, mut params: Params) -> Answer {
         data.push(item);
     }
     subscription["items"]["data"] = data.into();
+    subscription_fields::take_billing_mode(call, &mut params, &mut subscription)?;
     take_settings(call, &mut params, &mut subscription)?;
     params.text("currency")?;
     params.finish()?;
