@@ -1,5 +1,6 @@
-//! What DynamoDB charges for the system's writes: every write is asked to say
-//! what it consumed (Amazon DynamoDB API reference: `ReturnConsumedCapacity`).
+//! What DynamoDB charges: the calls that count are asked to say what they
+//! consumed (Amazon DynamoDB API reference: `ReturnConsumedCapacity`). They are
+//! all writes, and the two kinds of reads that redelivery makes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,21 +10,24 @@ use aws_sdk_dynamodb::config::interceptors::{
 };
 use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
+use aws_sdk_dynamodb::operation::batch_get_item::{BatchGetItemInput, BatchGetItemOutput};
+use aws_sdk_dynamodb::operation::delete_item::{DeleteItemInput, DeleteItemOutput};
 use aws_sdk_dynamodb::operation::put_item::{PutItemInput, PutItemOutput};
+use aws_sdk_dynamodb::operation::query::{QueryInput, QueryOutput};
 use aws_sdk_dynamodb::operation::transact_write_items::{
     TransactWriteItemsInput, TransactWriteItemsOutput,
 };
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemInput, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{ConsumedCapacity, ReturnConsumedCapacity};
 
-/// Write units by operation and table, in tenths.
+/// Units by operation and table, in tenths.
 type Counted = BTreeMap<(&'static str, String), u64>;
 
-/// Counts the write units of a client that it intercepts. Clones count together.
+/// Counts the units of a client that it intercepts. Clones count together.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct WriteUnits(Arc<Mutex<Counted>>);
+pub(crate) struct Capacity(Arc<Mutex<Counted>>);
 
-impl WriteUnits {
+impl Capacity {
     /// What was counted since the last time, in tenths of a unit.
     pub(crate) fn take(&self) -> Counted {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
@@ -50,9 +54,9 @@ fn tenths(units: f64) -> u64 {
     (units * 10.0).round() as u64
 }
 
-impl Intercept for WriteUnits {
+impl Intercept for Capacity {
     fn name(&self) -> &'static str {
-        "WriteUnits"
+        "Capacity"
     }
 
     fn modify_before_serialization(
@@ -69,6 +73,12 @@ impl Intercept for WriteUnits {
             update.return_consumed_capacity = asked;
         } else if let Some(transaction) = input.downcast_mut::<TransactWriteItemsInput>() {
             transaction.return_consumed_capacity = asked;
+        } else if let Some(delete) = input.downcast_mut::<DeleteItemInput>() {
+            delete.return_consumed_capacity = asked;
+        } else if let Some(query) = input.downcast_mut::<QueryInput>() {
+            query.return_consumed_capacity = asked;
+        } else if let Some(batch) = input.downcast_mut::<BatchGetItemInput>() {
+            batch.return_consumed_capacity = asked;
         }
         Ok(())
     }
@@ -80,7 +90,7 @@ impl Intercept for WriteUnits {
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let Ok(output) = context.output_or_error() else {
-            // A refused write; none is, where this counts.
+            // A refused call; none is, where this counts.
             return Ok(());
         };
         if let Some(put) = output.downcast_ref::<PutItemOutput>() {
@@ -90,6 +100,14 @@ impl Intercept for WriteUnits {
         } else if let Some(transaction) = output.downcast_ref::<TransactWriteItemsOutput>() {
             for consumed in transaction.consumed_capacity() {
                 self.add("transaction", Some(consumed));
+            }
+        } else if let Some(delete) = output.downcast_ref::<DeleteItemOutput>() {
+            self.add("delete", delete.consumed_capacity());
+        } else if let Some(query) = output.downcast_ref::<QueryOutput>() {
+            self.add("query", query.consumed_capacity());
+        } else if let Some(batch) = output.downcast_ref::<BatchGetItemOutput>() {
+            for consumed in batch.consumed_capacity() {
+                self.add("batch get", Some(consumed));
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_dynamodb::config::SharedInterceptor;
 use stack::Pumping;
 
-use crate::capacity::WriteUnits;
+use crate::capacity::Capacity;
 use crate::load::{BATCH_EVENTS, Load, Request, at_rate};
 use crate::page::Page;
 use crate::samples::{ms, per_second};
@@ -18,6 +18,9 @@ const CUSTOMERS: usize = 20;
 const POLL: Duration = Duration::from_millis(5);
 /// The report is to be exact within a second; this is when it counts as lost.
 const LAG_MAX: Duration = Duration::from_secs(120);
+/// After which redelivery looks at what has become pending, and a little more.
+const FORGETTING: Duration = Duration::from_secs(62);
+const FORGETTING_RUNS_MAX: u32 = 3;
 
 /// One row of each table.
 struct Setting {
@@ -37,8 +40,10 @@ struct Outcome {
     lag: Option<Duration>,
     /// Units in the totals and in Stripe.
     units: (u64, u64),
-    /// Tenths of write units: of puts, updates, totals, outbox.
+    /// Tenths of write units: of the log's puts and updates, totals, outbox.
     write_units: [u64; 4],
+    /// Tenths of read units: of what redelivery reads of the outbox and the log.
+    read_units: u64,
 }
 
 /// Measures and tells.
@@ -84,8 +89,8 @@ pub(crate) async fn run(page: &mut Page, scale: Scale) -> Result<(), Failure> {
 }
 
 async fn measure(setting: &Setting) -> Result<Outcome, Failure> {
-    let write_units = WriteUnits::default();
-    let interceptor = SharedInterceptor::new(write_units.clone());
+    let capacity = Capacity::default();
+    let interceptor = SharedInterceptor::new(capacity.clone());
     let world = Arc::new(World::start(Pumping::Automatic, Some(interceptor)).await?);
     let customers = Arc::new(world.onboard(CUSTOMERS).await?);
     // Connections and the session are there, and every customer is known.
@@ -93,7 +98,7 @@ async fn measure(setting: &Setting) -> Result<Outcome, Failure> {
     warm_up.await?;
     await_totals(&world, &customers, CUSTOMERS as u64).await?;
     world.delay_stripe(setting.stripe_delay_ms).await?;
-    write_units.take();
+    capacity.take();
 
     let requests = setting.per_second * setting.seconds;
     let load = at_rate(
@@ -116,20 +121,25 @@ async fn measure(setting: &Setting) -> Result<Outcome, Failure> {
         units.0 += world.reported_units(customer).await?.0;
         units.1 += world.units_in_stripe(customer).await?;
     }
-    let counted = write_units.take();
-    let totals = world.system.ledger().tables().usage_totals.clone();
-    let of = |wanted: &str, is_totals: Option<bool>| {
-        let chosen = counted.iter().filter(|((operation, table), _)| {
-            *operation == wanted && is_totals.is_none_or(|wanted| wanted == (*table == totals))
+    // What became pending in a step of the rollup is in the outbox until
+    // redelivery has looked at it: that belongs to what an event costs.
+    await_empty_outbox(&world).await?;
+    let counted = capacity.take();
+    let tables = world.system.ledger().tables().clone();
+    let of = |operations: &[&str], table: &str| {
+        let chosen = counted.iter().filter(|((operation, of), _)| {
+            of == table && (operations.is_empty() || operations.contains(operation))
         });
-        chosen.map(|(_, tenths)| tenths).sum()
+        chosen.map(|(_, tenths)| tenths).sum::<u64>()
     };
+    const WRITES: [&str; 4] = ["put", "update", "delete", "transaction"];
     let write_units = [
-        of("put", None),
-        of("update", None),
-        of("transaction", Some(true)),
-        of("transaction", Some(false)),
+        of(&["put"], &tables.usage_events),
+        of(&["update"], &tables.usage_events),
+        of(&WRITES, &tables.usage_totals),
+        of(&WRITES, &tables.outbox),
     ];
+    let read_units = of(&["query"], &tables.outbox) + of(&["batch get"], &tables.usage_events);
     let world = Arc::into_inner(world).ok_or("an agent is still at work")?;
     world.stop().await?;
     Ok(Outcome {
@@ -138,7 +148,21 @@ async fn measure(setting: &Setting) -> Result<Outcome, Failure> {
         lag,
         units: (units.0 - CUSTOMERS as u64, units.1 - CUSTOMERS as u64),
         write_units,
+        read_units,
     })
+}
+
+/// Until redelivery has forgotten all that is settled: a minute later.
+async fn await_empty_outbox(world: &World) -> Result<(), Failure> {
+    for _ in 0..FORGETTING_RUNS_MAX {
+        tokio::time::sleep(FORGETTING).await;
+        world.system.redeliver().await?;
+        let outbox = world.system.ledger().scan_outbox(None).await?;
+        if outbox.entries.is_empty() {
+            return Ok(());
+        }
+    }
+    Err("the outbox does not become empty".into())
 }
 
 /// Until the customers' reports show so many units, none of them pending; how
@@ -203,9 +227,18 @@ fn tell_write_units(page: &mut Page, outcomes: &[(Setting, Outcome)]) -> Result<
     page.heading("Write units of DynamoDB per event")?;
     page.line(
         "From `ConsumedCapacity`, which every write of the runs above was asked for; the embedded \
-         DynamoDB computes it by AWS's rules. The put includes the index.\n",
+         DynamoDB computes it by AWS's rules. The put includes the index; the outbox, that \
+         redelivery forgets what is settled. *Read units*: what redelivery reads for that.\n",
     )?;
-    page.columns(&["load", "put", "update", "totals", "outbox", "all"])?;
+    page.columns(&[
+        "load",
+        "put",
+        "update",
+        "totals",
+        "outbox",
+        "all",
+        "read units",
+    ])?;
     for (setting, outcome) in outcomes {
         let per_event = |tenths: u64| {
             let thousandths = tenths * 100 / outcome.events.max(1);
@@ -214,6 +247,7 @@ fn tell_write_units(page: &mut Page, outcomes: &[(Setting, Outcome)]) -> Result<
         let mut row = vec![setting.name.to_owned()];
         row.extend(outcome.write_units.iter().map(|tenths| per_event(*tenths)));
         row.push(per_event(outcome.write_units.iter().sum()));
+        row.push(per_event(outcome.read_units));
         page.row(row)?;
     }
     Ok(())

@@ -64,6 +64,15 @@ pub enum SoakError {
     /// The system does not come to rest.
     #[error("the system does not come to rest: {0}")]
     Restless(&'static str),
+    /// A customer's id is none.
+    #[error(transparent)]
+    CustomerId(#[from] billing::FieldError),
+    /// The run's range of time is empty.
+    #[error(transparent)]
+    Range(#[from] meterline_cli::reconcile::EmptyRange),
+    /// The run could not be reconciled.
+    #[error(transparent)]
+    Reconcile(#[from] meterline_cli::ReconcileError),
     /// A customer was not onboarded.
     #[error("a customer was not onboarded: {0}")]
     Onboarding(String),

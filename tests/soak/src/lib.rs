@@ -11,6 +11,7 @@
 //! | `fault`, `random` | what goes wrong, by the seed |
 //! | `checker` | the count, which shares no code with what it counts |
 //! | `plant` | errors for the checker to find |
+//! | `reconciliation` | the operator's command, which must find what the count did |
 //! | `world`, `direct`, `clock` | the databases, the way past the proxies, the time |
 
 mod agents;
@@ -25,6 +26,7 @@ mod functions;
 mod plant;
 mod proxy;
 mod random;
+mod reconciliation;
 mod report;
 mod runner;
 mod stream;
@@ -34,6 +36,7 @@ mod world;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use meterline_cli::reconcile::Repair;
 use tokio::runtime::{Builder, Handle};
 
 use crate::checker::{Findings, check_all, check_outbox};
@@ -45,7 +48,8 @@ pub use crate::checker::{Finding, Kind};
 pub use crate::error::SoakError;
 pub use crate::fault::Fault;
 pub use crate::plant::Plant;
-pub use crate::report::Report;
+pub use crate::reconciliation::Reconciliation;
+pub use crate::report::{Reconciled, Report};
 
 /// 2026-01-05T10:00:00Z: runs begin then, or up to 25 days later.
 const BEGINNING_MS: i64 = 1_767_607_200_000;
@@ -142,5 +146,23 @@ async fn run(
         _ => {}
     }
     check_all(runner.subject(), &mut findings).await?;
-    Ok(Report::of(options, &runner, findings, planted))
+    let mut report = Report::of(options, &runner, findings, planted);
+    if options.plant.is_none() {
+        reconcile(&mut runner, &mut report).await?;
+    }
+    Ok(report)
+}
+
+/// The operator's part: `reconcile --repair` settles what can be told, the
+/// system comes to rest again, and all is counted once more.
+async fn reconcile(runner: &mut Runner<'_>, report: &mut Report) -> Result<(), SoakError> {
+    let repair = Reconciliation::of(&runner.world, Repair::Open).await?;
+    runner.make_peace().await?;
+    runner.come_to_rest().await?;
+    runner.close_periods().await?;
+    let mut findings = Findings::default();
+    check_all(runner.subject(), &mut findings).await?;
+    let after = Reconciliation::of(&runner.world, Repair::Nothing).await?;
+    report.reconciled(repair, after, findings);
+    Ok(())
 }

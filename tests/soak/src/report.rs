@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::checker::{Finding, Findings, Kind};
 use crate::fault::Fault;
 use crate::runner::Runner;
-use crate::{Options, Plant};
+use crate::{Options, Plant, Reconciliation};
 
 /// What a run came to.
 #[derive(Clone, Debug)]
@@ -39,6 +39,19 @@ pub struct Report {
     in_stripe: u64,
     invoices: u64,
     elapsed: Duration,
+    reconciled: Option<Reconciled>,
+}
+
+/// What the operator's `reconcile` came to.
+#[derive(Clone, Debug)]
+pub struct Reconciled {
+    /// What it said, and repaired, of the run at rest.
+    pub repair: Reconciliation,
+    /// What it said when the system was at rest again.
+    pub after: Reconciliation,
+    /// Events that the count then found undelivered, by the state that says so,
+    /// and whether Stripe has them.
+    named: BTreeMap<(&'static str, bool), u64>,
 }
 
 impl Report {
@@ -72,18 +85,54 @@ impl Report {
             in_stripe: findings.in_stripe,
             invoices: findings.invoices,
             elapsed: runner.progress().elapsed,
+            reconciled: None,
         }
     }
 
-    /// Whether nothing is wrong.
+    /// Adds what `reconcile` came to, and what the count found after it.
+    pub(crate) fn reconciled(
+        &mut self,
+        repair: Reconciliation,
+        after: Reconciliation,
+        findings: Findings,
+    ) {
+        for (kind, count) in findings.counts {
+            *self.counts.entry(kind).or_default() += count;
+        }
+        self.findings.extend(findings.told);
+        self.reconciled = Some(Reconciled {
+            repair,
+            after,
+            named: findings.named,
+        });
+    }
+
+    /// What the operator's `reconcile` came to, where nothing was planted.
+    pub const fn reconciliation(&self) -> Option<&Reconciled> {
+        self.reconciled.as_ref()
+    }
+
+    /// Whether nothing is wrong, and `reconcile` found so.
     pub fn is_clean(&self) -> bool {
-        self.counts.is_empty()
+        let reconciled = self.reconciled.as_ref();
+        self.counts.is_empty() && reconciled.is_none_or(|it| it.after.is_settled())
     }
 
     /// How many errors of `kind` there are.
     pub fn count(&self, kind: Kind) -> u64 {
         self.counts.get(&kind).copied().unwrap_or_default()
     }
+}
+
+fn write_named(
+    f: &mut fmt::Formatter<'_>,
+    named: &BTreeMap<(&'static str, bool), u64>,
+) -> fmt::Result {
+    for ((status, is_in_stripe), count) in named {
+        let stripe = if *is_in_stripe { "in" } else { "not in" };
+        writeln!(f, "  {count:>9}  named: {status}, {stripe} Stripe")?;
+    }
+    Ok(())
 }
 
 impl fmt::Display for Report {
@@ -115,11 +164,13 @@ impl fmt::Display for Report {
         ] {
             writeln!(f, "  {count:>9}  {what}")?;
         }
-        for ((status, is_in_stripe), count) in &self.named {
-            let stripe = if *is_in_stripe { "in" } else { "not in" };
-            writeln!(f, "  {count:>9}  named: {status}, {stripe} Stripe")?;
-        }
+        write_named(f, &self.named)?;
         writeln!(f, "  {:>9}  final invoices' lines compared", self.invoices)?;
+        if let Some(reconciled) = &self.reconciled {
+            writeln!(f, "\nreconcile --repair: {}", reconciled.repair)?;
+            write_named(f, &reconciled.named)?;
+            writeln!(f, "reconcile, at rest again: {}", reconciled.after)?;
+        }
         writeln!(f)?;
         for kind in [Kind::Lost, Kind::Doubled, Kind::Unbilled] {
             writeln!(f, "{kind:<16} {}", self.count(kind))?;

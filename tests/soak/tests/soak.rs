@@ -45,6 +45,8 @@ fn under_faults_nothing_is_lost_doubled_or_silently_unbilled() {
     // A run in which nothing works, or nothing fails, proves nothing.
     assert!(report.faults.len() >= FAULT_KINDS_MIN, "{report}");
     assert!(report.acknowledged > report.tried / 2, "{report}");
+    let reconciled = report.reconciliation().unwrap();
+    assert!(reconciled.after.agree > 0, "{report}");
 }
 
 #[test]
