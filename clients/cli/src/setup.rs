@@ -22,6 +22,9 @@ pub struct SetupOptions {
     pub lookup_key: String,
     /// What usage costs.
     pub price: PriceTerms,
+    /// Whether the price is to have no meter and to bill usage records, as in
+    /// accounts whose API version is older than `2025-03-31.basil`.
+    pub legacy: bool,
     /// Where Stripe is to send its events, if anywhere.
     pub webhook: Option<WebhookOptions>,
 }
@@ -34,6 +37,7 @@ impl Default for SetupOptions {
             event_name: "agent_operations".to_owned(),
             lookup_key: "agent_operations_monthly".to_owned(),
             price: PriceTerms::per_unit("2", "usd"),
+            legacy: false,
             webhook: None,
         }
     }
@@ -71,8 +75,9 @@ pub struct SetupReport {
     pub livemode: bool,
     /// The product and whether it was there.
     pub product: (String, Found),
-    /// The meter and whether it was there.
-    pub meter: (String, Found),
+    /// The meter and whether it was there; none for a price without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meter: Option<(String, Found)>,
     /// The price and whether it was there.
     pub price: (String, Found),
     /// What usage costs, for people: `0.02 usd a unit`.
@@ -164,21 +169,25 @@ pub async fn setup(stripe: &Client, options: &SetupOptions) -> Result<SetupRepor
     let (product, meter, price) = match known.into_iter().next() {
         Some(price) => {
             let meter_id = check_price(&price, &asked, options)?;
-            let meter = stripe.retrieve_meter(&meter_id).await;
-            check_meter(
-                &meter.map_err(SetupError::stripe("find the meter"))?,
-                options,
-            )?;
+            if let Some(meter_id) = &meter_id {
+                let meter = stripe.retrieve_meter(meter_id).await;
+                let meter = meter.map_err(SetupError::stripe("find the meter"))?;
+                check_meter(&meter, options)?;
+            }
             (
                 (price.product, Found::Found),
-                (meter_id, Found::Found),
+                meter_id.map(|id| (id, Found::Found)),
                 (price.id, Found::Found),
             )
         }
         None => {
             let product = product(stripe, options).await?;
-            let meter = meter(stripe, options).await?;
-            let price = create_price(stripe, options, &asked, (&product.0, &meter.0)).await?;
+            let meter = match options.legacy {
+                true => None,
+                false => Some(meter(stripe, options).await?),
+            };
+            let meter_id = meter.as_ref().map(|(id, _)| id.as_str());
+            let price = create_price(stripe, options, &asked, (&product.0, meter_id)).await?;
             (product, meter, (price, Found::Created))
         }
     };
@@ -197,12 +206,13 @@ pub async fn setup(stripe: &Client, options: &SetupOptions) -> Result<SetupRepor
     })
 }
 
-/// The price's meter, if the price is the one that is asked for.
+/// The price's meter, if the price is the one that is asked for; none for one
+/// that is to have none.
 fn check_price(
     price: &Price,
     asked: &billing::Price,
     options: &SetupOptions,
-) -> Result<String, SetupError> {
+) -> Result<Option<String>, SetupError> {
     let other = |difference: String| SetupError::OtherPrice {
         id: price.id.clone(),
         lookup_key: options.lookup_key.clone(),
@@ -215,12 +225,17 @@ fn check_price(
         Err(error) => return Err(other(format!("it cannot be computed with: {error}"))),
     }
     let recurring = price.recurring.as_ref();
-    match recurring.filter(|recurring| recurring.interval == "month") {
-        Some(recurring) => {
-            (recurring.meter.clone()).ok_or_else(|| other("it has no meter".to_owned()))
-        }
-        None => Err(other("it does not recur monthly".to_owned())),
-    }
+    let Some(recurring) = recurring.filter(|recurring| recurring.interval == "month") else {
+        return Err(other("it does not recur monthly".to_owned()));
+    };
+    let difference = match (&recurring.meter, options.legacy) {
+        (Some(_), false) => return Ok(recurring.meter.clone()),
+        (None, true) if recurring.usage_type == "metered" => return Ok(None),
+        (Some(_), true) => "it has a meter, and usage records are for prices without one",
+        (None, true) => "it is not metered",
+        (None, false) => "it has no meter: --legacy takes such a price",
+    };
+    Err(other(difference.to_owned()))
 }
 
 fn check_meter(meter: &Meter, options: &SetupOptions) -> Result<(), SetupError> {
@@ -294,7 +309,7 @@ async fn create_price(
     stripe: &Client,
     options: &SetupOptions,
     asked: &billing::Price,
-    (product, meter): (&str, &str),
+    (product, meter): (&str, Option<&str>),
 ) -> Result<String, SetupError> {
     let terms = PriceTerms::from(asked.clone());
     // The lookup key names the price, and what it says is said once more, so that
@@ -304,7 +319,7 @@ async fn create_price(
         &options.lookup_key,
         &asked.to_string(),
         product,
-        meter,
+        meter.unwrap_or("no meter"),
     ];
     let key = key(&parts);
     let price = CreatePrice {
@@ -312,7 +327,7 @@ async fn create_price(
         currency: terms.currency.clone(),
         amount: amount(terms),
         interval: "month".to_owned(),
-        meter: Some(meter.to_owned()),
+        meter: meter.map(str::to_owned),
         lookup_key: Some(options.lookup_key.clone()),
         ..CreatePrice::default()
     };

@@ -34,11 +34,8 @@ fn with_webhook(folder: &Path, url: &str) -> SetupOptions {
 }
 
 fn ids(report: &SetupReport) -> Vec<String> {
-    let mut ids = vec![
-        report.product.0.clone(),
-        report.meter.0.clone(),
-        report.price.0.clone(),
-    ];
+    let mut ids = vec![report.product.0.clone(), report.price.0.clone()];
+    ids.extend(report.meter.iter().map(|(id, _)| id.clone()));
     if let Some(webhook) = &report.webhook {
         ids.push(webhook.endpoint.0.clone());
         ids.push(webhook.event_destination.0.clone());
@@ -61,7 +58,7 @@ async fn a_second_run_finds_everything_and_changes_nothing() {
     let webhook = second.webhook.unwrap();
     for found in [
         second.product.1,
-        second.meter.1,
+        second.meter.unwrap().1,
         second.price.1,
         webhook.endpoint.1,
         webhook.event_destination.1,
@@ -117,6 +114,43 @@ async fn a_lost_secret_is_said_and_a_new_endpoint_made_on_demand() {
         .iter()
         .filter(|endpoint| endpoint.status == "enabled");
     assert_eq!(enabled.count(), 1);
+    simulator.stop().await;
+}
+
+#[tokio::test]
+async fn a_legacy_price_has_no_meter_and_is_found_again() {
+    let (simulator, stripe) = stripe().await;
+    let legacy = SetupOptions {
+        legacy: true,
+        ..SetupOptions::default()
+    };
+    let first = setup(&stripe, &legacy).await.unwrap();
+    assert!(first.meter.is_none());
+    assert_eq!(first.price.1, Found::Created);
+    let price = stripe.retrieve_price(&first.price.0).await.unwrap();
+    let recurring = price.recurring.unwrap();
+    assert_eq!(
+        (recurring.usage_type.as_str(), recurring.meter),
+        ("metered", None)
+    );
+    let second = setup(&stripe, &legacy).await.unwrap();
+    assert_eq!(ids(&second), ids(&first));
+    assert_eq!(second.price.1, Found::Found);
+
+    // Neither kind is taken for the other.
+    let other = setup(&stripe, &SetupOptions::default()).await.unwrap_err();
+    assert!(other.to_string().contains("--legacy"), "{other}");
+    let with_meter = SetupOptions {
+        lookup_key: "with_meter".to_owned(),
+        ..SetupOptions::default()
+    };
+    setup(&stripe, &with_meter).await.unwrap();
+    let other = SetupOptions {
+        legacy: true,
+        ..with_meter
+    };
+    let other = setup(&stripe, &other).await.unwrap_err();
+    assert!(other.to_string().contains("has a meter"), "{other}");
     simulator.stop().await;
 }
 

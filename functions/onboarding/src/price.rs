@@ -11,6 +11,7 @@ pub(crate) struct MeteredPrice {
     pub(crate) price_id: String,
     /// What it says.
     pub(crate) price: billing::Price,
+    /// Empty for a price that bills usage records, as the name is.
     pub(crate) meter_id: String,
     pub(crate) meter_event_name: String,
 }
@@ -47,15 +48,32 @@ pub(crate) async fn retrieve(
 async fn check(stripe: &stripe::Client, price: Price) -> Result<MeteredPrice, OnboardingError> {
     let name = price.lookup_key.as_deref().unwrap_or(&price.id);
     let refuse = |reason: &str| unusable(name, reason);
-    let meter_id = meter_of(&price).ok_or_else(|| refuse("has no meter"))?;
+    let (usage_api, meter_id) = (stripe.usage_api(), meter_of(&price));
+    if !is_metered(&price) {
+        return Err(refuse("is not metered"));
+    }
+    if usage_api.has_meter() && meter_id.is_none() {
+        return Err(refuse("has no meter"));
+    }
+    if !usage_api.has_meter() && meter_id.is_some() {
+        return Err(refuse("has a meter, which takes no usage records"));
+    }
     let computable =
         price_of(&price).map_err(|error| refuse(&format!("cannot be computed with: {error}")))?;
-    let meter = stripe.retrieve_meter(meter_id).await;
-    let meter = meter.map_err(OnboardingError::stripe("retrieve meter"))?;
-    check_meter(&meter).map_err(refuse)?;
+    let meter = match meter_id {
+        Some(id) => {
+            let meter = stripe.retrieve_meter(id).await;
+            let meter = meter.map_err(OnboardingError::stripe("retrieve meter"))?;
+            check_meter(&meter).map_err(refuse)?;
+            Some(meter)
+        }
+        None => None,
+    };
+    let (meter_id, meter_event_name) =
+        meter.map_or_else(Default::default, |meter| (meter.id, meter.event_name));
     Ok(MeteredPrice {
-        meter_id: meter.id,
-        meter_event_name: meter.event_name,
+        meter_id,
+        meter_event_name,
         price: computable,
         price_id: price.id,
     })
@@ -75,8 +93,14 @@ fn check_meter(meter: &Meter) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// The meter behind `price`, where it is a metered one.
-pub(crate) fn meter_of(price: &Price) -> Option<&str> {
+/// Whether `price` bills usage.
+pub(crate) fn is_metered(price: &Price) -> bool {
+    let recurring = price.recurring.as_ref();
+    recurring.is_some_and(|recurring| recurring.usage_type == "metered")
+}
+
+/// The meter behind `price`, if it has one.
+fn meter_of(price: &Price) -> Option<&str> {
     price.recurring.as_ref()?.meter.as_deref()
 }
 

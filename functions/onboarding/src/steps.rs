@@ -256,6 +256,7 @@ impl Steps<'_> {
             customer: customer_id.to_owned(),
             prices: vec![price.price_id.clone()],
             metadata: self.metadata(),
+            bills_usage_records: price.meter_id.is_empty(),
             ..Default::default()
         };
         // Another price is another request, which an old key would not take.
@@ -333,7 +334,7 @@ fn is_server_error(error: &stripe::Error) -> bool {
 fn metered_item(subscription: &Subscription) -> Result<&SubscriptionItem, OnboardingError> {
     let mut items = subscription.items.iter();
     items
-        .find(|item| price::meter_of(&item.price).is_some())
+        .find(|item| price::is_metered(&item.price))
         .ok_or(OnboardingError::Unusable(
             "subscription has no metered item",
         ))

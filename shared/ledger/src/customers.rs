@@ -54,9 +54,10 @@ pub struct CustomerRow {
     /// `unit_amount_decimal`, or `currency`, `tiers_mode` and `tiers`.
     #[serde(flatten)]
     pub price: Price,
-    /// The meter behind the price.
+    /// The meter behind the price; empty for a price that has none and bills
+    /// usage records.
     pub meter_id: String,
-    /// The event name that the meter listens to.
+    /// The event name that the meter listens to; empty where there is none.
     pub meter_event_name: String,
     /// When the subscription began to bill.
     pub subscription_started_at: Timestamp,

@@ -24,6 +24,10 @@ pub(crate) struct SetupArguments {
     lookup_key: String,
     #[command(flatten)]
     price: PriceArguments,
+    /// For accounts older than Stripe's meters: a price without one, which bills
+    /// usage records. The functions need USAGE_API=usage_record then.
+    #[arg(long, conflicts_with = "event_name")]
+    legacy: bool,
     /// Have Stripe send its events here: the template's output WebhookUrl.
     #[arg(long, value_name = "URL")]
     webhook_url: Option<String>,
@@ -63,6 +67,7 @@ pub(crate) async fn run(arguments: SetupArguments) -> Result<(), Failure> {
         event_name: arguments.event_name,
         lookup_key: arguments.lookup_key,
         price: arguments.price.terms(),
+        legacy: arguments.legacy,
         webhook,
     };
     let report = setup(&stripe, &options).await?;
@@ -82,11 +87,12 @@ fn print_report(report: &SetupReport, options: &SetupOptions) -> io::Result<()> 
     let price = format!("{}; lookup key {}", report.terms, options.lookup_key);
     let events = format!("sums {}", options.event_name);
     let rows = [
-        ("product", &report.product, name),
-        ("meter", &report.meter, events.as_str()),
-        ("price", &report.price, price.as_str()),
+        ("product", Some(&report.product), name),
+        ("meter", report.meter.as_ref(), events.as_str()),
+        ("price", Some(&report.price), price.as_str()),
     ];
-    for (what, (id, found), detail) in rows {
+    for (what, part, detail) in rows {
+        let Some((id, found)) = part else { continue };
         writeln!(out, "{what:10} {id}  {detail}  [{}]", found.as_str())?;
     }
     let Some(webhook) = &report.webhook else {
