@@ -7,6 +7,7 @@ use std::path::Path;
 
 use stack::story::{self, Narrator, Settings};
 use stack::{Options, Pumping, System};
+use stripe::UsageApi;
 
 fn settings() -> Settings {
     Settings {
@@ -18,9 +19,26 @@ fn settings() -> Settings {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_figure_comes_out_twice_on_one_state() {
+    every_figure_comes_out(UsageApi::MeterEventStream).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_figure_comes_out_by_meter_events() {
+    every_figure_comes_out(UsageApi::MeterEvent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_figure_comes_out_by_usage_records() {
+    every_figure_comes_out(UsageApi::UsageRecord).await;
+}
+
+/// Twice, on one state.
+async fn every_figure_comes_out(usage_api: UsageApi) {
     let folder = tempfile::tempdir().unwrap();
     for _ in 0..2 {
-        let system = System::start(Options::manual(folder.path())).await.unwrap();
+        let mut options = Options::manual(folder.path());
+        options.usage_api = usage_api;
+        let system = System::start(options).await.unwrap();
         let mut narrator = Narrator::new(io::stdout());
         let link = story::play(&system, &settings(), &mut narrator)
             .await

@@ -14,6 +14,7 @@ use billing::Clock;
 use ledger::Ledger;
 use report::DashboardLinks;
 use secrecy::SecretString;
+use stripe::UsageApi;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::{ServiceExt, service_fn};
@@ -24,6 +25,19 @@ pub const WEBHOOK_PATH: &str = "/stripe/webhook";
 
 /// The price that customers subscribe to: the template's default.
 pub const PRICE_LOOKUP_KEY: &str = "agent_operations_monthly";
+
+/// The same price without a meter, for usage records. It has another name, so
+/// that one folder can hold both.
+pub const LEGACY_PRICE_LOOKUP_KEY: &str = "agent_operations_monthly_legacy";
+
+/// The price that customers subscribe to where their usage goes by `usage_api`.
+pub const fn price_lookup_key(usage_api: UsageApi) -> &'static str {
+    if usage_api.has_meter() {
+        PRICE_LOOKUP_KEY
+    } else {
+        LEGACY_PRICE_LOOKUP_KEY
+    }
+}
 
 /// How long answers may take that are on their way at the end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -94,7 +108,7 @@ pub fn router(parts: &Parts, webhook: &Webhook) -> Router {
     let ledger = || parts.ledger.clone();
     let stripe = || parts.stripe.clone();
     let clock = || Arc::clone(&parts.clock);
-    let lookup_key = PRICE_LOOKUP_KEY.to_owned();
+    let lookup_key = price_lookup_key(parts.stripe.usage_api()).to_owned();
     let onboarding = onboarding::State::new(ledger(), stripe(), lookup_key, clock());
     let emission = emission::State::new(ledger(), stripe(), clock());
     let report = report::State::new(ledger(), stripe(), parts.links.clone(), clock());

@@ -5,7 +5,7 @@ use meterline_cli::secret_file::SecretFile;
 use meterline_cli::{SetupError, SetupOptions, WebhookOptions};
 use secrecy::SecretString;
 
-use crate::api::PRICE_LOOKUP_KEY;
+use crate::api::price_lookup_key;
 use crate::backends::Stripe;
 use crate::local_dir::LocalDir;
 
@@ -34,8 +34,10 @@ pub(crate) async fn set_up(
 ) -> Result<SecretString, SetupError> {
     let webhook = webhook_options(webhook_url, local_dir);
     let secret_file = webhook.secret_file.clone();
+    let usage_api = stripe.client.usage_api();
     let options = SetupOptions {
-        lookup_key: PRICE_LOOKUP_KEY.to_owned(),
+        lookup_key: price_lookup_key(usage_api).to_owned(),
+        legacy: !usage_api.has_meter(),
         webhook: stripe.webhook_secret.is_none().then_some(webhook),
         ..SetupOptions::default()
     };

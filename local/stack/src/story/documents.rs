@@ -66,18 +66,26 @@ pub(crate) async fn compare(
     meter_id: &str,
     event_ids: &[String],
 ) -> Result<(), StoryError> {
-    let mut delivered = 0;
+    let (mut delivered, mut usage_records) = (0, 0);
     for event_id in event_ids {
         let event_id = path_segment(event_id);
         let path = format!("/v1/usage/{}/{event_id}", customer.customer_id);
         let row = stage.api.get(&path).await?;
         delivered += u32::from(row.text("/status") == "delivered");
+        usage_records += u32::from(row.text("/stripe_record_id").starts_with("mbur_"));
     }
     narrator.figure(
         "each event's audit row says delivered",
         delivered,
         event_ids.len(),
     );
+    if !stage.stripe().usage_api().has_meter() {
+        narrator.figure(
+            "each names its usage record in Stripe",
+            usage_records,
+            event_ids.len(),
+        );
+    }
     let rows = audit_rows(stage, customer, event_ids.len()).await?;
     narrator.figure("rows in the audit log", rows, 5);
     let period = stage.current_period(customer).await?;

@@ -249,6 +249,9 @@ impl Stage<'_> {
         meter_id: &str,
         period: (i64, i64),
     ) -> Result<i64, StoryError> {
+        if !self.stripe().usage_api().has_meter() {
+            return self.usage_record_units(customer, period.0).await;
+        }
         // Whole minutes; what is in the period's last part of one is in none.
         let list = stripe::ListMeterEventSummaries {
             customer: customer.customer_id.clone(),
@@ -263,6 +266,17 @@ impl Stage<'_> {
             .iter()
             .map(|summary| summary.aggregated_value)
             .sum())
+    }
+
+    /// The same of the usage records in the period that begins at `start`.
+    async fn usage_record_units(&self, customer: &Customer, start: i64) -> Result<i64, StoryError> {
+        let item_id = &customer.subscription_item_id;
+        let summaries = self.stripe().list_usage_record_summaries(item_id).await;
+        let summaries = summaries.map_err(StoryError::stripe("sum up usage records"))?;
+        let mut summaries = summaries.iter();
+        let summary = summaries.find(|summary| summary.period.start == Some(start));
+        let units = summary.map_or(0, |summary| summary.total_usage);
+        i64::try_from(units).map_err(|_| StoryError::Unexpected("a sum of usage".to_owned()))
     }
 
     /// Waits until Stripe's summary is `units`; answers what it is at last.

@@ -4,17 +4,22 @@ use secrecy::ExposeSecret;
 use serde_json::Value;
 
 use super::{Narrator, Program, Stage, StoryError};
+use crate::api::price_lookup_key;
 use crate::catalog::WEBHOOK_SECRETS_FILE;
 
 /// Runs the command twice: the second run must find what the first one left.
 pub(crate) async fn play(stage: &Stage<'_>, narrator: &mut Narrator) -> Result<String, StoryError> {
+    let usage_api = stage.stripe().usage_api();
+    narrator.say(format!("usage goes to Stripe by {usage_api}"));
     let first = run(stage).await?;
     for (what, detail) in [
         ("product", "Agent Operations"),
         ("meter", "sums agent_operations"),
         ("price", "monthly"),
     ] {
-        narrator.say(format!("{what:8} {} {detail}", id(&first, what)));
+        if usage_api.has_meter() || what != "meter" {
+            narrator.say(format!("{what:8} {} {detail}", id(&first, what)));
+        }
     }
     for what in ["endpoint", "event_destination"] {
         if let Some(id) = first["webhook"][what][0].as_str() {
@@ -42,6 +47,10 @@ async fn run(stage: &Stage<'_>) -> Result<Value, StoryError> {
             system.stripe_secret_key().expose_secret(),
         )
         .env("STRIPE_API_BASE", system.stripe_url());
+    let usage_api = system.stripe().usage_api();
+    if !usage_api.has_meter() {
+        setup = setup.args(["--legacy", "--lookup-key", price_lookup_key(usage_api)]);
+    }
     // Where the environment knows the secret, the endpoint is the operator's own.
     let secrets = system.local_dir().join(WEBHOOK_SECRETS_FILE);
     if secrets.is_file() {
