@@ -4,9 +4,17 @@
 mod support;
 
 use ledger::StripeAccount;
+use serde_json::json;
 use stripe::SecretString;
+use stripe_simulator::DEFAULT_SECRET_KEY;
 use support::world::{World, stripe_client};
 use web::check_stripe_account;
+
+fn key_that_stripe_does_not_know(world: &World) -> stripe::Client {
+    let config = stripe::Config::new(SecretString::from("rk_test_unknown"))
+        .with_api_base(world.stripe_url());
+    stripe::Client::new(config).unwrap()
+}
 
 #[tokio::test]
 async fn new_tables_belong_to_the_account_whose_key_comes_first() {
@@ -74,13 +82,84 @@ async fn a_start_goes_on_where_stripe_does_not_say_whose_the_key_is() {
     let world = World::start().await;
     let away = stripe_client("http://127.0.0.1:1", 1);
     check_stripe_account(&world.ledger, &away).await.unwrap();
-    let config = stripe::Config::new(SecretString::from("rk_test_unknown"))
-        .with_api_base(world.stripe_url());
-    let unknown = stripe::Client::new(config).unwrap();
+    let unknown = key_that_stripe_does_not_know(&world);
     check_stripe_account(&world.ledger, &unknown).await.unwrap();
     assert_eq!(world.ledger.stripe_account().await.unwrap(), None);
     check_stripe_account(&world.ledger, &world.stripe)
         .await
         .unwrap();
     assert!(world.ledger.stripe_account().await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn stripe_is_asked_once_whose_a_key_is() {
+    let world = World::start().await;
+    let asked = async || {
+        // It changes nothing, but it counts.
+        let fault = json!({
+            "kind": "delay_ms", "delay_ms": 0, "method": "GET", "path_prefix": "/v1/account",
+            "times": 9,
+        });
+        world.break_stripe(&fault).await;
+        let checked = check_stripe_account(&world.ledger, &world.stripe);
+        checked.await.unwrap();
+        world.repair_stripe().await
+    };
+    assert_eq!(asked().await, 1);
+    let row = world.ledger.stripe_account_row().await.unwrap().unwrap();
+    assert_eq!(row.known_keys.len(), 1);
+    assert!(!row.known_keys[0].contains(DEFAULT_SECRET_KEY));
+
+    assert_eq!(asked().await, 0);
+    let again = world.ledger.stripe_account_row().await.unwrap();
+    assert_eq!(again, Some(row));
+}
+
+#[tokio::test]
+async fn a_key_is_known_to_its_own_account_only() {
+    let world = World::start().await;
+    check_stripe_account(&world.ledger, &world.stripe)
+        .await
+        .unwrap();
+    let of_its_own = world.ledger.stripe_account_row().await.unwrap().unwrap();
+
+    let world = World::start().await;
+    let mut of_another = of_its_own.clone();
+    of_another.account.account_id = "acct_another".to_owned();
+    let ledger = &world.ledger;
+    ledger
+        .claim_for_stripe_account(&of_another.account)
+        .await
+        .unwrap();
+    let digest = of_its_own.known_keys[0].clone();
+    ledger
+        .remember_stripe_key(&of_another, digest)
+        .await
+        .unwrap();
+    let refused = check_stripe_account(ledger, &world.stripe).await;
+    let message = refused.unwrap_err().to_string();
+    assert!(message.contains("acct_another"), "{message}");
+}
+
+#[tokio::test]
+async fn only_the_latest_keys_are_remembered() {
+    let world = World::start().await;
+    check_stripe_account(&world.ledger, &world.stripe)
+        .await
+        .unwrap();
+    for key in 0..20 {
+        let row = world.ledger.stripe_account_row().await.unwrap().unwrap();
+        let key = format!("key-{key}");
+        world.ledger.remember_stripe_key(&row, key).await.unwrap();
+    }
+    let row = world.ledger.stripe_account_row().await.unwrap().unwrap();
+    let expected: Vec<_> = (12..20).map(|key| format!("key-{key}")).collect();
+    assert_eq!(row.known_keys, expected);
+
+    // A row that was read before the tables changed hands adds nothing.
+    let mut stale = row.clone();
+    stale.account.livemode = true;
+    let refused = world.ledger.remember_stripe_key(&stale, "late".to_owned());
+    refused.await.unwrap_err();
+    assert_eq!(world.ledger.stripe_account_row().await.unwrap(), Some(row));
 }

@@ -38,7 +38,7 @@ pub use outbox_lease::{Leased, OutboxLease};
 pub use rebuild::{OutboxPage, PageCursor, TotalsPage};
 pub use reopen::{Reopened, ReopenedTime};
 pub use rollup::{Advance, Advanced, Poison};
-pub use stripe_account::StripeAccount;
+pub use stripe_account::{StripeAccount, StripeAccountRow};
 pub use trust::{CaBundleError, TrustError};
 pub use usage_by_customer::IndexedUsageEvent;
 pub use usage_event_scan::{UsageEventCursor, UsageEventFilter, UsageEventPage};

@@ -15,6 +15,7 @@ use crate::backoff::Backoff;
 use crate::config::{Config, ConfigError};
 use crate::error::{ApiError, Error, Sent};
 use crate::idempotency_key::IdempotencyKey;
+use crate::mac::hmac_sha256;
 use crate::request::{Body, Credential, Host, Request};
 use crate::tls;
 use crate::turns::Turns;
@@ -131,6 +132,13 @@ impl Client {
 
     pub(crate) fn turns(&self) -> &Turns {
         &self.shared.turns
+    }
+
+    /// What tells this key from others without giving it away: a digest of
+    /// `context`, made with the key (HMAC-SHA256, hexadecimal).
+    pub fn key_digest(&self, context: &str) -> String {
+        let key = &self.shared.config.secret_key;
+        hex::encode(hmac_sha256(key, &[context.as_bytes()]))
     }
 
     /// A request that changes nothing.

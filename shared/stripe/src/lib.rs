@@ -15,6 +15,7 @@ mod idempotency_key;
 mod invoice_lines;
 mod invoices;
 mod list;
+mod mac;
 mod meter_error_reports;
 mod meter_event_adjustments;
 mod meter_event_stream;

@@ -4,10 +4,10 @@
 //! `Stripe-Signature: t=<unix seconds>,v1=<hex>[,v1=<hex>…]`: HMAC-SHA256
 //! under the endpoint's secret over the time, a dot and the raw body.
 
-use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
+
+use crate::mac::{MAC_BYTES, hmac_sha256};
 
 /// How far the signature's time may lie from now, unless told otherwise: what
 /// Stripe's own SDKs allow.
@@ -16,7 +16,6 @@ pub const TOLERANCE_S: u64 = 300;
 /// No header of Stripe's is longer: a signature has 64 characters, and there
 /// is one for each secret that is being rolled.
 const HEADER_BYTES_MAX: usize = 4_096;
-const SIGNATURE_BYTES: usize = 32;
 
 /// Why a webhook is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,7 +96,7 @@ pub fn sign(body: &[u8], secret: &SecretString, unix_s: i64) -> String {
 /// What a header says.
 struct Header {
     time_unix_s: i64,
-    signatures: Vec<[u8; SIGNATURE_BYTES]>,
+    signatures: Vec<[u8; MAC_BYTES]>,
 }
 
 impl Header {
@@ -116,7 +115,7 @@ impl Header {
             match part.split_once('=') {
                 Some(("t", value)) => time = time.or(Some(value)),
                 Some(("v1", value)) => {
-                    let mut signature = [0; SIGNATURE_BYTES];
+                    let mut signature = [0; MAC_BYTES];
                     let is_lower = !value.bytes().any(|byte| byte.is_ascii_uppercase());
                     if is_lower && hex::decode_to_slice(value, &mut signature).is_ok() {
                         signatures.push(signature);
@@ -138,22 +137,8 @@ impl Header {
     }
 }
 
-fn signature(secret: &SecretString, unix_s: i64, body: &[u8]) -> [u8; SIGNATURE_BYTES] {
-    let mut mac = Hmac::<Sha256>::new(&block(secret.expose_secret().as_bytes()).into());
-    mac.update(unix_s.to_string().as_bytes());
-    mac.update(b".");
-    mac.update(body);
-    mac.finalize().into_bytes().into()
-}
-
-/// A key of any length as the block that HMAC makes of it (RFC 2104, 2).
-fn block(key: &[u8]) -> [u8; 64] {
-    let mut block = [0; 64];
-    match block.get_mut(..key.len()) {
-        Some(start) => start.copy_from_slice(key),
-        None => block[..SIGNATURE_BYTES].copy_from_slice(&Sha256::digest(key)),
-    }
-    block
+fn signature(secret: &SecretString, unix_s: i64, body: &[u8]) -> [u8; MAC_BYTES] {
+    hmac_sha256(secret, &[unix_s.to_string().as_bytes(), b".", body])
 }
 
 #[cfg(test)]

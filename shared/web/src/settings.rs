@@ -9,7 +9,8 @@ use ledger::{Ledger, TableNames};
 use secrecy::SecretString;
 use stripe::{ConfigError, UsageApi};
 
-use crate::{OtherStripeAccount, SystemClock, check_stripe_account};
+use crate::stripe_account::check_owner;
+use crate::{OtherStripeAccount, SystemClock};
 
 /// What is wrong with a function's surroundings: it cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -108,14 +109,17 @@ impl Settings {
     }
 
     /// The tables and the Stripe of one Meterline, which belong together: see
-    /// [`check_stripe_account`].
+    /// [`check_stripe_account`](crate::check_stripe_account).
     ///
     /// # Errors
     /// A [`SettingsError`] where they do not, the key is missing, or key and
     /// address do not fit.
     pub async fn ledger_and_stripe(&self) -> Result<(Ledger, stripe::Client), SettingsError> {
-        let (ledger, stripe) = (self.ledger(), self.stripe().await?);
-        check_stripe_account(&ledger, &stripe).await?;
+        let ledger = self.ledger();
+        // DynamoDB answers while Secrets Manager is asked for the key.
+        let (owner, stripe) = tokio::join!(ledger.stripe_account_row(), self.stripe());
+        let stripe = stripe?;
+        check_owner(owner, &ledger, &stripe).await?;
         Ok((ledger, stripe))
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ledger::{Ledger, LedgerError, StripeAccount};
+use ledger::{Ledger, LedgerError, StripeAccount, StripeAccountRow};
 
 /// How long a start waits for the answer, within the ten seconds that Lambda
 /// gives it (AWS Lambda Developer Guide, "Lambda execution environment lifecycle").
@@ -43,7 +43,16 @@ pub async fn check_stripe_account(
     ledger: &Ledger,
     stripe: &stripe::Client,
 ) -> Result<(), OtherStripeAccount> {
-    let compared = tokio::time::timeout(PATIENCE, compare(ledger, stripe)).await;
+    check_owner(ledger.stripe_account_row().await, ledger, stripe).await
+}
+
+/// As [`check_stripe_account`], where the tables have told whose they are.
+pub(crate) async fn check_owner(
+    owner: Result<Option<StripeAccountRow>, LedgerError>,
+    ledger: &Ledger,
+    stripe: &stripe::Client,
+) -> Result<(), OtherStripeAccount> {
+    let compared = tokio::time::timeout(PATIENCE, compare(owner, ledger, stripe)).await;
     match compared.unwrap_or(Err(Unknown::Late)) {
         Ok(None) => Ok(()),
         Ok(Some(other)) => {
@@ -61,20 +70,29 @@ pub async fn check_stripe_account(
 }
 
 async fn compare(
+    owner: Result<Option<StripeAccountRow>, LedgerError>,
     ledger: &Ledger,
     stripe: &stripe::Client,
 ) -> Result<Option<OtherStripeAccount>, Unknown> {
-    let owner = ledger.stripe_account().await?;
+    let owner = owner?;
     let livemode = stripe.livemode();
-    // The key itself tells its mode, even when nobody can be asked.
-    if let Some(owner) = &owner
-        && owner.livemode != livemode
+    if let Some(StripeAccountRow {
+        account,
+        known_keys,
+    }) = &owner
     {
-        let mode = if livemode { "live" } else { "test" };
-        return Ok(Some(OtherStripeAccount {
-            owner: owner.clone(),
-            key: format!("{mode} mode"),
-        }));
+        // The key itself tells its mode, even when nobody can be asked.
+        if account.livemode != livemode {
+            let mode = if livemode { "live" } else { "test" };
+            return Ok(Some(OtherStripeAccount {
+                owner: account.clone(),
+                key: format!("{mode} mode"),
+            }));
+        }
+        // A key is of one account for good: no start waits for Stripe twice.
+        if known_keys.contains(&stripe.key_digest(&account.to_string())) {
+            return Ok(None);
+        }
     }
     let key = StripeAccount {
         account_id: stripe.retrieve_account().await?.id,
@@ -82,10 +100,20 @@ async fn compare(
     };
     let owner = match owner {
         Some(owner) => owner,
-        None => ledger.claim_for_stripe_account(&key).await?,
+        None => StripeAccountRow {
+            account: ledger.claim_for_stripe_account(&key).await?,
+            known_keys: Vec::new(),
+        },
     };
-    Ok((owner != key).then(|| OtherStripeAccount {
-        owner,
-        key: key.to_string(),
-    }))
+    if owner.account != key {
+        return Ok(Some(OtherStripeAccount {
+            owner: owner.account,
+            key: key.to_string(),
+        }));
+    }
+    let digest = stripe.key_digest(&key.to_string());
+    if let Err(error) = ledger.remember_stripe_key(&owner, digest).await {
+        tracing::warn!(%error, "Stripe will be asked again whose the key is");
+    }
+    Ok(None)
 }
