@@ -14,7 +14,7 @@ use stripe::{IdempotencyKey, MeterEventOutcome, RequestOptions};
 use tokio::time::Instant;
 
 use crate::delivery::SEND_BUDGET_MS;
-use crate::usage_sender::{meter_event, rejecting_code};
+use crate::usage_sender::{Answer, UsageRecords, meter_event, rejecting_code};
 use crate::void_credit::{self, CreditError};
 
 /// Stripe keeps the answer to an idempotency key for 24 hours at least (Stripe
@@ -72,6 +72,9 @@ pub enum VoidError {
         #[source]
         source: stripe::Error,
     },
+    /// Stripe did not say whether it has the usage record.
+    #[error("Stripe did not take the usage record: the event is voiding, the same call goes on")]
+    UsageRecord,
     /// Nobody here knows whether Stripe counts it, and Stripe cancels it no more.
     #[error(
         "perhaps Stripe counts this event, and it is too late to cancel it: \
@@ -97,6 +100,8 @@ impl VoidError {
 pub struct Voider {
     ledger: Ledger,
     stripe: stripe::Client,
+    /// Where usage goes by them: Stripe cancels none.
+    usage_records: Option<UsageRecords>,
     clock: Arc<dyn Clock>,
 }
 
@@ -121,13 +126,18 @@ enum Way {
 enum Cancellation {
     Cancelled,
     NotCounted,
+    /// Stripe counts it, and cancels nothing of its kind.
+    Counted,
     Unknown,
 }
 
 impl Voider {
     /// Voids in `ledger` and `stripe`.
-    pub const fn new(ledger: Ledger, stripe: stripe::Client, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(ledger: Ledger, stripe: stripe::Client, clock: Arc<dyn Clock>) -> Self {
+        let has_meter = stripe.usage_api().has_meter();
+        let usage_records = || UsageRecords::new(ledger.clone(), stripe.clone());
         Self {
+            usage_records: (!has_meter).then(usage_records),
             ledger,
             stripe,
             clock,
@@ -164,11 +174,12 @@ impl Voider {
     }
 
     async fn finish(&self, voiding: Voiding, found: Option<Found>) -> Result<Void, VoidError> {
-        let outcome = match voiding.way() {
+        let outcome = match self.way(&voiding) {
             Way::Nothing => Void::NeverBilled,
             Way::Credit => self.credit(&voiding.row).await?,
             Way::Cancel => match (self.cancel(&voiding).await?, found) {
                 (Cancellation::Cancelled, _) => Void::Cancelled,
+                (Cancellation::Counted, _) => self.credit(&voiding.row).await?,
                 (Cancellation::NotCounted, _)
                 | (Cancellation::Unknown, Some(Found::NotCounted)) => Void::NeverBilled,
                 (Cancellation::Unknown, Some(Found::Counted)) => self.credit(&voiding.row).await?,
@@ -182,10 +193,20 @@ impl Voider {
         Ok(outcome)
     }
 
+    fn way(&self, voiding: &Voiding) -> Way {
+        match voiding.from {
+            UsageStatus::Delivered if self.usage_records.is_some() => Way::Credit,
+            _ => voiding.way(),
+        }
+    }
+
     /// Sends the event once more, while Stripe surely knows its identifier, so
     /// that its fate is known; then cancels it.
     async fn cancel(&self, voiding: &Voiding) -> Result<Cancellation, VoidError> {
         let row = &voiding.row;
+        if let Some(usage_records) = &self.usage_records {
+            return self.make_sure_of_record(usage_records, row).await;
+        }
         let is_there = if row.may_send(self.clock.now(), SEND_BUDGET_MS) {
             Some(self.make_sure(row).await?)
         } else {
@@ -219,6 +240,25 @@ impl Voider {
             Ok(MeterEventOutcome::Created | MeterEventOutcome::AlreadyExists) => Ok(true),
             Err(error) if rejecting_code(&error).is_some() => Ok(false),
             Err(source) => Err(VoidError::stripe("take the meter event")(source)),
+        }
+    }
+
+    /// As [`make_sure`](Self::make_sure), for a usage record: while its key is
+    /// known, Stripe tells what became of it.
+    async fn make_sure_of_record(
+        &self,
+        usage_records: &UsageRecords,
+        row: &UsageEventRow,
+    ) -> Result<Cancellation, VoidError> {
+        if !row.may_send(self.clock.now(), SEND_BUDGET_MS) {
+            return Ok(Cancellation::Unknown);
+        }
+        let deadline = Instant::now() + Duration::from_millis(SEND_BUDGET_MS.unsigned_abs());
+        match usage_records.send_one(row, deadline).await {
+            Answer::Taken { .. } => Ok(Cancellation::Counted),
+            Answer::Refused { .. } => Ok(Cancellation::NotCounted),
+            Answer::Unknowable => Ok(Cancellation::Unknown),
+            Answer::Unsettled(_) => Err(VoidError::UsageRecord),
         }
     }
 

@@ -10,7 +10,7 @@ use std::slice;
 use billing::{ActionType, BillingTime, EventId, Quantity, Timestamp, UsageEvent, UsageStatus};
 use ledger::{CarriedOver, CustomerRow, Recorded, UsageEventRow};
 use metering::delivery::SEND_BUDGET_MS;
-use metering::{Delivered, Deliverer, Sending};
+use metering::{Delivered, Deliverer, Sending, Void, VoidError, Voider};
 use serde_json::json;
 use stripe::UsageApi;
 use support::world::World;
@@ -276,4 +276,46 @@ async fn a_usage_record_that_came_after_its_period_is_carried_over() {
     let delivered = story.deliverer.deliver(&[later]).await;
     assert_eq!(delivered, [Delivered::Settled(UsageStatus::Delivered)]);
     assert_eq!(story.units_in_stripe().await, UNITS);
+}
+
+/// Stripe takes no usage record back: its customer is credited.
+#[tokio::test]
+async fn a_voided_usage_record_is_credited_once() {
+    let story = Story::start(UsageApi::UsageRecord).await;
+    let delivered = story.record("delivered").await;
+    story.deliverer.deliver(slice::from_ref(&delivered)).await;
+    // Nobody knows whether Stripe has this one, until it is asked.
+    let pending = story.record("pending").await;
+    story
+        .break_usage(json!({ "kind": "lose_answer", "times": 3 }))
+        .await;
+    story.deliverer.deliver(slice::from_ref(&pending)).await;
+    let stuck = story.record("stuck").await;
+    story
+        .break_usage(json!({ "kind": "error_before", "status": 500, "times": 1 }))
+        .await;
+    story.deliverer.deliver(slice::from_ref(&stuck)).await;
+
+    let world = &story.world;
+    let voider = Voider::new(world.ledger.clone(), world.stripe.clone(), world.clock());
+    for (row, so_far) in [(&delivered, 1), (&pending, 2)] {
+        let void = voider.void(&row.identifier, None).await.unwrap();
+        let Void::Credited { minor_units, .. } = void else {
+            unreachable!("{void:?}");
+        };
+        assert_eq!(minor_units, 3);
+        let again = voider.void(&row.identifier, None).await.unwrap();
+        assert_eq!(again, Void::Before);
+        assert_eq!(story.row(row).await.status, UsageStatus::Voided);
+        let customer_id = story.customer.customer_id.as_str();
+        let credits = world
+            .stripe
+            .list_customer_balance_transactions(customer_id)
+            .await;
+        assert_eq!(credits.unwrap().data.len(), so_far);
+    }
+    let unknown = voider.void(&stuck.identifier, None).await.unwrap_err();
+    assert!(matches!(unknown, VoidError::FateUnknown), "{unknown}");
+    assert_eq!(story.row(&stuck).await.status, UsageStatus::Quarantined);
+    assert_eq!(story.units_in_stripe().await, 2 * UNITS);
 }
