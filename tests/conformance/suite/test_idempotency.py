@@ -116,3 +116,19 @@ def test_an_identifier_is_refused_under_another_key(simulator):
     assert error.value.http_status == 400
     assert "already exists" in str(error.value)
     assert error.value.headers["stripe-should-retry"] == "false"
+
+
+def test_v2_has_keys_too(simulator):
+    meter, customer = make_meter(), stripe.Customer.create()
+    meter_events = make_client(simulator).v2.billing.meter_events
+    event = {
+        "event_name": meter.event_name,
+        "payload": {"stripe_customer_id": customer.id, "value": "1"},
+    }
+    options = {"idempotency_key": unique("v2")}
+    first = meter_events.create(event, options)
+    assert meter_events.create(event, options).identifier == first.identifier
+    other = {**event, "payload": {**event["payload"], "value": "2"}}
+    with pytest.raises(stripe.IdempotencyError) as error:
+        meter_events.create(other, options)
+    assert error.value.http_status == 400

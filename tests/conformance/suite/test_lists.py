@@ -90,3 +90,22 @@ def test_any_path_can_be_asked_for_raw(client):
     assert client.deserialize(made, api_mode="V1").email == "raw@example.com"
     made = client.raw_request("post", "/v2/billing/meter_event_session")
     assert client.deserialize(made, api_mode="V2").authentication_token
+
+
+def test_every_resource_is_searched_by_its_fields(subscribed):
+    mark = unique("search")
+    story = subscribed(metadata={"mark": mark})
+    stripe.Price.modify(story.price.id, metadata={"mark": mark}, lookup_key=mark)
+    stripe.Product.modify(story.price.product, metadata={"mark": mark}, name=mark)
+    stripe.Invoice.modify(story.subscription.latest_invoice, metadata={"mark": mark})
+    marked = f"metadata['mark']:'{mark}'"
+    for kind, query, found in [
+        (stripe.Price, f"active:'true' AND {marked}", story.price.id),
+        (stripe.Price, f"lookup_key:'{mark}' AND currency:'usd'", story.price.id),
+        (stripe.Product, f"active:'true' AND name:'{mark}'", story.price.product),
+        (stripe.Product, f"name~'{mark}'", story.price.product),
+        (stripe.Subscription, f"status:'active' AND {marked}", story.subscription.id),
+        (stripe.Invoice, f"{marked} AND total:0", story.subscription.latest_invoice),
+        (stripe.Invoice, f"subscription:'{story.subscription.id}'", story.subscription.latest_invoice),
+    ]:
+        assert [one.id for one in kind.search(query=query).data] == [found], query

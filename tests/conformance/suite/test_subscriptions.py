@@ -104,6 +104,12 @@ def test_a_trial_postpones_the_first_period(subscribed):
     assert stripe.Subscription.retrieve(subscription.id).status == "active"
 
 
+def test_a_trial_says_what_happens_without_a_payment_method(subscribed):
+    settings = {"end_behavior": {"missing_payment_method": "pause"}}
+    subscription = subscribed(trial_period_days=1, trial_settings=settings).subscription
+    assert subscription.trial_settings.end_behavior.missing_payment_method == "pause"
+
+
 def test_a_trial_can_end_at_a_moment(subscribed):
     end = int(time.time()) + 3 * DAY
     assert subscribed(trial_end=end).subscription.trial_end == end

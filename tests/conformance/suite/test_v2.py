@@ -179,6 +179,21 @@ def test_a_destination_is_pinged(client, simulator, listener, destination):
     assert parse(delivery.body, delivery.signature, secret).id == pinged.id
 
 
+def test_events_are_listed_by_type_and_time(client, stream, simulator):
+    meter, customer = make_meter(), stripe.Customer.create()
+    stream.create({"events": [event(meter, customer, value="many")]})
+    simulator.settle()
+    types = ["v1.billing.meter.error_report_triggered", "v1.billing.meter.no_meter_found"]
+    (report,) = client.v2.core.events.list({"object_id": meter.id, "types": types}).data
+    assert client.v2.core.events.list({"object_id": meter.id, "types": types[1:]}).data == []
+    hour_ago, in_an_hour = (rfc3339(int(time.time()) + away) for away in (-HOUR, HOUR))
+    within = {"gte": hour_ago, "lt": in_an_hour}
+    (again,) = client.v2.core.events.list({"object_id": meter.id, "created": within}).data
+    assert again.id == report.id
+    later = client.v2.core.events.list({"object_id": meter.id, "created": {"gt": in_an_hour}})
+    assert later.data == []
+
+
 def test_v2_lists_are_paged_by_links(client, stream, simulator):
     for _ in range(3):
         meter, customer = make_meter(), stripe.Customer.create()

@@ -4,7 +4,6 @@ use serde_json::Value;
 
 pub(crate) mod account;
 pub(crate) mod customer_balance_transactions;
-pub(crate) mod customer_search;
 pub(crate) mod customers;
 pub(crate) mod event_destinations;
 pub(crate) mod events;
@@ -18,6 +17,7 @@ pub(crate) mod meters;
 pub(crate) mod payment_methods;
 pub(crate) mod prices;
 pub(crate) mod products;
+pub(crate) mod search;
 mod subscription_fields;
 pub(crate) mod subscription_items;
 pub(crate) mod subscriptions;

@@ -12,10 +12,10 @@ use crate::api::expand;
 use crate::api::params::Params;
 use crate::call::Call;
 use crate::resources::{
-    Answer, account, customer_balance_transactions, customer_search, customers, event_destinations,
-    events, invoice_preview, invoices, meter_event_adjustments, meter_event_stream,
-    meter_event_summaries, meter_events, meters, payment_methods, prices, products,
-    subscription_items, subscriptions, test_clocks, usage_records, webhook_endpoints,
+    Answer, account, customer_balance_transactions, customers, event_destinations, events,
+    invoice_preview, invoices, meter_event_adjustments, meter_event_stream, meter_event_summaries,
+    meter_events, meters, payment_methods, prices, products, search, subscription_items,
+    subscriptions, test_clocks, usage_records, webhook_endpoints,
 };
 
 /// Answers a request, or refuses a path that leads nowhere.
@@ -51,6 +51,10 @@ fn v1(call: &Call<'_>, request: &ApiRequest, path: &[&str]) -> Option<Answer> {
         Err(error) => return Some(Err(error)),
     };
     let method = &request.method;
+    if let ("GET", [resource, "search"]) = (method.as_str(), path) {
+        let found = search::search(call, resource, params)?;
+        return Some(found.and_then(|found| finish(call, found, &paths)));
+    }
     let answer = match *path.first()? {
         "products" | "prices" | "account" | "accounts" => catalog(call, method, path, params),
         "customers" | "payment_methods" => payers(call, method, path, params),
@@ -93,7 +97,6 @@ fn payers(call: &Call<'_>, method: &Method, path: &[&str], params: Params) -> Op
     Some(match (method.as_str(), path) {
         ("POST", ["customers"]) => customers::create(call, params),
         ("GET", ["customers"]) => customers::list(call, params),
-        ("GET", ["customers", "search"]) => customer_search::search(call, params),
         ("GET", ["customers", id]) => customers::retrieve(call, id, params),
         ("POST", ["customers", id]) => customers::update(call, id, params),
         ("DELETE", ["customers", id]) => customers::delete(call, id, params),

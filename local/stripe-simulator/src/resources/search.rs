@@ -1,4 +1,4 @@
-//! Customer search (Stripe API reference: Search customers; Search query language).
+//! Search (Stripe API reference: Search; Stripe's documentation: Search query language).
 
 use serde_json::{Value, json};
 
@@ -8,6 +8,54 @@ use crate::api::expand::present;
 use crate::api::params::Params;
 use crate::call::Call;
 use crate::store::objects;
+
+/// A resource that can be searched, and by which of its fields, beside `metadata`.
+struct Searched {
+    name: &'static str,
+    kind: &'static str,
+    texts: &'static [&'static str],
+    numbers: &'static [&'static str],
+}
+
+const SEARCHED: [Searched; 5] = [
+    Searched {
+        name: "customers",
+        kind: "customer",
+        texts: &["email", "name", "phone"],
+        numbers: &["created"],
+    },
+    Searched {
+        name: "invoices",
+        kind: "invoice",
+        texts: &[
+            "currency",
+            "customer",
+            "number",
+            "receipt_number",
+            "status",
+            "subscription",
+        ],
+        numbers: &["created", "total"],
+    },
+    Searched {
+        name: "prices",
+        kind: "price",
+        texts: &["active", "currency", "lookup_key", "product", "type"],
+        numbers: &[],
+    },
+    Searched {
+        name: "products",
+        kind: "product",
+        texts: &["active", "description", "name", "shippable", "url"],
+        numbers: &[],
+    },
+    Searched {
+        name: "subscriptions",
+        kind: "subscription",
+        texts: &["status"],
+        numbers: &["canceled_at", "created"],
+    },
+];
 
 /// A query: conditions that must all hold, or of which one must.
 struct Query {
@@ -30,22 +78,27 @@ enum Test {
     Compares(&'static str, i64),
 }
 
-/// `GET /v1/customers/search`: clauses on `created`, `email`, `name`, `phone` and `metadata`. A real
-/// search index lags by up to a minute; this one does not.
-pub(crate) fn search(call: &Call<'_>, mut params: Params) -> Answer {
+/// `GET /v1/{resource}/search`, if that can be searched. A real search index lags by up to a
+/// minute; this one does not.
+pub(crate) fn search(call: &Call<'_>, resource: &str, params: Params) -> Option<Answer> {
+    let searched = SEARCHED.iter().find(|one| one.name == resource)?;
+    Some(page(call, searched, params))
+}
+
+fn page(call: &Call<'_>, searched: &Searched, mut params: Params) -> Answer {
     let query = params.required("query")?;
-    let query = parse(&query)?;
+    let query = parse(&query, searched)?;
     let limit = params.bounded("limit", 1..=100)?.unwrap_or(10);
     let page = params.text("page")?;
     params.finish()?;
     let start: usize = page.and_then(|page| page.parse().ok()).unwrap_or_default();
     let limit = usize::try_from(limit).unwrap_or(10);
-    let mut matching = objects::all(call.db, "customer", &[])?;
-    matching.retain(|customer| query.holds(customer));
+    let mut matching = objects::all(call.db, searched.kind, &[])?;
+    matching.retain(|object| query.holds(object));
     matching.reverse();
     let mut data = Vec::new();
-    for customer in matching.iter().skip(start).take(limit) {
-        data.push(present(call, customer)?);
+    for object in matching.iter().skip(start).take(limit) {
+        data.push(present(call, object)?);
     }
     let end = start + data.len();
     let has_more = end < matching.len();
@@ -54,25 +107,29 @@ pub(crate) fn search(call: &Call<'_>, mut params: Params) -> Answer {
         "data": data,
         "has_more": has_more,
         "next_page": if has_more { Value::from(end.to_string()) } else { Value::Null },
-        "url": "/v1/customers/search",
+        "url": format!("/v1/{}/search", searched.name),
     }))
 }
 
 impl Query {
-    fn holds(&self, customer: &Value) -> bool {
+    fn holds(&self, object: &Value) -> bool {
         let mut clauses = self.clauses.iter();
         if self.holds_by_one {
-            clauses.any(|clause| clause.holds(customer))
+            clauses.any(|clause| clause.holds(object))
         } else {
-            clauses.all(|clause| clause.holds(customer))
+            clauses.all(|clause| clause.holds(object))
         }
     }
 }
 
 impl Clause {
-    fn holds(&self, customer: &Value) -> bool {
-        let found = customer.pointer(&self.pointer);
-        let text = found.and_then(Value::as_str);
+    fn holds(&self, object: &Value) -> bool {
+        let found = object.pointer(&self.pointer);
+        let text = match found {
+            Some(Value::Bool(true)) => Some("true"),
+            Some(Value::Bool(false)) => Some("false"),
+            found => found.and_then(Value::as_str),
+        };
         let number = found.and_then(Value::as_i64);
         let matches = match &self.test {
             Test::Is(wanted) => text.is_some_and(|text| text.eq_ignore_ascii_case(wanted)),
@@ -100,12 +157,12 @@ fn refused(query: &str) -> StripeError {
 }
 
 /// Clauses are joined by AND or by OR, not by both; a space is an AND.
-fn parse(query: &str) -> Result<Query> {
+fn parse(query: &str, searched: &Searched) -> Result<Query> {
     let mut clauses = Vec::new();
     let (mut ands, mut ors) = (0, 0);
     let mut rest = query.trim();
     while !rest.is_empty() {
-        let (clause, after) = clause(rest).ok_or_else(|| refused(query))?;
+        let (clause, after) = clause(rest, searched).ok_or_else(|| refused(query))?;
         clauses.push(clause);
         rest = after.trim_start();
         if rest.is_empty() {
@@ -131,7 +188,7 @@ fn parse(query: &str) -> Result<Query> {
     })
 }
 
-fn clause(text: &str) -> Option<(Clause, &str)> {
+fn clause<'a>(text: &'a str, searched: &Searched) -> Option<(Clause, &'a str)> {
     let (is_negated, text) = match text.strip_prefix('-') {
         Some(text) => (true, text),
         None => (false, text),
@@ -144,10 +201,15 @@ fn clause(text: &str) -> Option<(Clause, &str)> {
         let end = text.find([':', '~', '<', '>'])?;
         let (field, rest) = text.split_at(end);
         let field = field.trim();
-        if !["created", "email", "name", "phone"].contains(&field) {
+        let is_number = searched.numbers.contains(&field);
+        if !is_number && !searched.texts.contains(&field) {
             return None;
         }
-        (format!("/{field}"), field == "created", rest)
+        let pointer = match field {
+            "subscription" => "/parent/subscription_details/subscription".to_owned(),
+            field => format!("/{field}"),
+        };
+        (pointer, is_number, rest)
     };
     let (test, text) = if is_number {
         compared(text)?
@@ -202,9 +264,13 @@ fn quoted(text: &str) -> Option<(String, &str)> {
 mod tests {
     use super::*;
 
+    fn of_customers(query: &str) -> Result<Query> {
+        parse(query, &SEARCHED[0])
+    }
+
     #[test]
     fn clauses_are_joined_by_and() {
-        let query = parse(r"metadata['external_id']:'it\'s' AND email:'a@b.c'").unwrap();
+        let query = of_customers(r"metadata['external_id']:'it\'s' AND email:'a@b.c'").unwrap();
         let customer = json!({ "email": "A@b.c", "metadata": { "external_id": "it's" } });
         assert!(query.holds(&customer));
         let other = json!({ "email": "A@b.c", "metadata": {} });
@@ -219,9 +285,13 @@ mod tests {
             "created<7 OR metadata['a']:null",
             "-email:'x' created>6",
         ] {
-            assert!(parse(query).unwrap().holds(&customer), "{query}");
+            assert!(of_customers(query).unwrap().holds(&customer), "{query}");
         }
-        assert!(!parse("email:'x' or created>7").unwrap().holds(&customer));
+        assert!(
+            !of_customers("email:'x' or created>7")
+                .unwrap()
+                .holds(&customer)
+        );
     }
 
     #[test]
@@ -233,7 +303,7 @@ mod tests {
             "",
             "email:'a' AND name:'b' OR name:'c'",
         ] {
-            assert!(parse(query).is_err(), "{query}");
+            assert!(of_customers(query).is_err(), "{query}");
         }
     }
 }
