@@ -23,7 +23,7 @@ TARGET    := $(or $(CARGO_TARGET_DIR),target)
 LOCAL     := $(TARGET)/debug/meterline-local
 
 .DEFAULT_GOAL := help
-.PHONY: help build run serve breakage bench soak clean-local test e2e check lambda-build lambda-zips lambda-roundtrip sam-validate
+.PHONY: help build run serve breakage bench soak prices clean-local test e2e check lambda-build lambda-zips lambda-roundtrip sam-validate
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
@@ -83,6 +83,9 @@ e2e: ## Drive the Stripe simulator with Stripe's own Python SDK (FIELDS=update: 
 soak: ## Simulate the system under faults, and count (EVENTS=1000000 SEED= PLANT= BATCH= CALLS=)
 	cargo build --profile measured -p soak
 	$(TARGET)/measured/soak --events $(or $(EVENTS),100000) $(SEED:%=--seed %) $(PLANT:%=--plant %)
+
+prices: ## Bill random prices and usage, and compare with Stripe's figures (PAIRS=10000 SEED=)
+	PAIRS=$(or $(PAIRS),10000) SEED=$(SEED) cargo test -p prices -- --nocapture
 
 check: ## Check format, lints, dependencies and licences
 	scripts/tools.sh lint

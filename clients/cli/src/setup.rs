@@ -2,11 +2,11 @@
 //! Everything is found again, so that a second run changes nothing.
 
 use billing::{InvalidPrice, PriceTerms};
-use metering::price_of;
+use metering::{price_amount, price_of};
 use serde::Serialize;
 use stripe::{
     Aggregation, Client, CreateMeter, CreatePrice, CreateProduct, IdempotencyKey, Meter, Price,
-    PriceAmount, PriceTier, RequestOptions, TransformQuantity,
+    RequestOptions,
 };
 
 use crate::webhook_setup::{WebhookOptions, WebhookReport, set_up_webhook};
@@ -324,8 +324,8 @@ async fn create_price(
     let key = key(&parts);
     let price = CreatePrice {
         product: product.to_owned(),
-        currency: terms.currency.clone(),
-        amount: amount(terms),
+        currency: asked.currency().as_str().to_owned(),
+        amount: price_amount(&terms),
         interval: "month".to_owned(),
         meter: meter.map(str::to_owned),
         lookup_key: Some(options.lookup_key.clone()),
@@ -333,28 +333,6 @@ async fn create_price(
     };
     let created = stripe.create_price(&price, &key).await;
     Ok(created.map_err(SetupError::stripe("make the price"))?.id)
-}
-
-/// The terms of a price that can be computed with, for Stripe.
-fn amount(terms: PriceTerms) -> PriceAmount {
-    if let Some(mode) = terms.tiers_mode {
-        let tiers = terms.tiers.into_iter().map(|tier| PriceTier {
-            up_to: tier.up_to,
-            unit_amount_decimal: tier.unit_amount_decimal,
-            flat_amount_decimal: tier.flat_amount_decimal,
-        });
-        return PriceAmount::Tiered {
-            tiers_mode: mode.as_str().to_owned(),
-            tiers: tiers.collect(),
-        };
-    }
-    PriceAmount::PerUnit {
-        unit_amount_decimal: terms.unit_amount_decimal.unwrap_or_default(),
-        transform_quantity: terms.transform_quantity.map(|transform| TransformQuantity {
-            divide_by: transform.divide_by,
-            round: transform.round.as_str().to_owned(),
-        }),
-    }
 }
 
 /// Derived from what is made: two runs at once make it once.
