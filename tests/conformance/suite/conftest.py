@@ -140,9 +140,7 @@ def subscribed(simulator):
         meter = make_meter()
         price = price or make_metered_price(meter)
         customer = make_payer(card, test_clock=clock.id)
-        subscription = stripe.Subscription.create(
-            customer=customer.id, items=[{"price": price.id}], **params
-        )
+        subscription = stripe.Subscription.create(customer=customer.id, items=[{"price": price.id}], **params)
         item = subscription["items"]["data"][0]
 
         def use(value, **event):
@@ -168,3 +166,59 @@ def subscribed(simulator):
         )  # fmt: skip
 
     return make
+
+
+@pytest.fixture(scope="session")
+def world(simulator):
+    """What the cases refer to."""
+    meter = make_meter()
+    customer = make_payer()
+    price = make_metered_price(meter)
+    once = stripe.Price.create(currency="usd", unit_amount=5, product_data={"name": "Once"})
+    seat = stripe.Price.create(
+        currency="usd", unit_amount=1000, recurring={"interval": "month"}, product_data={"name": "Seat"}
+    )
+    retired = make_metered_price(meter, active=False)
+    subscription = stripe.Subscription.create(customer=customer.id, items=[{"price": price.id}])
+    cancelled = stripe.Subscription.create(customer=customer.id, items=[{"price": price.id}])
+    stripe.Subscription.cancel(cancelled.id)
+    inactive = make_meter()
+    stripe.billing.Meter.deactivate(inactive.id)
+    archived = make_meter()
+    stripe.billing.Meter.deactivate(archived.id)
+    deleted = stripe.Customer.create()
+    stripe.Customer.delete(deleted.id)
+    sent = stripe.billing.MeterEvent.create(
+        event_name=meter.event_name,
+        identifier=unique("error"),
+        payload={"stripe_customer_id": customer.id, "value": "1"},
+    )
+    cancelled_event = stripe.billing.MeterEvent.create(
+        event_name=meter.event_name, payload={"stripe_customer_id": customer.id, "value": "1"}
+    )
+    stripe.billing.MeterEventAdjustment.create(
+        event_name=meter.event_name, type="cancel", cancel={"identifier": cancelled_event.identifier}
+    )
+    legacy_item = None
+    if IS_ACACIA:
+        legacy = stripe.Price.create(
+            currency="usd",
+            unit_amount=5,
+            recurring={"interval": "month", "usage_type": "metered"},
+            product_data={"name": "Legacy"},
+        )
+        legacy = stripe.Subscription.create(customer=customer.id, items=[{"price": legacy.id}])
+        legacy_item = legacy["items"]["data"][0]
+    clock = stripe.test_helpers.TestClock.create(frozen_time=int(time.time()))
+    key = unique("taken")
+    stripe.Product.create(name="First", idempotency_key=key)
+    lookup_key = unique("lookup")
+    make_metered_price(meter, lookup_key=lookup_key)
+    return SimpleNamespace(
+        simulator=simulator, client=make_client(simulator), meter=meter, customer=customer, price=price,
+        once=once, seat=seat, retired=retired, subscription=subscription, cancelled=cancelled,
+        item=subscription["items"]["data"][0], inactive=inactive, archived=archived, deleted=deleted,
+        sent=sent, cancelled_event=cancelled_event, legacy_item=legacy_item, clock=clock, key=key,
+        lookup_key=lookup_key, product=once.product, paid=subscription.latest_invoice,
+        method=customer.invoice_settings.default_payment_method, now=int(time.time()),
+    )  # fmt: skip

@@ -6,7 +6,6 @@ the suite runs, and compared with a list in the simulator's folder (test_fields.
 """
 
 import json
-import sys
 import typing
 from decimal import Decimal
 from importlib import import_module
@@ -102,7 +101,7 @@ def fits(value, hint):
         return value in typing.get_args(hint)
     if hint is type(None):
         return value is None
-    if origin in (list, typing.List):
+    if origin is list:
         (element,) = typing.get_args(hint)
         return isinstance(value, list) and all(fits(one, element) for one in value)
     if hint is bool:

@@ -44,5 +44,12 @@ class Simulator:
     def order_fault(self, **fault):
         return self.control("POST", "faults", fault)
 
+    def await_fault(self):
+        """Waits until a fault has struck: its request is under way, then."""
+        for _ in range(5_000):
+            if any(fault["struck"] for fault in self.control("GET", "faults")["data"]):
+                return
+        raise AssertionError("no fault struck")
+
     def end_faults(self):
         return self.control("DELETE", "faults")

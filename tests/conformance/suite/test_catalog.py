@@ -98,9 +98,7 @@ def test_a_lookup_key_finds_a_price_and_moves_to_the_next():
 
 @pytest.mark.parametrize(("currency", "amount"), [("eur", 1999), ("jpy", 500), ("kwd", 1230)])
 def test_a_price_has_its_currency(currency, amount):
-    price = stripe.Price.create(
-        currency=currency.upper(), unit_amount=amount, product_data={"name": "Once"}
-    )
+    price = stripe.Price.create(currency=currency.upper(), unit_amount=amount, product_data={"name": "Once"})
     assert (price.currency, price.unit_amount, price.type) == (currency, amount, "one_time")
     assert price.recurring is None
 

@@ -61,9 +61,7 @@ def test_a_card_is_made_of_a_test_token():
 
 
 def test_a_mastercard_says_so():
-    method = stripe.PaymentMethod.attach(
-        "pm_card_mastercard", customer=stripe.Customer.create().id
-    )
+    method = stripe.PaymentMethod.attach("pm_card_mastercard", customer=stripe.Customer.create().id)
     assert (method.card.brand, method.card.last4) == ("mastercard", "4444")
 
 

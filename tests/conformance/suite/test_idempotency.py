@@ -39,7 +39,7 @@ def test_a_refused_request_does_not_use_up_its_key(simulator):
 
 def test_a_key_in_use_is_a_conflict(simulator):
     key = unique("key")
-    simulator.order_fault(kind="delay_ms", delay_ms=400, path_prefix="/v1/customers")
+    simulator.order_fault(kind="delay_ms", delay_ms=1_500, path_prefix="/v1/customers")
     made = []
 
     def create():
@@ -47,8 +47,7 @@ def test_a_key_in_use_is_a_conflict(simulator):
 
     first = threading.Thread(target=create)
     first.start()
-    while not any(fault["struck"] for fault in simulator.control("GET", "faults")["data"]):
-        pass
+    simulator.await_fault()
     with pytest.raises(stripe.APIError) as error:
         stripe.Customer.create(idempotency_key=key)
     first.join()

@@ -179,7 +179,7 @@ def test_the_client_style_makes_the_same(simulator, subscribed):
     invoices = v1(make_client(simulator)).invoices
     assert invoices.update(invoice.id, {"auto_advance": False}).auto_advance is False
     assert invoices.finalize_invoice(invoice.id).status == "open"
-    lines = getattr(invoices, "line_items")
+    lines = invoices.line_items
     assert lines.list(invoice.id).data[0].amount == 500
     assert invoices.pay(invoice.id, {"expand": ["customer"]}).customer.id == story.customer.id
     listed = invoices.list({"customer": story.customer.id, "status": "paid"})

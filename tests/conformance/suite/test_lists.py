@@ -3,7 +3,7 @@
 import pytest
 import stripe
 
-from conftest import SECRET_KEY, make_client, unique, v1
+from conftest import SECRET_KEY, unique, v1
 
 pytestmark = pytest.mark.usefixtures("simulator")
 

@@ -141,5 +141,5 @@ def test_the_client_style_makes_the_same(simulator, metered):
     assert billing.meters.update(meter.id, {"display_name": "Client"}).display_name == "Client"
     now = int(time.time()) // 60 * 60
     window = {"customer": customer.id, "start_time": now - HOUR, "end_time": now + HOUR}
-    event_summaries = getattr(billing.meters, "event_summaries")
+    event_summaries = billing.meters.event_summaries
     assert event_summaries.list(meter.id, window).object == "list"

@@ -46,14 +46,19 @@ class Corpus:
     def add(self, kind, header, body, secret=SECRET, now=NOW, tolerance=TOLERANCE_S, stricter=None):
         self.cases.append(
             SimpleNamespace(
-                kind=kind, header=header, body=body, secret=secret, now=now,
-                tolerance=tolerance, stricter=stricter,
+                kind=kind,
+                header=header,
+                body=body,
+                secret=secret,
+                now=now,
+                tolerance=tolerance,
+                stricter=stricter,
             )  # fmt: skip
         )
 
     def body(self):
         """An event's body, of any size and script."""
-        letters = "abc \t\n\"\\{}[]äß漢字🚀\u2028\u0000e\u0301"
+        letters = 'abc \t\n"\\{}[]äß漢字🚀\u2028\u0000e\u0301'
         text = "".join(self.random.choices(letters, k=self.random.randrange(0, 80)))
         ensure_ascii = self.random.random() < 0.5
         event = {"id": f"evt_{self.random.randrange(10**9)}", "object": "event", "text": text}
@@ -124,7 +129,9 @@ def several_signatures(corpus):
 def altered(corpus):
     for _ in range(150):
         header, body = corpus.signed()
-        change = corpus.random.choice(["body bit", "body end", "body cut", "header byte", "header cut", "header end"])
+        change = corpus.random.choice(
+            ["body bit", "body end", "body cut", "header byte", "header cut", "header end"]
+        )
         target = bytearray(body if change.startswith("body") else header.encode())
         place = corpus.random.randrange(len(target))
         if change.endswith("end"):
@@ -143,13 +150,23 @@ def altered(corpus):
 
 
 def secrets(corpus):
-    for secret in (SECRET + "x", SECRET[:-1], SECRET.upper(), SECRET[6:], " " + SECRET, SECRET + "\n", "whsec_"):
+    for secret in (
+        SECRET + "x",
+        SECRET[:-1],
+        SECRET.upper(),
+        SECRET[6:],
+        " " + SECRET,
+        SECRET + "\n",
+        "whsec_",
+    ):
         header, body = corpus.signed()
         corpus.add("wrong secret", header, body, secret)
     for secret in ("", " ", "\t\r\n\f\v"):
         body = corpus.body()
         # The older SDK takes an empty secret at its word.
-        corpus.add("no secret", f"t={NOW},v1={signature(NOW, body, secret)}", body, secret, stricter=NO_SECRET)
+        corpus.add(
+            "no secret", f"t={NOW},v1={signature(NOW, body, secret)}", body, secret, stricter=NO_SECRET
+        )
     for secret in ("pässwörd", "秘密", "🔑", "x" * 64, "x" * 65, "x" * 500, "with,comma=and space"):
         body = corpus.body()
         corpus.add("any secret", f"t={NOW},v1={signature(NOW, body, secret)}", body, secret)
@@ -181,7 +198,7 @@ def bodies(corpus):
     ]  # fmt: skip
     for body in raw:
         corpus.add("bodies", f"t={NOW},v1={signature(NOW, body)}", body)
-    for body in (b"\xff", b"{\"a\": \"\xc3\x28\"}", b"\xed\xa0\x80", b"\xc0\x80", b"\xf5\x80\x80\x80", b"{}\x80"):
+    for body in (b"\xff", b'{"a": "\xc3\x28"}', b"\xed\xa0\x80", b"\xc0\x80", b"\xf5\x80\x80\x80", b"{}\x80"):
         corpus.add("not UTF-8", f"t={NOW},v1={signature(NOW, body)}", body)
 
 
@@ -218,7 +235,12 @@ def we_believe(cases):
         for case in cases
     ]
     judge = subprocess.run(
-        [PROGRAMS / "webhook-judge"], input=json.dumps(asked), capture_output=True, text=True, check=True, timeout=60
+        [PROGRAMS / "webhook-judge"],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     return json.loads(judge.stdout)
 

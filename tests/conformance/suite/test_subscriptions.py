@@ -52,9 +52,7 @@ def test_the_first_payment_is_confirmed_by_a_secret_where_one_is_due(subscribed)
 
 @pytest.mark.acacia
 def test_the_first_payment_intent_is_none_where_nothing_is_due(subscribed):
-    story = subscribed(
-        payment_behavior="default_incomplete", expand=["latest_invoice.payment_intent"]
-    )
+    story = subscribed(payment_behavior="default_incomplete", expand=["latest_invoice.payment_intent"])
     assert story.subscription.status == "active"
     assert story.subscription.latest_invoice.payment_intent is None
     assert story.subscription.latest_invoice.subscription == story.subscription.id

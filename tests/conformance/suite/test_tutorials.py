@@ -3,7 +3,6 @@
 import time
 
 import pytest
-import stripe
 
 from conftest import DAY, IS_ACACIA, make_client, unique
 from simulator import Simulator
@@ -109,10 +108,13 @@ def test_high_throughput_with_the_stream(automatic, services):
     today = int(time.time()) // DAY * DAY
     window = {"customer": customer.id, "start_time": today - DAY, "end_time": today + DAY}
     until(
-        lambda: sum(
-            one.aggregated_value for one in services.billing.meters.event_summaries.list(meter.id, window).data
+        lambda: (
+            sum(
+                one.aggregated_value
+                for one in services.billing.meters.event_summaries.list(meter.id, window).data
+            )
+            == 30
         )
-        == 30
     )
 
 

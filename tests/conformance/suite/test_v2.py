@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 import pytest
 import stripe
 
-from conftest import IS_ACACIA, HOUR, make_client, make_meter, unique
+from conftest import HOUR, IS_ACACIA, make_client, make_meter, unique
 
 
 def rfc3339(unix_s):

@@ -112,7 +112,7 @@ def test_a_snapshot_is_no_notification(simulator, listener, endpoint, client):
     (delivery,) = listener.deliveries
     event = client.construct_event(delivery.body, delivery.signature, endpoint.secret)
     assert event.type == "customer.created"
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="thin event notification"):
         client.parse_event_notification(delivery.body, delivery.signature, endpoint.secret)
 
 
