@@ -223,16 +223,20 @@ impl Story {
     async fn plant(&self) {
         let tables = self.tables();
         let totals = self.items(&names().usage_totals).await;
-        let cell = totals
-            .into_iter()
-            .find(|item| item.contains_key("delivered_units"))
-            .unwrap();
+        // The units that were delivered in some hour, such as `d07u`.
+        let units_of = |item: &Item| {
+            let mut names = item.keys();
+            let units = names.find(|name| name.starts_with('d') && name.ends_with('u'));
+            units.cloned()
+        };
+        let mut with_units = totals.iter().filter_map(|it| Some((it, units_of(it)?)));
+        let (cell, units) = with_units.next().unwrap();
         tables
             .update_item()
             .table_name(names().usage_totals)
             .key("customer_id", cell["customer_id"].clone())
             .key("total_key", cell["total_key"].clone())
-            .update_expression("ADD delivered_units :five")
+            .update_expression(format!("ADD {units} :five"))
             .expression_attribute_values(":five", AttributeValue::N("5".to_owned()))
             .send()
             .await

@@ -18,6 +18,7 @@ mod rebuild;
 mod reopen;
 mod rollup;
 mod stripe_account;
+mod totals_day;
 mod trust;
 mod usage_by_customer;
 mod usage_event_scan;

@@ -3,6 +3,8 @@
 
 use crate::items::{Item, text};
 use crate::outbox::{IDENTIFIERS, OutboxEntry, OutboxKey, key_in};
+use crate::totals_day::{TotalsDay, replacement};
+use crate::usage_totals::totals_in;
 use crate::{Ledger, LedgerError, Tally, Total, TotalKey, UsageEventRow};
 
 /// The slot of what a rebuild adds to a cell. The rollup's own are four hex
@@ -76,17 +78,14 @@ impl Ledger {
             .map_err(LedgerError::unavailable("scan totals"))?;
         let (mut counted, mut rebuilt) = (Vec::new(), Vec::new());
         for item in page.items.unwrap_or_default() {
-            // Checkpoints and records that were set aside lie beside them.
-            let Some((key, slot)) = cell_of(&item) else {
-                continue;
-            };
-            let tally = Tally::from_item(&item);
-            let totals = if slot == REBUILT {
-                &mut rebuilt
-            } else {
-                &mut counted
-            };
-            totals.push(Total { key, tally });
+            for (slot, total) in totals_in(&item) {
+                let totals = if slot == REBUILT {
+                    &mut rebuilt
+                } else {
+                    &mut counted
+                };
+                totals.push(total);
+            }
         }
         Ok(TotalsPage {
             counted,
@@ -104,16 +103,19 @@ impl Ledger {
         key: &TotalKey,
         tally: &Tally,
     ) -> Result<(), LedgerError> {
-        let mut item: Item = tally.attributes();
-        item.insert("customer_id".to_owned(), text(key.customer_id.as_str()));
-        item.insert("total_key".to_owned(), text(key.sort_key(REBUILT)));
-        let put = self
-            .client
-            .put_item()
+        let (day, hour) = TotalsDay::of(key);
+        let (expression, values) = replacement(hour, tally);
+        self.client
+            .update_item()
             .table_name(&self.tables.usage_totals)
-            .set_item(Some(item));
-        let put = put.send().await.map(|_| ());
-        put.map_err(LedgerError::unavailable("set rebuilt total"))
+            .key("customer_id", text(day.customer_id.as_str()))
+            .key("total_key", text(day.sort_key(REBUILT)))
+            .update_expression(expression)
+            .set_expression_attribute_values(values)
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(LedgerError::unavailable("set rebuilt total"))
     }
 
     /// A page of the whole outbox, read consistently: the first, or the one
@@ -161,43 +163,5 @@ impl Ledger {
             .set_item(entry.to_item());
         let put = put.send().await.map(|_| ());
         put.map_err(LedgerError::unavailable("put outbox entry"))
-    }
-}
-
-/// The cell and the slot that an item of the totals is of.
-fn cell_of(item: &Item) -> Option<(TotalKey, &str)> {
-    let attribute = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
-    let sort_key = attribute("total_key")?;
-    let key = TotalKey::parse(attribute("customer_id")?, sort_key)?;
-    let (_, slot) = sort_key.rsplit_once('#')?;
-    Some((key, slot))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use billing::{ActionType, CustomerId};
-
-    use super::*;
-    use crate::rollup::checkpoint_key;
-    use billing::Timestamp;
-
-    #[test]
-    fn a_cell_is_told_from_what_lies_beside_it() {
-        let key = TotalKey {
-            customer_id: CustomerId::parse("cus_1").unwrap(),
-            period_start: None,
-            hour: Timestamp::from_unix_s(1_769_864_400),
-            action_type: ActionType::parse("read").unwrap(),
-        };
-        for slot in ["ab12", REBUILT] {
-            let item = HashMap::from([
-                ("customer_id".to_owned(), text("cus_1")),
-                ("total_key".to_owned(), text(key.sort_key(slot))),
-            ]);
-            assert_eq!(cell_of(&item), Some((key.clone(), slot)));
-        }
-        assert_eq!(cell_of(&checkpoint_key("shard-1")), None);
     }
 }

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::items::{Item, text};
 use crate::outbox::{ENTRY_EVENTS_MAX, OutboxEntry};
+use crate::totals_day::{Hours, TotalsDay};
 use crate::{Ledger, LedgerError, Tally, TotalKey};
 
 /// The items of one transaction (Amazon DynamoDB Developer Guide: "Service
@@ -29,7 +30,7 @@ pub struct Poison {
 /// One step of the rollup: what a run of stream records changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Advance {
-    totals: BTreeMap<TotalKey, Tally>,
+    totals: BTreeMap<TotalsDay, Hours>,
     /// What became pending, and when: one entry of the outbox.
     pending: BTreeMap<Identifier, Timestamp>,
     /// Unreadable records by sequence number.
@@ -39,7 +40,8 @@ pub struct Advance {
 impl Advance {
     /// The tally to be added to `key`.
     pub fn total(&mut self, key: TotalKey) -> &mut Tally {
-        self.totals.entry(key).or_default()
+        let (day, hour) = TotalsDay::of(&key);
+        self.totals.entry(day).or_default().tally(hour)
     }
 
     /// The event became pending at `pending_since`.
@@ -60,15 +62,13 @@ impl Advance {
 
     /// Whether it fits into one transaction.
     pub fn fits(&self) -> bool {
-        let totals = self
-            .totals
-            .values()
-            .filter(|tally| !tally.is_zero())
-            .count();
+        let totals = self.totals.values().filter(|hours| !hours.is_zero());
+        let totals = totals.count();
         let outbox = usize::from(!self.pending.is_empty());
         let changes = [self.poison.len(), outbox].into_iter();
         changes.fold(totals, usize::saturating_add) <= CHANGES_MAX
             && self.pending.len() <= ENTRY_EVENTS_MAX
+            && self.totals.values().all(Hours::fits)
     }
 }
 
@@ -116,8 +116,8 @@ impl Ledger {
         let checkpoint = self.move_checkpoint(shard_id, read, sequence_number)?;
         let mut items = vec![TransactWriteItem::builder().update(checkpoint).build()];
         let slot = slot(shard_id);
-        for (key, tally) in advance.totals.iter().filter(|(_, tally)| !tally.is_zero()) {
-            let update = self.add_to_total(key, &slot, tally)?;
+        for (day, hours) in advance.totals.iter().filter(|(_, hours)| !hours.is_zero()) {
+            let update = self.add_to_totals(day, &slot, hours)?;
             items.push(TransactWriteItem::builder().update(update).build());
         }
         // No other step of any shard ends there.
@@ -176,17 +176,17 @@ impl Ledger {
             .map_err(LedgerError::unavailable("build checkpoint update"))
     }
 
-    fn add_to_total(
+    fn add_to_totals(
         &self,
-        key: &TotalKey,
+        day: &TotalsDay,
         slot: &str,
-        tally: &Tally,
+        hours: &Hours,
     ) -> Result<Update, LedgerError> {
-        let (expression, values) = tally.additions();
+        let (expression, values) = hours.addition();
         Update::builder()
             .table_name(&self.tables.usage_totals)
-            .key("customer_id", text(key.customer_id.as_str()))
-            .key("total_key", text(key.sort_key(slot)))
+            .key("customer_id", text(day.customer_id.as_str()))
+            .key("total_key", text(day.sort_key(slot)))
             .update_expression(expression)
             .set_expression_attribute_values(Some(values))
             .build()

@@ -1,17 +1,14 @@
 //! Units and events per customer, period, hour, action and status. The rollup's
 //! checkpoints lie in the same table: see [`crate::Advance`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use billing::{ActionType, CustomerId, Timestamp, UsageStatus};
 
-use crate::items::{Item, number, text};
+use crate::items::{Item, text};
+use crate::totals_day::{Hours, TotalsDay, period_prefix};
 use crate::{Ledger, LedgerError};
-
-/// Period of what has none: held events.
-const NO_PERIOD: &str = "held";
 
 /// The cell that an event is counted in.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,34 +40,6 @@ impl TotalKey {
             action_type,
         }
     }
-
-    pub(crate) fn sort_key(&self, slot: &str) -> String {
-        let period = period_prefix(self.period_start);
-        let hour = self.hour.unix_s();
-        format!("{period}#{hour:010}#{}#{slot}", self.action_type.as_str())
-    }
-
-    pub(crate) fn parse(customer_id: &str, sort_key: &str) -> Option<Self> {
-        let mut parts = sort_key.splitn(4, '#');
-        let period = parts.next()?;
-        let hour = parts.next()?.parse().ok()?;
-        let action_type = ActionType::parse(parts.next()?).ok()?;
-        let period_start = match period {
-            NO_PERIOD => None,
-            digits => Some(Timestamp::from_unix_s(digits.parse().ok()?)),
-        };
-        let customer_id = CustomerId::parse(customer_id).ok()?;
-        Some(Self {
-            customer_id,
-            period_start,
-            hour: Timestamp::from_unix_s(hour),
-            action_type,
-        })
-    }
-}
-
-fn period_prefix(period_start: Option<Timestamp>) -> String {
-    period_start.map_or_else(|| NO_PERIOD.to_owned(), |at| format!("{:010}", at.unix_s()))
 }
 
 /// Units and events by status: what a cell holds, or what is to be added to it.
@@ -112,7 +81,7 @@ impl Tally {
         }
     }
 
-    fn change(&mut self, status: UsageStatus, units: i128, events: i64) {
+    pub(crate) fn change(&mut self, status: UsageStatus, units: i128, events: i64) {
         let count = self.0.entry(status).or_default();
         count.units = count.units.saturating_add(units);
         count.events = count.events.saturating_add(events);
@@ -146,43 +115,10 @@ impl Tally {
             .saturating_add(self.units(UsageStatus::Pending))
     }
 
-    pub(crate) fn from_item(item: &Item) -> Self {
-        let read = |name: String| match item.get(&name) {
-            Some(AttributeValue::N(digits)) => digits.parse::<i128>().unwrap_or(0),
-            _ => 0,
-        };
-        let mut tally = Self::default();
-        for status in UsageStatus::ALL {
-            let units = read(units_attribute(status));
-            let events = i64::try_from(read(events_attribute(status))).unwrap_or(0);
-            tally.change(status, units, events);
-        }
-        tally
-    }
-
-    /// As the attributes of an item.
-    pub(crate) fn attributes(&self) -> Item {
-        let mut attributes = Item::new();
-        for (status, count) in &self.0 {
-            attributes.insert(units_attribute(*status), number(count.units));
-            attributes.insert(events_attribute(*status), number(count.events));
-        }
-        attributes
-    }
-
-    pub(crate) fn additions(&self) -> (String, HashMap<String, AttributeValue>) {
-        let mut parts = Vec::new();
-        let mut values = HashMap::new();
-        for (status, count) in &self.0 {
-            for (attribute, amount) in [
-                (units_attribute(*status), count.units.to_string()),
-                (events_attribute(*status), count.events.to_string()),
-            ] {
-                parts.push(format!("{attribute} :{attribute}"));
-                values.insert(format!(":{attribute}"), number(amount));
-            }
-        }
-        (format!("ADD {}", parts.join(", ")), values)
+    /// Each status that something is in, its units and its events.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (UsageStatus, i128, i64)> {
+        let counts = self.0.iter();
+        counts.map(|(status, count)| (*status, count.units, count.events))
     }
 }
 
@@ -199,14 +135,6 @@ impl fmt::Display for Tally {
         }
         Ok(())
     }
-}
-
-fn units_attribute(status: UsageStatus) -> String {
-    format!("{status}_units")
-}
-
-fn events_attribute(status: UsageStatus) -> String {
-    format!("{status}_events")
 }
 
 /// A cell and what it holds; cells of several slots are separate totals.
@@ -232,8 +160,7 @@ impl Ledger {
         customer_id: &CustomerId,
         period_start: Timestamp,
     ) -> Result<Vec<Total>, LedgerError> {
-        let prefix = period_prefix(Some(period_start));
-        self.totals_between(customer_id, format!("{prefix}#"), format!("{prefix}$"))
+        self.totals_of_prefix(customer_id, &period_prefix(Some(period_start)))
             .await
     }
 
@@ -263,12 +190,17 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Unavailable`] where DynamoDB fails.
     pub async fn held_totals(&self, customer_id: &CustomerId) -> Result<Vec<Total>, LedgerError> {
-        self.totals_between(
-            customer_id,
-            format!("{NO_PERIOD}#"),
-            format!("{NO_PERIOD}$"),
-        )
-        .await
+        self.totals_of_prefix(customer_id, &period_prefix(None))
+            .await
+    }
+
+    async fn totals_of_prefix(
+        &self,
+        customer_id: &CustomerId,
+        prefix: &str,
+    ) -> Result<Vec<Total>, LedgerError> {
+        self.totals_between(customer_id, format!("{prefix}#"), format!("{prefix}$"))
+            .await
     }
 
     async fn totals_between(
@@ -294,43 +226,33 @@ impl Ledger {
             .send();
         while let Some(item) = pages.next().await {
             let item = item.map_err(LedgerError::unavailable("read totals"))?;
-            let sort_key = item.get("total_key").and_then(|key| key.as_s().ok());
-            let key = sort_key.and_then(|key| TotalKey::parse(customer_id.as_str(), key));
-            if let Some(key) = key {
-                totals.push(Total {
-                    key,
-                    tally: Tally::from_item(&item),
-                });
+            for (_, total) in totals_in(&item) {
+                totals.push(total);
             }
         }
         Ok(totals)
     }
 }
 
+/// The cells of a row, each with the row's slot; none in what is no row of
+/// totals: checkpoints and records that were set aside lie beside them.
+pub(crate) fn totals_in(item: &Item) -> Vec<(&str, Total)> {
+    let attribute = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
+    let row = attribute("customer_id").zip(attribute("total_key"));
+    let Some((day, slot)) = row.and_then(|(customer, key)| TotalsDay::parse(customer, key)) else {
+        return Vec::new();
+    };
+    let tallies = Hours::from_item(item).into_tallies();
+    let total = |(hour, tally)| {
+        let key = day.cell(hour);
+        (slot, Total { key, tally })
+    };
+    tallies.map(total).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn key() -> TotalKey {
-        TotalKey {
-            customer_id: CustomerId::parse("cus_1").unwrap(),
-            period_start: Some(Timestamp::from_unix_s(1_769_860_800)),
-            hour: Timestamp::from_unix_s(1_769_864_400),
-            action_type: ActionType::parse("document_processed").unwrap(),
-        }
-    }
-
-    #[test]
-    fn a_sort_key_reads_back_as_its_cell() {
-        let held = TotalKey {
-            period_start: None,
-            ..key()
-        };
-        for cell in [key(), held] {
-            let parsed = TotalKey::parse("cus_1", &cell.sort_key("ab12"));
-            assert_eq!(parsed, Some(cell));
-        }
-    }
 
     #[test]
     fn a_tally_taken_off_itself_leaves_nothing() {
@@ -341,7 +263,6 @@ mod tests {
             tally.to_string(),
             "pending -2 units in -1 events, delivered 7 units in 1 events"
         );
-        assert_eq!(Tally::from_item(&tally.attributes()), tally);
         let same = tally.clone();
         tally.subtract(&same);
         assert!(tally.is_zero());

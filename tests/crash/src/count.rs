@@ -325,14 +325,33 @@ fn audit_row(item: &Item) -> AuditRow {
     }
 }
 
+/// Adds a row of the totals: a day, whose attributes are its hours, as `d07u`.
 fn add_total(totals: &mut BTreeMap<String, Cell>, customer_id: &str, item: &Item) {
     let key = text(item, "total_key");
-    let (cell, _slot) = key.rsplit_once('#').unwrap();
-    let cell = totals.entry(format!("{customer_id}/{cell}")).or_default();
-    for name in item.keys() {
-        if name.ends_with("_units") || name.ends_with("_events") {
-            *cell.entry(name.clone()).or_default() += number(item, name);
-        }
+    let [period, day, action, _slot] = key.split('#').collect::<Vec<_>>()[..] else {
+        panic!("{key} is no key of the totals");
+    };
+    let day: i64 = day.parse().unwrap();
+    for name in item.keys().filter(|name| name.len() == 4) {
+        let status = match &name[..1] {
+            "p" => "pending",
+            "d" => "delivered",
+            "r" => "rejected",
+            "q" => "quarantined",
+            "h" => "held",
+            "v" => "voiding",
+            "x" => "voided",
+            _ => panic!("{name} is no count"),
+        };
+        let hour = day + name[1..3].parse::<i64>().unwrap() * HOUR_MS / 1_000;
+        let kind = if name.ends_with('u') {
+            "units"
+        } else {
+            "events"
+        };
+        let cell = format!("{customer_id}/{period}#{hour:010}#{action}");
+        let cell = totals.entry(cell).or_default();
+        *cell.entry(format!("{status}_{kind}")).or_default() += number(item, name);
     }
 }
 

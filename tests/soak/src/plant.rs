@@ -135,12 +135,16 @@ pub(crate) async fn unbill(subject: Subject<'_>, folder: &Path) -> Result<String
 
 /// Plants a total that is off by one. Answers its key.
 pub(crate) async fn miscount(subject: Subject<'_>) -> Result<String, SoakError> {
-    let mut key = None;
+    let mut found = None;
     let take = |item: &Value| {
-        if item.get("delivered_units").is_some() {
-            key = Some(json!({
+        let mut names = item.as_object().into_iter().flatten().map(|(name, _)| name);
+        // The units that were delivered in some hour, such as `d07u`.
+        let units = names.find(|name| name.starts_with('d') && name.ends_with('u'));
+        if let Some(units) = units {
+            let key = json!({
                 "customer_id": item["customer_id"], "total_key": item["total_key"],
-            }));
+            });
+            found = Some((key, units.clone()));
         }
         Ok(())
     };
@@ -148,10 +152,10 @@ pub(crate) async fn miscount(subject: Subject<'_>) -> Result<String, SoakError> 
         .direct
         .scan("UsageTotalsTable", &json!({}), take)
         .await?;
-    let key = key.ok_or(SoakError::NothingToPlant)?;
+    let (key, units) = found.ok_or(SoakError::NothingToPlant)?;
     let update = json!({
         "TableName": "UsageTotalsTable", "Key": key,
-        "UpdateExpression": "ADD delivered_units :one",
+        "UpdateExpression": format!("ADD {units} :one"),
         "ExpressionAttributeValues": { ":one": { "N": "1" } },
     });
     let _: Value = subject.direct.dynamodb("UpdateItem", &update).await?;

@@ -59,7 +59,8 @@ pub(super) async fn compare(
     Ok(())
 }
 
-/// Adds what an item holds to its cells; the rollup's checkpoints hold nothing.
+/// Adds what an item holds to its cells: a row is a day, its attributes are the
+/// hours, as `d07u`. The rollup's checkpoints hold nothing.
 fn read(
     subject: Subject<'_>,
     item: &Value,
@@ -70,33 +71,45 @@ fn read(
     };
     let key = text(&item["total_key"], "S")?;
     let mut parts = key.split('#');
-    let (period, hour, action) = (parts.next(), parts.next(), parts.next());
+    let (period, day, action) = (parts.next(), parts.next(), parts.next());
     let action_type = ACTION_TYPES.iter().position(|known| Some(*known) == action);
-    let (Some(hour), Some(action_type)) = (whole(hour), action_type) else {
+    let (Some(day), Some(action_type)) = (whole(day), action_type) else {
         return Err(SoakError::Missing("total_key"));
     };
     for (name, value) in item.as_object().into_iter().flatten() {
-        let (status, is_units) = match (name.strip_suffix("_units"), name.strip_suffix("_events")) {
-            (Some(status), _) => (status, true),
-            (_, Some(status)) => (status, false),
-            (None, None) => continue,
+        let (Some(status), Some(hour)) = (
+            STATUSES.iter().find(|it| name.starts_with(it.0)),
+            whole(name.get(1..3)),
+        ) else {
+            continue;
         };
         let cell = (
             customer,
             whole(period),
-            hour,
+            day + hour * HOUR_MS / 1_000,
             action_type,
-            status.to_owned(),
+            status.1.to_owned(),
         );
         let count = found.entry(cell).or_default();
-        if is_units {
-            count.0 += number(value)?;
-        } else {
-            count.1 += number(value)?;
+        match name.get(3..) {
+            Some("u") => count.0 += number(value)?,
+            Some("e") => count.1 += number(value)?,
+            _ => return Err(SoakError::Missing("an hour of the totals")),
         }
     }
     Ok(())
 }
+
+/// What the attributes' first letters stand for.
+const STATUSES: [(char, &str); 7] = [
+    ('p', "pending"),
+    ('d', "delivered"),
+    ('r', "rejected"),
+    ('q', "quarantined"),
+    ('h', "held"),
+    ('v', "voiding"),
+    ('x', "voided"),
+];
 
 fn whole(digits: Option<&str>) -> Option<i64> {
     digits?.parse().ok()

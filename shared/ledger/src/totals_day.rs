@@ -1,0 +1,348 @@
+//! A row of the totals: one customer's day of one action, hour by hour.
+//!
+//! An hour is a pair of attributes for each status, `d07u` and `e`: the units
+//! and the events that are delivered and billed at 07:00 UTC or within the hour
+//! after. Short names, so that a day of them stays within the kilobyte that a
+//! write unit pays for, and a period's report reads some thirty rows instead of
+//! hundreds.
+
+use std::collections::{BTreeMap, HashMap};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use billing::{ActionType, CustomerId, Timestamp, UsageStatus};
+
+use crate::items::{Item, number};
+use crate::usage_totals::{Tally, TotalKey};
+
+const HOUR_S: i64 = 3_600;
+const DAY_S: i64 = 24 * HOUR_S;
+
+/// Period of what has none: held events.
+const NO_PERIOD: &str = "held";
+
+/// Counts of an update, at most: an expression takes 4 kB, and 300 operators
+/// (Amazon DynamoDB Developer Guide: "Service quotas"). One event moves two.
+const COUNTS_MAX: usize = 64;
+
+/// What a row is of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct TotalsDay {
+    pub(crate) customer_id: CustomerId,
+    period_start: Option<Timestamp>,
+    day: Timestamp,
+    action_type: ActionType,
+}
+
+/// Tallies of a day, by the hour of the day.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Hours(BTreeMap<u8, Tally>);
+
+impl TotalsDay {
+    /// The row that the cell `key` is in, and its hour of the day.
+    pub(crate) fn of(key: &TotalKey) -> (Self, u8) {
+        let since_midnight_s = key.hour.unix_s().rem_euclid(DAY_S);
+        let row = Self {
+            customer_id: key.customer_id.clone(),
+            period_start: key.period_start,
+            day: Timestamp::from_unix_s(key.hour.unix_s() - since_midnight_s),
+            action_type: key.action_type.clone(),
+        };
+        let hour = u8::try_from(since_midnight_s.div_euclid(HOUR_S)).unwrap_or_default();
+        (row, hour)
+    }
+
+    /// Its sort key. The rows of several slots add up.
+    pub(crate) fn sort_key(&self, slot: &str) -> String {
+        let (period, day) = (period_prefix(self.period_start), self.day.unix_s());
+        format!("{period}#{day:010}#{}#{slot}", self.action_type.as_str())
+    }
+
+    /// The row and the slot that a key is of.
+    pub(crate) fn parse<'a>(customer_id: &str, sort_key: &'a str) -> Option<(Self, &'a str)> {
+        let mut parts = sort_key.splitn(4, '#');
+        let period_start = match parts.next()? {
+            NO_PERIOD => None,
+            digits => Some(Timestamp::from_unix_s(digits.parse().ok()?)),
+        };
+        let row = Self {
+            customer_id: CustomerId::parse(customer_id).ok()?,
+            period_start,
+            day: Timestamp::from_unix_s(parts.next()?.parse().ok()?),
+            action_type: ActionType::parse(parts.next()?).ok()?,
+        };
+        Some((row, parts.next()?))
+    }
+
+    /// The cell of one of its hours.
+    pub(crate) fn cell(&self, hour: u8) -> TotalKey {
+        TotalKey {
+            customer_id: self.customer_id.clone(),
+            period_start: self.period_start,
+            hour: Timestamp::from_unix_s(self.day.unix_s() + i64::from(hour) * HOUR_S),
+            action_type: self.action_type.clone(),
+        }
+    }
+}
+
+/// What the sort keys of a period begin with.
+pub(crate) fn period_prefix(period_start: Option<Timestamp>) -> String {
+    period_start.map_or_else(|| NO_PERIOD.to_owned(), |at| format!("{:010}", at.unix_s()))
+}
+
+impl Hours {
+    pub(crate) fn tally(&mut self, hour: u8) -> &mut Tally {
+        self.0.entry(hour).or_default()
+    }
+
+    /// Whether there is nothing in it.
+    pub(crate) fn is_zero(&self) -> bool {
+        self.0.values().all(Tally::is_zero)
+    }
+
+    /// Whether one update can add it to a row.
+    pub(crate) fn fits(&self) -> bool {
+        let counts = self.0.values().map(|tally| tally.counts().count());
+        counts.sum::<usize>() <= COUNTS_MAX
+    }
+
+    /// What `item` holds, hour by hour.
+    pub(crate) fn from_item(item: &Item) -> Self {
+        let mut hours = Self::default();
+        for (name, value) in item {
+            let Some(count) = Count::parse(name) else {
+                continue;
+            };
+            let amount = value.as_n().ok().and_then(|digits| digits.parse().ok());
+            let amount: i128 = amount.unwrap_or_default();
+            let tally = hours.tally(count.hour);
+            if count.is_units {
+                tally.change(count.status, amount, 0);
+            } else {
+                tally.change(count.status, 0, i64::try_from(amount).unwrap_or_default());
+            }
+        }
+        hours
+    }
+
+    /// The hours that hold something.
+    pub(crate) fn into_tallies(self) -> impl Iterator<Item = (u8, Tally)> {
+        self.0.into_iter().filter(|(_, tally)| !tally.is_zero())
+    }
+
+    /// An update that adds it to a row.
+    pub(crate) fn addition(&self) -> (String, HashMap<String, AttributeValue>) {
+        let mut parts = Vec::new();
+        let mut values = HashMap::new();
+        for (hour, tally) in &self.0 {
+            for (name, amount) in attributes(*hour, tally) {
+                parts.push(format!("{name} :{name}"));
+                values.insert(format!(":{name}"), amount);
+            }
+        }
+        (format!("ADD {}", parts.join(", ")), values)
+    }
+}
+
+/// An update that sets an hour of a row to `tally`, whatever it was.
+pub(crate) fn replacement(
+    hour: u8,
+    tally: &Tally,
+) -> (String, Option<HashMap<String, AttributeValue>>) {
+    let values: HashMap<String, AttributeValue> = attributes(hour, tally).collect();
+    let set: Vec<String> = values
+        .keys()
+        .map(|name| format!("{name} = :{name}"))
+        .collect();
+    let remove: Vec<String> = UsageStatus::ALL
+        .into_iter()
+        .flat_map(|status| {
+            [true, false].map(|is_units| {
+                Count {
+                    status,
+                    hour,
+                    is_units,
+                }
+                .name()
+            })
+        })
+        .filter(|name| !values.contains_key(name))
+        .collect();
+    let mut expression = format!("REMOVE {}", remove.join(", "));
+    if !set.is_empty() {
+        expression = format!("SET {} {expression}", set.join(", "));
+    }
+    let values = values.into_iter();
+    let values: HashMap<_, _> = values.map(|(name, n)| (format!(":{name}"), n)).collect();
+    (expression, (!values.is_empty()).then_some(values))
+}
+
+fn attributes(hour: u8, tally: &Tally) -> impl Iterator<Item = (String, AttributeValue)> {
+    tally.counts().flat_map(move |(status, units, events)| {
+        let name = |is_units| {
+            Count {
+                status,
+                hour,
+                is_units,
+            }
+            .name()
+        };
+        [(name(true), number(units)), (name(false), number(events))]
+    })
+}
+
+/// What an attribute counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Count {
+    status: UsageStatus,
+    hour: u8,
+    /// Units; else events.
+    is_units: bool,
+}
+
+impl Count {
+    fn name(self) -> String {
+        let kind = if self.is_units { 'u' } else { 'e' };
+        format!("{}{:02}{kind}", letter(self.status), self.hour)
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        let mut letters = name.chars();
+        let (first, last) = (letters.next()?, letters.next_back()?);
+        let digits = letters.as_str();
+        let is_hour = digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let hour = digits.parse().ok().filter(|hour| is_hour && *hour < 24)?;
+        let status = UsageStatus::ALL
+            .into_iter()
+            .find(|it| letter(*it) == first)?;
+        let is_units = match last {
+            'u' => true,
+            'e' => false,
+            _ => return None,
+        };
+        Some(Self {
+            status,
+            hour,
+            is_units,
+        })
+    }
+}
+
+const fn letter(status: UsageStatus) -> char {
+    match status {
+        UsageStatus::Pending => 'p',
+        UsageStatus::Delivered => 'd',
+        UsageStatus::Rejected => 'r',
+        UsageStatus::Quarantined => 'q',
+        UsageStatus::Held => 'h',
+        UsageStatus::Voiding => 'v',
+        UsageStatus::Voided => 'x',
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::items::text;
+
+    fn key() -> TotalKey {
+        TotalKey {
+            customer_id: CustomerId::parse("cus_1").unwrap(),
+            period_start: Some(Timestamp::from_unix_s(1_769_860_800)),
+            // 2026-01-31T13:00:00Z.
+            hour: Timestamp::from_unix_s(1_769_864_400),
+            action_type: ActionType::parse("document_processed").unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_cell_is_an_hour_of_its_day_and_reads_back() {
+        let held = TotalKey {
+            period_start: None,
+            ..key()
+        };
+        for cell in [key(), held] {
+            let (day, hour) = TotalsDay::of(&cell);
+            assert_eq!(
+                (hour, day.day.to_string().as_str()),
+                (13, "2026-01-31T00:00:00Z")
+            );
+            let sort_key = day.sort_key("ab12");
+            let (parsed, slot) = TotalsDay::parse("cus_1", &sort_key).unwrap();
+            assert_eq!((&parsed, slot), (&day, "ab12"));
+            assert_eq!(parsed.cell(hour), cell);
+        }
+    }
+
+    #[test]
+    fn every_count_has_a_name_of_its_own_and_reads_back() {
+        let mut names = std::collections::BTreeSet::new();
+        for status in UsageStatus::ALL {
+            for hour in 0..24 {
+                for is_units in [true, false] {
+                    let count = Count {
+                        status,
+                        hour,
+                        is_units,
+                    };
+                    assert_eq!(Count::parse(&count.name()), Some(count));
+                    assert!(names.insert(count.name()), "{}", count.name());
+                }
+            }
+        }
+        for name in [
+            "", "d", "du", "d7u", "d24u", "d07x", "z07u", "d007u", "d+7u", "ä07u",
+        ] {
+            assert_eq!(Count::parse(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_day_that_is_written_reads_back_hour_by_hour() {
+        let mut hours = Hours::default();
+        hours.tally(7).enter(UsageStatus::Delivered, 5);
+        hours.tally(23).leave(UsageStatus::Pending, 2);
+        let (expression, values) = hours.addition();
+        assert_eq!(
+            expression,
+            "ADD d07u :d07u, d07e :d07e, p23u :p23u, p23e :p23e"
+        );
+        let mut item: Item = values
+            .into_iter()
+            .map(|(name, n)| (name[1..].to_owned(), n))
+            .collect();
+        item.insert("total_key".to_owned(), text("whatever"));
+        assert_eq!(Hours::from_item(&item), hours);
+    }
+
+    #[test]
+    fn an_update_takes_no_more_counts_than_an_expression_does() {
+        let mut hours = Hours::default();
+        for hour in 0..24 {
+            hours.tally(hour).enter(UsageStatus::Pending, 1);
+            hours.tally(hour).enter(UsageStatus::Delivered, 1);
+        }
+        assert!(hours.fits());
+        for hour in 0..24 {
+            hours.tally(hour).enter(UsageStatus::Rejected, 1);
+        }
+        assert!(!hours.fits());
+    }
+
+    #[test]
+    fn an_hour_is_replaced_and_others_are_not() {
+        let mut tally = Tally::default();
+        tally.enter(UsageStatus::Delivered, 5);
+        let (expression, values) = replacement(7, &tally);
+        assert!(expression.starts_with("SET "), "{expression}");
+        assert!(
+            expression.ends_with(
+                "REMOVE p07u, p07e, r07u, r07e, q07u, q07e, h07u, h07e, v07u, v07e, x07u, x07e"
+            ),
+            "{expression}"
+        );
+        assert_eq!(values.unwrap().len(), 2);
+        let (expression, values) = replacement(7, &Tally::default());
+        assert!(expression.starts_with("REMOVE p07u"), "{expression}");
+        assert_eq!(values, None);
+    }
+}
