@@ -9,11 +9,11 @@ use std::fs;
 use std::path::Path;
 
 use stripe::{
-    Aggregation, Client, CreateCustomer, CreateCustomerBalanceTransaction, CreateEventDestination, CreateMeter,
-    CreatePrice, CreateProduct, CreateSubscription, CreateUsageRecord, CreateWebhookEndpoint,
-    ListCustomers, ListEvents, ListMeterEventSummaries, ListSubscriptions, MeterEvent,
-    MeterEventStream, RequestOptions, STRIPE_VERSION, UpdateCustomer, UpdateEventDestination,
-    UpdateWebhookEndpoint,
+    Aggregation, Client, CreateCustomer, CreateCustomerBalanceTransaction, CreateEventDestination,
+    CreateMeter, CreatePrice, CreateProduct, CreateSubscription, CreateUsageRecord,
+    CreateWebhookEndpoint, ListCustomers, ListEvents, ListMeterEventSummaries, ListSubscriptions,
+    MeterEvent, MeterEventStream, RequestOptions, STRIPE_VERSION, UpdateCustomer,
+    UpdateEventDestination, UpdateWebhookEndpoint,
 };
 use support::{Answer, Scripted};
 
