@@ -210,6 +210,9 @@ def world(simulator):
         legacy = stripe.Subscription.create(customer=customer.id, items=[{"price": legacy.id}])
         legacy_item = legacy["items"]["data"][0]
     clock = stripe.test_helpers.TestClock.create(frozen_time=int(time.time()))
+    full_clock = stripe.test_helpers.TestClock.create(frozen_time=int(time.time()))
+    for _ in range(3):
+        stripe.Customer.create(test_clock=full_clock.id)
     key = unique("taken")
     stripe.Product.create(name="First", idempotency_key=key)
     lookup_key = unique("lookup")
@@ -218,7 +221,7 @@ def world(simulator):
         simulator=simulator, client=make_client(simulator), meter=meter, customer=customer, price=price,
         once=once, seat=seat, retired=retired, subscription=subscription, cancelled=cancelled,
         item=subscription["items"]["data"][0], inactive=inactive, archived=archived, deleted=deleted,
-        sent=sent, cancelled_event=cancelled_event, legacy_item=legacy_item, clock=clock, key=key,
+        sent=sent, cancelled_event=cancelled_event, legacy_item=legacy_item, clock=clock, full_clock=full_clock, key=key,
         lookup_key=lookup_key, product=once.product, paid=subscription.latest_invoice,
         method=customer.invoice_settings.default_payment_method, now=int(time.time()),
     )  # fmt: skip

@@ -42,6 +42,7 @@ def states():
         ),
         *refused("resource_missing"),
     )
+    REFUSALS.add(lambda w: stripe.Customer.create(test_clock=w.full_clock.id), *refused(None, "test_clock"))
     REFUSALS.add(lambda w: stripe.Invoice.pay(w.paid), *refused("invoice_already_paid"))
     REFUSALS.add(lambda w: stripe.Invoice.finalize_invoice(w.paid), *refused("invoice_not_editable"))
     REFUSALS.add(lambda w: stripe.Invoice.void_invoice(w.paid), *refused("invoice_not_editable"))

@@ -24,6 +24,8 @@ const TEXTS: [&str; 6] = [
     "phone",
 ];
 const ADDRESS: [&str; 6] = ["city", "country", "line1", "line2", "postal_code", "state"];
+/// Stripe's documentation: Test clocks, limitations.
+const CUSTOMERS_PER_CLOCK_MAX: usize = 3;
 pub(super) const BALANCES: RangeInclusive<i64> = -prices::AMOUNT_MAX..=prices::AMOUNT_MAX;
 const UNUSED: [&str; 6] = [
     "cash_balance",
@@ -39,6 +41,7 @@ pub(crate) fn create(call: &Call<'_>, mut params: Params) -> Answer {
     let clock = params.text("test_clock")?.filter(|clock| !clock.is_empty());
     if let Some(clock) = &clock {
         call.referenced("test_helpers.test_clock", clock, "test_clock")?;
+        check_room_on(call, clock)?;
     }
     let mut customer = json!({
         "id": format!("cus_{}", call.random.text(14)),
@@ -101,6 +104,16 @@ pub(crate) fn create(call: &Call<'_>, mut params: Params) -> Answer {
     }
     events::emit(call, "customer.created", &customer)?;
     present(call, &customer)
+}
+
+fn check_room_on(call: &Call<'_>, clock: &str) -> Result<()> {
+    let on_clock = ("clock", Sql::Text(clock.to_owned()));
+    if objects::all(call.db, "customer", &[on_clock])?.len() < CUSTOMERS_PER_CLOCK_MAX {
+        return Ok(());
+    }
+    let message =
+        format!("A test clock can have at most {CUSTOMERS_PER_CLOCK_MAX} customers: {clock}");
+    Err(StripeError::invalid(message).param("test_clock"))
 }
 
 const DEFAULT_PARAM: &str = "invoice_settings[default_payment_method]";

@@ -17,5 +17,6 @@ mod idempotency;
 mod lifecycles;
 mod meter_events;
 mod prices;
+mod sdk;
 mod support;
 mod webhooks;
