@@ -10,7 +10,9 @@ use billing::{ActionType, BillingTime, Clock, EventId, Quantity, UsageEvent, Usa
 use ledger::{CustomerStatus, Scope, Transition, UsageEventRow};
 use serde_json::{Value, json};
 use story::Story;
-use stripe::{MeterEvent, MeterEventStream, RequestOptions};
+use stripe::{
+    MeterEvent, MeterEventStream, PriceAmount, PriceTier, RequestOptions, TransformQuantity,
+};
 use support::world::{DAY_MS, HOUR_MS, METER_EVENT_NAME, send};
 
 #[tokio::test]
@@ -49,6 +51,76 @@ async fn usage_of_the_current_period_is_exact() {
             "as_of": story.world.clock.now().to_string(),
         })
     );
+}
+
+/// 10 units at 0.25 cents, the rest at 0.15 cents and a cent and a half once.
+fn graduated() -> PriceAmount {
+    let first = PriceTier {
+        up_to: Some(10),
+        unit_amount_decimal: Some("0.25".to_owned()),
+        flat_amount_decimal: None,
+    };
+    let last = PriceTier {
+        up_to: None,
+        unit_amount_decimal: Some("0.15".to_owned()),
+        flat_amount_decimal: Some("1.5".to_owned()),
+    };
+    PriceAmount::Tiered {
+        tiers_mode: "graduated".to_owned(),
+        tiers: vec![first, last],
+    }
+}
+
+fn packages() -> PriceAmount {
+    PriceAmount::PerUnit {
+        unit_amount_decimal: "250".to_owned(),
+        transform_quantity: Some(TransformQuantity {
+            divide_by: 1_000,
+            round: "up".to_owned(),
+        }),
+    }
+}
+
+#[tokio::test]
+async fn the_cost_of_the_current_period_is_what_stripe_will_bill() {
+    for (amount, currency, costs) in [
+        // Each line is rounded: 2.5 cents are 3, and 0.15 are none.
+        (graduated(), "usd", ["0.00", "0.03", "0.05", "0.06"]),
+        (packages(), "jpy", ["0", "250", "250", "250"]),
+        (packages(), "kwd", ["0.000", "0.250", "0.250", "0.250"]),
+    ] {
+        let story = Story::start_at(amount, currency).await;
+        for (step, (units, cost)) in [0, 10, 1, 4].into_iter().zip(costs).enumerate() {
+            if units > 0 {
+                story.use_up(&format!("step {step}"), units).await;
+            }
+            let usage = story.get("usage").await.expect(200);
+            let upcoming = story.get("invoices/upcoming").await.expect(200);
+            assert_eq!(usage["estimated_cost"], cost, "{currency} at step {step}");
+            assert_eq!(upcoming["total"], cost, "{currency} at step {step}");
+            let in_usd = (currency == "usd").then(|| json!(cost));
+            assert_eq!(usage.get("estimated_cost_usd"), in_usd.as_ref());
+            assert!(usage.get("estimated_cost_unavailable").is_none(), "{usage}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_range_has_no_cost_where_units_depend_on_each_other() {
+    for (amount, reason) in [(graduated(), "tiers"), (packages(), "transform_quantity")] {
+        let story = Story::start_at(amount, "usd").await;
+        story.use_up("some", 15).await;
+        let usage = story.get("usage?period_days=30").await.expect(200);
+        assert_eq!(usage["estimated_cost_unavailable"], reason);
+        for cost in ["estimated_cost", "estimated_cost_usd"] {
+            assert_eq!(usage.get(cost), Some(&Value::Null), "{cost}");
+        }
+        let by_action_type = json!({ "document_processed": 15 });
+        assert_eq!(
+            (&usage["total_units"], &usage["by_action_type"]),
+            (&json!(15), &by_action_type)
+        );
+    }
 }
 
 #[tokio::test]

@@ -7,9 +7,11 @@ use ledger::{Advance, Advanced, CustomerRow, TotalKey};
 use report::{DashboardLinks, State};
 use reqwest::Method;
 use serde_json::json;
-use stripe::SecretString;
+use stripe::{MeterEvent, MeterEventStream, PriceAmount, RequestOptions, SecretString};
 
-use crate::support::world::{Answer, DAY_MS, HOUR_MS, LOOKUP_KEY, World, a_customer, send};
+use crate::support::world::{
+    Answer, DAY_MS, HOUR_MS, LOOKUP_KEY, METER_EVENT_NAME, World, a_customer, send,
+};
 
 pub(crate) struct Story {
     pub(crate) world: World,
@@ -20,7 +22,17 @@ pub(crate) struct Story {
 impl Story {
     /// A customer who pays 2 cents for a unit.
     pub(crate) async fn start() -> Self {
-        let world = World::start().await;
+        Self::in_world(World::start().await).await
+    }
+
+    /// A customer who pays another price.
+    pub(crate) async fn start_at(amount: PriceAmount, currency: &str) -> Self {
+        let world = World::start_without_price().await;
+        world.create_price_of(amount, currency).await;
+        Self::in_world(world).await
+    }
+
+    async fn in_world(world: World) -> Self {
         let onboarding = onboarding::State::new(
             world.ledger.clone(),
             world.stripe.clone(),
@@ -88,6 +100,22 @@ impl Story {
             .await
             .unwrap();
         assert_eq!(advanced, Advanced::Done);
+    }
+
+    /// Gives Stripe's meter so many units, and counts them.
+    pub(crate) async fn use_up(&self, event_id: &str, units: u64) {
+        let event = MeterEvent::new(
+            event_id,
+            METER_EVENT_NAME,
+            self.customer.period_start.unix_ms(),
+            self.customer.customer_id.as_str(),
+            units,
+        );
+        let stream = MeterEventStream::new(self.world.stripe.clone());
+        stream.send(&[event], &RequestOptions::new()).await.unwrap();
+        self.world.settle().await;
+        let usage = ("document_processed", 0, UsageStatus::Delivered, units);
+        self.count(&[usage]).await;
     }
 
     pub(crate) async fn set(&self, change: impl FnOnce(&mut CustomerRow)) {
