@@ -34,7 +34,8 @@ pub struct UsageEventRow {
     pub action_type: ActionType,
     /// Units used.
     pub quantity: u64,
-    /// The subscription item, where the agent named it.
+    /// The subscription item, where the agent named it, or where usage records
+    /// are added to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscription_item_id: Option<String>,
     /// When it happened: as said, else when it was first recorded.

@@ -90,9 +90,8 @@ fn not_invoiced(
         row.is_in_stripe() && !periods.iter().any(|period| period.contains(&at))
     };
     let started = round_down(row.subscription_started_at.unix_s(), MINUTE_S);
-    let due = log.rows.range(started..due_before);
-    let rows = due.flat_map(|(_, rows)| rows);
-    let missed: Vec<&LogRow> = rows
+    let missed: Vec<&LogRow> = log
+        .rows_from(started)
         .filter(|row| row.billed_at_s < due_before)
         .filter(is_missed)
         .collect();

@@ -8,6 +8,7 @@ use billing::{
 use ledger::{Ledger, LedgerError, Tally, TotalKey, UsageEventRow, UsageLogCursor};
 
 use super::narrowing::{HOUR_S, MINUTE_S, Window, round_down};
+use super::usage_records::UsagePeriods;
 
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
@@ -86,16 +87,19 @@ impl LogRow {
 /// The rows of one customer that are billed in a window.
 #[derive(Clone, Debug, Default)]
 pub struct CustomerLog {
-    /// By the minute's start, in unix seconds; those that no meter counts are
-    /// left out.
+    /// By the minute's start, in unix seconds; for a customer who is billed by
+    /// usage records, by the billing period's. Those that Stripe's sums leave out
+    /// are left out.
     pub rows: BTreeMap<i64, Vec<LogRow>>,
+    /// Rows of billing periods that Stripe tells no sum of: only invoices do.
+    unsummed: Vec<LogRow>,
     /// Units and events of the window's whole hours, as the totals should be.
     pub totals: BTreeMap<TotalKey, Tally>,
     /// Hours, by their starts, that the totals may lag behind in.
     pub hours_in_flight: BTreeSet<i64>,
     /// Units and events, by status.
     pub tally: Tally,
-    /// Units of legacy usage records.
+    /// Units of usage records that no sum of Stripe's was compared with.
     pub usage_record_units: u64,
 }
 
@@ -103,7 +107,7 @@ impl CustomerLog {
     /// Reads the log of `customer_id` for what is billed in `window`; `now` is
     /// real time. With `is_thorough` of all that ever happened, else of what
     /// happened from 36 days before: an event that was redriven later than that
-    /// is missed.
+    /// is missed. `periods` are those of a customer who is billed by usage records.
     ///
     /// # Errors
     /// [`LedgerError`].
@@ -113,6 +117,7 @@ impl CustomerLog {
         window: Window,
         now: Timestamp,
         is_thorough: bool,
+        periods: Option<&UsagePeriods>,
     ) -> Result<Self, LedgerError> {
         let (start, end) = (
             Timestamp::from_unix_s(window.start),
@@ -130,7 +135,11 @@ impl CustomerLog {
         while let Some(rows) = ledger.next_usage_events(&mut cursor).await? {
             for row in &rows {
                 if let Some(billed_at) = row.billed_at.filter(|at| (start..end).contains(at)) {
-                    log.take(row, billed_at, window, now);
+                    let kept = log.count(row, billed_at, window, now);
+                    match periods {
+                        Some(periods) => log.keep_by_period(kept, periods),
+                        None => log.keep_by_minute(kept, row),
+                    }
                 }
             }
         }
@@ -148,11 +157,24 @@ impl CustomerLog {
     /// What Stripe has by the log of `from..to`, in unix seconds.
     pub fn units_between(&self, from: i64, to: i64) -> i64 {
         let minutes = self.rows.range(round_down(from, MINUTE_S)..to);
-        let rows = minutes.flat_map(|(_, rows)| rows);
+        let rows = minutes.flat_map(|(_, rows)| rows).chain(&self.unsummed);
         units_in_stripe(rows.filter(|row| (from..to).contains(&row.billed_at_s)))
     }
 
-    fn take(&mut self, row: &UsageEventRow, billed_at: Timestamp, window: Window, now: Timestamp) {
+    /// The rows from `from` on, in unix seconds: what any period may be billed for.
+    pub fn rows_from(&self, from: i64) -> impl Iterator<Item = &LogRow> {
+        let rows = self.rows.range(from..).flat_map(|(_, rows)| rows);
+        let unsummed = self.unsummed.iter();
+        rows.chain(unsummed.filter(move |row| row.billed_at_s >= from))
+    }
+
+    fn count(
+        &mut self,
+        row: &UsageEventRow,
+        billed_at: Timestamp,
+        window: Window,
+        now: Timestamp,
+    ) -> LogRow {
         let hour = billed_at.start_of_hour().unix_s();
         let kept = LogRow::read(row, billed_at, now);
         self.tally.enter(row.status, row.quantity);
@@ -163,13 +185,32 @@ impl CustomerLog {
             let total = self.totals.entry(total_key(row, billed_at)).or_default();
             total.enter(row.status, row.quantity);
         }
+        kept
+    }
+
+    fn keep_by_minute(&mut self, kept: LogRow, row: &UsageEventRow) {
         let record_id = row.stripe_record_id.as_deref().unwrap_or_default();
         if record_id.starts_with(USAGE_RECORD_PREFIX) {
             self.usage_record_units = self.usage_record_units.saturating_add(row.quantity);
             return;
         }
-        let minute = round_down(billed_at.unix_s(), MINUTE_S);
+        let minute = round_down(kept.billed_at_s, MINUTE_S);
         self.rows.entry(minute).or_default().push(kept);
+    }
+
+    fn keep_by_period(&mut self, kept: LogRow, periods: &UsagePeriods) {
+        match periods.start_of(kept.billed_at_s) {
+            Some(start) => self.rows.entry(start).or_default().push(kept),
+            None => {
+                let units = if kept.is_in_stripe() {
+                    kept.quantity
+                } else {
+                    0
+                };
+                self.usage_record_units = self.usage_record_units.saturating_add(units);
+                self.unsummed.push(kept);
+            }
+        }
     }
 }
 
@@ -191,21 +232,25 @@ fn total_key(row: &UsageEventRow, billed_at: Timestamp) -> TotalKey {
 }
 
 /// Whether `row` no longer says what its fingerprint says. Whether its agent
-/// named a time is not known, so both fingerprints will do.
+/// named a time, or the subscription item that the row names, is not known, so
+/// either fingerprint will do.
 fn is_altered(row: &UsageEventRow) -> bool {
     let Ok(quantity) = Quantity::new(row.quantity) else {
         return true;
     };
-    let fingerprints = [None, Some(row.occurred_at)].map(|occurred_at| {
+    let occurred_at = [None, Some(row.occurred_at)];
+    let items = [None, row.subscription_item_id.clone()];
+    let said = occurred_at.map(|at| items.clone().map(|item| (at, item)));
+    let mut fingerprints = said.into_iter().flatten().map(|(occurred_at, item)| {
         ContentHash::of(&UsageEvent {
             event_id: row.event_id.clone(),
             customer_id: row.customer_id.clone(),
-            subscription_item_id: row.subscription_item_id.clone(),
+            subscription_item_id: item,
             quantity,
             action_type: row.action_type.clone(),
             occurred_at,
         })
     });
-    !fingerprints.contains(&row.content_hash)
+    !fingerprints.any(|fingerprint| fingerprint == row.content_hash)
         || row.identifier != Identifier::of(&row.customer_id, &row.event_id)
 }

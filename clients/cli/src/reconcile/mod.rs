@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`log`] | reads a customer's audit log, by the minute |
 //! | [`narrowing`] | finds the minutes that differ, by few questions to Stripe |
+//! | [`usage_records`] | stands in for that where a customer is billed by them |
 //! | [`subset`], [`explanation`] | says which events a minute's difference points to |
 //! | `totals`, `invoices` | compares those |
 //! | `comparison` | what was compared, and which rows it speaks of |
@@ -20,6 +21,7 @@ mod repair;
 pub mod report;
 pub mod subset;
 mod totals;
+pub mod usage_records;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,6 +36,7 @@ use explanation::Explanation;
 use log::{CustomerLog, LogRow};
 use narrowing::{MINUTE_S, Narrowed, Narrowing, Question, Window};
 pub use report::{CustomerReport, Finding, FindingKind, NamedEvent};
+use usage_records::UsagePeriods;
 
 /// From when to when, in the customers' own time, and whether to repair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,12 +96,6 @@ pub enum ReconcileError {
     /// There is none of this id.
     #[error("there is no customer {0}")]
     NoSuchCustomer(CustomerId),
-    /// The customer is billed by usage records.
-    #[error(
-        "customer {0} is billed by legacy usage records, which have no meter to compare with: \
-         reconciling by usage record summaries is not built yet"
-    )]
-    Legacy(CustomerId),
     /// The customer could not be looked up.
     #[error(transparent)]
     Customer(#[from] CustomerError),
@@ -157,9 +154,6 @@ impl Reconciler {
     ) -> Result<CustomerReport, ReconcileError> {
         let found = self.customers.current_customer(customer_id).await?;
         let customer = found.ok_or_else(|| ReconcileError::NoSuchCustomer(customer_id.clone()))?;
-        if customer.row.meter_id.is_empty() {
-            return Err(ReconcileError::Legacy(customer_id.clone()));
-        }
         let quick = self.compare(&customer, options.range, false).await?;
         let comparison = if quick.is_clear() {
             quick
@@ -177,8 +171,17 @@ impl Reconciler {
         is_thorough: bool,
     ) -> Result<Comparison, ReconcileError> {
         let (id, now) = (&customer.row.customer_id, self.clock.now());
-        let log = CustomerLog::read(&self.ledger, id, range, now, is_thorough).await?;
-        let narrowed = self.narrow(customer, &log, range).await?;
+        let periods = match customer.row.meter_id.as_str() {
+            "" => Some(UsagePeriods::ask(&self.stripe, customer, range).await?),
+            _ => None,
+        };
+        let periods = periods.as_ref();
+        let range = periods.map_or(range, |periods| periods.widen(range));
+        let log = CustomerLog::read(&self.ledger, id, range, now, is_thorough, periods).await?;
+        let narrowed = match periods {
+            Some(periods) => periods.compare(&log),
+            None => self.narrow(customer, &log, range).await?,
+        };
         let explained = narrowed
             .differences
             .iter()

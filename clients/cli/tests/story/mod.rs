@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use stack::connection::Connection;
 use stack::tables::names;
 use stack::{Options, System};
-use stripe::{MeterEvent, RequestOptions};
+use stripe::{MeterEvent, RequestOptions, UsageApi};
 use support::{Caller, HandClock};
 use tempfile::TempDir;
 
@@ -42,10 +42,16 @@ pub(crate) struct Story {
 impl Story {
     /// With one customer.
     pub(crate) async fn start() -> Self {
+        Self::with_usage_api(UsageApi::default()).await
+    }
+
+    /// The same, whose usage is reported by `usage_api`.
+    pub(crate) async fn with_usage_api(usage_api: UsageApi) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(HandClock::at_unix_s(START_S));
         let mut options = Options::manual(folder.path());
         options.clock = clock.clone();
+        options.usage_api = usage_api;
         let system = System::start(options).await.unwrap();
         let caller = Caller::of(&system);
         let customer_id = CustomerId::parse(&caller.onboard("first").await).unwrap();
@@ -84,9 +90,12 @@ impl Story {
 
     /// Has Stripe strike every sending of usage by `kind`, until [`Story::heal`].
     pub(crate) async fn strike(&self, kind: &str) {
-        let fault = json!({
-            "kind": kind, "path_prefix": "/v2/billing/meter_event_stream", "times": 1_000,
-        });
+        let path_prefix = match self.system.stripe().usage_api() {
+            UsageApi::MeterEventStream => "/v2/billing/meter_event_stream",
+            UsageApi::MeterEvent => "/v1/billing/meter_events",
+            UsageApi::UsageRecord => "/v1/subscription_items",
+        };
+        let fault = json!({ "kind": kind, "path_prefix": path_prefix, "times": 1_000 });
         support::fault(&self.system, Some(fault)).await;
     }
 
