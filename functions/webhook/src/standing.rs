@@ -5,7 +5,7 @@ use ledger::{
     Applied, BillingEventRow, BillingEventState, CustomerRow, CustomerStatus, LedgerError,
 };
 use metering::customers::with_subscription;
-use metering::{METADATA_ONBOARDING, customer_status};
+use metering::{METADATA_ONBOARDING, customer_status, with_current_price};
 use stripe::{Event, Invoice};
 
 use crate::Parts;
@@ -105,10 +105,13 @@ impl Parts {
         };
         let owes = !subscription.has_ended() && self.owes(customer).await?;
         let status = customer_status(customer.status, &subscription.status, owes);
-        Ok(CustomerRow {
+        let row = CustomerRow {
             status,
             ..with_subscription(customer, &subscription)
-        })
+        };
+        with_current_price(&self.stripe, row, &subscription)
+            .await
+            .map_err(WebhookError::stripe("retrieve price"))
     }
 
     async fn owes(&self, customer: &CustomerRow) -> Result<bool, WebhookError> {

@@ -12,8 +12,8 @@ use ledger::{BillingEventRow, BillingEventState, CustomerRow, CustomerStatus};
 use serde_json::{Value, json};
 use story::{Story, event, invoice_event, record};
 use stripe::{
-    CreateSubscription, Invoice, MeterEvent, MeterEventStream, RequestOptions, SecretString,
-    webhook_signature,
+    Aggregation, CreateMeter, CreatePrice, CreateSubscription, Invoice, MeterEvent,
+    MeterEventStream, PriceAmount, PriceTier, RequestOptions, SecretString, webhook_signature,
 };
 use support::lossy::{Loss, Lossy};
 use support::tables::Tables;
@@ -88,6 +88,66 @@ async fn an_event_is_applied_once_however_often_it_comes() {
     assert_eq!(
         (stored.state, stored.customer_id),
         (BillingEventState::Done, Some(customer.customer_id))
+    );
+}
+
+#[tokio::test]
+async fn a_price_that_somebody_changes_in_stripe_is_the_customers() {
+    let story = Story::start().await;
+    let customer = story.onboard(&a_customer("acme")).await;
+    let world = &story.world;
+    let tiers = PriceAmount::Tiered {
+        tiers_mode: "volume".to_owned(),
+        tiers: vec![PriceTier {
+            unit_amount_decimal: Some("1".to_owned()),
+            flat_amount_decimal: Some("500".to_owned()),
+            ..PriceTier::default()
+        }],
+    };
+    let price_id = world.create_price_of(tiers, "usd").await;
+    story.change_price(&customer, &price_id).await;
+    let row = story.row(&customer).await;
+    assert_eq!(
+        (row.price_id, row.price.to_string()),
+        (
+            price_id,
+            "volume tiers in usd: beyond 0.01 a unit and 5.00".to_owned()
+        )
+    );
+    assert_eq!(row.subscription_item_id, customer.subscription_item_id);
+}
+
+#[tokio::test]
+async fn a_price_for_other_usage_is_not_taken_over() {
+    let story = Story::start().await;
+    let customer = story.onboard(&a_customer("acme")).await;
+    let world = &story.world;
+    let meter = CreateMeter {
+        display_name: "Pages".to_owned(),
+        event_name: "pages".to_owned(),
+        formula: Aggregation::Sum,
+    };
+    let options = RequestOptions::new;
+    let meter = world.stripe.create_meter(&meter, &options()).await.unwrap();
+    let known = world
+        .stripe
+        .retrieve_price(&customer.price_id)
+        .await
+        .unwrap();
+    let price = CreatePrice {
+        product: known.product,
+        currency: known.currency,
+        interval: "month".to_owned(),
+        meter: Some(meter.id),
+        ..CreatePrice::default()
+    };
+    let price = world.stripe.create_price(&price, &options()).await.unwrap();
+    story.change_price(&customer, &price.id).await;
+    let row = story.row(&customer).await;
+    assert!(row.version > customer.version);
+    assert_eq!(
+        (row.price_id, row.price),
+        (customer.price_id, customer.price)
     );
 }
 

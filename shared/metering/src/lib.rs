@@ -25,7 +25,7 @@ pub use metadata::{
 };
 pub use open_period::{Kept, keep_billable};
 pub use period_invoices::{PeriodUnknown, usage_period};
-pub use price::{price_amount, price_of};
+pub use price::{price_amount, price_of, with_current_price};
 pub use redrive::{Prospect, RedriveError, Redriven, Redriver};
 pub use status::customer_status;
 pub use void::{Found, Void, VoidError, Voider};

@@ -1,7 +1,8 @@
 //! A price of Stripe's as one that can be computed with, and back.
 
 use billing::{InvalidPrice, PriceTerms, TierTerms, TransformQuantity};
-use stripe::{PriceAmount, PriceTier};
+use ledger::CustomerRow;
+use stripe::{PriceAmount, PriceTier, Subscription};
 
 /// What usage costs at `price`, which must have been asked for with its tiers.
 ///
@@ -29,6 +30,44 @@ pub fn price_of(price: &stripe::Price) -> Result<billing::Price, InvalidPrice> {
         tiers: tiers.collect(),
     };
     terms.try_into()
+}
+
+/// `row` with the price that its item has in `subscription`: somebody may have
+/// given it another one in Stripe. Stripe bills the whole period at that.
+///
+/// A price that cannot be computed with, or whose usage another meter counts, is
+/// not taken over. It is logged as an error: `setup` and onboarding take none.
+///
+/// # Errors
+/// Stripe's, where it does not tell the price.
+pub async fn with_current_price(
+    stripe: &stripe::Client,
+    row: CustomerRow,
+    subscription: &Subscription,
+) -> Result<CustomerRow, stripe::Error> {
+    let mut items = subscription.items.iter();
+    let item = items.find(|item| item.id == row.subscription_item_id);
+    let Some(item) = item.filter(|item| item.price.id != row.price_id) else {
+        return Ok(row);
+    };
+    let price = stripe.retrieve_price(&item.price.id).await?;
+    let meter = price.recurring.as_ref().and_then(|it| it.meter.as_deref());
+    let customer_id = &row.customer_id;
+    if meter.unwrap_or_default() != row.meter_id {
+        tracing::error!(%customer_id, price_id = price.id, "the customer's new price counts other usage");
+        return Ok(row);
+    }
+    match price_of(&price) {
+        Ok(terms) => Ok(CustomerRow {
+            price_id: price.id,
+            price: terms,
+            ..row
+        }),
+        Err(error) => {
+            tracing::error!(%customer_id, price_id = price.id, %error, "the customer's new price cannot be computed with");
+            Ok(row)
+        }
+    }
 }
 
 /// What Stripe is to ask for usage, so that it has a price of these `terms`.

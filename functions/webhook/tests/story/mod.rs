@@ -150,6 +150,16 @@ impl Story {
         self.world.settle().await;
     }
 
+    /// Gives the customer's item another price, as somebody does in Stripe's
+    /// dashboard.
+    pub(crate) async fn change_price(&self, customer: &CustomerRow, price_id: &str) {
+        let path = format!("/v1/subscriptions/{}", customer.subscription_id);
+        let item_id = &customer.subscription_item_id;
+        let form = format!("items[0][id]={item_id}&items[0][price]={price_id}");
+        self.world.stripe_form(&path, &form).await;
+        self.world.settle().await;
+    }
+
     pub(crate) async fn give_working_card(&self, customer: &CustomerRow) {
         let id = customer.customer_id.as_str();
         let options = RequestOptions::new();
