@@ -33,7 +33,7 @@ help: ## Say what there is
 build: ## Build the local system and its programs
 	cargo build --bins -p stack -p agent -p meterline-cli
 
-run: build ## Start the whole system and play the story (EXIT=1: leave after it)
+run: build ## Start the whole system and play the story (EXIT=1: leave after it; USAGE_API=)
 	$(LOCAL) run $(if $(filter-out 0,$(EXIT)),--exit)
 
 serve: build ## Start the whole system
@@ -80,7 +80,7 @@ e2e: ## Drive the Stripe simulator with Stripe's own Python SDK (FIELDS=update: 
 	done
 
 # The profile of `make bench`: optimised, and built once for both.
-soak: ## Simulate the system under faults, and count (EVENTS=1000000 SEED= PLANT= BATCH= CALLS=)
+soak: ## Simulate the system under faults, and count (EVENTS=1000000 SEED= PLANT= BATCH= CALLS= USAGE_API=)
 	cargo build --profile measured -p soak
 	$(TARGET)/measured/soak --events $(or $(EVENTS),100000) $(SEED:%=--seed %) $(PLANT:%=--plant %)
 

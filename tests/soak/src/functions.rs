@@ -14,6 +14,7 @@ use redelivery::Redelivery;
 use rollup::{Handler, Rollup};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use stripe::UsageApi;
 use tokio::sync::Notify;
 use tower::ServiceExt;
 
@@ -35,6 +36,7 @@ const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub(crate) struct Surroundings {
     pub(crate) dynamodb_url: String,
     pub(crate) stripe_url: String,
+    pub(crate) usage_api: UsageApi,
     pub(crate) tables: TableNames,
     pub(crate) webhook_secrets: SecretString,
     pub(crate) price_lookup_key: String,
@@ -56,7 +58,7 @@ pub(crate) struct Functions {
 impl Functions {
     pub(crate) fn start(surroundings: &Surroundings) -> Result<Self, SoakError> {
         let ledger = ledger(&surroundings.dynamodb_url, surroundings.tables.clone());
-        let stripe = stripe_client(&surroundings.stripe_url)?;
+        let stripe = stripe_client(&surroundings.stripe_url, surroundings.usage_api)?;
         let clock = || Arc::new(surroundings.clock.clone());
         let secrets = webhook::signing_secrets(&surroundings.webhook_secrets)?;
         let emission = emission::State::new(ledger.clone(), stripe.clone(), clock());
@@ -133,11 +135,12 @@ pub(crate) fn ledger(url: &str, tables: TableNames) -> Ledger {
 }
 
 /// The Stripe at `url`.
-pub(crate) fn stripe_client(url: &str) -> Result<stripe::Client, SoakError> {
+pub(crate) fn stripe_client(url: &str, usage_api: UsageApi) -> Result<stripe::Client, SoakError> {
     let key = SecretString::from(stripe_simulator::DEFAULT_SECRET_KEY);
     let config = stripe::Config::new(key)
         .with_api_base(url)
         .with_meter_events_base(url)
+        .with_usage_api(usage_api)
         .with_timeout_ms(STRIPE_TIMEOUT_MS)
         .with_retry_delay_ms(1, 2);
     Ok(stripe::Client::new(config)?)

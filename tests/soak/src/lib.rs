@@ -37,6 +37,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use meterline_cli::reconcile::Repair;
+use stripe::UsageApi;
 use tokio::runtime::{Builder, Handle};
 
 use crate::checker::{Findings, check_all, check_outbox};
@@ -70,6 +71,9 @@ pub struct Options {
     pub batch_events_max: u64,
     /// Calls of agents at once.
     pub calls_at_once: usize,
+    /// By which API usage is reported: one that knows events by their identifiers,
+    /// since the count does.
+    pub usage_api: UsageApi,
     /// An error for the checker to find.
     pub plant: Option<Plant>,
 }
@@ -122,7 +126,7 @@ async fn run(
     let hours = random::Random::of(options.seed, "beginning").below(BEGINNING_HOURS);
     let hours = i64::try_from(hours).unwrap_or(0);
     let clock = HandClock::at(BEGINNING_MS + hours * HOUR_MS);
-    let world = World::start(options.seed, clock, folder, servers).await?;
+    let world = World::start(options, clock, folder, servers).await?;
     let mut runner = Runner::start(world, options, on_progress).await?;
     let mut findings = Findings::default();
     let mut planted = None;

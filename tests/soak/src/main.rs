@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use soak::{Options, Plant, Progress, SoakError, soak};
+use stripe::UsageApi;
 
 /// Runs the whole system under seeded faults, and counts what is left.
 #[derive(Debug, Parser)]
@@ -25,6 +26,9 @@ struct Arguments {
     /// Calls of agents at once.
     #[arg(long, env = "CALLS", default_value_t = 8)]
     calls: usize,
+    /// By which API usage goes to Stripe: meter_event_stream or meter_event.
+    #[arg(long, env = "USAGE_API", default_value_t, value_parser = usage_api)]
+    usage_api: UsageApi,
 }
 
 fn main() -> ExitCode {
@@ -55,6 +59,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, SoakError> {
         events: arguments.events,
         batch_events_max: arguments.batch,
         calls_at_once: arguments.calls,
+        usage_api: arguments.usage_api,
         plant: arguments.plant,
     };
     println!("seed {seed}");
@@ -66,6 +71,18 @@ fn run(arguments: &Arguments) -> Result<ExitCode, SoakError> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// The count knows an event in Stripe by its identifier, which a usage record
+/// does not have.
+fn usage_api(name: &str) -> Result<UsageApi, String> {
+    match name.parse() {
+        Ok(UsageApi::UsageRecord) => {
+            Err("usage records have no identifiers to count by".to_owned())
+        }
+        Ok(usage_api) => Ok(usage_api),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn tell(progress: &Progress, of: u64) {

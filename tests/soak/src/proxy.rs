@@ -48,10 +48,11 @@ impl Service {
             }
             Self::Stripe => {
                 let (method, path) = request.target();
-                let class = if path == "/v2/billing/meter_event_stream" {
-                    Class::StripeStream
-                } else {
-                    Class::Stripe
+                let class = match path {
+                    "/v2/billing/meter_event_stream" | "/v1/billing/meter_events" => {
+                        Class::StripeStream
+                    }
+                    _ => Class::Stripe,
                 };
                 // The resource without its id.
                 let resource: Vec<&str> = path.split('/').take(4).collect();

@@ -47,7 +47,7 @@ impl Reconciliation {
         let surroundings = &world.surroundings;
         let reconciler = Reconciler::new(
             ledger(&surroundings.dynamodb_url, surroundings.tables.clone()),
-            stripe_client(&surroundings.stripe_url)?,
+            stripe_client(&surroundings.stripe_url, surroundings.usage_api)?,
             Arc::new(surroundings.clock.clone()),
         );
         let from = Timestamp::from_unix_ms(BEGINNING_MS - DAY_MS);

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use stripe::UsageApi;
+
 use crate::checker::{Finding, Findings, Kind};
 use crate::fault::Fault;
 use crate::runner::Runner;
@@ -33,6 +35,7 @@ pub struct Report {
     plant: Option<Plant>,
     batch_events_max: u64,
     calls_at_once: usize,
+    usage_api: UsageApi,
     named: BTreeMap<(&'static str, bool), u64>,
     carried_over: u64,
     in_another_period: u64,
@@ -79,6 +82,7 @@ impl Report {
             plant: options.plant,
             batch_events_max: options.batch_events_max,
             calls_at_once: options.calls_at_once,
+            usage_api: options.usage_api,
             named: findings.named,
             carried_over: findings.carried_over,
             in_another_period: findings.in_another_period,
@@ -191,7 +195,11 @@ impl fmt::Display for Report {
             let (events, seed) = (self.events, self.seed);
             let (batch, calls) = (self.batch_events_max, self.calls_at_once);
             let settings = format!("EVENTS={events} SEED={seed} BATCH={batch} CALLS={calls}");
-            writeln!(f, "replay: make soak {settings}{plant}")?;
+            let usage_api = self.usage_api;
+            writeln!(
+                f,
+                "replay: make soak {settings} USAGE_API={usage_api}{plant}"
+            )?;
         }
         Ok(())
     }

@@ -11,16 +11,17 @@ use meterline_cli::{SetupOptions, WebhookOptions};
 use secrecy::SecretString;
 use serde_json::json;
 use stack::dynamodb::{DynamoDb, StreamRecords};
+use stripe::UsageApi;
 use stripe_simulator::{Config, Data, Simulator};
 use tokio::runtime::Handle;
 
-use crate::SoakError;
 use crate::clock::HandClock;
 use crate::direct::{Direct, integer, text};
 use crate::endpoint::Endpoint;
 use crate::fault::Faults;
 use crate::functions::{Functions, Surroundings, ledger, stripe_client};
 use crate::proxy::{Proxy, Service, Traffic};
+use crate::{Options, SoakError};
 
 /// Customers who live in the account's time, and on test clocks of their own.
 const CUSTOMERS: usize = 10;
@@ -62,7 +63,7 @@ impl World {
     /// Starts the databases in `folder`, and the proxies and Stripe on the
     /// threads of `servers`; onboards the customers.
     pub(crate) async fn start(
-        seed: u64,
+        options: &Options,
         clock: HandClock,
         folder: &Path,
         servers: &Handle,
@@ -71,11 +72,12 @@ impl World {
         let config = Config {
             data: Data::File(stripe_file(folder)),
             clock: Arc::new(clock.clone()),
-            seed: Some(seed),
+            seed: Some(options.seed),
             ..Config::manual()
         };
         let simulator = on(servers, Simulator::start(config)).await??;
-        let faults = Faults::new(seed);
+        let faults = Faults::new(options.seed);
+        let usage_api = options.usage_api;
         let traffic = Arc::new(Traffic::default());
         let proxy = |service, upstream| {
             let proxy = Proxy::start(service, upstream, faults.clone(), Arc::clone(&traffic));
@@ -95,6 +97,7 @@ impl World {
             stripe_url: stripe_proxy.url().to_owned(),
             tables,
             webhook_secrets,
+            usage_api,
             price_lookup_key: options.lookup_key,
             api_key,
             clock: clock.clone(),
@@ -225,7 +228,8 @@ async fn set_up(
     options: &SetupOptions,
     folder: &Path,
 ) -> Result<SecretString, SoakError> {
-    meterline_cli::setup(&stripe_client(stripe_url)?, options).await?;
+    let stripe = stripe_client(stripe_url, UsageApi::default())?;
+    meterline_cli::setup(&stripe, options).await?;
     Ok(secret_file(folder).joined()?)
 }
 

@@ -3,11 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use soak::{Kind, Options, Plant, Report, soak};
+use stripe::UsageApi;
 
 /// Fault kinds that even a short run meets.
 const FAULT_KINDS_MIN: usize = 8;
 
 fn run(events: u64, plant: Option<Plant>) -> Report {
+    run_by(UsageApi::MeterEventStream, events, plant)
+}
+
+fn run_by(usage_api: UsageApi, events: u64, plant: Option<Plant>) -> Report {
     let seed = u64::from(getrandom::u32().unwrap());
     println!("seed {seed}");
     let options = Options {
@@ -15,6 +20,7 @@ fn run(events: u64, plant: Option<Plant>) -> Report {
         events,
         batch_events_max: 20,
         calls_at_once: 4,
+        usage_api,
         plant,
     };
     soak(&options, &|_| {}).unwrap()
@@ -47,6 +53,14 @@ fn under_faults_nothing_is_lost_doubled_or_silently_unbilled() {
     assert!(report.acknowledged > report.tried / 2, "{report}");
     let reconciled = report.reconciliation().unwrap();
     assert!(reconciled.after.agree > 0, "{report}");
+}
+
+#[test]
+fn by_meter_events_neither() {
+    let report = run_by(UsageApi::MeterEvent, 500, None);
+    println!("{report}");
+    assert!(report.is_clean(), "{report}");
+    assert!(report.acknowledged > report.tried / 2, "{report}");
 }
 
 #[test]
