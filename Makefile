@@ -26,7 +26,7 @@ LOCAL     := $(TARGET)/debug/meterline-local
 .PHONY: help build run serve breakage bench soak prices clean-local test e2e check lambda-build lambda-zips lambda-roundtrip sam-validate
 
 help: ## Say what there is
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | \
 	    while IFS='|' read -r target does; do printf '  make %-17s %s\n' "$$target" "$$does"; done
 
 # Started as it is, not by `cargo run`: Ctrl-C then reaches the system alone.

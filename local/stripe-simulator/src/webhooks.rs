@@ -7,7 +7,7 @@ use std::time::Duration;
 use hmac::{Hmac, KeyInit, Mac};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 
 use crate::api::error::{Result, StripeError};
@@ -133,13 +133,15 @@ fn prepare(
     })
 }
 
-/// The `Stripe-Signature` header: HMAC-SHA256 over the time, a dot and the body.
+/// The `Stripe-Signature` header: HMAC-SHA256 over the time, a dot and the body. In test mode
+/// Stripe adds a `v0` that is nobody's signature, so that no receiver relies on that scheme.
 fn sign(secret: &str, timestamp: i64, body: &str) -> Result<String> {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
         .map_err(|error| StripeError::internal(&error))?;
     mac.update(format!("{timestamp}.{body}").as_bytes());
     let signature = hex::encode(mac.finalize().into_bytes());
-    Ok(format!("t={timestamp},v1={signature}"))
+    let nobodys = hex::encode(Sha256::digest(&signature));
+    Ok(format!("t={timestamp},v1={signature},v0={nobodys}"))
 }
 
 /// One attempt: done where the endpoint answered 2xx, else what it did instead.

@@ -53,7 +53,7 @@ def test_an_event_is_signed_and_constructed(simulator, listener, endpoint):
     assert created.pending_webhooks == 1
 
 
-@pytest.mark.parametrize("change", ["body", "secret", "signature", "time"])
+@pytest.mark.parametrize("change", ["body", "secret", "signature", "scheme", "time"])
 def test_what_was_altered_is_refused(simulator, listener, endpoint, change):
     stripe.Customer.create()
     simulator.settle()
@@ -63,8 +63,12 @@ def test_what_was_altered_is_refused(simulator, listener, endpoint, change):
         body = body.replace(b"customer", b"Customer", 1)
     elif change == "secret":
         secret += "x"
+    elif change == "scheme":
+        time, _, v0 = signature.split(",")
+        assert v0.startswith("v0=")
+        signature = f"{time},{v0}"
     elif change == "signature":
-        signature = signature[:-1] + ("0" if signature[-1] != "0" else "1")
+        signature = signature.replace("v1=", "v2=")
     else:
         signature = signature.replace("t=1", "t=2", 1)
     with pytest.raises(stripe.SignatureVerificationError):

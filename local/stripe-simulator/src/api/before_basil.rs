@@ -40,17 +40,14 @@ pub(crate) fn shape(call: &Call<'_>, value: &mut Value) -> Result<()> {
     match value {
         Value::Array(elements) => elements.iter_mut().try_for_each(|one| shape(call, one)),
         Value::Object(fields) => {
-            // What an event shows is of the version that the event names.
-            let is_event = fields.get("object").is_some_and(|object| object == "event");
-            if is_event {
-                return Ok(());
-            }
-            // A subscription has the period of its items, so it comes before them.
             let Some(kind) = fields.get("object").and_then(Value::as_str) else {
                 return shape_all(call, fields);
             };
             let kind = kind.to_owned();
             match kind.as_str() {
+                // What an event shows is of the version that the event names.
+                "event" => return Ok(()),
+                // It takes the period of its items, before they lose it.
                 "subscription" => subscription(value),
                 "invoice" => invoice(value),
                 "line_item" => line(call, value)?,

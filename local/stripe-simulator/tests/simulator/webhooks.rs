@@ -28,7 +28,8 @@ impl Delivered {
     /// Checks the signature with the test's own HMAC; answers its timestamp.
     #[track_caller]
     pub(crate) fn check(&self, secret: &str) -> i64 {
-        let (timestamp, signature) = self.signature.split_once(",v1=").unwrap();
+        let (timestamp, signatures) = self.signature.split_once(",v1=").unwrap();
+        let (signature, _) = signatures.split_once(",v0=").unwrap();
         let timestamp = timestamp.strip_prefix("t=").unwrap();
         let signed = format!("{timestamp}.{}", self.body);
         assert_eq!(signature, hmac_sha256(secret.as_bytes(), signed.as_bytes()));
