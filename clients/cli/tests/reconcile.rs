@@ -243,6 +243,26 @@ async fn a_period_on_a_test_clock_agrees_down_to_its_invoice() {
 }
 
 #[tokio::test]
+async fn the_units_of_an_invoice_in_tiers_are_on_several_lines() {
+    let story = Story::start().await;
+    story.sell_in_tiers().await;
+    let customer = onboard_on_a_clock(&story).await;
+    let id = customer.customer_id.as_str();
+    story.emit_for(id, "a", 13).await;
+    let after_draft_s = customer.started_s + 31 * DAY_S + 3 * HOUR_S;
+    advance(&story, &customer, after_draft_s).await;
+    story.rest().await;
+    let invoices = story.system.stripe().list_all_invoices(id).await.unwrap();
+    let billed = invoices.iter().find(|invoice| invoice.total == 125);
+    assert_eq!(billed.unwrap().lines.iter().count(), 3);
+    let report = story
+        .reconcile_range(&customer.customer_id, since(&customer, 40))
+        .await;
+    assert_eq!(findings(&report), []);
+    assert_eq!(report.invoices_compared, 1);
+}
+
+#[tokio::test]
 async fn usage_that_came_too_late_for_its_invoice_is_found() {
     let story = Story::start().await;
     let customer = onboard_on_a_clock(&story).await;

@@ -11,7 +11,7 @@ use billing::{CustomerId, Timestamp, UsageStatus};
 use metering::{CreditError, Found, METADATA_VOID, Void, VoidError, Voider};
 use serde_json::json;
 use story::{DAY_S, HOUR_S, Story};
-use stripe::{CreatePrice, CustomerBalanceTransaction, PriceAmount, PriceTier, RequestOptions};
+use stripe::CustomerBalanceTransaction;
 
 impl Story {
     fn voider(&self) -> Voider {
@@ -231,45 +231,12 @@ async fn usage_on_a_final_invoice_is_credited_by_its_line() {
     story.system.stop().await.unwrap();
 }
 
-/// 10 units at 2 cents, then 1.5 cents each, and $1 once.
-async fn onboard_in_tiers(story: &mut Story) {
-    let stripe = story.system.stripe();
-    let customer = story.system.ledger().customer(&story.customer_id).await;
-    let price_id = customer.unwrap().unwrap().price_id;
-    let known = stripe.retrieve_price(&price_id).await.unwrap();
-    let first = PriceTier {
-        up_to: Some(10),
-        unit_amount_decimal: Some("2".to_owned()),
-        flat_amount_decimal: None,
-    };
-    let last = PriceTier {
-        up_to: None,
-        unit_amount_decimal: Some("1.5".to_owned()),
-        flat_amount_decimal: Some("100".to_owned()),
-    };
-    let price = CreatePrice {
-        product: known.product,
-        currency: known.currency,
-        amount: PriceAmount::Tiered {
-            tiers_mode: "graduated".to_owned(),
-            tiers: vec![first, last],
-        },
-        interval: "month".to_owned(),
-        meter: known.recurring.unwrap().meter,
-        lookup_key: known.lookup_key,
-        transfer_lookup_key: true,
-        ..CreatePrice::default()
-    };
-    let made = stripe.create_price(&price, &RequestOptions::new()).await;
-    made.unwrap();
-    let onboarded = story.caller.onboard("in tiers").await;
-    story.customer_id = CustomerId::parse(&onboarded).unwrap();
-}
-
 #[tokio::test]
 async fn in_tiers_a_credit_waits_for_the_final_invoice() {
     let mut story = Story::start().await;
-    onboard_in_tiers(&mut story).await;
+    story.sell_in_tiers().await;
+    let onboarded = story.caller.onboard("in tiers").await;
+    story.customer_id = CustomerId::parse(&onboarded).unwrap();
     story.emit("kept", 10).await;
     story.emit("wrong", 5).await;
     story.clock.advance_s(26 * HOUR_S);

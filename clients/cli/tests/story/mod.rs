@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use stack::connection::Connection;
 use stack::tables::names;
 use stack::{Options, System};
-use stripe::{MeterEvent, RequestOptions, UsageApi};
+use stripe::{CreatePrice, MeterEvent, PriceAmount, PriceTier, RequestOptions, UsageApi};
 use support::{Caller, HandClock};
 use tempfile::TempDir;
 
@@ -62,6 +62,40 @@ impl Story {
             customer_id,
             folder,
         }
+    }
+
+    /// The next customers pay in tiers: 2 cents a unit for 10, then 1.5 cents, and
+    /// $1 once.
+    pub(crate) async fn sell_in_tiers(&self) {
+        let stripe = self.system.stripe();
+        let customer = self.system.ledger().customer(&self.customer_id).await;
+        let price_id = customer.unwrap().unwrap().price_id;
+        let sold = stripe.retrieve_price(&price_id).await.unwrap();
+        let first = PriceTier {
+            up_to: Some(10),
+            unit_amount_decimal: Some("2".to_owned()),
+            flat_amount_decimal: None,
+        };
+        let last = PriceTier {
+            up_to: None,
+            unit_amount_decimal: Some("1.5".to_owned()),
+            flat_amount_decimal: Some("100".to_owned()),
+        };
+        let price = CreatePrice {
+            product: sold.product,
+            currency: sold.currency,
+            amount: PriceAmount::Tiered {
+                tiers_mode: "graduated".to_owned(),
+                tiers: vec![first, last],
+            },
+            interval: "month".to_owned(),
+            meter: sold.recurring.unwrap().meter,
+            lookup_key: sold.lookup_key,
+            transfer_lookup_key: true,
+            ..CreatePrice::default()
+        };
+        let made = stripe.create_price(&price, &RequestOptions::new()).await;
+        made.unwrap();
     }
 
     pub(crate) fn folder(&self) -> &Path {
