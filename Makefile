@@ -85,7 +85,7 @@ soak: ## Simulate the system under faults, and count (EVENTS=1000000 SEED= PLANT
 	$(TARGET)/measured/soak --events $(or $(EVENTS),100000) $(SEED:%=--seed %) $(PLANT:%=--plant %)
 
 prices: ## Bill random prices and usage, and compare with Stripe's figures (PAIRS=10000 SEED=)
-	PAIRS=$(or $(PAIRS),10000) SEED=$(SEED) cargo test -p prices -- --nocapture
+	PAIRS=$(or $(PAIRS),10000) SEED=$(SEED) cargo test -p prices --test prices -- --nocapture
 
 check: ## Check format, lints, dependencies and licences
 	scripts/tools.sh lint

@@ -5,6 +5,7 @@
 
 use std::env;
 
+use billing::TiersMode;
 use prices::{Pair, compare};
 
 const PAIRS: u64 = 1_000;
@@ -48,6 +49,29 @@ async fn every_invoice_is_what_was_told_before() {
         "{} figures differ",
         differences.len()
     );
+}
+
+#[test]
+fn pairs_are_of_every_kind() {
+    let pairs: Vec<Pair> = (0..1_000).map(Pair::of).collect();
+    let count = |is: &dyn Fn(&Pair) -> bool| pairs.iter().filter(|pair| is(pair)).count();
+    let reaches = |pair: &Pair, tier: usize| {
+        let below = tier
+            .checked_sub(2)
+            .and_then(|below| pair.terms.tiers.get(below));
+        below
+            .and_then(|tier| tier.up_to)
+            .is_some_and(|up_to| pair.units > up_to)
+    };
+    let mode = |mode: TiersMode| move |pair: &Pair| pair.terms.tiers_mode == Some(mode);
+    assert!(count(&|pair| pair.terms.transform_quantity.is_some()) > 100);
+    assert!(count(&mode(TiersMode::Volume)) > 100);
+    assert!(count(&mode(TiersMode::Graduated)) > 100);
+    assert!(count(&|pair| mode(TiersMode::Graduated)(pair) && reaches(pair, 3)) > 30);
+    assert!(count(&|pair| pair.units == 0) > 50);
+    assert!(count(&|pair| pair.terms.currency == "jpy") > 50);
+    assert!(count(&|pair| pair.terms.currency == "kwd") > 50);
+    assert!(count(&|pair| pair.events.len() > 1) > 100);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
