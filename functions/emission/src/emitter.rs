@@ -179,7 +179,7 @@ impl Emitter {
             .record_usage_event(&row, now, SEND_BUDGET_MS)
             .await?;
         match recorded {
-            Recorded::New => Ok(Stage::recorded(row, customer.row.status)),
+            Recorded::New => Ok(Stage::recorded(row, customer.status())),
             Recorded::Repeat(repeat, known) => self.repeat(repeat, known, customer).await,
         }
     }
@@ -219,7 +219,7 @@ impl Emitter {
         let recording = |row: UsageEventRow| Recording {
             row,
             duplicate: true,
-            customer_status: customer.row.status,
+            customer_status: customer.status(),
         };
         match repeat {
             Repeat::Conflict => Err(conflict()),

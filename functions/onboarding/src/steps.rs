@@ -310,6 +310,7 @@ impl Steps<'_> {
             period_end: at(item.current_period_end),
             // Nothing is owed before the first period is over.
             status: customer_status(CustomerStatus::Active, &subscription.status, false),
+            grace_ends_at: None,
             test_clock: self.request.test_clock.clone(),
             version: 1,
             created_at: self.onboarder.clock.now(),

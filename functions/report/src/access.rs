@@ -33,11 +33,11 @@ pub(crate) async fn show(
     let customer = parts.customer(&customer_id).await?;
     let totals = parts.totals_of_current_period(&customer).await?;
     let ends_at = customer.row.subscription_ends_at;
-    let reason = refusal(customer.row.status, ends_at, customer.now);
+    let reason = refusal(customer.status(), ends_at, customer.now);
     Ok(Json(Answer {
         allowed: reason.is_none(),
         reason,
-        status: customer.row.status.as_str(),
+        status: customer.status().as_str(),
         units: Summary::of(&totals).total_units,
         limit: None,
     }))

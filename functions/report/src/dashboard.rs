@@ -98,7 +98,7 @@ impl Parts {
         let summary = Summary::of(&totals);
         let price = &customer.row.price;
         Ok(Dashboard {
-            status: customer.row.status,
+            status: customer.status(),
             period: usage::current_period(&customer),
             cost: price.cost(summary.total_units).to_string(),
             currency: price.currency().as_str().to_owned(),

@@ -68,8 +68,12 @@ pub struct CustomerRow {
     pub period_start: Timestamp,
     /// End of the last known period.
     pub period_end: Timestamp,
-    /// Whether the customer may act.
+    /// Whether the customer may act, as Stripe last told; [`CustomerRow::status_at`]
+    /// says what has become of it since.
     pub status: CustomerStatus,
+    /// When a customer who is past due is suspended, in the customer's own time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace_ends_at: Option<Timestamp>,
     /// The test clock that the customer lives on, in test mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_clock: Option<String>,
@@ -87,6 +91,16 @@ impl CustomerRow {
             ends_at: self.subscription_ends_at,
             period_start: self.period_start,
             period_end: self.period_end,
+        }
+    }
+
+    /// Whether the customer may act at its time `now`. Grace ends by itself,
+    /// whether or not Stripe sends an event then.
+    pub fn status_at(&self, now: Timestamp) -> CustomerStatus {
+        let is_grace_over = self.grace_ends_at.is_some_and(|end| end <= now);
+        match self.status {
+            CustomerStatus::PastDue if is_grace_over => CustomerStatus::Suspended,
+            status => status,
         }
     }
 
@@ -291,6 +305,7 @@ mod tests {
     use billing::PriceTerms;
     use serde_json::json;
 
+    use super::CustomerStatus::{Active, Canceled, PastDue, Suspended};
     use super::*;
 
     /// A row as it was stored when a price had one amount per unit.
@@ -343,6 +358,28 @@ mod tests {
                 price,
                 ..row.clone()
             };
+            let item = to_item(TABLE, &row).unwrap();
+            assert_eq!(from_item::<CustomerRow>(TABLE, item).unwrap(), row);
+        }
+    }
+
+    #[test]
+    fn grace_ends_by_itself_and_only_for_who_is_past_due() {
+        let row: CustomerRow = from_item(TABLE, stored()).unwrap();
+        let end = Timestamp::from_unix_s(1_772_280_000);
+        for (status, grace_ends_at, now, at_now) in [
+            (PastDue, Some(end), end.plus_ms(-1), PastDue),
+            (PastDue, Some(end), end, Suspended),
+            (PastDue, None, end, PastDue),
+            (Active, Some(end), end, Active),
+            (Canceled, Some(end), end, Canceled),
+        ] {
+            let row = CustomerRow {
+                status,
+                grace_ends_at,
+                ..row.clone()
+            };
+            assert_eq!(row.status_at(now), at_now, "{status:?}");
             let item = to_item(TABLE, &row).unwrap();
             assert_eq!(from_item::<CustomerRow>(TABLE, item).unwrap(), row);
         }

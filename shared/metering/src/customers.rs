@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use billing::{BillingTime, Clock, CustomerId, EndedPeriod, Timestamp};
-use ledger::{CustomerRow, Ledger, LedgerError, Updated};
+use ledger::{CustomerRow, CustomerStatus, Ledger, LedgerError, Updated};
 
 use crate::PeriodUnknown;
 use crate::period_invoices::PeriodInvoices;
@@ -26,6 +26,13 @@ pub struct KnownCustomer {
     pub row: Arc<CustomerRow>,
     /// Now, for this customer: the test clock's frozen time where there is one.
     pub now: Timestamp,
+}
+
+impl KnownCustomer {
+    /// Whether the customer may act now.
+    pub fn status(&self) -> CustomerStatus {
+        self.row.status_at(self.now)
+    }
 }
 
 /// Why a customer could not be looked up.

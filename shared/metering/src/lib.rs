@@ -4,6 +4,7 @@
 
 pub mod customers;
 pub mod delivery;
+mod dunning;
 mod event_types;
 mod in_flight;
 pub mod metadata;
@@ -18,6 +19,7 @@ mod void_credit;
 
 pub use customers::{CustomerDirectory, CustomerError, KnownCustomer};
 pub use delivery::{Delivered, Deliverer, Deliveries, Delivery, Sending};
+pub use dunning::{Debt, DunningPolicy, InvalidDunningPolicy, Standing};
 pub use event_types::EVENT_TYPES;
 pub use in_flight::in_order;
 pub use metadata::{

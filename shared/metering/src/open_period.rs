@@ -181,6 +181,7 @@ mod tests {
             period_start: START,
             period_end: END,
             status: CustomerStatus::Active,
+            grace_ends_at: None,
             test_clock: None,
             version: 1,
             created_at: START,

@@ -144,6 +144,7 @@ impl World {
             period_start: Timestamp::from_unix_s(item.current_period_start),
             period_end: Timestamp::from_unix_s(item.current_period_end),
             status: CustomerStatus::Active,
+            grace_ends_at: None,
             test_clock: test_clock.map(str::to_owned),
             version: 1,
             created_at: self.now(),
