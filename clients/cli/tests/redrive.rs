@@ -213,3 +213,41 @@ async fn cut_off_anywhere_redelivery_ends_a_redrive() {
     assert_eq!(story.totals().await, (EVENTS, 0));
     story.system.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn what_stripe_has_is_noted_and_not_sent() {
+    let story = Story::start().await;
+    // Stripe counts it, and its answer is lost.
+    story.strike("lose_answer").await;
+    assert_eq!(story.emit("taken", 5).await, "pending");
+    story.heal().await;
+    assert_eq!(story.in_stripe().await, (1, 5));
+    story.quarantine_what_is_pending().await;
+    let before = story.row("taken").await;
+    let note = async |row| story.redriver().note_in_stripe(&[row]).await.pop().unwrap();
+    assert!(matches!(note(before.clone()).await, Redriven::Noted));
+    assert_eq!(story.row("taken").await.status, UsageStatus::Delivered);
+    assert_eq!(story.in_stripe().await, (1, 5));
+
+    // As it was listed before: somebody has been faster.
+    assert!(matches!(note(before).await, Redriven::Changed));
+    let again = note(story.row("taken").await).await;
+    let delivered = Prospect::NotGivenUp(UsageStatus::Delivered);
+    assert!(matches!(again, Redriven::Left(left) if left == delivered));
+    story.pump().await;
+    assert_eq!(story.totals().await, (5, 0));
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_carried_over_is_not_noted_in_a_period_that_may_be_the_wrong_one() {
+    let story = Story::start().await;
+    story.emit_in_vain("late", 5).await;
+    story.quarantine_what_is_pending().await;
+    let mut row = story.row("late").await;
+    row.carried_over = true;
+    let noted = story.redriver().note_in_stripe(&[row]).await;
+    assert!(matches!(noted[0], Redriven::Left(Prospect::CarriedOver)));
+    assert_eq!(story.row("late").await.status, UsageStatus::Quarantined);
+    story.system.stop().await.unwrap();
+}

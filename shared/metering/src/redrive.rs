@@ -1,11 +1,13 @@
 //! Sending again what was given up, on the operator's word: quarantined, held
 //! and rejected events, each under its old identifier and in a send window of
-//! its own.
+//! its own. Or, on the operator's word too, noting that Stripe has it.
 
 use std::sync::Arc;
 
 use billing::{BillingTime, Clock, HeldReason, UsageStatus};
-use ledger::{Ledger, LedgerError, Reopened, ReopenedTime, UsageEventRow};
+use ledger::{
+    Ledger, LedgerError, Reopened, ReopenedTime, Transition, Transitioned, UsageEventRow,
+};
 
 use crate::delivery::BATCH_EVENTS_MAX;
 use crate::{
@@ -26,6 +28,9 @@ pub enum Prospect {
     UnknownCustomer,
     /// It is in none of the states that are redriven.
     NotGivenUp(UsageStatus),
+    /// It was carried over: what Stripe has of it may be billed in the period
+    /// before, and the row would name the wrong one.
+    CarriedOver,
 }
 
 /// What became of a redrive.
@@ -34,6 +39,8 @@ pub enum Redriven {
     /// It is pending again and was sent, with this outcome. What is pending
     /// still, redelivery goes on with.
     Sent(Delivered),
+    /// It is noted as delivered, and nothing was sent.
+    Noted,
     /// It was not sent, for what the prospect says.
     Left(Prospect),
     /// Somebody changed it since it was listed.
@@ -115,6 +122,37 @@ impl Redriver {
             outcomes.extend(self.redrive_batch(batch).await);
         }
         outcomes
+    }
+
+    /// Notes `rows`, as they were read, as delivered: the operator knows that
+    /// Stripe has them, by its own list of meter events. Nothing is sent. Only
+    /// what is quarantined can be settled so.
+    pub async fn note_in_stripe(&self, rows: &[UsageEventRow]) -> Vec<Redriven> {
+        let noting = rows.iter().map(|row| self.note(row)).collect();
+        in_order(noting, CALLS_IN_FLIGHT).await
+    }
+
+    async fn note(&self, row: &UsageEventRow) -> Redriven {
+        if row.status != UsageStatus::Quarantined {
+            return Redriven::Left(Prospect::NotGivenUp(row.status));
+        }
+        if row.carried_over {
+            return Redriven::Left(Prospect::CarriedOver);
+        }
+        let transition = Transition {
+            from: row.status,
+            to: UsageStatus::Delivered,
+            at: self.clock.now(),
+            stripe_code: None,
+        };
+        let noted = self
+            .ledger
+            .transition_usage_event(&row.identifier, transition);
+        match noted.await {
+            Ok(Transitioned::Done) => Redriven::Noted,
+            Ok(Transitioned::Was(_) | Transitioned::NoSuchEvent) => Redriven::Changed,
+            Err(error) => Redriven::Failed(error.into()),
+        }
     }
 
     async fn redrive_batch(&self, batch: &[UsageEventRow]) -> Vec<Redriven> {

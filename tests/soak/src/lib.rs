@@ -11,13 +11,14 @@
 //! | `fault`, `random` | what goes wrong, by the seed |
 //! | `checker` | the count, which shares no code with what it counts |
 //! | `plant` | errors for the checker to find |
-//! | `reconciliation` | the operator's command, which must find what the count did |
+//! | `reconciliation`, `decisions` | the operator's part, which must find what the count did |
 //! | `world`, `direct`, `clock` | the databases, the way past the proxies, the time |
 
 mod agents;
 mod answers;
 mod checker;
 mod clock;
+mod decisions;
 mod direct;
 mod endpoint;
 mod error;
@@ -46,6 +47,7 @@ use crate::runner::Runner;
 use crate::world::World;
 
 pub use crate::checker::{Finding, Kind};
+pub use crate::decisions::Decisions;
 pub use crate::error::SoakError;
 pub use crate::fault::Fault;
 pub use crate::plant::Plant;
@@ -157,16 +159,18 @@ async fn run(
     Ok(report)
 }
 
-/// The operator's part: `reconcile --repair` settles what can be told, the
-/// system comes to rest again, and all is counted once more.
+/// The operator's part: `reconcile --repair` settles what Stripe's sums tell, the
+/// operator the rest by Stripe's list of events; the system comes to rest again,
+/// and all is counted once more.
 async fn reconcile(runner: &mut Runner<'_>, report: &mut Report) -> Result<(), SoakError> {
     let repair = Reconciliation::of(&runner.world, Repair::Open).await?;
+    let decisions = Decisions::take(&runner.world).await?;
     runner.make_peace().await?;
     runner.come_to_rest().await?;
     runner.close_periods().await?;
     let mut findings = Findings::default();
     check_all(runner.subject(), &mut findings).await?;
     let after = Reconciliation::of(&runner.world, Repair::Nothing).await?;
-    report.reconciled(repair, after, findings);
+    report.reconciled(repair, decisions, after, findings);
     Ok(())
 }

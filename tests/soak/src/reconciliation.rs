@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use billing::{CustomerId, Timestamp};
-use meterline_cli::reconcile::{FindingKind, Repair};
+use meterline_cli::reconcile::{Finding, FindingKind, Repair};
 use meterline_cli::{ReconcileOptions, Reconciler};
 use serde_json::Value;
 
@@ -14,9 +14,6 @@ use crate::world::World;
 use crate::{BEGINNING_MS, SoakError};
 
 const DAY_MS: i64 = 86_400_000;
-
-/// The finding that names candidates and chooses none.
-const AMBIGUOUS: &str = "ambiguous";
 
 /// Differences that are told in words.
 const TOLD_MAX: usize = 10;
@@ -35,13 +32,6 @@ pub struct Reconciliation {
 }
 
 impl Reconciliation {
-    /// Whether nothing is left but what only the operator can decide: minutes
-    /// in which several sets of events would explain the same difference.
-    pub fn is_settled(&self) -> bool {
-        let mut left = self.findings.keys().filter(|(_, is_repaired)| !is_repaired);
-        left.all(|(kind, _)| kind == AMBIGUOUS)
-    }
-
     /// Runs the command for every customer of `world`, over all of the run.
     pub(crate) async fn of(world: &World, repair: Repair) -> Result<Self, SoakError> {
         let surroundings = &world.surroundings;
@@ -67,12 +57,24 @@ impl Reconciliation {
                 let kind = (name(finding.kind), finding.is_repaired);
                 *said.findings.entry(kind).or_default() += 1;
                 if !finding.is_repaired && said.told.len() < TOLD_MAX {
-                    said.told.push(format!("{id}: {finding:?}"));
+                    said.told.push(sentence(&id, finding));
                 }
             }
         }
         Ok(said)
     }
+}
+
+fn sentence(customer_id: &CustomerId, finding: &Finding) -> String {
+    let units = |units: Option<i64>| units.map_or_else(|| "?".to_owned(), |it| it.to_string());
+    format!(
+        "{customer_id} {} {}: {} by the log, {} found, {} events",
+        finding.from.as_deref().unwrap_or("anywhere"),
+        name(finding.kind),
+        units(finding.log_units),
+        units(finding.other_units),
+        finding.events.len().saturating_add(finding.more_events),
+    )
 }
 
 fn name(kind: FindingKind) -> String {

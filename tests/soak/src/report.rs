@@ -9,7 +9,7 @@ use stripe::UsageApi;
 use crate::checker::{Finding, Findings, Kind};
 use crate::fault::Fault;
 use crate::runner::Runner;
-use crate::{Options, Plant, Reconciliation};
+use crate::{Decisions, Options, Plant, Reconciliation};
 
 /// What a run came to.
 #[derive(Clone, Debug)]
@@ -50,6 +50,8 @@ pub struct Report {
 pub struct Reconciled {
     /// What it said, and repaired, of the run at rest.
     pub repair: Reconciliation,
+    /// What the operator decided then.
+    pub decisions: Decisions,
     /// What it said when the system was at rest again.
     pub after: Reconciliation,
     /// Events that the count then found undelivered, by the state that says so,
@@ -97,6 +99,7 @@ impl Report {
     pub(crate) fn reconciled(
         &mut self,
         repair: Reconciliation,
+        decisions: Decisions,
         after: Reconciliation,
         findings: Findings,
     ) {
@@ -106,6 +109,7 @@ impl Report {
         self.findings.extend(findings.told);
         self.reconciled = Some(Reconciled {
             repair,
+            decisions,
             after,
             named: findings.named,
         });
@@ -119,7 +123,7 @@ impl Report {
     /// Whether nothing is wrong, and `reconcile` found so.
     pub fn is_clean(&self) -> bool {
         let reconciled = self.reconciled.as_ref();
-        self.counts.is_empty() && reconciled.is_none_or(|it| it.after.is_settled())
+        self.counts.is_empty() && reconciled.is_none_or(|it| it.after.differ == 0)
     }
 
     /// How many errors of `kind` there are.
@@ -172,6 +176,15 @@ impl fmt::Display for Report {
         writeln!(f, "  {:>9}  final invoices' lines compared", self.invoices)?;
         if let Some(reconciled) = &self.reconciled {
             writeln!(f, "\nreconcile --repair: {}", reconciled.repair)?;
+            let Decisions {
+                in_stripe,
+                not_in_stripe,
+                left,
+            } = reconciled.decisions;
+            writeln!(
+                f,
+                "redrive: {in_stripe} --in-stripe, {not_in_stripe} --not-in-stripe, {left} left"
+            )?;
             write_named(f, &reconciled.named)?;
             writeln!(f, "reconcile, at rest again: {}", reconciled.after)?;
         }

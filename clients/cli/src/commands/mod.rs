@@ -75,6 +75,8 @@ pub(crate) enum Failure {
     NoEvent,
     #[error("Stripe perhaps has quarantined events: run reconcile first, then say --not-in-stripe")]
     PerhapsInStripe,
+    #[error("--in-stripe is for --status quarantined: what is held or rejected was never taken")]
+    NeverInStripe,
     #[error("cannot print: {0}")]
     Output(#[from] io::Error),
     #[error("cannot print: {0}")]

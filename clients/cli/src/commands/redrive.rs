@@ -35,6 +35,10 @@ pub(crate) struct RedriveArguments {
     /// Stripe. One that Stripe has after all would be billed twice.
     #[arg(long)]
     not_in_stripe: bool,
+    /// Quarantined events: Stripe's own list of meter events has them. They are
+    /// noted as delivered and not sent; one that Stripe has not is never billed.
+    #[arg(long, conflicts_with = "not_in_stripe")]
+    in_stripe: bool,
     /// Print JSON, a line for each event.
     #[arg(long)]
     json: bool,
@@ -61,8 +65,12 @@ impl From<StatusArgument> for UsageStatus {
 /// where every one is delivered, or was to be listed only.
 pub(crate) async fn run(arguments: RedriveArguments) -> Result<ExitCode, Failure> {
     let may_double = arguments.status == StatusArgument::Quarantined;
-    if arguments.yes && may_double && !arguments.not_in_stripe {
+    let is_known = arguments.not_in_stripe || arguments.in_stripe;
+    if arguments.yes && may_double && !is_known {
         return Err(Failure::PerhapsInStripe);
+    }
+    if arguments.in_stripe && !may_double {
+        return Err(Failure::NeverInStripe);
     }
     let Surroundings {
         ledger,
@@ -132,8 +140,16 @@ impl Run {
             }
             return Ok(());
         }
-        for (row, redriven) in rows.iter().zip(self.redriver.redrive(rows).await) {
-            let is_delivered = matches!(redriven, Redriven::Sent(Delivered::Delivered));
+        let redriven = if self.arguments.in_stripe {
+            self.redriver.note_in_stripe(rows).await
+        } else {
+            self.redriver.redrive(rows).await
+        };
+        for (row, redriven) in rows.iter().zip(redriven) {
+            let is_delivered = matches!(
+                redriven,
+                Redriven::Sent(Delivered::Delivered) | Redriven::Noted
+            );
             self.delivered = self.delivered.saturating_add(u64::from(is_delivered));
             self.print(row, &describe(&redriven), is_delivered)?;
         }
@@ -193,6 +209,7 @@ fn describe(redriven: &Redriven) -> String {
         Redriven::Sent(Delivered::Pending) => "pending: redelivery goes on with it".to_owned(),
         Redriven::Sent(Delivered::Quarantined) => "quarantined".to_owned(),
         Redriven::Sent(Delivered::Settled(status)) => format!("settled by another: {status}"),
+        Redriven::Noted => "noted as delivered".to_owned(),
         Redriven::Left(prospect) => describe_prospect(prospect),
         Redriven::Changed => "changed meanwhile: run it again".to_owned(),
         Redriven::Failed(error) => format!("failed: {error}"),
@@ -208,5 +225,8 @@ fn describe_prospect(prospect: &Prospect) -> String {
         Prospect::Held(reason) => format!("held: {}", reason.as_str()),
         Prospect::UnknownCustomer => "its customer is unknown".to_owned(),
         Prospect::NotGivenUp(status) => format!("is {status}"),
+        Prospect::CarriedOver => {
+            "was carried over: perhaps Stripe has it in the period before".to_owned()
+        }
     }
 }
