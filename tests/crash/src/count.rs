@@ -141,8 +141,21 @@ pub enum Finding {
 impl Observed {
     /// Looks everywhere, with the stripe simulator's own count at `stripe_url`.
     pub async fn now(database: &Database, stripe: &Counter) -> Self {
-        let audit = database.scan("UsageEventsTable").await;
-        let audit = audit.iter().map(audit_row).collect();
+        let rows = database.scan("UsageEventsTable").await;
+        let audit = rows.iter().map(audit_row).collect();
+        let mut in_stripe = stripe.meter_events().await;
+        // A usage record has no identifier: the row that names it lends its own.
+        // One that no row names, or two name, is found to be in excess.
+        let mut recorded: BTreeMap<String, String> = rows
+            .iter()
+            .filter(|row| row.contains_key("stripe_record_id"))
+            .map(|row| (text(row, "stripe_record_id"), text(row, "identifier")))
+            .collect();
+        for event in &mut in_stripe {
+            if let Some(identifier) = recorded.remove(&event.identifier) {
+                event.identifier = identifier;
+            }
+        }
         let mut totals: BTreeMap<String, Cell> = BTreeMap::new();
         let mut set_aside = 0;
         for item in database.scan("UsageTotalsTable").await {
@@ -155,7 +168,7 @@ impl Observed {
         }
         drop_zeros(&mut totals);
         Self {
-            stripe: stripe.meter_events().await,
+            stripe: in_stripe,
             audit,
             totals,
             outbox: outbox(database).await,

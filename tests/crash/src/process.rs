@@ -10,6 +10,7 @@ use billing::Clock;
 use ledger::{Ledger, TableNames};
 use secrecy::SecretString;
 use stack::connection::Connection;
+use stripe::UsageApi;
 use tokio_util::sync::DropGuard;
 
 use crate::site::Site;
@@ -48,6 +49,8 @@ pub struct Environment {
     pub tables: TableNames,
     /// Stripe's secret key.
     pub stripe_key: SecretString,
+    /// By which API usage is reported.
+    pub usage_api: UsageApi,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -66,7 +69,8 @@ impl Environment {
     fn surroundings(&self, url: &str) -> Surroundings {
         let config = stripe::Config::new(self.stripe_key.clone())
             .with_api_base(url)
-            .with_meter_events_base(url);
+            .with_meter_events_base(url)
+            .with_usage_api(self.usage_api);
         Surroundings {
             ledger: Ledger::new(Connection::embedded(url).client(), self.tables.clone()),
             stripe: stripe::Client::new(config).unwrap(),

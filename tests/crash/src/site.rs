@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use serde_json::Value;
 
 /// Prefixes of Stripe's ids, which paths hold and names do not.
-const STRIPE_IDS: [&str; 6] = ["clock_", "cus_", "evt_", "in_", "mtr_", "sub_"];
+const STRIPE_IDS: [&str; 7] = ["clock_", "cus_", "evt_", "in_", "mtr_", "si_", "sub_"];
 
 /// A moment of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

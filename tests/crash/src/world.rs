@@ -9,6 +9,7 @@ use reqwest::RequestBuilder;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use stack::{Options, System};
+use stripe::UsageApi;
 use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
 
@@ -58,10 +59,16 @@ pub struct World {
 impl World {
     /// Starts one. Stripe's own webhooks find nobody: a scenario brings them.
     pub async fn start() -> Self {
+        Self::with_usage_api(UsageApi::default()).await
+    }
+
+    /// The same, whose usage is reported by `usage_api`.
+    pub async fn with_usage_api(usage_api: UsageApi) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(HandClock(AtomicI64::new(START_MS)));
         let mut options = Options::manual(folder.path());
         options.clock = Arc::clone(&clock) as Arc<dyn Clock>;
+        options.usage_api = usage_api;
         let system = System::start(options).await.unwrap();
         system.set_webhook_secret("whsec_none".into()).unwrap();
         let http = http_client();
@@ -83,6 +90,7 @@ impl World {
                 services,
                 tables: system.ledger().tables().clone(),
                 stripe_key,
+                usage_api,
                 clock: Arc::clone(&clock) as Arc<dyn Clock>,
             },
             http,

@@ -7,6 +7,7 @@ use crash::world::body;
 use crash::{Claim, Scenario, Surroundings, World};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use stripe::UsageApi;
 use tower::ServiceExt;
 
 use crate::{assert_all_counted_once, sweep};
@@ -18,6 +19,22 @@ pub(crate) const CALLS: &[&str] = &[
     "PutItem UsageEventsTable",
     "POST /v2/billing/meter_event_session",
     "POST /v2/billing/meter_event_stream",
+    "UpdateItem UsageEventsTable",
+];
+
+const CALLS_BY_METER_EVENT: &[&str] = &[
+    "GetItem ApiKeysTable",
+    "GetItem CustomersTable",
+    "PutItem UsageEventsTable",
+    "POST /v1/billing/meter_events",
+    "UpdateItem UsageEventsTable",
+];
+
+const CALLS_BY_USAGE_RECORD: &[&str] = &[
+    "GetItem ApiKeysTable",
+    "GetItem CustomersTable",
+    "PutItem UsageEventsTable",
+    "POST /v1/subscription_items/{id}/usage_records",
     "UpdateItem UsageEventsTable",
 ];
 
@@ -51,17 +68,21 @@ pub(crate) async fn answer(surroundings: Surroundings, call: Call) -> (u16, Valu
     (status, serde_json::from_slice(&body.unwrap()).unwrap())
 }
 
-/// One event a call.
-struct Emission {
+/// One event a call, by one of Stripe's APIs for usage: the nth of them all.
+struct Emission<const USAGE_API: usize> {
     customer_id: String,
     claims: Vec<Claim>,
 }
 
-impl Scenario for Emission {
+impl<const USAGE_API: usize> Scenario for Emission<USAGE_API> {
     type Input = (usize, Call);
     type Answer = ();
 
-    const CALLS: &'static [&'static str] = CALLS;
+    const CALLS: &'static [&'static str] = match UsageApi::ALL[USAGE_API] {
+        UsageApi::MeterEventStream => CALLS,
+        UsageApi::MeterEvent => CALLS_BY_METER_EVENT,
+        UsageApi::UsageRecord => CALLS_BY_USAGE_RECORD,
+    };
 
     async fn prepare(&mut self, world: &World) -> Self::Input {
         let claim = world.an_event(&self.customer_id);
@@ -86,11 +107,32 @@ impl Scenario for Emission {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_emission_that_ends_anywhere_counts_once_or_never() {
-    let world = World::start().await;
-    let mut emission = Emission {
+    end_anywhere::<0>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emission_by_meter_event_counts_once_or_never() {
+    end_anywhere::<1>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emission_by_usage_record_counts_once_or_never() {
+    end_anywhere::<2>().await;
+}
+
+async fn end_anywhere<const USAGE_API: usize>() {
+    let usage_api = UsageApi::ALL[USAGE_API];
+    let world = World::with_usage_api(usage_api).await;
+    let mut emission = Emission::<USAGE_API> {
         customer_id: world.onboard("acme").await,
         claims: Vec::new(),
     };
-    sweep("emission", &world, &mut emission, 1).await;
+    sweep(
+        &format!("emission by {usage_api}"),
+        &world,
+        &mut emission,
+        1,
+    )
+    .await;
     assert_all_counted_once(&world, &emission.claims).await;
 }
