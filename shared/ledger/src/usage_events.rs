@@ -317,19 +317,20 @@ impl Ledger {
         self.move_usage_event(identifier, transition, None).await
     }
 
-    /// Moves the row of `identifier` from pending to delivered, with Stripe's id
-    /// of its usage record.
+    /// Moves the row of `identifier` from `from` to delivered, with Stripe's id of
+    /// its usage record.
     ///
     /// # Errors
     /// [`LedgerError::Unavailable`]: perhaps moved.
     pub async fn deliver_usage_record(
         &self,
         identifier: &Identifier,
+        from: UsageStatus,
         stripe_record_id: &str,
         at: Timestamp,
     ) -> Result<Transitioned, LedgerError> {
         let transition = Transition {
-            from: UsageStatus::Pending,
+            from,
             to: UsageStatus::Delivered,
             at,
             stripe_code: None,

@@ -179,23 +179,43 @@ impl Deliverer {
         }
     }
 
+    /// Where Stripe has checked it in the call, its word is later than that of
+    /// another call at the same time, which was refused.
     async fn note_taken(&self, row: &UsageEventRow, record_id: Option<String>) -> Delivery {
-        let to = UsageStatus::Delivered;
-        let outcome = match &record_id {
-            None => self.note(row, to, None, Delivered::Delivered).await,
-            Some(record_id) => {
-                let at = self.clock.now();
-                let noted = self
-                    .ledger
-                    .deliver_usage_record(&row.identifier, record_id, at)
-                    .await;
-                noted_as(row, to, None, noted, Delivered::Delivered)
-            }
-        };
+        let record = record_id.as_deref();
+        let mut outcome = self.note_delivered(row, UsageStatus::Pending, record).await;
+        let was_rejected = outcome == Delivered::Settled(UsageStatus::Rejected);
+        if was_rejected && self.sender.is_checked_in_call() {
+            tracing::warn!(identifier = %row.identifier, "Stripe took an event that is called rejected");
+            outcome = self
+                .note_delivered(row, UsageStatus::Rejected, record)
+                .await;
+        }
         Delivery {
             outcome,
             stripe_record_id: record_id,
         }
+    }
+
+    async fn note_delivered(
+        &self,
+        row: &UsageEventRow,
+        from: UsageStatus,
+        record_id: Option<&str>,
+    ) -> Delivered {
+        let (identifier, to, at) = (&row.identifier, UsageStatus::Delivered, self.clock.now());
+        let transition = Transition {
+            from,
+            to,
+            at,
+            stripe_code: None,
+        };
+        let ledger = &self.ledger;
+        let noted = match record_id {
+            Some(id) => ledger.deliver_usage_record(identifier, from, id, at).await,
+            None => ledger.transition_usage_event(identifier, transition).await,
+        };
+        noted_as(row, to, None, noted, Delivered::Delivered)
     }
 
     /// Only what Stripe surely never took is rejected. Stripe's reference does

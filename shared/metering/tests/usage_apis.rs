@@ -8,7 +8,7 @@ mod support;
 use std::slice;
 
 use billing::{ActionType, BillingTime, EventId, Quantity, Timestamp, UsageEvent, UsageStatus};
-use ledger::{CarriedOver, CustomerRow, Recorded, UsageEventRow};
+use ledger::{CarriedOver, CustomerRow, Recorded, Transition, UsageEventRow};
 use metering::delivery::SEND_BUDGET_MS;
 use metering::{Delivered, Deliverer, Sending, Void, VoidError, Voider};
 use serde_json::json;
@@ -318,4 +318,31 @@ async fn a_voided_usage_record_is_credited_once() {
     assert!(matches!(unknown, VoidError::FateUnknown), "{unknown}");
     assert_eq!(story.row(&stuck).await.status, UsageStatus::Quarantined);
     assert_eq!(story.units_in_stripe().await, 2 * UNITS);
+}
+
+/// Two calls at once: the one that recorded the event was refused.
+#[tokio::test]
+async fn what_stripe_has_checked_and_taken_is_not_left_rejected() {
+    for (usage_api, outcome) in [
+        (
+            UsageApi::MeterEventStream,
+            Delivered::Settled(UsageStatus::Rejected),
+        ),
+        (UsageApi::MeterEvent, Delivered::Delivered),
+        (UsageApi::UsageRecord, Delivered::Delivered),
+    ] {
+        let story = Story::start(usage_api).await;
+        let row = story.record("job").await;
+        let transition = Transition {
+            from: UsageStatus::Pending,
+            to: UsageStatus::Rejected,
+            at: story.world.now(),
+            stripe_code: Some("no_meter"),
+        };
+        let ledger = &story.world.ledger;
+        let moved = ledger.transition_usage_event(&row.identifier, transition);
+        moved.await.unwrap();
+        let delivered = story.deliverer.deliver(slice::from_ref(&row)).await;
+        assert_eq!(delivered, [outcome], "{usage_api}");
+    }
 }

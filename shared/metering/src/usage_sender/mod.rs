@@ -86,6 +86,11 @@ impl UsageSender {
         }
     }
 
+    /// Whether what Stripe takes counts, and is not refused later.
+    pub(crate) const fn is_checked_in_call(&self) -> bool {
+        !matches!(self, Self::MeterEventStream(_))
+    }
+
     /// Sends `rows`, which have a billing time, until `deadline`. Answers for
     /// each, in order.
     pub(crate) async fn send(&self, rows: &[&UsageEventRow], deadline: Instant) -> Vec<Answer> {
