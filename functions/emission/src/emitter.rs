@@ -149,6 +149,10 @@ impl Emitter {
         event: &UsageEvent,
         customer: &KnownCustomer,
     ) -> Result<Stage, Problem> {
+        if customer.row.meter_id.is_empty() == self.usage_api.has_meter() {
+            let refusal = other_usage_api(&event.customer_id, self.usage_api);
+            return self.refused(event, customer, refusal).await;
+        }
         let now = self.clock.now();
         let occurred_at = event.occurred_at.unwrap_or(customer.now);
         let billing_time = match check(event, occurred_at, customer) {
@@ -362,6 +366,16 @@ fn customer_problem(error: CustomerError) -> Problem {
 fn period_unknown(unknown: &PeriodUnknown) -> Problem {
     let detail = format!("{unknown}, and no later period is open; nothing was recorded");
     Problem::new(ProblemType::StripeUnavailable, detail)
+}
+
+/// Stripe would take no usage of this customer's, or bill it never.
+fn other_usage_api(customer_id: &CustomerId, usage_api: UsageApi) -> Problem {
+    tracing::error!(%customer_id, %usage_api, "a customer's price takes no usage by this API");
+    let detail = format!(
+        "the price of customer {customer_id} takes no usage by {usage_api}: Meterline's operator \
+         must set USAGE_API to what its prices need; nothing was recorded"
+    );
+    Problem::new(ProblemType::Internal, detail)
 }
 
 fn customer_not_found(customer_id: &CustomerId) -> Problem {

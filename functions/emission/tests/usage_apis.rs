@@ -8,7 +8,7 @@ use billing::{EventId, Identifier, UsageStatus};
 use serde_json::{Value, json};
 use story::Story;
 use stripe::UsageApi;
-use support::world::World;
+use support::world::{World, stripe_client};
 
 async fn story_of(usage_api: UsageApi) -> Story {
     let world = World::with_usage_api(usage_api).await;
@@ -91,4 +91,20 @@ async fn what_the_call_that_records_it_hears_refused_is_rejected() {
     assert_eq!((status, &answer["status"]), (202, &json!("pending")));
     let (status, answer) = story.emit(&story.event("job-2", 3)).await;
     assert_eq!((status, &answer["status"]), (202, &json!("quarantined")));
+}
+
+#[tokio::test]
+async fn usage_that_the_customers_price_does_not_take_is_not_recorded() {
+    let mut world = World::with_usage_api(UsageApi::UsageRecord).await;
+    let customer = world.onboard(None).await;
+    let [(_, url), ..] = world.stripe_variables();
+    world.stripe = stripe_client(&url);
+    let story = Story::of(world, customer).await;
+    let (status, answer) = story.emit(&story.event("job-1", 3)).await;
+    assert_eq!(status, 500, "{answer}");
+    assert!(
+        answer["detail"].as_str().unwrap().contains("USAGE_API"),
+        "{answer}"
+    );
+    assert_eq!(story.status_in_log("job-1").await, None);
 }
