@@ -169,6 +169,10 @@ async fn reconcile(runner: &mut Runner<'_>, report: &mut Report) -> Result<(), S
     runner.come_to_rest().await?;
     runner.close_periods().await?;
     let mut findings = Findings::default();
+    // What was carried over cannot be noted by word alone: but with all else
+    // decided, Stripe's sums tell.
+    Reconciliation::of(&runner.world, Repair::Open).await?;
+    runner.make_peace().await?;
     check_all(runner.subject(), &mut findings).await?;
     let after = Reconciliation::of(&runner.world, Repair::Nothing).await?;
     report.reconciled(repair, decisions, after, findings);
