@@ -22,9 +22,16 @@ pub enum UsageApi {
 }
 
 /// No API of this name.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("USAGE_API is {0:?}, which is none of meter_event_stream, meter_event and usage_record")]
 pub struct UnknownUsageApi(pub String);
+
+/// In words: a program that ends by it prints this form.
+impl fmt::Debug for UnknownUsageApi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
 
 impl UsageApi {
     /// All of them.
@@ -76,7 +83,12 @@ mod tests {
         for name in ["", "meter_events", "Meter_Event", " meter_event"] {
             let refused = name.parse::<UsageApi>().unwrap_err();
             assert_eq!(refused, UnknownUsageApi(name.to_owned()));
-            assert!(refused.to_string().contains("usage_record"), "{refused}");
+            for told in [format!("{refused}"), format!("{refused:?}")] {
+                assert!(
+                    told.contains("USAGE_API") && told.contains("usage_record"),
+                    "{told}"
+                );
+            }
         }
     }
 }
