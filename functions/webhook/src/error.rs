@@ -1,7 +1,11 @@
 //! Why an event is not acknowledged. Stripe sends it again, for three days.
 
+use billing::money::InvalidCurrency;
 use ledger::LedgerError;
+use metering::CustomerError;
 use web::{Problem, ProblemType};
+
+use crate::notifier::NotifyError;
 
 /// An event that could not be dealt with.
 #[derive(Debug, thiserror::Error)]
@@ -29,13 +33,28 @@ pub(crate) enum WebhookError {
     Contended,
     /// An event says what no event of its type can say.
     #[error("the event cannot be read")]
-    Unreadable(#[source] serde_json::Error),
+    Unreadable(#[from] serde_json::Error),
+    /// An amount is in what is no currency.
+    #[error(transparent)]
+    Currency(#[from] InvalidCurrency),
+    /// All is applied, and the operator is not told of it.
+    #[error("the operator could not be told")]
+    NotTold(#[from] NotifyError),
 }
 
 impl WebhookError {
     /// Wraps Stripe's error at `operation`.
     pub(crate) fn stripe(operation: &'static str) -> impl FnOnce(stripe::Error) -> Self {
         move |source| Self::Stripe { operation, source }
+    }
+}
+
+impl From<CustomerError> for WebhookError {
+    fn from(error: CustomerError) -> Self {
+        match error {
+            CustomerError::Ledger(error) => error.into(),
+            CustomerError::TestClock(source) => Self::stripe("retrieve test clock")(source),
+        }
     }
 }
 
@@ -54,8 +73,12 @@ impl From<WebhookError> for Problem {
                 tracing::warn!(%error, "Stripe is asked to send an event again");
                 Self::new(ProblemType::Unavailable, error.to_string())
             }
-            WebhookError::Unreadable(source) => {
-                tracing::error!(error = %source, "an event cannot be read");
+            WebhookError::NotTold(source) => {
+                tracing::error!(error = %source, "a notification is not out: Stripe's repeat sends it again");
+                Self::new(ProblemType::Unavailable, "the operator could not be told")
+            }
+            WebhookError::Unreadable(_) | WebhookError::Currency(_) => {
+                tracing::error!(%error, "an event cannot be read");
                 Self::new(ProblemType::Internal, "the event cannot be read")
             }
         }

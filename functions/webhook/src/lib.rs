@@ -4,12 +4,17 @@
 //! An event only says that something happened. What holds now is asked of
 //! Stripe, so events may come late, twice and in any order.
 
+mod dispute;
 mod error;
+pub mod invocation;
 mod meter_errors;
-mod notification;
+pub mod notification;
+mod notifier;
 mod pending_usage;
+mod settings;
 mod standing;
 mod subject;
+mod sweep;
 
 use std::sync::Arc;
 
@@ -22,13 +27,18 @@ use axum::routing::post;
 use axum::{Json, Router};
 use billing::Clock;
 use ledger::{BillingEventRow, BillingEventState, Ledger};
-use metering::{CustomerDirectory, Deliverer};
+use metering::{CustomerDirectory, Deliverer, DunningPolicy};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use stripe::{MeterErrorReport, WebhookEvent, webhook_signature};
-use web::{Problem, ProblemType};
+use web::metrics::Unit;
+use web::{Metrics, Problem, ProblemType};
 
+use crate::dispute::DISPUTE_CREATED;
 use crate::error::WebhookError;
+pub use crate::notifier::Notifier;
+pub use crate::settings::{FAILED_ATTEMPTS, GRACE_DAYS, InvalidDunningSetting, dunning_policy};
+pub use crate::sweep::{SweepError, SweepReport};
 pub use metering::EVENT_TYPES;
 
 /// Far above any event of Stripe's, whose invoices bring their first lines along.
@@ -44,17 +54,41 @@ struct Parts {
     customers: CustomerDirectory,
     deliverer: Deliverer,
     signing_secrets: Vec<SecretString>,
+    notifier: Notifier,
+    dunning: DunningPolicy,
+    metrics: Metrics,
     clock: Arc<dyn Clock>,
+}
+
+/// What an operator chooses.
+#[derive(Clone, Debug, Default)]
+pub struct Configuration {
+    /// Where notifications go: by default to the log alone.
+    pub notifier: Notifier,
+    /// When who does not pay is suspended.
+    pub dunning: DunningPolicy,
 }
 
 impl State {
     /// Takes events that are signed with one of `signing_secrets`, of the
-    /// account that `stripe` speaks for.
+    /// account that `stripe` speaks for; all else is as by default.
     pub fn new(
         ledger: Ledger,
         stripe: stripe::Client,
         signing_secrets: Vec<SecretString>,
         clock: Arc<dyn Clock>,
+    ) -> Self {
+        let configuration = Configuration::default();
+        Self::configured(ledger, stripe, signing_secrets, clock, configuration)
+    }
+
+    /// The same, as the operator chose.
+    pub fn configured(
+        ledger: Ledger,
+        stripe: stripe::Client,
+        signing_secrets: Vec<SecretString>,
+        clock: Arc<dyn Clock>,
+        configuration: Configuration,
     ) -> Self {
         let (known_in, told_by) = (ledger.clone(), stripe.clone());
         Self(Arc::new(Parts {
@@ -63,6 +97,9 @@ impl State {
             ledger,
             stripe,
             signing_secrets,
+            notifier: configuration.notifier,
+            dunning: configuration.dunning,
+            metrics: Metrics::from_environment(),
             clock,
         }))
     }
@@ -160,6 +197,9 @@ impl Parts {
             return Ok(());
         }
         match event {
+            WebhookEvent::Snapshot(event) if event.event_type == DISPUTE_CREATED => {
+                self.tell_of_dispute(event).await
+            }
             WebhookEvent::Snapshot(event) => match subject::Subject::of(event) {
                 Some(subject) => self.apply_to_customer(event, &subject).await,
                 None => {
@@ -181,8 +221,8 @@ impl Parts {
         }
     }
 
-    /// Whether the event was applied before; a notification that may not be
-    /// out yet goes out, again perhaps.
+    /// Whether the event was applied before; notifications that may not be out
+    /// yet go out, again perhaps.
     async fn was_applied(&self, stripe_event_id: &str) -> Result<bool, WebhookError> {
         match self.ledger.billing_event(stripe_event_id).await? {
             Some(event) => {
@@ -198,8 +238,12 @@ impl Parts {
         if event.state == BillingEventState::Done {
             return Ok(());
         }
-        if let Some(notification) = &event.notification {
-            notification::send(notification);
+        for notification in &event.notifications {
+            if let Err(error) = self.notifier.send(notification).await {
+                self.metrics
+                    .write(&[("notifications_failed", Unit::Count, 1)]);
+                return Err(error.into());
+            }
         }
         Ok(self
             .ledger

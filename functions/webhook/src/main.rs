@@ -1,7 +1,8 @@
 //! The webhook function in Lambda.
 
+use lambda_http::lambda_runtime::{self, service_fn};
 use web::{MainError, Settings, telemetry};
-use webhook::State;
+use webhook::{Configuration, Notifier, State, invocation};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), MainError> {
@@ -11,11 +12,15 @@ async fn main() -> Result<(), MainError> {
         settings.ledger_and_stripe(),
         settings.secret("STRIPE_WEBHOOK_SECRET"),
     )?;
-    let state = State::new(
-        ledger,
-        stripe,
-        webhook::signing_secrets(&secrets)?,
-        settings.clock(),
-    );
-    lambda_http::run(web::service(webhook::router(state))).await
+    let topic_arn = settings.required("NOTIFICATION_TOPIC_ARN")?;
+    let configuration = Configuration {
+        notifier: Notifier::topic(aws_sdk_sns::Client::new(settings.aws()), topic_arn),
+        dunning: webhook::dunning_policy(|name| settings.variable(name))?,
+    };
+    let secrets = webhook::signing_secrets(&secrets)?;
+    let state = State::configured(ledger, stripe, secrets, settings.clock(), configuration);
+    let routes = web::service(webhook::router(state.clone()));
+    let (state, routes) = (&state, &routes);
+    let handle = async move |event| invocation::answer(state, routes.clone(), event).await;
+    lambda_runtime::run(service_fn(handle)).await
 }

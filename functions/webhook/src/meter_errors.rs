@@ -1,14 +1,18 @@
 //! Usage that Stripe took with a 200 and refused afterwards.
 
 use billing::{Identifier, Timestamp, UsageStatus};
-use ledger::{Applied, BillingEventRow, BillingEventState, Transition, Transitioned};
+use ledger::{
+    Applied, BillingEventRow, BillingEventState, Consequence, Transition, Transitioned,
+    UnnamedRefusals,
+};
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
-use stripe::{MeterErrorReport, ThinEvent};
+use stripe::{MeterErrorReport, ThinEvent, V2Event};
+use web::metrics::Unit;
 
 use crate::Parts;
 use crate::error::WebhookError;
-use crate::notification::{News, Notification};
+use crate::notification::{News, Origin};
 
 /// Characters of an [`Identifier`].
 const IDENTIFIER_LENGTH: usize = 64;
@@ -22,22 +26,33 @@ impl Parts {
         }
         let event = self.stripe.retrieve_v2_event(&thin.id).await;
         let event = event.map_err(WebhookError::stripe("retrieve v2 event"))?;
-        let report = MeterErrorReport::of(&event).map_err(WebhookError::Unreadable)?;
-        let Some(report) = report else { return Ok(()) };
+        let Some(report) = MeterErrorReport::of(&event)? else {
+            return Ok(());
+        };
         let rejected_rows = self.reject_samples(&report).await?;
-        if !report.is_complete() {
-            tracing::error!(
-                event_id = thin.id,
-                refused_events = report.error_count,
-                rejected_rows,
-                "Stripe refused more usage than it names: reconcile finds the rest"
-            );
-        }
         let row = self.report_event(thin, &report, rejected_rows)?;
-        match self.ledger.apply_billing_event(&row, None).await? {
+        let unnamed = unnamed_refusals(&event, &report);
+        if let Some(unnamed) = &unnamed {
+            self.alarm(unnamed);
+        }
+        let mark = unnamed.as_ref().map(Consequence::UnnamedRefusals);
+        match self.ledger.apply_billing_event(&row, mark).await? {
             Applied::Before(before) => self.finish(&before).await,
             Applied::Done | Applied::VersionConflict => self.finish(&row).await,
         }
+    }
+
+    /// Stripe refused more than it named: which, only `meterline reconcile` finds.
+    fn alarm(&self, unnamed: &UnnamedRefusals) {
+        let count = unnamed.refused_events.saturating_sub(unnamed.named_events);
+        tracing::error!(
+            event_id = unnamed.stripe_event_id,
+            refused_events = unnamed.refused_events,
+            named_events = unnamed.named_events,
+            "Stripe refused more usage than it names: reconcile finds the rest"
+        );
+        self.metrics
+            .write(&[("unnamed_refusals", Unit::Count, count)]);
     }
 
     async fn reject_samples(&self, report: &MeterErrorReport) -> Result<u64, WebhookError> {
@@ -104,30 +119,48 @@ impl Parts {
         report: &MeterErrorReport,
         rejected_rows: u64,
     ) -> Result<BillingEventRow, WebhookError> {
-        let news = News::UsageRefused {
+        let news = News::UsageRejected {
             refused_events: report.error_count,
             rejected_rows,
-            codes: report
-                .error_types
-                .iter()
-                .map(|kind| kind.code.as_str())
-                .collect(),
+            needs_reconciliation: !report.is_complete(),
+            codes: codes(report).collect(),
         };
-        let notification = Notification {
-            id: &thin.id,
-            event_type: &thin.event_type,
-            news,
+        let origin = Origin {
+            stripe_event_id: &thin.id,
+            stripe_event_type: &thin.event_type,
+            created_at: Timestamp::from_unix_ms(thin.created_unix_ms),
         };
         Ok(BillingEventRow {
             stripe_event_id: thin.id.clone(),
             event_type: thin.event_type.clone(),
             customer_id: None,
-            created_at: Timestamp::from_unix_ms(thin.created_unix_ms),
+            created_at: origin.created_at,
             applied_at: self.clock.now(),
             state: BillingEventState::Applied,
-            notification: Some(notification.to_json().map_err(WebhookError::Unreadable)?),
+            notifications: vec![origin.notification(None, news)?],
         })
     }
+}
+
+fn codes(report: &MeterErrorReport) -> impl Iterator<Item = &str> {
+    report.error_types.iter().map(|kind| kind.code.as_str())
+}
+
+/// What `report` says was refused and does not name; none where it names all.
+fn unnamed_refusals(event: &V2Event, report: &MeterErrorReport) -> Option<UnnamedRefusals> {
+    if report.is_complete() {
+        return None;
+    }
+    let meter = event.related_object.as_ref();
+    Some(UnnamedRefusals {
+        stripe_event_id: event.id.clone(),
+        meter_id: meter.map(|meter| meter.id.clone()),
+        validation_start: Timestamp::from_unix_s(report.validation_start),
+        validation_end: Timestamp::from_unix_s(report.validation_end),
+        refused_events: report.error_count,
+        named_events: report.named_events(),
+        codes: codes(report).map(str::to_owned).collect(),
+    })
 }
 
 /// The identifier that `text` is, where it is of the form of ours.

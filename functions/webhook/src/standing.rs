@@ -2,15 +2,16 @@
 
 use billing::Timestamp;
 use ledger::{
-    Applied, BillingEventRow, BillingEventState, CustomerRow, CustomerStatus, LedgerError,
+    Applied, BillingEventRow, BillingEventState, Consequence, CustomerRow, CustomerStatus,
+    LedgerError,
 };
 use metering::customers::with_subscription;
-use metering::{METADATA_ONBOARDING, customer_status, with_current_price};
-use stripe::{Event, Invoice};
+use metering::{Debt, METADATA_ONBOARDING, Standing, with_current_price};
+use stripe::{Event, Invoice, Subscription};
 
 use crate::Parts;
 use crate::error::WebhookError;
-use crate::notification::{News, Notification};
+use crate::notification::{Bill, News, Origin};
 use crate::subject::Subject;
 
 /// How often a customer that others change meanwhile is read again. Beyond,
@@ -19,6 +20,19 @@ const ATTEMPTS_MAX: u32 = 5;
 
 /// The event whose 2xx starts the hour in which an invoice is a draft.
 const INVOICE_CREATED: &str = "invoice.created";
+
+const INVOICE_PAID: &str = "invoice.paid";
+const PAYMENT_FAILED: &str = "invoice.payment_failed";
+const ACTION_REQUIRED: &str = "invoice.payment_action_required";
+/// Events of whose invoice the operator is told.
+const TOLD_INVOICE_EVENTS: [&str; 3] = [INVOICE_PAID, PAYMENT_FAILED, ACTION_REQUIRED];
+
+/// A customer as Stripe has it now.
+struct Current {
+    row: CustomerRow,
+    /// None where it went with its test clock.
+    subscription: Option<Subscription>,
+}
 
 impl Parts {
     /// Applies `event` to its customer, if that is one of ours.
@@ -46,12 +60,15 @@ impl Parts {
                 return Ok(());
             }
             let current = self.current(&customer).await?;
-            let row = self.billing_event(event, subject, &customer, &current)?;
+            let invoice = self.told_invoice(event, subject).await?;
+            let row = self.billing_event(event, &customer, &current, invoice.as_ref())?;
             // The row is written even where nothing in it changes: its new
             // version stops whoever asked Stripe earlier and writes later.
-            let applied = self
-                .ledger
-                .apply_billing_event(&row, Some((&customer, current)));
+            let change = Consequence::CustomerChanges {
+                read: &customer,
+                row: &current.row,
+            };
+            let applied = self.ledger.apply_billing_event(&row, Some(change));
             trouble = match applied.await {
                 Ok(Applied::Done) => return self.finish(&row).await,
                 Ok(Applied::Before(before)) => return self.finish(&before).await,
@@ -87,7 +104,7 @@ impl Parts {
     /// The customer as Stripe has it now. A subscription that went with its test
     /// clock has ended. No other ever goes: where one is missed, the key is of
     /// another account, and nobody's standing follows from that.
-    async fn current(&self, customer: &CustomerRow) -> Result<CustomerRow, WebhookError> {
+    async fn current(&self, customer: &CustomerRow) -> Result<Current, WebhookError> {
         let subscription = self
             .stripe
             .retrieve_subscription(&customer.subscription_id)
@@ -95,108 +112,143 @@ impl Parts {
         let subscription = match subscription {
             Ok(subscription) => subscription,
             Err(error) if error.is_not_found() && customer.test_clock.is_some() => {
-                let status = CustomerStatus::Canceled;
-                return Ok(CustomerRow {
-                    status,
+                let row = CustomerRow {
+                    status: CustomerStatus::Canceled,
+                    grace_ends_at: None,
                     ..customer.clone()
+                };
+                return Ok(Current {
+                    row,
+                    subscription: None,
                 });
             }
             Err(error) => return Err(WebhookError::stripe("retrieve subscription")(error)),
         };
-        let owes = !subscription.has_ended() && self.owes(customer).await?;
-        let status = customer_status(customer.status, &subscription.status, owes);
+        let standing = self.standing(customer, &subscription).await?;
         let row = CustomerRow {
-            status,
+            status: standing.status,
+            grace_ends_at: standing.grace_ends_at,
             ..with_subscription(customer, &subscription)
         };
-        with_current_price(&self.stripe, row, &subscription)
+        let row = with_current_price(&self.stripe, row, &subscription)
             .await
-            .map_err(WebhookError::stripe("retrieve price"))
+            .map_err(WebhookError::stripe("retrieve price"))?;
+        Ok(Current {
+            row,
+            subscription: Some(subscription),
+        })
     }
 
-    async fn owes(&self, customer: &CustomerRow) -> Result<bool, WebhookError> {
-        let invoices = self.stripe.list_open_invoices(&customer.subscription_id);
-        let invoices = invoices
-            .await
-            .map_err(WebhookError::stripe("list invoices"))?;
-        Ok(invoices
-            .iter()
-            .any(|invoice| is_owed(invoice, &customer.subscription_id)))
+    async fn standing(
+        &self,
+        customer: &CustomerRow,
+        subscription: &Subscription,
+    ) -> Result<Standing, WebhookError> {
+        let debt = if subscription.has_ended() {
+            None
+        } else {
+            let invoices = self.stripe.list_open_invoices(&customer.subscription_id);
+            let invoices = invoices
+                .await
+                .map_err(WebhookError::stripe("list invoices"))?;
+            Debt::of(&invoices, &customer.subscription_id)
+        };
+        // Only a grace asks for the time.
+        let now = match debt {
+            Some(_) => self.customers.time_of(customer).await?,
+            None => self.clock.now(),
+        };
+        // A grace that has ended has suspended, told or not: one of two unpaid
+        // invoices paid must not begin another.
+        let before = match debt {
+            Some(_) => customer.status_at(now),
+            None => customer.status,
+        };
+        let status = &subscription.status;
+        Ok(self.dunning.standing(before, status, debt, now))
+    }
+
+    /// The invoice that the event is about, as it is now, where there may be
+    /// something to tell of it. One that is gone was a draft.
+    async fn told_invoice(
+        &self,
+        event: &Event,
+        subject: &Subject,
+    ) -> Result<Option<Invoice>, WebhookError> {
+        let is_told = TOLD_INVOICE_EVENTS.contains(&event.event_type.as_str());
+        let Some(invoice_id) = subject.invoice_id.as_ref().filter(|_| is_told) else {
+            return Ok(None);
+        };
+        match self.stripe.retrieve_invoice(invoice_id).await {
+            Ok(invoice) => Ok(Some(invoice)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(WebhookError::stripe("retrieve invoice")(error)),
+        }
     }
 
     fn billing_event(
         &self,
         event: &Event,
-        subject: &Subject,
         before: &CustomerRow,
-        after: &CustomerRow,
+        current: &Current,
+        invoice: Option<&Invoice>,
     ) -> Result<BillingEventRow, WebhookError> {
-        let invoice_id = subject.invoice_id.as_deref();
-        let news = News::of_customer(&event.event_type, invoice_id, before, after);
-        let notification = news
-            .map(|news| {
-                Notification {
-                    id: &event.id,
-                    event_type: &event.event_type,
-                    news,
-                }
-                .to_json()
-            })
-            .transpose()
-            .map_err(WebhookError::Unreadable)?;
+        let origin = Origin {
+            stripe_event_id: &event.id,
+            stripe_event_type: &event.event_type,
+            created_at: Timestamp::from_unix_s(event.created),
+        };
+        let status = News::of_status(before, &current.row);
+        let news = news_of_event(event, current, invoice)?;
+        let notifications = news.into_iter().chain(status);
+        let notifications: Result<_, _> = notifications
+            .map(|news| origin.notification(Some(before), news))
+            .collect();
         Ok(BillingEventRow {
             stripe_event_id: event.id.clone(),
             event_type: event.event_type.clone(),
-            customer_id: Some(subject.customer_id.clone()),
-            created_at: Timestamp::from_unix_s(event.created),
+            customer_id: Some(before.customer_id.clone()),
+            created_at: origin.created_at,
             applied_at: self.clock.now(),
             state: BillingEventState::Applied,
-            notification,
+            notifications: notifications?,
         })
     }
 }
 
-/// Whether its payment was tried, and failed, and is still wanted. An invoice
-/// of $0 is never that.
-fn is_owed(invoice: &Invoice, subscription_id: &str) -> bool {
-    invoice.status.as_deref() == Some("open")
-        && invoice.attempt_count > 0
-        && invoice.amount_remaining > 0
-        && invoice.subscription.as_deref() == Some(subscription_id)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-
-    fn invoice(changes: &Value) -> Invoice {
-        let mut invoice = json!({
-            "id": "in_1", "object": "invoice", "customer": "cus_1", "status": "open",
-            "currency": "usd", "amount_due": 2_010, "amount_paid": 0, "amount_remaining": 2_010,
-            "total": 2_010, "period_start": 0, "period_end": 0, "created": 0, "attempt_count": 1,
-            "parent": { "subscription_details": { "subscription": "sub_1" } },
-        });
-        for (name, value) in changes.as_object().unwrap() {
-            invoice[name] = value.clone();
+/// What there is to tell of `event` itself. It came late perhaps: what does not
+/// hold any more is told to nobody.
+fn news_of_event(
+    event: &Event,
+    current: &Current,
+    invoice: Option<&Invoice>,
+) -> Result<Option<News<'static>>, WebhookError> {
+    let is = |invoice: &Invoice, status| invoice.status.as_deref() == Some(status);
+    Ok(match (event.event_type.as_str(), invoice) {
+        (INVOICE_PAID, Some(invoice)) if is(invoice, "paid") && invoice.amount_paid > 0 => {
+            Some(News::Receipt(Bill::of(invoice)?))
         }
-        serde_json::from_value(invoice).unwrap()
-    }
-
-    #[test]
-    fn only_an_open_invoice_whose_payment_failed_is_owed() {
-        assert!(is_owed(&invoice(&json!({})), "sub_1"));
-        assert!(!is_owed(&invoice(&json!({})), "sub_2"));
-        for changes in [
-            json!({ "status": "paid", "amount_remaining": 0 }),
-            json!({ "status": "draft" }),
-            json!({ "status": "void" }),
-            json!({ "status": "uncollectible" }),
-            json!({ "attempt_count": 0 }),
-            json!({ "amount_due": 0, "amount_remaining": 0 }),
-            json!({ "parent": null }),
-        ] {
-            assert!(!is_owed(&invoice(&changes), "sub_1"), "{changes}");
+        (PAYMENT_FAILED, Some(invoice)) if is(invoice, "open") => {
+            let at = |unix_s| Timestamp::from_unix_s(unix_s).to_string();
+            Some(News::PaymentFailed {
+                bill: Bill::of(invoice)?,
+                failed_attempts: invoice.attempt_count,
+                next_attempt_at: invoice.next_payment_attempt.map(at),
+                grace_ends_at: current.row.grace_ends_at.map(|end| end.to_string()),
+            })
         }
-    }
+        (ACTION_REQUIRED, Some(invoice)) if is(invoice, "open") => {
+            Some(News::PaymentActionRequired(Bill::of(invoice)?))
+        }
+        ("customer.deleted", _) => Some(News::CustomerDeleted),
+        ("customer.subscription.trial_will_end", _) => current
+            .subscription
+            .as_ref()
+            .filter(|subscription| subscription.status == "trialing")
+            .and_then(|subscription| subscription.trial_end)
+            .map(|end| News::TrialWillEnd {
+                trial_ends_at: Timestamp::from_unix_s(end).to_string(),
+            }),
+        _ => None,
+    })
 }

@@ -30,8 +30,11 @@ impl Subject {
             (id_at(object, "/customer"), Some(subscription), id)
         } else if event.event_type == "customer.deleted" {
             (id, None, None)
-        } else {
+        } else if event.event_type.starts_with("customer.subscription.") {
             (id_at(object, "/customer"), Some(id?), None)
+        } else {
+            // A dispute names its charge only.
+            return None;
         };
         Some(Self {
             customer_id: CustomerId::parse(customer?).ok()?,

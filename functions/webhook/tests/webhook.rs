@@ -8,7 +8,7 @@ mod story;
 mod support;
 
 use billing::{Clock, Timestamp, UsageStatus};
-use ledger::{BillingEventRow, BillingEventState, CustomerRow, CustomerStatus};
+use ledger::{BillingEventRow, BillingEventState, CustomerRow, CustomerStatus, StoredNotification};
 use serde_json::{Value, json};
 use story::{Story, event, invoice_event, record};
 use stripe::{
@@ -234,7 +234,11 @@ async fn an_event_that_was_applied_and_perhaps_not_told_is_told_again() {
         created_at: story.world.clock.now(),
         applied_at: story.world.clock.now(),
         state: BillingEventState::Applied,
-        notification: Some("{}".to_owned()),
+        notifications: vec![StoredNotification {
+            id: "evt_1:past_due".to_owned(),
+            kind: "past_due".to_owned(),
+            message: "{}".to_owned(),
+        }],
     };
     story
         .world
@@ -516,9 +520,15 @@ async fn usage_that_stripe_refuses_later_is_rejected_with_stripes_code() {
     let stored = story.world.tables.scan("BillingEventsTable").await;
     assert_eq!(stored.len(), 1);
     assert_eq!(stored[0]["state"].as_s().unwrap(), "done");
-    let told: Value = serde_json::from_str(stored[0]["notification"].as_s().unwrap()).unwrap();
+    let id = stored[0]["stripe_event_id"].as_s().unwrap();
+    let row = story.world.ledger.billing_event(id).await.unwrap().unwrap();
+    let told: Value = serde_json::from_str(&row.notifications[0].message).unwrap();
+    assert_eq!(told["kind"], "usage_rejected");
     assert_eq!(
-        (&told["rejected_rows"], &told["refused_events"]),
-        (&json!(2), &json!(4))
+        told["data"],
+        json!({
+            "refused_events": 4, "rejected_rows": 2, "needs_reconciliation": false,
+            "codes": ["meter_event_customer_not_found"],
+        })
     );
 }

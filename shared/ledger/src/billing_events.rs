@@ -6,17 +6,17 @@ use billing::{CustomerId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::items::{from_item, number, text, to_item};
-use crate::{CustomerRow, Ledger, LedgerError, customers};
+use crate::{CustomerRow, Ledger, LedgerError, UnnamedRefusals, customers};
 
-const TABLE: &str = "billing-events";
+pub(crate) const TABLE: &str = "billing-events";
 
 /// How far an event has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BillingEventState {
-    /// Its effect on the customer is stored; the notification may not be out.
+    /// Its effect is stored; the notifications may not be out.
     Applied,
-    /// The notification is out too.
+    /// The notifications are out too.
     Done,
 }
 
@@ -36,9 +36,34 @@ pub struct BillingEventRow {
     pub applied_at: Timestamp,
     /// How far it has come.
     pub state: BillingEventState,
-    /// What to tell the operator, as JSON; repeated as it stands.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub notification: Option<String>,
+    /// What to tell the operator.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notifications: Vec<StoredNotification>,
+}
+
+/// Something to tell the operator; repeated as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredNotification {
+    /// The same at each repeat, to drop repeats by.
+    pub id: String,
+    /// What kind of news it is.
+    pub kind: String,
+    /// The news, as JSON.
+    pub message: String,
+}
+
+/// What follows from an event, and is stored with it or not at all.
+#[derive(Clone, Debug)]
+pub enum Consequence<'a> {
+    /// The customer who was read as `read` becomes `row`.
+    CustomerChanges {
+        /// The row as it was read.
+        read: &'a CustomerRow,
+        /// The new one.
+        row: &'a CustomerRow,
+    },
+    /// Usage was refused that has to be looked for.
+    UnnamedRefusals(&'a UnnamedRefusals),
 }
 
 /// What became of applying an event.
@@ -53,15 +78,14 @@ pub enum Applied {
 }
 
 impl Ledger {
-    /// Stores `event` and, in the same transaction, the customer's new row if
-    /// the customer still is as `change` read it: `(read, new)`.
+    /// Stores `event` and, in the same transaction, what follows from it.
     ///
     /// # Errors
     /// [`LedgerError::Unavailable`]: perhaps applied; a repeat tells.
     pub async fn apply_billing_event(
         &self,
         event: &BillingEventRow,
-        change: Option<(&CustomerRow, CustomerRow)>,
+        consequence: Option<Consequence<'_>>,
     ) -> Result<Applied, LedgerError> {
         const OPERATION: &str = "apply billing event";
         let put_event = Put::builder()
@@ -71,20 +95,16 @@ impl Ledger {
             .build()
             .map_err(LedgerError::unavailable(OPERATION))?;
         let mut items = vec![TransactWriteItem::builder().put(put_event).build()];
-        if let Some((read, row)) = change {
-            let row = CustomerRow {
-                version: read.version.saturating_add(1),
-                ..row
-            };
-            let put_customer = Put::builder()
-                .table_name(&self.tables.customers)
-                .set_item(Some(to_item(customers::TABLE, &row)?))
-                .condition_expression("#version = :read")
-                .expression_attribute_names("#version", "version")
-                .expression_attribute_values(":read", number(read.version))
-                .build()
-                .map_err(LedgerError::unavailable(OPERATION))?;
-            items.push(TransactWriteItem::builder().put(put_customer).build());
+        match consequence {
+            Some(Consequence::CustomerChanges { read, row }) => {
+                let put = self.replace_customer(read, row)?;
+                items.push(TransactWriteItem::builder().put(put).build());
+            }
+            Some(Consequence::UnnamedRefusals(refusals)) => {
+                let update = self.list_unnamed_refusals(refusals)?;
+                items.push(TransactWriteItem::builder().update(update).build());
+            }
+            None => {}
         }
         let transaction = self
             .client
@@ -114,6 +134,21 @@ impl Ledger {
         Err(LedgerError::unavailable(OPERATION)(error))
     }
 
+    fn replace_customer(&self, read: &CustomerRow, row: &CustomerRow) -> Result<Put, LedgerError> {
+        let row = CustomerRow {
+            version: read.version.saturating_add(1),
+            ..row.clone()
+        };
+        Put::builder()
+            .table_name(&self.tables.customers)
+            .set_item(Some(to_item(customers::TABLE, &row)?))
+            .condition_expression("#version = :read")
+            .expression_attribute_names("#version", "version")
+            .expression_attribute_values(":read", number(read.version))
+            .build()
+            .map_err(LedgerError::unavailable("build customer's change"))
+    }
+
     /// The row of a Stripe event, if it was applied.
     ///
     /// # Errors
@@ -134,10 +169,10 @@ impl Ledger {
         got.item.map(|item| from_item(TABLE, item)).transpose()
     }
 
-    /// Notes that an applied event's notification is out.
+    /// Notes that an applied event's notifications are out.
     ///
     /// # Errors
-    /// [`LedgerError::Unavailable`]: the notification may be sent again.
+    /// [`LedgerError::Unavailable`]: the notifications may be sent again.
     pub async fn finish_billing_event(&self, stripe_event_id: &str) -> Result<(), LedgerError> {
         self.client
             .update_item()

@@ -174,7 +174,10 @@ impl CustomerDirectory {
     /// The present for the customer. A test clock jumps over months at once, so
     /// it is asked every time: a moment's belief would bill into a period that is
     /// over.
-    async fn time_of(&self, row: &CustomerRow) -> Result<Timestamp, CustomerError> {
+    ///
+    /// # Errors
+    /// [`CustomerError::TestClock`] where Stripe does not tell it.
+    pub async fn time_of(&self, row: &CustomerRow) -> Result<Timestamp, CustomerError> {
         let Some(test_clock) = &row.test_clock else {
             return Ok(self.clock.now());
         };

@@ -68,6 +68,16 @@ impl DunningPolicy {
         })
     }
 
+    /// Days that a debt may last.
+    pub const fn grace_days(&self) -> u16 {
+        self.grace_days
+    }
+
+    /// Failed attempts at one invoice that suspend.
+    pub const fn failed_attempts_max(&self) -> u16 {
+        self.failed_attempts_max
+    }
+
     /// Where a customer stands at its time `now`, of whom `before` was known,
     /// whose subscription has Stripe's status `subscription_status` and who owes
     /// `debt`.
@@ -167,138 +177,46 @@ mod tests {
         })
     }
 
-    /// What is known, what Stripe says, what is owed, on which day, and what
-    /// follows: under ten days of grace and three attempts.
+    /// What happened; what is known, what Stripe says, how many attempts at what
+    /// is owed have failed, on which day; and what follows.
+    type Case = (
+        &'static str,
+        CustomerStatus,
+        &'static str,
+        Option<u64>,
+        i64,
+        CustomerStatus,
+    );
+
+    #[rustfmt::skip]
+    const CASES: [Case; 19] = [
+        ("a first payment fails", Active, "past_due", Some(1), 0, PastDue),
+        ("the second attempt fails", PastDue, "past_due", Some(2), 3, PastDue),
+        ("the last attempt fails", PastDue, "past_due", Some(3), 8, Suspended),
+        ("news on the grace's last day", PastDue, "past_due", Some(1), 9, PastDue),
+        ("news when the grace is over", PastDue, "past_due", Some(1), 10, Suspended),
+        ("the first news comes late", Active, "past_due", Some(1), 11, Suspended),
+        ("Stripe gives up", PastDue, "unpaid", Some(2), 5, Suspended),
+        ("Stripe pauses", Active, "paused", None, 0, Suspended),
+        ("Stripe resumes", Suspended, "active", None, 0, Active),
+        ("all is paid in the grace", PastDue, "active", None, 5, Active),
+        ("all is paid after it", Suspended, "active", None, 30, Active),
+        ("$0 is paid", Suspended, "active", Some(3), 12, Suspended),
+        ("$0 is paid in the grace", PastDue, "active", Some(1), 5, PastDue),
+        ("one of two is paid", Suspended, "past_due", Some(1), 2, Suspended),
+        ("a first payment is under way", Active, "incomplete", None, 0, PastDue),
+        ("it never comes", PastDue, "incomplete_expired", None, 1, Canceled),
+        ("the subscription ends", Suspended, "canceled", Some(3), 20, Canceled),
+        ("an old event after the end", Canceled, "canceled", None, 20, Canceled),
+        ("a word that nobody knows", PastDue, "resting", Some(1), 1, PastDue),
+    ];
+
+    /// Under ten days of grace and three attempts.
     #[test]
     fn what_was_and_what_stripe_says_decide() {
         let policy = DunningPolicy::new(10, 3).unwrap();
-        let nothing = None;
-        for (event, before, stripe, owed, day, after) in [
-            (
-                "a first payment fails",
-                Active,
-                "past_due",
-                debt(1),
-                0,
-                PastDue,
-            ),
-            (
-                "the second attempt fails",
-                PastDue,
-                "past_due",
-                debt(2),
-                3,
-                PastDue,
-            ),
-            (
-                "the last attempt fails",
-                PastDue,
-                "past_due",
-                debt(3),
-                8,
-                Suspended,
-            ),
-            (
-                "news on the grace's last day",
-                PastDue,
-                "past_due",
-                debt(1),
-                9,
-                PastDue,
-            ),
-            (
-                "news when the grace is over",
-                PastDue,
-                "past_due",
-                debt(1),
-                10,
-                Suspended,
-            ),
-            (
-                "the first news comes late",
-                Active,
-                "past_due",
-                debt(1),
-                11,
-                Suspended,
-            ),
-            ("Stripe gives up", PastDue, "unpaid", debt(2), 5, Suspended),
-            ("Stripe pauses", Active, "paused", nothing, 0, Suspended),
-            ("Stripe resumes", Suspended, "active", nothing, 0, Active),
-            (
-                "all is paid in the grace",
-                PastDue,
-                "active",
-                nothing,
-                5,
-                Active,
-            ),
-            (
-                "all is paid after it",
-                Suspended,
-                "active",
-                nothing,
-                30,
-                Active,
-            ),
-            ("$0 is paid", Suspended, "active", debt(3), 12, Suspended),
-            (
-                "$0 is paid in the grace",
-                PastDue,
-                "active",
-                debt(1),
-                5,
-                PastDue,
-            ),
-            (
-                "one of two is paid",
-                Suspended,
-                "past_due",
-                debt(1),
-                2,
-                Suspended,
-            ),
-            (
-                "a first payment is under way",
-                Active,
-                "incomplete",
-                nothing,
-                0,
-                PastDue,
-            ),
-            (
-                "it never comes",
-                PastDue,
-                "incomplete_expired",
-                nothing,
-                1,
-                Canceled,
-            ),
-            (
-                "the subscription ends",
-                Suspended,
-                "canceled",
-                debt(3),
-                20,
-                Canceled,
-            ),
-            (
-                "an old event after the end",
-                Canceled,
-                "canceled",
-                nothing,
-                20,
-                Canceled,
-            ),
-            (
-                "a word that nobody knows",
-                PastDue,
-                "resting",
-                debt(1),
-                1,
-                PastDue,
-            ),
-        ] {
+        for (event, before, stripe, failed_attempts, day, after) in CASES {
+            let owed = failed_attempts.and_then(debt);
             let now = FIRST_DAY.plus_ms(day * DAY_MS);
             let standing = policy.standing(before, stripe, owed, now);
             assert_eq!(standing.status, after, "{event}");

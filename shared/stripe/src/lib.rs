@@ -7,6 +7,7 @@ mod client;
 mod config;
 mod customer_balance_transactions;
 mod customers;
+mod disputes;
 mod error;
 mod event_destinations;
 mod events;
@@ -45,12 +46,14 @@ pub use customer_balance_transactions::{
     CreateCustomerBalanceTransaction, CustomerBalanceTransaction,
 };
 pub use customers::{CreateCustomer, Customer, InvoiceSettings, ListCustomers, UpdateCustomer};
+pub use disputes::Dispute;
 pub use error::{ApiError, Error, InvalidRequest, Sent, TransportError};
 pub use event_destinations::{
     CreateEventDestination, DestinationWebhookEndpoint, EventDestination, UpdateEventDestination,
 };
 pub use events::{
-    Event, EventData, ListEvents, ParseEventError, RelatedObject, ThinEvent, V2Event, WebhookEvent,
+    Event, EventData, ListEvents, ListV2Events, ParseEventError, RelatedObject, ThinEvent,
+    ThinEventPage, V2Event, WebhookEvent,
 };
 pub use idempotency_key::IdempotencyKey;
 pub use invoice_lines::{InvoiceLine, Period};

@@ -115,14 +115,16 @@ impl MeterErrorReport {
         Self::deserialize(&event.data).map(Some)
     }
 
+    /// How many of the events that failed are named.
+    pub fn named_events(&self) -> u64 {
+        let samples = self.error_types.iter();
+        let named: usize = samples.map(|kind| kind.sample_errors.len()).sum();
+        u64::try_from(named).unwrap_or(u64::MAX)
+    }
+
     /// Whether every event that failed is named.
     pub fn is_complete(&self) -> bool {
-        let named: usize = self
-            .error_types
-            .iter()
-            .map(|kind| kind.sample_errors.len())
-            .sum();
-        u64::try_from(named).is_ok_and(|named| named >= self.error_count)
+        self.named_events() >= self.error_count
     }
 }
 

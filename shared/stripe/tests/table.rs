@@ -12,7 +12,7 @@ use stripe::{
     Aggregation, Client, CreateCustomer, CreateCustomerBalanceTransaction, CreateEventDestination,
     CreateMeter, CreatePrice, CreateProduct, CreateSubscription, CreateUsageRecord,
     CreateWebhookEndpoint, ListCustomers, ListEvents, ListMeterEventSummaries, ListSubscriptions,
-    MeterEvent, MeterEventStream, RequestOptions, STRIPE_VERSION, UpdateCustomer,
+    ListV2Events, MeterEvent, MeterEventStream, RequestOptions, STRIPE_VERSION, UpdateCustomer,
     UpdateEventDestination, UpdateWebhookEndpoint,
 };
 use support::{Answer, Scripted};
@@ -61,8 +61,9 @@ async fn make_every_request(client: &Client) -> BTreeSet<&'static str> {
         client.update_event_destination(ID, &UpdateEventDestination::default(), options),
         client.disable_event_destination(ID, options),
         client.list_event_destinations(),
-        client.retrieve_event(ID),
+        client.retrieve_dispute(ID), client.retrieve_event(ID),
         client.retrieve_v2_event(ID),
+        client.list_v2_events(&ListV2Events::default(), None),
         client.list_events(&ListEvents::default()),
         client.list_all_events(&ListEvents::default()),
         client.list_invoice_lines(ID),

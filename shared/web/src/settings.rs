@@ -59,6 +59,11 @@ impl Settings {
         Ok(Self { aws })
     }
 
+    /// What AWS's clients are made of.
+    pub const fn aws(&self) -> &SdkConfig {
+        &self.aws
+    }
+
     /// The environment variable `name`; an empty one counts as absent.
     pub fn variable(&self, name: &str) -> Option<String> {
         std::env::var(name).ok().filter(|value| !value.is_empty())
