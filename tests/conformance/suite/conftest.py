@@ -123,12 +123,9 @@ def make_metered_price(meter, **params):
 
 
 def make_payer(card="pm_card_visa", **params):
-    return stripe.Customer.create(
-        email="ada@example.com",
-        payment_method=card,
-        invoice_settings={"default_payment_method": card},
-        **params,
-    )
+    if card:
+        params |= {"payment_method": card, "invoice_settings": {"default_payment_method": card}}
+    return stripe.Customer.create(email="ada@example.com", **params)
 
 
 @pytest.fixture

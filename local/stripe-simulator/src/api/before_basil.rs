@@ -13,6 +13,17 @@ use crate::store::objects;
 /// What an object has since then, and had not.
 fn added_since(kind: &str) -> &'static [&'static str] {
     match kind {
+        "billing_portal.session" | "tax_id" => &["customer_account"],
+        "checkout.session" => &[
+            "customer_account",
+            "excluded_payment_method_types",
+            "integration_identifier",
+            "managed_payments",
+            "origin_context",
+            "permissions",
+            "wallet_options",
+        ],
+        "setup_intent" => &["customer_account", "excluded_payment_method_types"],
         "customer" => &["business_name", "customer_account", "individual_name"],
         "customer_balance_transaction" => &["checkout_session", "customer_account"],
         "invoice" => &[
@@ -51,6 +62,9 @@ pub(crate) fn shape(call: &Call<'_>, value: &mut Value) -> Result<()> {
                 "subscription" => subscription(value),
                 "invoice" => invoice(value),
                 "line_item" => line(call, value)?,
+                "checkout.session" => checkout_session(value),
+                "tax_id" => forget(&mut value["owner"], &["customer_account"]),
+                "item" => forget(value, &["adjustable_quantity", "metadata"]),
                 "price" => aggregate_usage(&mut value["recurring"]),
                 "plan" => aggregate_usage(value),
                 "payment_method" => forget(&mut value["billing_details"], &["tax_id"]),
@@ -85,6 +99,19 @@ fn subscription(value: &mut Value) {
     value["discount"] = Value::Null;
     let since = ["custom_fields", "description", "footer"];
     forget(&mut value["invoice_settings"], &since);
+}
+
+fn checkout_session(value: &mut Value) {
+    forget(&mut value["automatic_tax"], &["provider"]);
+    forget(
+        &mut value["customer_details"],
+        &["business_name", "individual_name"],
+    );
+    value["shipping_details"] = Value::Null;
+    value["ui_mode"] = match text(value, "/ui_mode") {
+        Some("embedded_page") => "embedded".into(),
+        _ => "hosted".into(),
+    };
 }
 
 fn invoice(value: &mut Value) {

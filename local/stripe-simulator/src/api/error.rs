@@ -13,7 +13,7 @@ pub(crate) struct StripeError {
     code: Option<String>,
     message: String,
     param: Option<String>,
-    decline_code: Option<&'static str>,
+    card: Option<Box<Card>>,
     /// The `Stripe-Should-Retry` header, where Stripe is explicit.
     pub(crate) should_retry: Option<bool>,
     /// The `Retry-After` header, in seconds.
@@ -25,6 +25,14 @@ pub(crate) struct StripeError {
     pub(crate) remembered: bool,
 }
 
+/// What a card error has besides.
+#[derive(Debug, Clone)]
+struct Card {
+    decline_code: &'static str,
+    /// The setup intent that failed by it.
+    setup_intent: Option<Value>,
+}
+
 impl StripeError {
     pub(crate) fn new(status: u16, kind: &'static str, message: impl Into<String>) -> Self {
         Self {
@@ -33,7 +41,7 @@ impl StripeError {
             code: None,
             message: message.into(),
             param: None,
-            decline_code: None,
+            card: None,
             should_retry: None,
             retry_after_s: None,
             keeps_work: false,
@@ -111,7 +119,10 @@ impl StripeError {
     pub(crate) fn card_declined() -> Self {
         let mut error =
             Self::new(402, "card_error", "Your card was declined.").code("card_declined");
-        error.decline_code = Some("generic_decline");
+        error.card = Some(Box::new(Card {
+            decline_code: "generic_decline",
+            setup_intent: None,
+        }));
         error
     }
 
@@ -145,6 +156,18 @@ impl StripeError {
         self
     }
 
+    /// Shows the setup intent that a card error ended.
+    pub(crate) fn about_setup_intent(mut self, setup_intent: Value) -> Self {
+        if let Some(card) = &mut self.card {
+            card.setup_intent = Some(setup_intent);
+        }
+        self
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     pub(crate) fn should_retry(mut self, should_retry: bool) -> Self {
         self.should_retry = Some(should_retry);
         self
@@ -171,8 +194,11 @@ impl StripeError {
         if let Some(param) = &self.param {
             error.insert("param".to_owned(), param.as_str().into());
         }
-        if let Some(decline_code) = self.decline_code {
-            error.insert("decline_code".to_owned(), decline_code.into());
+        if let Some(card) = &self.card {
+            error.insert("decline_code".to_owned(), card.decline_code.into());
+            if let Some(setup_intent) = &card.setup_intent {
+                error.insert("setup_intent".to_owned(), setup_intent.clone());
+            }
         }
         if self.status != 401 {
             let url = format!("https://dashboard.stripe.com/test/logs/{request_id}");

@@ -7,7 +7,7 @@ use super::error::{Result, StripeError};
 use super::json::text;
 use crate::api::version::Version;
 use crate::call::Call;
-use crate::resources::prices;
+use crate::resources::{checkout_sessions, prices};
 use crate::store::objects;
 
 /// How deep an expansion may reach (Stripe API reference: Expanding responses).
@@ -80,6 +80,10 @@ fn follow(call: &Call<'_>, value: &mut Value, segments: &[&str]) -> Result<()> {
         // Without payment intents there is nothing to confirm.
         value[*key] = Value::Null;
         return Ok(());
+    }
+    if *key == "line_items" && text(value, "/object") == Some("checkout.session") {
+        let stored = objects::find(call.db, text(value, "/id").unwrap_or_default())?;
+        value[*key] = checkout_sessions::show_line_items(call, &stored.unwrap_or_default())?;
     }
     let Some(place) = value.get_mut(*key) else {
         let message = format!("This property cannot be expanded ({key}).");

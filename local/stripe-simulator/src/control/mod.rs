@@ -6,12 +6,15 @@ mod inspection;
 
 use std::sync::Arc;
 
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::api::error::{Result, StripeError};
 use crate::api::params::Params;
 use crate::background;
 use crate::core::Core;
+use crate::resources::{checkout_completion, setup_intents};
 use crate::server::request::ApiRequest;
 
 /// Where these routes lie.
@@ -34,11 +37,57 @@ pub(crate) async fn answer(core: &Arc<Core>, request: &ApiRequest) -> Result<Val
         ("GET", "/faults") => Ok(json!({ "data": core.faults.list() })),
         ("POST", "/faults") => core.faults.add(&request.body),
         ("DELETE", "/faults") => Ok(json!({ "cleared": core.faults.clear() })),
-        (method, _) => {
-            let message = format!("The simulator has no {method} {}.", request.path);
-            let mut error = StripeError::invalid(message);
-            error.status = 404;
-            Err(error)
-        }
+        ("POST", _) if route.starts_with("/checkout_sessions/") => complete(core, request).await,
+        ("POST", _) if route.starts_with("/setup_intents/") => authenticate(core, request).await,
+        _ => Err(unknown(request)),
     }
+}
+
+fn unknown(request: &ApiRequest) -> StripeError {
+    let message = format!("The simulator has no {} {}.", request.method, request.path);
+    let mut error = StripeError::invalid(message);
+    error.status = 404;
+    error
+}
+
+/// The id in `{prefix}{id}/{action}`.
+fn id_in(request: &ApiRequest, prefix: &str, action: &str) -> Result<String> {
+    let route = request.path.strip_prefix(PREFIX).unwrap_or_default();
+    let id = route
+        .strip_prefix(prefix)
+        .and_then(|rest| rest.strip_suffix(action));
+    id.map(str::to_owned).ok_or_else(|| unknown(request))
+}
+
+/// `POST /checkout_sessions/{id}/complete`: somebody fills Checkout in.
+async fn complete(core: &Arc<Core>, request: &ApiRequest) -> Result<Value> {
+    let id = id_in(request, "/checkout_sessions/", "/complete")?;
+    let entry = read(request)?;
+    core.work_alone(move |call| checkout_completion::complete(call, &id, &entry))
+        .await
+}
+
+/// `POST /setup_intents/{id}/authenticate`: somebody does what the bank asks for.
+async fn authenticate(core: &Arc<Core>, request: &ApiRequest) -> Result<Value> {
+    let id = id_in(request, "/setup_intents/", "/authenticate")?;
+    let Authentication { refused } = read(request)?;
+    core.work_alone(move |call| setup_intents::authenticate(call, &id, refused))
+        .await
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Authentication {
+    refused: bool,
+}
+
+/// The JSON of the body; none is an empty object.
+fn read<T: DeserializeOwned>(request: &ApiRequest) -> Result<T> {
+    let body: &[u8] = if request.body.is_empty() {
+        b"{}"
+    } else {
+        &request.body
+    };
+    serde_json::from_slice(body)
+        .map_err(|error| StripeError::invalid(format!("The body cannot be read: {error}")))
 }

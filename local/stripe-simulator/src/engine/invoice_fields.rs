@@ -64,7 +64,11 @@ pub(super) fn blank(
         "_days_until_due": subscription["days_until_due"],
         "auto_advance": true,
         "automatic_tax": {
-            "disabled_reason": null, "enabled": false, "liability": null, "provider": null, "status": null,
+            "disabled_reason": null,
+            "enabled": subscription["automatic_tax"]["enabled"],
+            "liability": subscription["automatic_tax"]["liability"],
+            "provider": null,
+            "status": null,
         },
         "automatically_finalizes_at": at + DRAFT_SECONDS,
         "billing_reason": plan.reason,

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::api::error::Result;
 use crate::api::json::text;
 use crate::call::Call;
+use crate::resources::checkout_sessions;
 use crate::store::objects;
 
 /// Does all that is due on a clock (`None`: the account's own) by a moment, in the order of
@@ -27,6 +28,10 @@ pub(crate) fn run(call: &Call<'_>, clock: Option<&str>, until: i64) -> Result<us
 
 fn step(call: &Call<'_>, object: Value, at: i64) -> Result<()> {
     match (text(&object, "/object"), text(&object, "/status")) {
+        (Some("checkout.session"), _) => {
+            checkout_sessions::end(call, object)?;
+            Ok(())
+        }
         (Some("subscription"), _) => periods::turn(call, object, at),
         (_, Some("draft")) => {
             let invoice = invoicing::finalize(call, object, at)?;

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use rusqlite::types::Value as Sql;
 use serde_json::{Value, json};
 
-use super::{Answer, payment_methods, prices, subscriptions};
+use super::{Answer, payment_methods, prices, subscriptions, tax_ids};
 use crate::api::error::{Result, StripeError};
 use crate::api::expand::present;
 use crate::api::json::{is_true, set, text};
@@ -27,14 +27,7 @@ const ADDRESS: [&str; 6] = ["city", "country", "line1", "line2", "postal_code", 
 /// Stripe's documentation: Test clocks, limitations.
 const CUSTOMERS_PER_CLOCK_MAX: usize = 3;
 pub(super) const BALANCES: RangeInclusive<i64> = -prices::AMOUNT_MAX..=prices::AMOUNT_MAX;
-const UNUSED: [&str; 6] = [
-    "cash_balance",
-    "tax",
-    "tax_id_data",
-    "validate",
-    "default_source",
-    "source",
-];
+const UNUSED: [&str; 4] = ["cash_balance", "validate", "default_source", "source"];
 
 /// `POST /v1/customers`.
 pub(crate) fn create(call: &Call<'_>, mut params: Params) -> Answer {
@@ -75,11 +68,16 @@ pub(crate) fn create(call: &Call<'_>, mut params: Params) -> Answer {
         "test_clock": clock,
     });
     let method = params.text("payment_method")?;
+    let tax_ids = params.hashes("tax_id_data")?.unwrap_or_default();
     take_details(&mut params, &mut customer)?;
     let default = take_default_payment_method(&mut params)?;
     params.finish()?;
     call.insert(&customer)?;
     let id = text(&customer, "/id").unwrap_or_default().to_owned();
+    for mut tax_id in tax_ids {
+        tax_ids::make(call, &id, &mut tax_id)?;
+        tax_id.finish()?;
+    }
     let attached = match &method {
         Some(method) => Some(payment_methods::attach_to(
             call,
@@ -145,6 +143,13 @@ fn take_details(params: &mut Params, customer: &mut Value) -> Result<()> {
         take_address(&mut shipping, &mut taken)?;
         shipping.finish()?;
         customer["shipping"] = taken;
+    }
+    if let Some(mut tax) = params.hash("tax")? {
+        if let Some(address) = tax.text("ip_address")? {
+            customer["_tax_ip_address"] = address.into();
+        }
+        tax.discard(&["validate_location"]);
+        tax.finish()?;
     }
     params.metadata(customer)?;
     params.discard(&UNUSED);

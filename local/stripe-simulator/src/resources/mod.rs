@@ -3,6 +3,11 @@
 use serde_json::Value;
 
 pub(crate) mod account;
+pub(crate) mod billing_portal_sessions;
+pub(crate) mod checkout_completion;
+mod checkout_session_fields;
+pub(crate) mod checkout_sessions;
+mod checkout_subscription;
 pub(crate) mod customer_balance_transactions;
 pub(crate) mod customers;
 pub(crate) mod event_destinations;
@@ -18,9 +23,11 @@ pub(crate) mod payment_methods;
 pub(crate) mod prices;
 pub(crate) mod products;
 pub(crate) mod search;
+pub(crate) mod setup_intents;
 mod subscription_fields;
 pub(crate) mod subscription_items;
 pub(crate) mod subscriptions;
+pub(crate) mod tax_ids;
 pub(crate) mod test_clocks;
 pub(crate) mod usage_records;
 pub(crate) mod webhook_endpoints;

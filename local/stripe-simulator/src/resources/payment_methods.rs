@@ -20,6 +20,8 @@ enum Outcome {
     ChargeFails,
     /// Cannot even be attached.
     Declined,
+    /// Its bank wants its owner to authenticate; set up once, it pays.
+    Authenticates,
 }
 
 /// One of Stripe's test cards.
@@ -31,7 +33,7 @@ struct Card {
     outcome: Outcome,
 }
 
-const CARDS: [Card; 5] = [
+const CARDS: [Card; 6] = [
     Card {
         name: "visa",
         number: "4242424242424242",
@@ -62,6 +64,12 @@ const CARDS: [Card; 5] = [
         brand: "visa",
         outcome: Outcome::Declined,
     },
+    Card {
+        name: "authenticationRequiredOnSetup",
+        number: "4000002500003155",
+        brand: "visa",
+        outcome: Outcome::Authenticates,
+    },
 ];
 
 impl Card {
@@ -89,6 +97,7 @@ fn make(call: &Call<'_>, card: &Card) -> Value {
     json!({
         "id": call.random.id("pm"),
         "object": "payment_method",
+        "_authenticates": card.outcome == Outcome::Authenticates,
         "_attaches": card.outcome != Outcome::Declined,
         "_charges_fail": card.outcome != Outcome::Pays,
         "allow_redisplay": "unspecified",
@@ -148,6 +157,16 @@ pub(crate) fn attach_to(call: &Call<'_>, id: &str, customer: &str, param: &str) 
         call.save(&method)?;
     }
     events::emit(call, "payment_method.attached", &method)?;
+    Ok(method)
+}
+
+/// The payment method that an id or a test card's name stands for; nobody's yet if it is new.
+pub(super) fn of_card_or_id(call: &Call<'_>, id: &str, param: &str) -> Result<Value> {
+    let Some(card) = Card::of_alias(id) else {
+        return call.referenced("payment_method", id, param);
+    };
+    let method = make(call, card);
+    call.insert(&method)?;
     Ok(method)
 }
 

@@ -1,9 +1,10 @@
 //! Subscriptions (Stripe API reference: Subscriptions).
 
 use rusqlite::types::Value as Sql;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Answer, payment_methods, prices, subscription_fields, subscription_items};
+use super::{Answer, checkout_session_fields, payment_methods, prices, setup_intents};
+use super::{subscription_fields, subscription_items};
 use crate::api::error::{Result, StripeError};
 use crate::api::expand::present;
 use crate::api::json::{array, integer_or_zero, text, text_or_empty};
@@ -16,13 +17,7 @@ use crate::engine::payments;
 use crate::events;
 
 /// Parameters of Stripe's that change nothing here.
-const UNUSED: [&str; 5] = [
-    "automatic_tax",
-    "invoice_settings",
-    "off_session",
-    "proration_behavior",
-    "trial_from_plan",
-];
+const UNUSED: [&str; 3] = ["invoice_settings", "off_session", "trial_from_plan"];
 
 /// `POST /v1/subscriptions`.
 pub(crate) fn create(call: &Call<'_>, mut params: Params) -> Answer {
@@ -111,9 +106,31 @@ fn take_settings(call: &Call<'_>, params: &mut Params, subscription: &mut Value)
     }
     subscription_fields::take_cancellation_details(params, subscription)?;
     subscription_fields::take_payment_settings(params, subscription)?;
+    take_tax(call, params, subscription)?;
+    // Checked, and without effect: there are no prorations.
+    params.choice(
+        "proration_behavior",
+        &["always_invoice", "create_prorations", "none"],
+    )?;
     params.copy_texts(&["description"], subscription)?;
     params.metadata(subscription)?;
     params.discard(&UNUSED);
+    Ok(())
+}
+
+/// Taxes are not computed; what Stripe needs to compute them is asked for.
+fn take_tax(call: &Call<'_>, params: &mut Params, subscription: &mut Value) -> Result<()> {
+    let Some(automatic) = checkout_session_fields::take_automatic_tax(params)? else {
+        return Ok(());
+    };
+    if automatic["enabled"] == true {
+        let customer = call.get("customer", &text_or_empty(subscription, "/customer"))?;
+        checkout_session_fields::check_location(&customer, "")?;
+    }
+    subscription["automatic_tax"] = json!({
+        "disabled_reason": null, "enabled": automatic["enabled"],
+        "liability": automatic["liability"],
+    });
     Ok(())
 }
 
@@ -134,6 +151,9 @@ fn begin(call: &Call<'_>, mut subscription: Value, behavior: &str, start: i64) -
     if is_due && is_charged && !waits && !payments::has_method(call, &invoice)? {
         let message = "This customer has no attached payment source or default payment method. Please consider adding a default payment method. For more information, visit https://stripe.com/docs/billing/subscriptions/payment-methods-setting#payment-method-priority.";
         return Err(StripeError::invalid(message).code("resource_missing"));
+    }
+    if !is_due && is_charged && behavior == "default_incomplete" {
+        ask_for_method(call, &mut subscription, &invoice)?;
     }
     if !is_due || !is_charged {
         subscription["status"] = if is_trial { "trialing" } else { "active" }.into();
@@ -161,6 +181,31 @@ fn begin(call: &Call<'_>, mut subscription: Value, behavior: &str, start: i64) -
         call.save(&invoice)?;
     }
     present(call, &call.get("subscription", &id)?)
+}
+
+/// Nothing is to be paid yet, and nothing is there to pay with later: a setup intent asks for it
+/// (Stripe API reference: The Subscription object, `pending_setup_intent`).
+fn ask_for_method(call: &Call<'_>, subscription: &mut Value, invoice: &Value) -> Result<()> {
+    if payments::has_method(call, invoice)? {
+        return Ok(());
+    }
+    let mut intent = setup_intents::blank(call);
+    intent["_subscription"] = subscription["id"].clone();
+    intent["customer"] = subscription["customer"].clone();
+    subscription["pending_setup_intent"] = intent["id"].clone();
+    setup_intents::insert(call, &intent)
+}
+
+/// The setup intent of a subscription succeeded: it waits for nothing any more, and is paid by
+/// that payment method where it was told to keep it.
+pub(super) fn take_method(call: &Call<'_>, id: &str, method: &Value) -> Result<()> {
+    let before = call.get("subscription", id)?;
+    let mut subscription = before.clone();
+    subscription["pending_setup_intent"] = Value::Null;
+    if before["payment_settings"]["save_default_payment_method"] == "on_subscription" {
+        subscription["default_payment_method"] = method.clone();
+    }
+    save(call, &before, &subscription)
 }
 
 /// The current period, which all items share.

@@ -12,10 +12,11 @@ use crate::api::expand;
 use crate::api::params::Params;
 use crate::call::Call;
 use crate::resources::{
-    Answer, account, customer_balance_transactions, customers, event_destinations, events,
-    invoice_preview, invoices, meter_event_adjustments, meter_event_stream, meter_event_summaries,
-    meter_events, meters, payment_methods, prices, products, search, subscription_items,
-    subscriptions, test_clocks, usage_records, webhook_endpoints,
+    Answer, account, billing_portal_sessions, checkout_sessions, customer_balance_transactions,
+    customers, event_destinations, events, invoice_preview, invoices, meter_event_adjustments,
+    meter_event_stream, meter_event_summaries, meter_events, meters, payment_methods, prices,
+    products, search, setup_intents, subscription_items, subscriptions, tax_ids, test_clocks,
+    usage_records, webhook_endpoints,
 };
 
 /// Answers a request, or refuses a path that leads nowhere.
@@ -58,6 +59,7 @@ fn v1(call: &Call<'_>, request: &ApiRequest, path: &[&str]) -> Option<Answer> {
     let answer = match *path.first()? {
         "products" | "prices" | "account" | "accounts" => catalog(call, method, path, params),
         "customers" | "payment_methods" => payers(call, method, path, params),
+        "setup_intents" | "checkout" | "billing_portal" => set_up(call, method, path, params),
         "subscriptions" | "subscription_items" => subscribed(call, method, path, params),
         "billing" => billing(call, method, path.get(1..)?, params),
         "invoices" => invoiced(call, method, path.get(1..)?, params),
@@ -115,11 +117,42 @@ fn payers(call: &Call<'_>, method: &Method, path: &[&str], params: Params) -> Op
         ("GET", ["customers", id, "balance_transactions", transaction]) => {
             customer_balance_transactions::retrieve(call, id, transaction, params)
         }
+        ("POST", ["customers", id, "tax_ids"]) => tax_ids::create(call, id, params),
+        ("GET", ["customers", id, "tax_ids"]) => tax_ids::list(call, id, params),
+        ("GET", ["customers", id, "tax_ids", tax_id]) => {
+            tax_ids::retrieve(call, id, tax_id, params)
+        }
+        ("DELETE", ["customers", id, "tax_ids", tax_id]) => {
+            tax_ids::delete(call, id, tax_id, params)
+        }
         ("POST", ["payment_methods"]) => payment_methods::create(call, params),
         ("GET", ["payment_methods"]) => payment_methods::list(call, params),
         ("GET", ["payment_methods", id]) => payment_methods::retrieve(call, id, params),
         ("POST", ["payment_methods", id, "attach"]) => payment_methods::attach(call, id, params),
         ("POST", ["payment_methods", id, "detach"]) => payment_methods::detach(call, id, params),
+        _ => return None,
+    })
+}
+
+fn set_up(call: &Call<'_>, method: &Method, path: &[&str], params: Params) -> Option<Answer> {
+    Some(match (method.as_str(), path) {
+        ("POST", ["setup_intents"]) => setup_intents::create(call, params),
+        ("GET", ["setup_intents"]) => setup_intents::list(call, params),
+        ("GET", ["setup_intents", id]) => setup_intents::retrieve(call, id, params),
+        ("POST", ["setup_intents", id]) => setup_intents::update(call, id, params),
+        ("POST", ["setup_intents", id, "confirm"]) => setup_intents::confirm(call, id, params),
+        ("POST", ["setup_intents", id, "cancel"]) => setup_intents::cancel(call, id, params),
+        ("POST", ["checkout", "sessions"]) => checkout_sessions::create(call, params),
+        ("GET", ["checkout", "sessions"]) => checkout_sessions::list(call, params),
+        ("GET", ["checkout", "sessions", id]) => checkout_sessions::retrieve(call, id, params),
+        ("POST", ["checkout", "sessions", id]) => checkout_sessions::update(call, id, params),
+        ("POST", ["checkout", "sessions", id, "expire"]) => {
+            checkout_sessions::expire(call, id, params)
+        }
+        ("GET", ["checkout", "sessions", id, "line_items"]) => {
+            checkout_sessions::line_items(call, id, params)
+        }
+        ("POST", ["billing_portal", "sessions"]) => billing_portal_sessions::create(call, params),
         _ => return None,
     })
 }

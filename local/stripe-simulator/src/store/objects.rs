@@ -57,6 +57,11 @@ impl Columns {
                 columns.parent = owned("/parent/subscription_details/subscription");
                 columns.due_at = invoice_due(document);
             }
+            "checkout.session" => {
+                columns.parent = owned("/subscription");
+                columns.due_at = session_due(document);
+            }
+            "setup_intent" => columns.parent = owned("/payment_method"),
             "event" | "v2.core.event" => columns.label = owned("/type"),
             _ => {}
         }
@@ -86,6 +91,13 @@ fn invoice_due(document: &Value) -> Option<i64> {
             integer(document, "/automatically_finalizes_at")
         }
         "open" => integer(document, "/next_payment_attempt"),
+        _ => None,
+    }
+}
+
+fn session_due(document: &Value) -> Option<i64> {
+    match text(document, "/status")? {
+        "open" => integer(document, "/expires_at"),
         _ => None,
     }
 }

@@ -8,6 +8,7 @@
 
 mod api;
 mod billing;
+mod checkout;
 mod clocks;
 mod dependencies;
 mod durability;
