@@ -51,6 +51,35 @@ pub struct InvoiceSettings {
 
 listed!(Customer);
 
+/// Where somebody is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Address {
+    /// Two letters (ISO 3166-1 alpha-2).
+    pub country: Option<String>,
+    /// State, county, province or region.
+    pub state: Option<String>,
+    /// City, district or suburb.
+    pub city: Option<String>,
+    /// ZIP or postal code.
+    pub postal_code: Option<String>,
+    /// Street, or the like.
+    pub line1: Option<String>,
+    /// Apartment, or the like.
+    pub line2: Option<String>,
+}
+
+impl Address {
+    fn form(&self) -> Form {
+        Form::new()
+            .with_some("country", self.country.as_deref())
+            .with_some("state", self.state.as_deref())
+            .with_some("city", self.city.as_deref())
+            .with_some("postal_code", self.postal_code.as_deref())
+            .with_some("line1", self.line1.as_deref())
+            .with_some("line2", self.line2.as_deref())
+    }
+}
+
 /// A customer to be.
 #[derive(Clone, Debug, Default)]
 pub struct CreateCustomer {
@@ -60,6 +89,12 @@ pub struct CreateCustomer {
     pub name: Option<String>,
     /// Your own keys.
     pub metadata: Metadata,
+    /// Where it is, which automatic tax needs.
+    pub address: Option<Address>,
+    /// Whether it owes tax: `none`, `exempt` or `reverse`.
+    pub tax_exempt: Option<String>,
+    /// Its tax ids, each a type of Stripe's (`eu_vat`) and a value.
+    pub tax_ids: Vec<(String, String)>,
     /// A payment method to attach, which becomes the one that is charged.
     pub payment_method: Option<String>,
     /// The clock whose time it shall live in.
@@ -116,11 +151,25 @@ impl Client {
     ) -> Result<Customer, Error> {
         let settings =
             Form::new().with_some("default_payment_method", customer.payment_method.as_deref());
+        let tax_ids = customer
+            .tax_ids
+            .iter()
+            .map(|(kind, value)| Form::new().with("type", kind).with("value", value));
         let form = Form::new()
             .with_some("email", customer.email.as_deref())
             .with_some("name", customer.name.as_deref())
             .with_some("payment_method", customer.payment_method.as_deref())
             .with_nested("invoice_settings", settings)
+            .with_nested(
+                "address",
+                customer
+                    .address
+                    .as_ref()
+                    .map(Address::form)
+                    .unwrap_or_default(),
+            )
+            .with_some("tax_exempt", customer.tax_exempt.as_deref())
+            .with_nested_array("tax_id_data", tax_ids)
             .with_some("test_clock", customer.test_clock.as_deref())
             .with_metadata(&customer.metadata);
         self.call(Request::post(PATH, form), options).await

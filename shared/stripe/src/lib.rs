@@ -3,6 +3,8 @@
 mod account;
 mod attempt;
 mod backoff;
+mod billing_portal_sessions;
+mod checkout_sessions;
 mod client;
 mod config;
 mod customer_balance_transactions;
@@ -29,6 +31,7 @@ mod prices;
 mod products;
 mod request;
 mod rfc3339;
+mod setup_intents;
 mod subscriptions;
 mod test_clocks;
 mod tls;
@@ -40,12 +43,16 @@ mod webhook_endpoints;
 pub mod webhook_signature;
 
 pub use account::Account;
+pub use billing_portal_sessions::{BillingPortalSession, CreateBillingPortalSession};
+pub use checkout_sessions::{CheckoutMode, CheckoutSession, CreateCheckoutSession};
 pub use client::{Client, RequestOptions};
 pub use config::{Config, ConfigError};
 pub use customer_balance_transactions::{
     CreateCustomerBalanceTransaction, CustomerBalanceTransaction,
 };
-pub use customers::{CreateCustomer, Customer, InvoiceSettings, ListCustomers, UpdateCustomer};
+pub use customers::{
+    Address, CreateCustomer, Customer, InvoiceSettings, ListCustomers, UpdateCustomer,
+};
 pub use disputes::Dispute;
 pub use error::{ApiError, Error, InvalidRequest, Sent, TransportError};
 pub use event_destinations::{
@@ -72,7 +79,11 @@ pub use payment_methods::PaymentMethod;
 pub use prices::{CreatePrice, Price, PriceAmount, PriceTier, Recurring, TransformQuantity};
 pub use products::{CreateProduct, Product};
 pub use secrecy::{ExposeSecret, SecretString};
-pub use subscriptions::{CreateSubscription, ListSubscriptions, Subscription, SubscriptionItem};
+pub use setup_intents::{CreateSetupIntent, SetupIntent};
+pub use subscriptions::{
+    CancelSubscription, CreateSubscription, ListSubscriptions, ProrationBehavior, Subscription,
+    SubscriptionItem, UpdateSubscription,
+};
 pub use test_clocks::TestClock;
 pub use usage_api::{UnknownUsageApi, UsageApi};
 pub use usage_record_summaries::{UsageRecordPeriod, UsageRecordSummary};

@@ -75,6 +75,12 @@ impl Request {
         Self::new(Method::POST, path.into(), Body::Form(form))
     }
 
+    /// v1. A repeat finds nothing left to do, so it needs no idempotency key
+    /// (Stripe API reference: Idempotent requests).
+    pub(crate) fn delete(path: impl Into<String>, form: Form) -> Self {
+        Self::new(Method::DELETE, path.into(), Body::Form(form))
+    }
+
     /// v2.
     pub(crate) fn post_json(
         path: impl Into<String>,

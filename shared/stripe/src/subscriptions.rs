@@ -1,6 +1,6 @@
 //! Subscriptions (Stripe API reference: Subscriptions; Subscription Items).
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::STRIPE_VERSION_WITH_USAGE_RECORDS;
 use crate::client::{Client, RequestOptions};
@@ -95,8 +95,65 @@ pub struct CreateSubscription {
     pub metadata: Metadata,
     /// What is charged, if not the customer's default, `pm_…`.
     pub default_payment_method: Option<String>,
+    /// Days before the first paid period, 1 to 730.
+    pub trial_period_days: Option<u32>,
+    /// When the trial ends, in unix seconds.
+    pub trial_end: Option<i64>,
+    /// What the periods count from, in unix seconds: not later than the first
+    /// one would end without it.
+    pub billing_cycle_anchor: Option<i64>,
+    /// What becomes of the time up to the anchor; Stripe's default if none.
+    pub proration_behavior: Option<ProrationBehavior>,
+    /// Whether Stripe computes the tax.
+    pub automatic_tax: bool,
     /// Whether a price has no meter, and bills usage records.
     pub bills_usage_records: bool,
+}
+
+/// Whether agreed amounts are billed in part where a period is cut (Stripe
+/// documentation: "Prorations"). Usage is never prorated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProrationBehavior {
+    /// With the next invoice.
+    CreateProrations,
+    /// With an invoice of its own, at once.
+    AlwaysInvoice,
+    /// Not at all.
+    None,
+}
+
+impl ProrationBehavior {
+    /// Stripe's word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CreateProrations => "create_prorations",
+            Self::AlwaysInvoice => "always_invoice",
+            Self::None => "none",
+        }
+    }
+}
+
+/// What to change of a subscription; what is none stays.
+#[derive(Clone, Debug, Default)]
+pub struct UpdateSubscription {
+    /// The item, `si_…`, that gets another price, `price_…`.
+    pub item_price: Option<(String, String)>,
+    /// Whether an agreed amount is billed in part.
+    pub proration_behavior: Option<ProrationBehavior>,
+    /// Whether it ends with the current period.
+    pub cancel_at_period_end: Option<bool>,
+    /// What is charged, if not the customer's default, `pm_…`.
+    pub default_payment_method: Option<String>,
+    /// Keys to set; the others stay.
+    pub metadata: Metadata,
+}
+
+/// How a subscription ends at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CancelSubscription {
+    /// Whether the usage so far is billed by a last invoice.
+    pub invoice_now: bool,
 }
 
 /// What all versions show of a new subscription.
@@ -153,6 +210,19 @@ impl Client {
                 "default_payment_method",
                 subscription.default_payment_method.as_deref(),
             )
+            .with_some("trial_period_days", subscription.trial_period_days)
+            .with_some("trial_end", subscription.trial_end)
+            .with_some("billing_cycle_anchor", subscription.billing_cycle_anchor)
+            .with_some(
+                "proration_behavior",
+                subscription
+                    .proration_behavior
+                    .map(ProrationBehavior::as_str),
+            )
+            .with_nested(
+                "automatic_tax",
+                Form::new().with_some("enabled", subscription.automatic_tax.then_some(true)),
+            )
             .with_metadata(&subscription.metadata);
         let request = Request::post(PATH, form);
         if !subscription.bills_usage_records {
@@ -172,6 +242,52 @@ impl Client {
     pub async fn retrieve_subscription(&self, id: &str) -> Result<Subscription, Error> {
         let path = format!("{PATH}/{}", segment(id)?);
         self.read(Request::get(path, &Form::new())).await
+    }
+
+    /// Changes a subscription.
+    ///
+    /// # Errors
+    /// [`Error`]; a 400 where it has ended.
+    pub async fn update_subscription(
+        &self,
+        id: &str,
+        changes: &UpdateSubscription,
+        options: &RequestOptions,
+    ) -> Result<Subscription, Error> {
+        let path = format!("{PATH}/{}", segment(id)?);
+        let items = changes
+            .item_price
+            .iter()
+            .map(|(item, price)| Form::new().with("id", item).with("price", price));
+        let form = Form::new()
+            .with_nested_array("items", items)
+            .with_some(
+                "proration_behavior",
+                changes.proration_behavior.map(ProrationBehavior::as_str),
+            )
+            .with_some("cancel_at_period_end", changes.cancel_at_period_end)
+            .with_some(
+                "default_payment_method",
+                changes.default_payment_method.as_deref(),
+            )
+            .with_metadata(&changes.metadata);
+        self.call(Request::post(path, form), options).await
+    }
+
+    /// Ends a subscription at once.
+    ///
+    /// # Errors
+    /// [`Error`]; `is_not_found` also where it has ended before, by an earlier
+    /// attempt of this call for instance.
+    pub async fn cancel_subscription(
+        &self,
+        id: &str,
+        cancel: &CancelSubscription,
+        options: &RequestOptions,
+    ) -> Result<Subscription, Error> {
+        let path = format!("{PATH}/{}", segment(id)?);
+        let form = Form::new().with_some("invoice_now", cancel.invoice_now.then_some(true));
+        self.call(Request::delete(path, form), options).await
     }
 
     /// One page of subscriptions.
