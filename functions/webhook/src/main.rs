@@ -12,9 +12,13 @@ async fn main() -> Result<(), MainError> {
         settings.ledger_and_stripe(),
         settings.secret("STRIPE_WEBHOOK_SECRET"),
     )?;
-    let topic_arn = settings.required("NOTIFICATION_TOPIC_ARN")?;
+    let topic_arn = settings.variable("NOTIFICATION_TOPIC_ARN");
+    let topic = topic_arn.map(|topic_arn| {
+        let client = aws_sdk_sns::Client::new(settings.aws());
+        Notifier::topic(client, topic_arn)
+    });
     let configuration = Configuration {
-        notifier: Notifier::topic(aws_sdk_sns::Client::new(settings.aws()), topic_arn),
+        notifier: topic.unwrap_or_default(),
         dunning: webhook::dunning_policy(|name| settings.variable(name))?,
     };
     let secrets = webhook::signing_secrets(&secrets)?;

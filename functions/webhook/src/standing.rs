@@ -16,7 +16,7 @@ use crate::subject::Subject;
 
 /// How often a customer that others change meanwhile is read again. Beyond,
 /// Stripe's next delivery is the retry.
-const ATTEMPTS_MAX: u32 = 5;
+const ATTEMPTS_MAX: u32 = 8;
 
 /// The event whose 2xx starts the hour in which an invoice is a draft.
 const INVOICE_CREATED: &str = "invoice.created";

@@ -6,6 +6,7 @@
 mod story;
 #[path = "../../onboarding/tests/support/mod.rs"]
 mod support;
+mod topic;
 
 use billing::{ActionType, Clock, EventId, Quantity, UsageEvent, UsageStatus};
 use ledger::{Advance, Advanced, CustomerRow, UsageEventRow};
@@ -39,7 +40,15 @@ impl Pending {
                 .enter(UsageStatus::Pending, row.quantity);
         }
         let ledger = &pending.story.world.ledger;
-        let advanced = ledger.advance("shard", None, "1", &advance).await;
+        let advanced = ledger
+            .advance(
+                "shard",
+                None,
+                "1",
+                &advance,
+                billing::Timestamp::from_unix_s(0),
+            )
+            .await;
         assert_eq!(advanced.unwrap(), Advanced::Done);
         pending
     }

@@ -6,6 +6,7 @@ mod held_stripe;
 mod story;
 #[path = "../../onboarding/tests/support/mod.rs"]
 mod support;
+mod topic;
 
 use billing::{Clock, Timestamp, UsageStatus};
 use ledger::{BillingEventRow, BillingEventState, CustomerRow, CustomerStatus, StoredNotification};
@@ -285,17 +286,7 @@ async fn a_failing_card_leads_to_past_due_then_suspended_until_all_is_paid() {
     assert_eq!(story.status(&customer).await, CustomerStatus::Suspended);
 
     story.give_working_card(&customer).await;
-    for invoice in story.invoices(&customer).await {
-        if invoice.status.as_deref() == Some("open") {
-            let paid = story
-                .world
-                .stripe
-                .pay_invoice(&invoice.id, &RequestOptions::new())
-                .await;
-            assert_eq!(paid.unwrap().amount_remaining, 0);
-        }
-    }
-    story.world.settle().await;
+    story.pay_all(&customer).await;
     assert_eq!(story.status(&customer).await, CustomerStatus::Active);
     for stored in story.world.tables.scan("BillingEventsTable").await {
         assert_eq!(stored["state"].as_s().unwrap(), "done", "{stored:?}");

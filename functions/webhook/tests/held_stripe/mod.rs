@@ -1,13 +1,17 @@
-//! Stripe behind a gate: one answer waits there while the world goes on.
+//! Stripe behind a gate: one answer waits there while the world goes on, or is
+//! another one.
+#![allow(dead_code, reason = "each test program uses a part")]
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::response::Response;
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
@@ -18,6 +22,7 @@ pub(crate) struct Gate {
     is_closed: AtomicBool,
     arrived: Notify,
     opened: Notify,
+    answers: Mutex<HashMap<String, String>>,
 }
 
 impl Gate {
@@ -29,12 +34,19 @@ impl Gate {
             is_closed: AtomicBool::new(false),
             arrived: Notify::new(),
             opened: Notify::new(),
+            answers: Mutex::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let routes = Router::new().fallback(pass).with_state(Arc::clone(&gate));
         tokio::spawn(async move { axum::serve(listener, routes).await });
         (gate, url)
+    }
+
+    /// Answers requests for `path` with `body` from now on, whatever Stripe has.
+    pub(crate) fn answer(&self, path: &str, body: &Value) {
+        let mut answers = self.answers.lock().unwrap();
+        answers.insert(path.to_owned(), body.to_string());
     }
 
     /// Holds the next answer about a subscription back.
@@ -55,6 +67,10 @@ impl Gate {
 
 async fn pass(State(gate): State<Arc<Gate>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
+    let answer = gate.answers.lock().unwrap().get(parts.uri.path()).cloned();
+    if let Some(answer) = answer {
+        return Response::new(Body::from(answer));
+    }
     let body = to_bytes(body, usize::MAX).await.unwrap();
     let url = format!("{}{}", gate.upstream, parts.uri);
     let sent = gate

@@ -1,4 +1,5 @@
 //! A webhook endpoint that Stripe delivers to, and customers to tell of.
+#![allow(dead_code, reason = "each test program uses a part")]
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use billing::{
@@ -6,15 +7,22 @@ use billing::{
     UsageEvent, UsageStatus,
 };
 use ledger::{BillingEventRow, CustomerRow, CustomerStatus, Transition, UsageEventRow};
+use metering::DunningPolicy;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use stripe::{
-    CreateEventDestination, CreateWebhookEndpoint, Invoice, MeterErrorReport, MeterEvent,
-    MeterEventStream, RequestOptions, SecretString, UpdateCustomer, webhook_signature,
+    CreateEventDestination, CreateWebhookEndpoint, Event, Invoice, ListEvents, MeterErrorReport,
+    MeterEvent, MeterEventStream, RequestOptions, SecretString, UpdateCustomer, webhook_signature,
 };
+use stripe_simulator::DEFAULT_SECRET_KEY;
 use tokio::net::TcpListener;
+use webhook::{Configuration, State};
 
-use crate::support::world::{Answer, LOOKUP_KEY, METER_EVENT_NAME, World, a_customer, send, serve};
+use crate::topic::Topic;
+
+use crate::support::world::{
+    Answer, HOUR_MS, LOOKUP_KEY, METER_EVENT_NAME, World, a_customer, send, serve,
+};
 
 /// A webhook endpoint that Stripe delivers to, and customers to tell of.
 pub(crate) struct Story {
@@ -22,11 +30,20 @@ pub(crate) struct Story {
     pub(crate) url: String,
     pub(crate) onboarding_url: String,
     pub(crate) secret: SecretString,
+    pub(crate) topic: Topic,
+    pub(crate) state: State,
+    /// Stripe's endpoint for snapshot events.
+    pub(crate) endpoint_id: String,
 }
 
 impl Story {
     pub(crate) async fn start() -> Self {
+        Self::start_with(DunningPolicy::default()).await
+    }
+
+    pub(crate) async fn start_with(dunning: DunningPolicy) -> Self {
         let world = World::start().await;
+        let topic = Topic::start().await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/stripe/webhook", listener.local_addr().unwrap());
         let stripe = &world.stripe;
@@ -38,7 +55,8 @@ impl Story {
         let endpoint = stripe
             .create_webhook_endpoint(&endpoint, &RequestOptions::new())
             .await;
-        let secret = endpoint.unwrap().secret.unwrap();
+        let endpoint = endpoint.unwrap();
+        let secret = endpoint.secret.unwrap();
         let destination = CreateEventDestination {
             name: "meterline".to_owned(),
             url: url.clone(),
@@ -55,9 +73,19 @@ impl Story {
             .signing_secret
             .unwrap();
         let secrets = vec![secret.clone(), thin_secret];
-        let state =
-            webhook::State::new(world.ledger.clone(), stripe.clone(), secrets, world.clock());
-        serve(listener, webhook::router(state));
+        let configuration = Configuration {
+            notifier: topic.notifier(),
+            dunning,
+        };
+        let ledger = world.ledger.clone();
+        let state = State::configured(
+            ledger,
+            stripe.clone(),
+            secrets,
+            world.clock(),
+            configuration,
+        );
+        serve(listener, webhook::router(state.clone()));
         let onboarding = onboarding::State::new(
             world.ledger.clone(),
             stripe.clone(),
@@ -70,6 +98,9 @@ impl Story {
             url,
             onboarding_url,
             secret,
+            topic,
+            state,
+            endpoint_id: endpoint.id,
         }
     }
 
@@ -90,6 +121,29 @@ impl Story {
         body["payment_method"] = json!("pm_card_chargeCustomerFail");
         body["test_clock"] = json!(self.world.test_clock().await);
         self.onboard(&body).await
+    }
+
+    /// From now on Stripe delivers no snapshot event.
+    pub(crate) async fn disable_endpoint(&self) {
+        let path = format!("/v1/webhook_endpoints/{}", self.endpoint_id);
+        self.world.stripe_form(&path, "disabled=true").await;
+    }
+
+    pub(crate) async fn stripe_get(&self, path: &str) -> Value {
+        let url = format!("{}{path}", self.world.stripe_url());
+        let request = self.world.http.get(url).bearer_auth(DEFAULT_SECRET_KEY);
+        let request = request.header("stripe-version", stripe::STRIPE_VERSION);
+        send(request).await.expect(200)
+    }
+
+    /// All events that Stripe has, the newest first.
+    pub(crate) async fn events_of_stripe(&self) -> Vec<Event> {
+        let filter = ListEvents {
+            types: webhook::EVENT_TYPES.map(str::to_owned).to_vec(),
+            ..ListEvents::default()
+        };
+        let events = self.world.stripe.list_all_events(&filter).await;
+        events.unwrap().data
     }
 
     /// Sends `body` as Stripe would, signed with `secret` at `unix_s`.
@@ -183,6 +237,21 @@ impl Story {
         self.world
             .move_test_clock(customer.test_clock.as_ref().unwrap(), unix_s)
             .await;
+        self.settle_webhooks().await;
+    }
+
+    /// Lets Stripe deliver again what was not taken: events of one customer that
+    /// come at once may have been in each other's way.
+    async fn settle_webhooks(&self) {
+        let path = "/_simulator/deliveries?state=pending";
+        for _ in 0..5 {
+            let pending = self.stripe_get(path).await;
+            if pending["data"].as_array().unwrap().is_empty() {
+                return;
+            }
+            self.world.clock.advance_ms(HOUR_MS);
+            self.world.settle().await;
+        }
     }
 
     pub(crate) async fn invoices(&self, customer: &CustomerRow) -> Vec<Invoice> {
@@ -193,6 +262,19 @@ impl Story {
     pub(crate) async fn billing_event(&self, event: &Value) -> Option<BillingEventRow> {
         let id = event["id"].as_str().unwrap();
         self.world.ledger.billing_event(id).await.unwrap()
+    }
+
+    /// Pays what is open, by the customer's card.
+    pub(crate) async fn pay_all(&self, customer: &CustomerRow) {
+        for invoice in self.invoices(customer).await {
+            if invoice.status.as_deref() == Some("open") {
+                let options = RequestOptions::new();
+                let paid = self.world.stripe.pay_invoice(&invoice.id, &options).await;
+                assert_eq!(paid.unwrap().amount_remaining, 0);
+            }
+        }
+        self.world.settle().await;
+        self.settle_webhooks().await;
     }
 
     pub(crate) async fn stored_events(&self) -> usize {

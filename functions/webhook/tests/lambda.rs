@@ -1,0 +1,87 @@
+//! The program, run as Lambda runs it: behind its URL, and by its schedule.
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+#[path = "../../emission/tests/support/lambda.rs"]
+mod lambda;
+mod story;
+#[path = "../../onboarding/tests/support/mod.rs"]
+mod support;
+mod topic;
+
+use std::time::SystemTime;
+
+use lambda::invoke;
+use ledger::CustomerStatus;
+use serde_json::{Value, json};
+use story::{Story, event};
+use stripe::{ExposeSecret, webhook_signature};
+use stripe_simulator::DEFAULT_SECRET_KEY;
+use support::world::{HOUR_MS, a_customer};
+use topic::TOPIC_ARN;
+
+impl Story {
+    async fn invoke(&self, event: &Value) -> Value {
+        let stripe_url = self.world.stripe_url();
+        let variables = [
+            ("STRIPE_SECRET_KEY", DEFAULT_SECRET_KEY),
+            ("STRIPE_API_BASE", &stripe_url),
+            ("STRIPE_METER_EVENTS_BASE", &stripe_url),
+            ("STRIPE_WEBHOOK_SECRET", self.secret.expose_secret()),
+            ("NOTIFICATION_TOPIC_ARN", TOPIC_ARN),
+            ("AWS_ENDPOINT_URL_SNS", &self.topic.url),
+            ("DUNNING_GRACE_DAYS", "3"),
+        ];
+        let program = env!("CARGO_BIN_EXE_webhook");
+        let answer = invoke(program, &self.world.tables.url, &variables, event).await;
+        answer.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_at_the_functions_url_is_applied_and_told_by_the_topic() {
+    let story = Story::start().await;
+    let customer = story.onboard(&a_customer("acme")).await;
+    story.disable_endpoint().await;
+    let path = format!("/v1/subscriptions/{}", customer.subscription_id);
+    story.world.stripe_delete(&path).await;
+    let object = json!({ "id": customer.subscription_id, "customer": customer.customer_id });
+    let body = event("evt_1", "customer.subscription.deleted", &object).to_string();
+    // The program goes by the machine's clock.
+    let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now_unix_s = i64::try_from(elapsed.unwrap().as_secs()).unwrap();
+    let sample = include_str!("../../../events/webhook.json");
+    let mut request: Value = serde_json::from_str(sample).unwrap();
+    request["headers"]["stripe-signature"] = json!(webhook_signature::sign(
+        body.as_bytes(),
+        &story.secret,
+        now_unix_s
+    ));
+    request["body"] = json!(body);
+    let answer = story.invoke(&request).await;
+    assert_eq!(answer["statusCode"], 200, "{answer}");
+    let answered: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+    assert_eq!(answered, json!({ "received": true }));
+    assert_eq!(story.status(&customer).await, CustomerStatus::Canceled);
+    assert_eq!(story.topic.kinds(), ["canceled"]);
+
+    // The schedule's event, as a body, is no schedule's event.
+    request["body"] = json!(include_str!("../../../events/webhook-sweep.json"));
+    assert_eq!(story.invoke(&request).await["statusCode"], 400);
+}
+
+#[tokio::test]
+async fn the_schedules_event_is_answered_with_a_report() {
+    let story = Story::start().await;
+    // Long ago, as the program's clock has it.
+    story.world.clock.advance_ms(-2 * HOUR_MS);
+    let customer = story.onboard(&a_customer("acme")).await;
+    story.disable_endpoint().await;
+    let path = format!("/v1/subscriptions/{}", customer.subscription_id);
+    story.world.stripe_delete(&path).await;
+    let scheduled = include_str!("../../../events/webhook-sweep.json");
+    let scheduled = serde_json::from_str(scheduled).unwrap();
+    let report = story.invoke(&scheduled).await;
+    assert_eq!(report["applied"], 1, "{report}");
+    assert_eq!(story.status(&customer).await, CustomerStatus::Canceled);
+    assert_eq!(story.topic.kinds(), ["canceled"]);
+}
