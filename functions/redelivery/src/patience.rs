@@ -36,14 +36,19 @@ impl Patience {
         };
     }
 
+    /// Whether the last batch was lost, and the next one tells why.
+    pub(crate) const fn is_probing(&self) -> bool {
+        self.batches_lost > 0
+    }
+
     /// Whether no other batch shall be begun.
     pub(crate) fn is_over(&self) -> bool {
-        self.batches_lost >= BATCHES_LOST_MAX || !has_time(self.deadline)
+        self.batches_lost >= BATCHES_LOST_MAX || !self.has_time()
     }
-}
 
-/// Whether another batch surely ends before `deadline`.
-fn has_time(deadline: Instant) -> bool {
-    let needed_ms = SEND_BUDGET_MS.saturating_add(NOTE_BUDGET_MS);
-    Instant::now() + Duration::from_millis(needed_ms.unsigned_abs()) < deadline
+    /// Whether another batch surely ends before the deadline.
+    pub(crate) fn has_time(&self) -> bool {
+        let needed_ms = SEND_BUDGET_MS.saturating_add(NOTE_BUDGET_MS);
+        Instant::now() + Duration::from_millis(needed_ms.unsigned_abs()) < self.deadline
+    }
 }

@@ -9,13 +9,13 @@ use ledger::{
     Ledger, LedgerError, OutboxCursor, OutboxEntry, OutboxKey, READ_EVENTS_MAX, UsageEventFound,
     UsageEventRow,
 };
-use metering::delivery::BATCH_EVENTS_MAX;
 use metering::{CustomerDirectory, Delivered, Deliverer, Kept, Sending, in_order, keep_billable};
 use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use web::metrics::{Figure, Unit};
 
+use crate::due::Due;
 use crate::leases::Leases;
 use crate::patience::Patience;
 
@@ -25,6 +25,8 @@ const PENDING_MS_MIN: i64 = 60_000;
 const PAGE_ENTRIES_OF_A_BUCKET: i32 = 8;
 /// Reads of 100 rows of the audit log under way at once.
 const READS_IN_FLIGHT: usize = 4;
+/// Entries that are settled at once.
+const SETTLED_IN_FLIGHT: usize = 8;
 /// Events whose billing time is chosen at once.
 const PLACES_IN_FLIGHT: usize = 16;
 
@@ -87,7 +89,7 @@ struct Listed<'a> {
     key: &'a OutboxKey,
     identifier: &'a Identifier,
     /// When the last of that entry's events became pending.
-    since: Option<Timestamp>,
+    since: Timestamp,
 }
 
 impl<'a> Listed<'a> {
@@ -97,7 +99,7 @@ impl<'a> Listed<'a> {
         let mut places: HashMap<&Identifier, usize> = HashMap::new();
         let mut all: Vec<Self> = Vec::new();
         for entry in entries {
-            let (key, since) = (&entry.key, entry.key.pending_since());
+            let (key, since) = (&entry.key, entry.pending_since);
             for identifier in &entry.identifiers {
                 let place = *places.entry(identifier).or_insert(all.len());
                 match all.get_mut(place) {
@@ -116,8 +118,7 @@ impl<'a> Listed<'a> {
     /// Whether `row` is pending, and was when the last entry that lists it was
     /// made: what became so later is listed by a later one.
     fn is_still(&self, row: &UsageEventRow) -> bool {
-        row.status == UsageStatus::Pending
-            && self.since.is_none_or(|since| row.pending_since <= since)
+        row.status == UsageStatus::Pending && row.pending_since <= self.since
     }
 }
 
@@ -137,10 +138,14 @@ impl Report {
     }
 
     /// Counts an event that is pending still, since `since`.
-    fn wait(&mut self, since: Option<Timestamp>, now: Timestamp) {
+    fn wait(&mut self, since: Timestamp, now: Timestamp) {
         self.pending += 1;
-        let waited_ms = since.map_or(0, |since| now.ms_since(since));
-        self.oldest_pending_ms = self.oldest_pending_ms.max(waited_ms);
+        self.age(since, now);
+    }
+
+    /// Something may be pending since `since`: it is, or nobody looked.
+    fn age(&mut self, since: Timestamp, now: Timestamp) {
+        self.oldest_pending_ms = self.oldest_pending_ms.max(now.ms_since(since));
     }
 }
 
@@ -215,7 +220,7 @@ impl Redelivery {
     }
 
     /// Sends what is pending of `entries`, and takes out of them what is settled
-    /// then. Whether all were looked at.
+    /// then. Whether there was time for all.
     async fn redeliver(
         &self,
         entries: &[OutboxEntry],
@@ -223,33 +228,51 @@ impl Redelivery {
         report: &mut Report,
     ) -> bool {
         let mut settled = HashSet::new();
-        let mut due = Vec::new();
+        let mut due = Due::default();
         let listed = Listed::all(entries);
-        let mut is_complete = true;
-        for listed in listed.chunks(READ_EVENTS_MAX * READS_IN_FLIGHT) {
-            if patience.is_over() {
-                is_complete = false;
-                break;
-            }
-            due.extend(self.look_at(listed, &mut settled, report).await);
-            while due.len() >= BATCH_EVENTS_MAX && !patience.is_over() {
-                let batch: Vec<UsageEventRow> = due.drain(..BATCH_EVENTS_MAX).collect();
-                patience.note(self.deliver(&batch, &mut settled, report).await);
-            }
+        let mut unseen = listed.as_slice();
+        while !unseen.is_empty() && !patience.is_over() {
+            let seen = unseen.len().min(READ_EVENTS_MAX * READS_IN_FLIGHT);
+            let (next, others) = unseen.split_at(seen);
+            unseen = others;
+            let rows = self.look_at(next, patience, &mut settled, report).await;
+            due.add(rows, |row| &row.customer_id);
+            self.deliver_all(&mut due, !unseen.is_empty(), patience, &mut settled, report)
+                .await;
         }
-        for batch in due.chunks(BATCH_EVENTS_MAX) {
-            if patience.is_over() {
-                is_complete = false;
-                break;
-            }
-            patience.note(self.deliver(batch, &mut settled, report).await);
+        let now = self.clock.now();
+        for row in due.rows() {
+            report.wait(row.pending_since, now);
         }
-        for entry in entries {
-            if let Err(error) = self.ledger.settle_in_outbox(entry, &settled).await {
-                log_entry(&entry.key, &error, "settled events stay in the outbox");
-            }
+        for listed in unseen {
+            report.age(listed.since, now);
         }
-        is_complete
+        let settle = entries.iter().map(|entry| self.settle(entry, &settled));
+        in_order(settle.collect(), SETTLED_IN_FLIGHT).await;
+        unseen.is_empty() && due.is_empty()
+    }
+
+    /// Sends what is due, a batch at a time, the last one only where no more comes.
+    async fn deliver_all(
+        &self,
+        due: &mut Due<UsageEventRow>,
+        more_comes: bool,
+        patience: &mut Patience,
+        settled: &mut HashSet<Identifier>,
+        report: &mut Report,
+    ) {
+        while !patience.is_over() {
+            let Some(batch) = due.batch(patience.is_probing(), more_comes) else {
+                return;
+            };
+            patience.note(self.deliver(&batch, settled, report).await);
+        }
+    }
+
+    async fn settle(&self, entry: &OutboxEntry, settled: &HashSet<Identifier>) {
+        if let Err(error) = self.ledger.settle_in_outbox(entry, settled).await {
+            log_entry(&entry.key, &error, "settled events stay in the outbox");
+        }
     }
 
     /// What is to be sent of `listed`. The audit log decides whether an entry
@@ -257,6 +280,7 @@ impl Redelivery {
     async fn look_at(
         &self,
         listed: &[Listed<'_>],
+        patience: &Patience,
         settled: &mut HashSet<Identifier>,
         report: &mut Report,
     ) -> Vec<UsageEventRow> {
@@ -265,7 +289,7 @@ impl Redelivery {
         let reads = reads.map(|listed| self.read(listed)).collect();
         let reads = in_order(reads, READS_IN_FLIGHT).await;
         let looks = listed.iter().zip(reads.into_iter().flatten());
-        let looks = looks.map(|(listed, look)| self.place(listed, look));
+        let looks = looks.map(|(listed, look)| self.place(listed, look, patience));
         let looks = in_order(looks.collect(), PLACES_IN_FLIGHT).await;
         let mut due = Vec::new();
         for (listed, look) in listed.iter().zip(looks) {
@@ -299,7 +323,7 @@ impl Redelivery {
         for (row, delivery) in batch.iter().zip(deliveries.each) {
             match delivery.outcome {
                 Delivered::Pending => {
-                    report.wait(Some(row.pending_since), now);
+                    report.wait(row.pending_since, now);
                     continue;
                 }
                 Delivered::Delivered => report.delivered += 1,
@@ -341,11 +365,15 @@ impl Redelivery {
         listed.iter().map(look).collect()
     }
 
-    /// Its period may have ended since it was recorded.
-    async fn place(&self, listed: &Listed<'_>, look: Look) -> Look {
+    /// Its period may have ended since it was recorded; Stripe is asked then, who
+    /// may be slow to answer for each of many customers.
+    async fn place(&self, listed: &Listed<'_>, look: Look, patience: &Patience) -> Look {
         let Look::Pending(row) = look else {
             return look;
         };
+        if !patience.has_time() {
+            return Look::Waits;
+        }
         let customer = match self.customers.customer(&row.customer_id).await {
             Ok(Some(customer)) => customer,
             Ok(None) => {

@@ -121,7 +121,7 @@ impl Story {
         let shard_id = format!("shard-{}", self.rollups);
         let ledger = &self.world.ledger;
         ledger
-            .advance(&shard_id, None, "1", &advance)
+            .advance(&shard_id, None, "1", &advance, self.world.now())
             .await
             .unwrap();
     }

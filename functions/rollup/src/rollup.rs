@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use billing::Clock;
 use ledger::{Advanced, Ledger, LedgerError};
+use web::SystemClock;
 
 use crate::chunk::Chunk;
 use crate::record::{SequenceNumber, StreamRecord};
@@ -68,7 +70,13 @@ impl Rollup {
             let mut is_overtaken = false;
             let advanced = self
                 .ledger
-                .advance(shard_id, checkpoint.as_deref(), next, &chunk.advance)
+                .advance(
+                    shard_id,
+                    checkpoint.as_deref(),
+                    next,
+                    &chunk.advance,
+                    SystemClock.now(),
+                )
                 .await;
             match advanced {
                 Ok(Advanced::Done) => {

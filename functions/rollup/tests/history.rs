@@ -213,8 +213,7 @@ async fn ledger_totals(
 async fn in_outbox(tables: &Tables) -> BTreeMap<String, i64> {
     let mut listed = BTreeMap::new();
     for item in tables.scan("OutboxTable").await {
-        let (since, _) = item["outbox_key"].as_s().unwrap().split_once('#').unwrap();
-        let since: i64 = since.parse().unwrap();
+        let since: i64 = item["pending_since"].as_n().unwrap().parse().unwrap();
         for identifier in item["identifiers"].as_bs().unwrap() {
             let last = listed.entry(hex::encode(identifier)).or_insert(since);
             *last = since.max(*last);

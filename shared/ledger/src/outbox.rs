@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use billing::{Identifier, Timestamp};
 use sha2::{Digest, Sha256};
 
-use crate::items::{Item, text};
+use crate::items::{Item, number, text};
 use crate::{Ledger, LedgerError};
 
 /// The hex digits that outbox and audit index are spread over.
@@ -17,6 +17,9 @@ pub(crate) const BUCKETS: &str = "0123456789abcdef";
 
 /// The attribute that lists an entry's events: 32 bytes for each.
 pub(crate) const IDENTIFIERS: &str = "identifiers";
+
+/// The attribute that tells when the last of them became pending.
+pub(crate) const PENDING_SINCE: &str = "pending_since";
 
 /// The events that one entry may list: 320 kB of the 400 kB of an item (Amazon
 /// DynamoDB Developer Guide: "Service quotas").
@@ -28,25 +31,20 @@ pub struct OutboxKey {
     /// One of 16 hex digits: no bucket is a hot partition, and redelivery leases
     /// them one by one.
     pub bucket: String,
-    /// `{pending_since}#{origin}`, so that a bucket is read oldest first.
+    /// `{pending_since}#{origin}`, so that a bucket is read oldest first. The time
+    /// is no later than when the entry was made: one agent's clock that is hours
+    /// ahead must not keep the others' events waiting.
     pub outbox_key: String,
 }
 
 impl OutboxKey {
-    /// The place of what `origin` lists, the last of which became pending at
-    /// `pending_since`.
-    pub fn new(origin: &str, pending_since: Timestamp) -> Self {
+    /// The place of what `origin` lists, pending since `pending_since`.
+    pub(crate) fn new(origin: &str, pending_since: Timestamp) -> Self {
         let digest = hex::encode(Sha256::digest(origin.as_bytes()));
         Self {
             bucket: digest.get(..1).unwrap_or("0").to_owned(),
             outbox_key: format!("{:013}#{origin}", pending_since.unix_ms()),
         }
-    }
-
-    /// When the last of its events became pending.
-    pub fn pending_since(&self) -> Option<Timestamp> {
-        let (unix_ms, _) = self.outbox_key.split_once('#')?;
-        unix_ms.parse().ok().map(Timestamp::from_unix_ms)
     }
 }
 
@@ -59,17 +57,25 @@ impl OutboxKey {
 pub struct OutboxEntry {
     /// Its place.
     pub key: OutboxKey,
+    /// When the last of its events became pending, by the clock that said so.
+    pub pending_since: Timestamp,
     /// The events, each once.
     pub identifiers: Vec<Identifier>,
 }
 
 impl OutboxEntry {
-    /// An entry of `events`, by when each became pending; none where there are
-    /// no events. `origin` names the step that lists them, and no other.
-    pub fn new(origin: &str, events: &BTreeMap<Identifier, Timestamp>) -> Option<Self> {
-        let last = events.values().max()?;
+    /// An entry of `events`, by when each became pending, made at `now`; none
+    /// where there are no events. `origin` names the step that lists them, and
+    /// no other.
+    pub fn new(
+        origin: &str,
+        events: &BTreeMap<Identifier, Timestamp>,
+        now: Timestamp,
+    ) -> Option<Self> {
+        let last = *events.values().max()?;
         Some(Self {
-            key: OutboxKey::new(origin, *last),
+            key: OutboxKey::new(origin, last.min(now)),
+            pending_since: last,
             identifiers: events.keys().cloned().collect(),
         })
     }
@@ -78,23 +84,29 @@ impl OutboxEntry {
     pub(crate) fn to_item(&self) -> Option<Item> {
         let mut item = key_of(&self.key);
         item.insert(IDENTIFIERS.to_owned(), set_of(&self.identifiers)?);
+        let pending_since = number(self.pending_since.unix_ms());
+        item.insert(PENDING_SINCE.to_owned(), pending_since);
         Some(item)
     }
 
-    /// Reads an item that lies at `key`. One that is a key and nothing else is
-    /// an entry whose last events were settled by two at once.
+    /// Reads an item that lies at `key`. One that lists nothing is an entry whose
+    /// last events were settled by two at once.
     pub(crate) fn from_item(key: OutboxKey, item: &Item) -> Option<Self> {
+        let pending_since = item.get(PENDING_SINCE)?.as_n().ok()?;
+        let pending_since = Timestamp::from_unix_ms(pending_since.parse().ok()?);
         let identifiers = match item.get(IDENTIFIERS) {
-            None if *item == key_of(&key) => Vec::new(),
-            None => return None,
+            None => Vec::new(),
             Some(set) => {
                 let bytes = set.as_bs().ok()?.iter();
                 let identifiers = bytes.map(|bytes| Identifier::from_bytes(bytes.as_ref()));
                 identifiers.collect::<Option<_>>()?
             }
         };
-        key.pending_since()?;
-        Some(Self { key, identifiers })
+        Some(Self {
+            key,
+            pending_since,
+            identifiers,
+        })
     }
 }
 
@@ -267,6 +279,30 @@ impl Ledger {
         }
     }
 
+    /// Puts an entry into the outbox, beside what is listed at its place already:
+    /// for a rebuild. Repeating it changes nothing.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: perhaps there.
+    pub async fn put_outbox_entry(&self, entry: &OutboxEntry) -> Result<(), LedgerError> {
+        const OPERATION: &str = "put outbox entry";
+        let listed = set_of(&entry.identifiers);
+        let listed = listed.ok_or_else(|| LedgerError::unavailable(OPERATION)(NoIdentifier))?;
+        self.client
+            .update_item()
+            .table_name(&self.tables.outbox)
+            .set_key(Some(key_of(&entry.key)))
+            .update_expression("SET #pending_since = :pending_since ADD #identifiers :listed")
+            .expression_attribute_names("#pending_since", PENDING_SINCE)
+            .expression_attribute_names("#identifiers", IDENTIFIERS)
+            .expression_attribute_values(":pending_since", number(entry.pending_since.unix_ms()))
+            .expression_attribute_values(":listed", listed)
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(LedgerError::unavailable(OPERATION))
+    }
+
     async fn remove_outbox_entry(&self, key: &OutboxKey) -> Result<(), LedgerError> {
         self.client
             .delete_item()
@@ -278,6 +314,11 @@ impl Ledger {
             .map_err(LedgerError::unavailable("remove outbox entry"))
     }
 }
+
+/// What is to be listed is no identifier.
+#[derive(Debug, thiserror::Error)]
+#[error("an identifier is not 64 hex digits")]
+struct NoIdentifier;
 
 fn key_of(key: &OutboxKey) -> Item {
     HashMap::from([
@@ -308,39 +349,43 @@ mod tests {
     fn an_entry_is_read_as_it_was_written_and_stands_where_its_last_event_became_pending() {
         let events = [("a", 7), ("b", 9), ("c", 8)]
             .map(|(event_id, at)| (identifier(event_id), Timestamp::from_unix_ms(at)));
-        let entry = OutboxEntry::new("ab12#5", &BTreeMap::from(events)).unwrap();
-        assert_eq!(entry.key.outbox_key, "0000000000009#ab12#5");
-        assert_eq!(entry.key.pending_since(), Some(Timestamp::from_unix_ms(9)));
+        let (events, now) = (BTreeMap::from(events), Timestamp::from_unix_ms(10));
+        let entry = OutboxEntry::new("shard#5", &events, now).unwrap();
+        assert_eq!(entry.key.outbox_key, "0000000000009#shard#5");
         let item = entry.to_item().unwrap();
         assert_eq!(key_in(&item), entry.key);
         assert_eq!(OutboxEntry::from_item(key_in(&item), &item), Some(entry));
-        assert_eq!(OutboxEntry::new("ab12#5", &BTreeMap::new()), None);
+        assert_eq!(OutboxEntry::new("shard#5", &BTreeMap::new(), now), None);
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_keeps_no_entry_waiting() {
+        let (now, ahead) = (Timestamp::from_unix_ms(5), Timestamp::from_unix_ms(9));
+        let events = BTreeMap::from([(identifier("a"), ahead)]);
+        let entry = OutboxEntry::new("shard#5", &events, now).unwrap();
+        assert_eq!(entry.key.outbox_key, "0000000000005#shard#5");
+        assert_eq!(entry.pending_since, ahead);
     }
 
     #[test]
     fn what_is_no_entry_is_unreadable_and_named() {
         let key = OutboxKey::new("origin", Timestamp::from_unix_ms(9));
-        let mut odd = key_of(&key);
-        odd.insert(
-            IDENTIFIERS.to_owned(),
-            AttributeValue::Bs(vec![Blob::new("short")]),
-        );
-        let mut keyless = key_of(&OutboxKey {
-            outbox_key: "no time".to_owned(),
-            ..key.clone()
-        });
-        keyless.insert(IDENTIFIERS.to_owned(), set_of(&[identifier("a")]).unwrap());
+        let entry = |identifiers: Option<AttributeValue>| {
+            let mut item = key_of(&key);
+            item.insert(PENDING_SINCE.to_owned(), number(9));
+            item.extend(identifiers.map(|set| (IDENTIFIERS.to_owned(), set)));
+            item
+        };
+        let mut read = OutboxEntries::default();
+        let short = AttributeValue::Bs(vec![Blob::new("short")]);
+        for odd in [short, text("ab".repeat(32))] {
+            read.add(&entry(Some(odd)));
+        }
         let mut of_another_version = key_of(&key);
         of_another_version.insert("identifier".to_owned(), text("ab".repeat(32)));
-        let mut read = OutboxEntries::default();
-        read.add(&odd);
         read.add(&of_another_version);
-        read.add(&keyless);
-        read.add(&key_of(&key));
-        assert_eq!(
-            read.unreadable,
-            [key.clone(), key.clone(), key_in(&keyless)]
-        );
+        assert_eq!(read.unreadable, [key.clone(), key.clone(), key.clone()]);
+        read.add(&entry(None));
         assert_eq!(read.entries[0].identifiers, []);
     }
 }

@@ -14,12 +14,12 @@ use crate::{Ledger, LedgerError};
 
 const TABLE: &str = "outbox";
 /// The leases' own partition: no bucket's, and no reader of a bucket sees it.
-const PARTITION: &str = "lease";
+pub(crate) const PARTITION: &str = "lease";
 
 /// A claim on one bucket of the outbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutboxLease {
-    /// The first hex digit of the identifiers in the bucket.
+    /// The bucket: one of 16 hex digits.
     pub bucket: String,
     /// Names the process that holds it.
     pub holder: String,

@@ -2,13 +2,14 @@
 //! slot of its own.
 
 use crate::items::{Item, text};
-use crate::outbox::{IDENTIFIERS, OutboxEntry, OutboxKey, key_in};
+use crate::outbox::{OutboxEntry, OutboxKey, key_in};
+use crate::outbox_lease::PARTITION as LEASES;
 use crate::totals_day::{TotalsDay, replacement};
 use crate::usage_totals::totals_in;
 use crate::{Ledger, LedgerError, Tally, Total, TotalKey, UsageEventRow};
 
-/// The slot of what a rebuild adds to a cell. The rollup's own are four hex
-/// digits, so the two never write one item.
+/// The slot of what a rebuild adds to a cell. The rollup's own are digits, so the
+/// two never write one item.
 const REBUILT: &str = "rebuilt";
 
 /// Where the next page of a table begins.
@@ -129,8 +130,9 @@ impl Ledger {
             .scan()
             .table_name(&self.tables.outbox)
             // Redelivery's leases lie beside the entries.
-            .filter_expression("attribute_exists(#identifiers)")
-            .expression_attribute_names("#identifiers", IDENTIFIERS)
+            .filter_expression("#bucket <> :leases")
+            .expression_attribute_names("#bucket", "bucket")
+            .expression_attribute_values(":leases", text(LEASES))
             .consistent_read(true)
             .set_exclusive_start_key(cursor.map(|PageCursor(key)| key))
             .send()
@@ -149,19 +151,5 @@ impl Ledger {
             unreadable,
             next: page.last_evaluated_key.map(PageCursor),
         })
-    }
-
-    /// Puts an entry into the outbox. Repeating it changes nothing.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unavailable`]: perhaps there.
-    pub async fn put_outbox_entry(&self, entry: &OutboxEntry) -> Result<(), LedgerError> {
-        let put = self
-            .client
-            .put_item()
-            .table_name(&self.tables.outbox)
-            .set_item(entry.to_item());
-        let put = put.send().await.map(|_| ());
-        put.map_err(LedgerError::unavailable("put outbox entry"))
     }
 }

@@ -102,6 +102,8 @@ impl Ledger {
 
     /// Applies `advance` and moves the checkpoint of `shard_id` from `read` to
     /// `sequence_number`, in one transaction, if the checkpoint still is `read`.
+    /// What became pending in it is due for redelivery a minute after `now` at
+    /// the latest.
     ///
     /// # Errors
     /// [`LedgerError::Unavailable`]: perhaps applied; the checkpoint tells.
@@ -111,6 +113,7 @@ impl Ledger {
         read: Option<&str>,
         sequence_number: &str,
         advance: &Advance,
+        now: Timestamp,
     ) -> Result<Advanced, LedgerError> {
         const OPERATION: &str = "advance rollup";
         let checkpoint = self.move_checkpoint(shard_id, read, sequence_number)?;
@@ -122,7 +125,7 @@ impl Ledger {
         }
         // No other step of any shard ends there.
         let origin = format!("{shard_id}#{sequence_number}");
-        if let Some(entry) = OutboxEntry::new(&origin, &advance.pending) {
+        if let Some(entry) = OutboxEntry::new(&origin, &advance.pending, now) {
             let put = self.put_entry(&entry)?;
             items.push(TransactWriteItem::builder().put(put).build());
         }
@@ -205,7 +208,7 @@ impl Ledger {
             .key("customer_id", text(poison_key(shard_id)))
             .key("total_key", text(sequence_number))
             .update_expression("SET reason = :reason, identifier = :identifier")
-            .expression_attribute_values(":reason", text(&poison.reason))
+            .expression_attribute_values(":reason", text(shortened(&poison.reason)))
             .expression_attribute_values(
                 ":identifier",
                 poison
@@ -271,11 +274,29 @@ fn poison_key(shard_id: &str) -> String {
     format!("poison#{shard_id}")
 }
 
-/// Shards write cells of their own, so that they never contend for one. Two
-/// shards that meet in one slot are still exact: additions commute.
+/// Rows of one day and action at most. A stream's shards come and go, four hours
+/// each; a row for each of them would make reports long.
+const SLOTS: u8 = 8;
+
+/// The slot of the rows that a shard adds to, so that shards seldom contend for
+/// one. Two that meet in one are still exact: additions commute, and a
+/// transaction that meets another's is tried again.
 fn slot(shard_id: &str) -> String {
-    let digest = hex::encode(Sha256::digest(shard_id.as_bytes()));
-    digest.get(..4).unwrap_or_default().to_owned()
+    let digest = Sha256::digest(shard_id.as_bytes());
+    let slot = digest.first().copied().unwrap_or_default() % SLOTS;
+    slot.to_string()
+}
+
+/// Bytes of a reason that are kept: what a row held is in it, and an item that
+/// is too large would stop its shard.
+const REASON_BYTES_MAX: usize = 1_000;
+
+fn shortened(reason: &str) -> &str {
+    let mut end = REASON_BYTES_MAX.min(reason.len());
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    reason.get(..end).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -296,6 +317,13 @@ mod tests {
         advance.take_out_of_outbox(&identifier(1));
         advance.take_out_of_outbox(&identifier(2));
         assert_eq!(advance, Advance::default());
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_between_two_characters() {
+        assert_eq!(shortened("short"), "short");
+        let long = format!("{}ää", "x".repeat(REASON_BYTES_MAX - 1));
+        assert_eq!(shortened(&long), "x".repeat(REASON_BYTES_MAX - 1));
     }
 
     #[test]

@@ -359,6 +359,10 @@ impl Ledger {
         if stripe_record_id.is_some() {
             assignments.push_str(", stripe_record_id = :record");
         }
+        if to == UsageStatus::Delivered && stripe_code.is_none() {
+            // Why it was refused before, it is no more.
+            assignments.push_str(" REMOVE stripe_code");
+        }
         let update = self
             .client
             .update_item()

@@ -2,6 +2,7 @@
 //! the operator's commands.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::types::KeysAndAttributes;
 use billing::{CustomerId, Identifier, Timestamp};
@@ -18,7 +19,9 @@ const KEY: &str = "identifier";
 /// Events of one read (Amazon DynamoDB API reference: `BatchGetItem`).
 pub const READ_EVENTS_MAX: usize = 100;
 /// Reads of the same rows: DynamoDB may leave some out when it is busy.
-const READS_MAX: usize = 20;
+const READS_MAX: u32 = 8;
+/// The wait before the second of them; it grows with each.
+const READ_WAIT: Duration = Duration::from_millis(25);
 
 /// How far a reader of one customer's audit log has come.
 #[derive(Clone, Debug)]
@@ -145,10 +148,11 @@ impl Ledger {
     async fn items_of(&self, mut keys: Vec<Item>) -> Result<Vec<Item>, LedgerError> {
         let table = &self.tables.usage_events;
         let mut items = Vec::with_capacity(keys.len());
-        for _ in 0..READS_MAX {
+        for attempt in 0..READS_MAX {
             if keys.is_empty() {
                 return Ok(items);
             }
+            tokio::time::sleep(READ_WAIT * attempt).await;
             let wanted = KeysAndAttributes::builder()
                 .set_keys(Some(keys))
                 .consistent_read(true)

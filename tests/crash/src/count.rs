@@ -311,9 +311,7 @@ pub(crate) async fn outbox(database: &Database) -> BTreeMap<String, i64> {
         if text(&item, "bucket") == "lease" {
             continue;
         }
-        let key = text(&item, "outbox_key");
-        let (since, _) = key.split_once('#').unwrap();
-        let since: i64 = since.parse().unwrap();
+        let since = number(&item, "pending_since");
         for identifier in item["identifiers"]["BS"].as_array().unwrap() {
             let identifier = BASE64.decode(identifier.as_str().unwrap()).unwrap();
             let last = listed.entry(hex::encode(identifier)).or_insert(since);

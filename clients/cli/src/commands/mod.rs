@@ -73,7 +73,7 @@ pub(crate) enum Failure {
     Randomness(#[from] getrandom::Error),
     #[error("name an event: --customer and its id, or --identifier")]
     NoEvent,
-    #[error("Stripe perhaps has quarantined events: run reconcile first, then say --not-in-stripe")]
+    #[error("Stripe perhaps has these events: run reconcile first, then say --not-in-stripe")]
     PerhapsInStripe,
     #[error("--in-stripe is for --status quarantined: what is held or rejected was never taken")]
     NeverInStripe,

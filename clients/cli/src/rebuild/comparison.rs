@@ -120,9 +120,7 @@ impl Comparison {
 
     /// An entry of the outbox. It may list what is pending no more.
     pub(crate) fn outbox(&mut self, entry: OutboxEntry) {
-        let Some(since) = entry.key.pending_since() else {
-            return self.unreadable_entry(entry.key);
-        };
+        let since = entry.pending_since;
         for identifier in entry.identifiers {
             let last = self.listed.entry(identifier).or_insert(since);
             *last = since.max(*last);

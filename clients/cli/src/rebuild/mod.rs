@@ -12,6 +12,7 @@ mod stream;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use billing::Timestamp;
 use ledger::{ENTRY_EVENTS_MAX, Ledger, LedgerError, OutboxEntry, UsageEventFilter};
 use tokio::time::Instant;
 
@@ -23,6 +24,9 @@ pub use stream::StreamError;
 
 /// How long a change may take to appear in the stream; a second is much.
 const STREAM_DELAY: Duration = Duration::from_secs(10);
+/// What nobody would have sent is due at once, whatever clock said since when it
+/// is pending.
+const DUE_AT_ONCE: Timestamp = Timestamp::from_unix_ms(0);
 /// Between two looks at a system that is not at rest.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -127,13 +131,12 @@ impl Rebuilder {
         }
         for missing in missing.chunks(ENTRY_EVENTS_MAX) {
             let missing: BTreeMap<_, _> = missing.iter().cloned().collect();
-            // An entry at this place already lists its first event since then,
-            // which is not missing therefore: none is replaced.
-            let origin = missing
-                .keys()
-                .next()
-                .map(|first| format!("rebuilt#{first}"));
-            if let Some(entry) = origin.and_then(|origin| OutboxEntry::new(&origin, &missing)) {
+            // Of what lies at the same place, the last became pending at the same time.
+            let last = missing.values().max().map(|last| last.unix_ms());
+            let named = missing.keys().next().zip(last);
+            let origin = named.map(|(first, last)| format!("rebuilt#{last}#{first}"));
+            let entry = origin.and_then(|it| OutboxEntry::new(&it, &missing, DUE_AT_ONCE));
+            if let Some(entry) = entry {
                 self.ledger.put_outbox_entry(&entry).await?;
             }
         }

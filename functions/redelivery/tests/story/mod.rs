@@ -81,7 +81,9 @@ impl Story {
             }
             let nth = self.entries.fetch_add(1, Ordering::Relaxed);
             let shard_id = format!("shard-{nth}");
-            let advanced = ledger.advance(&shard_id, None, "1", &advance).await;
+            let advanced = ledger
+                .advance(&shard_id, None, "1", &advance, self.world.now())
+                .await;
             assert_eq!(advanced.unwrap(), Advanced::Done);
         }
     }

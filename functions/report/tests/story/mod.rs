@@ -96,7 +96,13 @@ impl Story {
             read.as_deref().map_or(0, |read| read.parse().unwrap()) + 1
         );
         let advanced = ledger
-            .advance("shard", read.as_deref(), &next, &advance)
+            .advance(
+                "shard",
+                read.as_deref(),
+                &next,
+                &advance,
+                Timestamp::from_unix_s(0),
+            )
             .await
             .unwrap();
         assert_eq!(advanced, Advanced::Done);

@@ -116,6 +116,7 @@ async fn a_total_and_an_outbox_entry_that_are_wrong_are_found() {
     let entry: Value = json!({
         "bucket": { "S": "0" },
         "outbox_key": { "S": "0000000000001#planted" },
+        "pending_since": { "N": "1" },
         // 32 zeros.
         "identifiers": { "BS": [format!("{}=", "A".repeat(43))] },
     });

@@ -35,11 +35,8 @@ pub(crate) async fn check_outbox(
         .await?;
     let mut listed = BTreeMap::new();
     let take = |item: &Value| {
-        let key = text(&item["outbox_key"], "S")?;
-        let since = key
-            .split_once('#')
-            .and_then(|(since, _)| since.parse().ok());
         for identifier in identifiers(item) {
+            let since = number(&item["pending_since"])?;
             let last = listed.entry(identifier).or_insert(since);
             *last = since.max(*last);
         }
@@ -47,8 +44,7 @@ pub(crate) async fn check_outbox(
     };
     subject.direct.scan("OutboxTable", &json!({}), take).await?;
     for (identifier, since) in pending {
-        let last: Option<&Option<i64>> = listed.get(&identifier);
-        if last.is_none_or(|last| *last < Some(since)) {
+        if listed.get(&identifier).is_none_or(|last| *last < since) {
             findings.add(Kind::OutboxDiffers, || {
                 format!("{identifier} is pending and not in it")
             });
