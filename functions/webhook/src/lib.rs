@@ -27,7 +27,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use billing::Clock;
 use ledger::{BillingEventRow, BillingEventState, Ledger};
-use metering::{CustomerDirectory, Deliverer, DunningPolicy};
+use metering::{CustomerDirectory, Deliverer};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use stripe::{MeterErrorReport, WebhookEvent, webhook_signature};
@@ -39,7 +39,7 @@ use crate::error::WebhookError;
 pub use crate::notifier::Notifier;
 pub use crate::settings::{FAILED_ATTEMPTS, GRACE_DAYS, InvalidDunningSetting, dunning_policy};
 pub use crate::sweep::{SweepError, SweepReport};
-pub use metering::EVENT_TYPES;
+pub use metering::{DunningPolicy, EVENT_TYPES};
 
 /// Far above any event of Stripe's, whose invoices bring their first lines along.
 const BODY_BYTES_MAX: usize = 1024 * 1024;

@@ -51,8 +51,23 @@ pub struct Parts {
     pub stripe: stripe::Client,
     /// What dashboard links are signed with, and where they lead.
     pub links: DashboardLinks,
+    /// What the operator chose for the webhook.
+    pub webhook: webhook::Configuration,
     /// The time.
     pub clock: Arc<dyn Clock>,
+}
+
+impl Parts {
+    /// The webhook function, which takes what is signed with one of `secrets`.
+    pub fn webhook_state(&self, secrets: Vec<SecretString>) -> webhook::State {
+        webhook::State::configured(
+            self.ledger.clone(),
+            self.stripe.clone(),
+            secrets,
+            Arc::clone(&self.clock),
+            self.webhook.clone(),
+        )
+    }
 }
 
 /// The webhook function, which starts anew when its secrets change.
@@ -95,12 +110,7 @@ impl Webhook {
 
 fn webhook_routes(parts: &Parts, secrets: &SecretString) -> Result<Router, NoSigningSecret> {
     let secrets = webhook::signing_secrets(secrets)?;
-    Ok(webhook::router(webhook::State::new(
-        parts.ledger.clone(),
-        parts.stripe.clone(),
-        secrets,
-        Arc::clone(&parts.clock),
-    )))
+    Ok(webhook::router(parts.webhook_state(secrets)))
 }
 
 /// All routes.

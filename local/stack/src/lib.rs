@@ -8,6 +8,7 @@
 //! | [`dynamodb`], [`connection`], [`tables`] | DynamoDB, how it is reached, and the template's tables in it |
 //! | [`api`], [`catalog`] | every HTTP function behind one address; what Stripe must hold for them |
 //! | [`stream_pump`], [`schedule`] | what Lambda does by itself: the rollup's stream, redelivery's minute |
+//! | [`notifications`] | the operator's topic: printed and kept |
 //! | [`local_dir`], [`keys`], [`env_file`] | the state of this machine, and what other programs need to join in |
 //! | [`story`] | the main job, played on the running system |
 
@@ -21,6 +22,7 @@ pub mod dynamodb;
 pub mod env_file;
 pub mod keys;
 pub mod local_dir;
+pub mod notifications;
 pub mod options;
 pub mod schedule;
 pub mod story;

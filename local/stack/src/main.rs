@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 /// A condition that does not hold is an answer of DynamoDB, not an event to log.
-const SERVE_LOG_FILTER: &str = "warn,dynoxide=error";
+const SERVE_LOG_FILTER: &str = "warn,dynoxide=error,stack::notifications=info";
 /// The story forges webhooks and lets payments fail, and tells of it itself.
 const RUN_LOG_FILTER: &str = "error";
 
@@ -35,6 +35,8 @@ Environment:
   STRIPE_WEBHOOK_SECRET      what it signs with; unset, an endpoint is made there
   USAGE_API                  how usage goes to Stripe: meter_event_stream, meter_event
                              or usage_record [default: meter_event_stream]
+  DUNNING_GRACE_DAYS         days until who does not pay is suspended [default: 14]
+  DUNNING_FAILED_ATTEMPTS    failed attempts that suspend before [default: 4]
   RUST_LOG                   what is logged to standard error
                              [default: warn; of a run, error]
 

@@ -9,6 +9,7 @@ use billing::Clock;
 use secrecy::SecretString;
 use stripe::{UnknownUsageApi, UsageApi};
 use web::SystemClock;
+use webhook::{DunningPolicy, InvalidDunningSetting};
 
 /// The ports, unless the environment names others.
 const METERLINE_PORT: u16 = 8080;
@@ -61,6 +62,8 @@ pub struct Options {
     pub stripe_elsewhere: Option<StripeElsewhere>,
     /// By which API usage is reported to Stripe.
     pub usage_api: UsageApi,
+    /// When who does not pay is suspended.
+    pub dunning: DunningPolicy,
     /// Sees every call of the functions to DynamoDB: for measuring.
     pub dynamodb_interceptor: Option<SharedInterceptor>,
 }
@@ -97,6 +100,9 @@ pub enum OptionsError {
     /// No API for usage.
     #[error(transparent)]
     UsageApi(#[from] UnknownUsageApi),
+    /// No dunning policy.
+    #[error(transparent)]
+    Dunning(#[from] InvalidDunningSetting),
 }
 
 impl Options {
@@ -112,6 +118,7 @@ impl Options {
             dynamodb_elsewhere: None,
             stripe_elsewhere: None,
             usage_api: UsageApi::default(),
+            dunning: DunningPolicy::default(),
             dynamodb_interceptor: None,
         }
     }
@@ -165,6 +172,7 @@ impl Options {
                 Some(name) => name.parse()?,
                 None => UsageApi::default(),
             },
+            dunning: webhook::dunning_policy(&variable)?,
             dynamodb_interceptor: None,
         })
     }

@@ -1,4 +1,5 @@
-//! The schedule of the template, here: redelivery, every minute.
+//! The schedules of the template, here: redelivery, every minute, and the sweep
+//! of Stripe's events, every quarter of an hour.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,11 +8,16 @@ use redelivery::{Redelivery, RedeliveryError, Report};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::{CancellationToken, DropGuard};
+use webhook::{SweepError, SweepReport};
 
 /// `rate(1 minute)`.
 const PERIOD: Duration = Duration::from_secs(60);
 /// The function's timeout: it ends before the next run starts.
 const RUN_TIMEOUT: Duration = Duration::from_secs(55);
+/// `rate(15 minutes)`.
+const SWEEP_PERIOD: Duration = Duration::from_secs(15 * 60);
+/// For how long a sweep starts events: the function's timeout, less its reserve.
+const SWEEP_TIME: Duration = Duration::from_secs(28);
 /// How long a run may go on at the end. One that is cut off is as one that
 /// Lambda cut off: what it did not note, the next run finds.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,7 +30,15 @@ pub async fn redeliver(redelivery: &Redelivery) -> Result<Report, RedeliveryErro
     redelivery.run(Instant::now() + RUN_TIMEOUT).await
 }
 
-/// The schedule, running. Dropped, it starts no further run.
+/// Sweeps as the schedule does, with the function's time.
+///
+/// # Errors
+/// The sweep's; the next run is the retry.
+pub async fn sweep(webhook: &webhook::State) -> Result<SweepReport, SweepError> {
+    webhook.sweep(Instant::now() + SWEEP_TIME).await
+}
+
+/// The schedules, running. Dropped, they start no further run.
 #[derive(Debug)]
 pub struct Schedule {
     task: JoinHandle<()>,
@@ -32,11 +46,15 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Runs `redelivery` now and every minute.
-    pub fn start(redelivery: Arc<Redelivery>) -> Self {
+    /// Runs `redelivery` now and every minute, and the sweep of `webhook` now and
+    /// every quarter of an hour.
+    pub fn start(redelivery: Arc<Redelivery>, webhook: webhook::State) -> Self {
         let stop = CancellationToken::new();
+        let stopped = stop.clone();
         Self {
-            task: tokio::spawn(run(redelivery, stop.clone())),
+            task: tokio::spawn(async move {
+                tokio::join!(run(redelivery, &stopped), run_sweep(webhook, &stopped));
+            }),
             stop: stop.drop_guard(),
         }
     }
@@ -49,14 +67,28 @@ impl Schedule {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "the schedule failed"),
             Err(_) => {
-                tracing::warn!("redelivery was cut off");
+                tracing::warn!("redelivery or a sweep was cut off");
                 task.abort();
             }
         }
     }
 }
 
-async fn run(redelivery: Arc<Redelivery>, stop: CancellationToken) {
+async fn run_sweep(webhook: webhook::State, stop: &CancellationToken) {
+    let mut ticks = tokio::time::interval(SWEEP_PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        if let Err(error) = sweep(&webhook).await {
+            tracing::error!(%error, "the sweep failed; the next one is the retry");
+        }
+    }
+}
+
+async fn run(redelivery: Arc<Redelivery>, stop: &CancellationToken) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -13,7 +13,7 @@ use report::{DashboardLinks, InvalidLinkSettings};
 use secrecy::SecretString;
 use stripe::UsageApi;
 use web::OtherStripeAccount;
-use webhook::NoSigningSecret;
+use webhook::{NoSigningSecret, SweepError, SweepReport};
 
 use crate::anthropic::Anthropic;
 use crate::api::{self, Api, Parts, WEBHOOK_PATH, Webhook};
@@ -23,6 +23,7 @@ use crate::dynamodb::DynamoDbError;
 use crate::env_file::{ENV_FILE, EnvFile};
 use crate::keys::{self, KeysError};
 use crate::local_dir::{LocalDir, LocalDirError};
+use crate::notifications::Notifications;
 use crate::options::{Options, Pumping};
 use crate::schedule::{self, Schedule};
 use crate::stream_pump::{Following, PumpError, StreamPump};
@@ -37,6 +38,8 @@ pub struct System {
     pump: Arc<StreamPump>,
     redelivery: Arc<Redelivery>,
     webhook: Webhook,
+    sweeping: webhook::State,
+    notifications: Notifications,
     webhook_secret: Mutex<SecretString>,
     anthropic: Anthropic,
     stripe: Stripe,
@@ -63,6 +66,9 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// The operator's topic does not run.
+    #[error("the topic of notifications does not start")]
+    Notifications(#[source] io::Error),
     /// A listener cannot be used.
     #[error("cannot listen")]
     Listen(#[source] io::Error),
@@ -147,13 +153,20 @@ impl System {
         let webhook_secret = catalog::set_up(&stripe, &webhook_url, &local_dir).await;
         let webhook_secret = webhook_secret.map_err(|source| stripe.setup_error(source))?;
         let link_secret = keys::dashboard_link_secret(&local_dir)?;
+        let notifications = Notifications::start(&local_dir).map_err(StartError::Notifications)?;
         let parts = Parts {
             ledger: tables.ledger.clone(),
             stripe: stripe.client.clone(),
             links: DashboardLinks::new(&link_secret, Some(url.clone()))?,
+            webhook: webhook::Configuration {
+                notifier: notifications.notifier(&tables.connection),
+                dunning: options.dunning,
+            },
             clock: Arc::clone(&options.clock),
         };
         let webhook = Webhook::new(parts.clone(), &webhook_secret)?;
+        // A schedule signs nothing.
+        let sweeping = parts.webhook_state(Vec::new());
         let routes = api::router(&parts, &webhook);
         let api = Api::serve(listeners.api, routes).map_err(StartError::Listen)?;
         let pump = Arc::new(StreamPump::new(
@@ -169,11 +182,14 @@ impl System {
         let is_automatic = options.pumping == Pumping::Automatic;
         let system = Self {
             api,
-            schedule: is_automatic.then(|| Schedule::start(Arc::clone(&redelivery))),
+            schedule: is_automatic
+                .then(|| Schedule::start(Arc::clone(&redelivery), sweeping.clone())),
             following: is_automatic.then(|| Following::start(Arc::clone(&pump))),
             pump,
             redelivery,
             webhook,
+            sweeping,
+            notifications,
             webhook_secret: Mutex::new(webhook_secret),
             anthropic: Anthropic::default(),
             stripe,
@@ -228,6 +244,20 @@ impl System {
     /// Redelivery's; what it had settled stays settled.
     pub async fn redeliver(&self) -> Result<Report, RedeliveryError> {
         schedule::redeliver(&self.redelivery).await
+    }
+
+    /// One sweep of Stripe's events, as the schedule makes one every quarter of an
+    /// hour.
+    ///
+    /// # Errors
+    /// The sweep's; what it had applied stays applied.
+    pub async fn sweep(&self) -> Result<SweepReport, SweepError> {
+        schedule::sweep(&self.sweeping).await
+    }
+
+    /// What the operator was told, and how.
+    pub const fn notifications(&self) -> &Notifications {
+        &self.notifications
     }
 
     /// From now on takes webhooks that are signed with one of `secrets`
@@ -333,6 +363,9 @@ impl System {
         env.set("STRIPE_WEBHOOK_URL", self.webhook_url());
         env.set(UsageApi::VARIABLE, self.stripe().usage_api().as_str());
         for (name, value) in self.tables.connection.variables() {
+            env.set(name, value);
+        }
+        for (name, value) in self.notifications.variables() {
             env.set(name, value);
         }
         for (name, value) in self.tables.ledger.tables().variables() {
