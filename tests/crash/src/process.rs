@@ -61,6 +61,8 @@ pub struct Surroundings {
     pub ledger: Ledger,
     /// Stripe.
     pub stripe: stripe::Client,
+    /// SNS's address.
+    pub sns_url: String,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -74,6 +76,7 @@ impl Environment {
         Surroundings {
             ledger: Ledger::new(Connection::embedded(url).client(), self.tables.clone()),
             stripe: stripe::Client::new(config).unwrap(),
+            sns_url: url.to_owned(),
             clock: Arc::clone(&self.clock),
         }
     }

@@ -1,4 +1,4 @@
-//! Crash sites by name: a call to DynamoDB or Stripe, and a moment of it.
+//! Crash sites by name: a call to DynamoDB, SNS or Stripe, and a moment of it.
 
 use std::fmt;
 
@@ -54,12 +54,14 @@ impl fmt::Display for Site {
 pub enum Service {
     /// It has an `X-Amz-Target`.
     DynamoDb,
+    /// It names its action in a form.
+    Sns,
     /// Everything else.
     Stripe,
 }
 
 /// The name of a call: DynamoDB's operation and table (a transaction's first),
-/// or Stripe's method and path without ids.
+/// SNS's action, or Stripe's method and path without ids.
 pub fn call(parts: &Parts, body: &[u8]) -> (Service, String) {
     let target = parts.headers.get("x-amz-target");
     match target.and_then(|target| target.to_str().ok()) {
@@ -69,6 +71,11 @@ pub fn call(parts: &Parts, body: &[u8]) -> (Service, String) {
                 Service::DynamoDb,
                 format!("{operation} {}", table(body).unwrap_or_default()),
             )
+        }
+        None if body.starts_with(b"Action=") => {
+            let action = String::from_utf8_lossy(&body["Action=".len()..]);
+            let action = action.split('&').next().unwrap_or_default();
+            (Service::Sns, format!("{action} Topic"))
         }
         None => (
             Service::Stripe,
@@ -123,6 +130,8 @@ mod tests {
         let read = Request::post("/").header("x-amz-target", "DynamoDB_20120810.BatchGetItem");
         let read = read.body(r#"{"RequestItems":{"A":{"Keys":[]}}}"#).unwrap();
         assert_eq!(named(&read), "BatchGetItem A");
+        let publish = Request::post("/").body("Action=Publish&Version=2010-03-31");
+        assert_eq!(named(&publish.unwrap()), "Publish Topic");
         let subscription = Request::get("/v1/subscriptions/sub_1?expand[]=x");
         assert_eq!(
             named(&subscription.body("").unwrap()),

@@ -29,6 +29,8 @@ pub struct Services {
     pub dynamodb: String,
     /// Stripe's.
     pub stripe: String,
+    /// SNS's.
+    pub sns: String,
     /// How they are reached.
     pub http: reqwest::Client,
     /// Calls under way: one that has left its process is done, whoever is left
@@ -89,7 +91,7 @@ impl Wire {
         }
     }
 
-    /// Its address, for both services.
+    /// Its address, for all services.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -180,6 +182,7 @@ impl Shared {
         let base = match service {
             Service::DynamoDb => &self.services.dynamodb,
             Service::Stripe => &self.services.stripe,
+            Service::Sns => &self.services.sns,
         };
         let url = format!("{base}{}", parts.uri);
         let mut headers = parts.headers.clone();

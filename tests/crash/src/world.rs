@@ -76,6 +76,7 @@ impl World {
         let services = Services {
             dynamodb: system.dynamodb_url().to_owned(),
             stripe: system.stripe_url().to_owned(),
+            sns: system.notifications().url().to_owned(),
             http: http.clone(),
             under_way: TaskTracker::new(),
         };
@@ -174,6 +175,14 @@ impl World {
         let (status, mut answer) = send(self.http.get(url).bearer_auth(key)).await;
         assert_eq!(status, 200, "{answer}");
         serde_json::from_value(answer["data"].take()).unwrap()
+    }
+
+    /// What the operator was told, in order.
+    pub fn notifications(&self) -> Vec<Value> {
+        let told = std::fs::read_to_string(self.system.notifications().file()).unwrap();
+        let told = told.lines();
+        told.map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     /// The time.

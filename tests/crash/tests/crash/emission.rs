@@ -54,6 +54,7 @@ pub(crate) async fn answer(surroundings: Surroundings, call: Call) -> (u16, Valu
         ledger,
         stripe,
         clock,
+        ..
     } = surroundings;
     let state = emission::State::new(ledger, stripe, clock);
     let api_key = call.api_key.expose_secret();

@@ -59,6 +59,7 @@ impl Scenario for Minute {
             ledger,
             stripe,
             clock,
+            ..
         } = surroundings;
         let redelivery = Redelivery::new(ledger, stripe, clock);
         let report = redelivery.run(Instant::now() + TIMEOUT).await.ok()?;

@@ -68,6 +68,7 @@ async fn void(surroundings: Surroundings, (_, identifier): (usize, Identifier)) 
         ledger,
         stripe,
         clock,
+        ..
     } = surroundings;
     let voider = Voider::new(ledger, stripe, clock);
     voider.void(&identifier, None).await.ok()

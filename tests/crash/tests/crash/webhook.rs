@@ -1,9 +1,9 @@
 //! Webhooks that end everywhere: Stripe sends them again, or has not yet. What
 //! they are about is a customer's standing, and usage that Stripe refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use ::webhook::State;
+use ::webhook::{Configuration, Notifier, State};
 use axum::body::Body;
 use axum::http::Request;
 use crash::count::Fate;
@@ -11,6 +11,8 @@ use crash::database::{Item, number, text};
 use crash::{Claim, Crash, Scenario, Surroundings, World};
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use stack::connection::Connection;
+use stack::notifications::TOPIC_ARN;
 use stripe::webhook_signature;
 use tower::ServiceExt;
 
@@ -42,9 +44,16 @@ impl Delivery {
         let Surroundings {
             ledger,
             stripe,
+            sns_url,
             clock,
         } = surroundings;
-        let state = State::new(ledger, stripe, vec![SecretString::from(SECRET)], clock);
+        let topic = Connection::embedded(&sns_url).sns_client(&sns_url);
+        let configuration = Configuration {
+            notifier: Notifier::topic(topic, TOPIC_ARN.to_owned()),
+            ..Configuration::default()
+        };
+        let secrets = vec![SecretString::from(SECRET)];
+        let state = State::configured(ledger, stripe, secrets, clock, configuration);
         let request = Request::post("/")
             .header("stripe-signature", self.signature)
             .body(Body::from(self.body))
@@ -68,14 +77,20 @@ impl Deliveries {
     /// What was acknowledged is done; the rest may be anything but two.
     async fn assert_kept(&self, world: &World) {
         let rows = billing_events(world).await;
+        let told = told(world);
         for (delivery, is_acknowledged) in &self.0 {
-            let state = rows.get(&delivery.event_id).map(|row| text(row, "state"));
+            let row = rows.get(&delivery.event_id);
+            let state = row.map(|row| text(row, "state"));
             let is_done = state.as_deref() == Some("done");
             assert!(
                 is_done || !is_acknowledged,
                 "{}: {state:?}",
                 delivery.event_id
             );
+            // An event that comes when all is said already is no news.
+            let is_news = row.is_some_and(|row| row.contains_key("notifications"));
+            let is_told = told.contains(&delivery.event_id);
+            assert!(is_told || !is_news || !is_done, "{}", delivery.event_id);
         }
     }
 
@@ -97,6 +112,18 @@ impl Deliveries {
         }
         self.assert_kept(world).await;
     }
+}
+
+/// The events that the operator was told of. What is told again is the same.
+fn told(world: &World) -> BTreeSet<String> {
+    let mut messages = BTreeMap::new();
+    for message in world.notifications() {
+        let id = message["id"].as_str().unwrap().to_owned();
+        let first = messages.entry(id).or_insert_with(|| message.clone());
+        assert_eq!(*first, message);
+    }
+    let events = messages.values().map(|message| &message["stripe_event_id"]);
+    events.map(|id| id.as_str().unwrap().to_owned()).collect()
 }
 
 async fn billing_events(world: &World) -> BTreeMap<String, Item> {
@@ -152,7 +179,9 @@ impl Scenario for Standing {
         "GetItem CustomersTable",
         "GET /v1/subscriptions/{id}",
         "GET /v1/invoices",
+        "GET /v1/invoices/{id}",
         "TransactWriteItems BillingEventsTable",
+        "Publish Topic",
         "UpdateItem BillingEventsTable",
     ];
 
@@ -200,6 +229,7 @@ async fn news_of_a_customer_that_ends_anywhere_applies_once() {
     let world = World::start().await;
     let mut standing = Standing::start(&world).await;
     sweep("webhook, a customer", &world, &mut standing, 1).await;
+    assert!(told(&world).len() > standing.deliveries.0.len() / 2);
     standing.assert_each_applied_once(&world).await;
     standing.deliveries.send_the_rest_again(&world).await;
     let applied = billing_events(&world).await.len();
@@ -241,6 +271,7 @@ impl Scenario for Refused {
         "GET /v2/core/events/{id}",
         "UpdateItem UsageEventsTable",
         "TransactWriteItems BillingEventsTable",
+        "Publish Topic",
         "UpdateItem BillingEventsTable",
     ];
 
