@@ -3,7 +3,9 @@
 
 mod story;
 
-use ledger::TableNames;
+use ledger::{
+    Applied, BillingEventRow, BillingEventState, Consequence, TableNames, UnnamedRefusals,
+};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use story::Story;
@@ -72,6 +74,52 @@ async fn reconcile_says_by_its_status_whether_all_agree() {
     let (status, _, err) = story.meterline_reconcile(&stranger).await;
     assert_eq!(status, Some(2));
     assert!(err.contains("there is no customer cus_stranger"), "{err}");
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn reconcile_lists_refusals_without_a_name_until_they_are_settled() {
+    let story = Story::start().await;
+    story.emit("a", 3).await;
+    story.rest().await;
+    let refusals = UnnamedRefusals {
+        stripe_event_id: "evt_report".to_owned(),
+        meter_id: None,
+        validation_start: story.now(),
+        validation_end: story.now().plus_ms(10_000),
+        refused_events: 40,
+        named_events: 5,
+        codes: vec!["no_meter".to_owned()],
+    };
+    let event = BillingEventRow {
+        stripe_event_id: refusals.stripe_event_id.clone(),
+        event_type: "v1.billing.meter.no_meter_found".to_owned(),
+        customer_id: None,
+        created_at: story.now(),
+        applied_at: story.now(),
+        state: BillingEventState::Done,
+        notifications: Vec::new(),
+    };
+    let consequence = Some(Consequence::UnnamedRefusals(&refusals));
+    let ledger = story.system.ledger();
+    let applied = ledger.apply_billing_event(&event, consequence).await;
+    assert_eq!(applied.unwrap(), Applied::Done);
+
+    let (status, out, err) = story.meterline_reconcile(&[]).await;
+    assert_eq!(status, Some(1), "{out}{err}");
+    assert!(out.contains("Stripe refused 40 events"), "{out}");
+    let settle = ["--settle", "evt_report"];
+    // Not while anything differs.
+    story.alter("a", 4).await;
+    story.rest().await;
+    let (status, out, _) = story.meterline_reconcile(&settle).await;
+    assert_eq!(status, Some(1));
+    assert!(out.contains("evt_report"), "{out}");
+    story.alter("a", 3).await;
+    story.rest().await;
+    let (status, out, err) = story.meterline_reconcile(&settle).await;
+    assert_eq!(status, Some(0), "{out}{err}");
+    assert_eq!(story.system.ledger().unnamed_refusals().await.unwrap(), []);
     story.system.stop().await.unwrap();
 }
 

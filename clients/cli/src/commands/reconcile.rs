@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use billing::{CustomerId, Timestamp};
 use clap::Args;
-use ledger::CustomerCursor;
+use ledger::{CustomerCursor, Ledger, UnnamedRefusals};
 use meterline_cli::reconcile::{CustomerReport, Finding, NamedEvent, Repair};
 use meterline_cli::{ReconcileOptions, Reconciler};
 
@@ -36,13 +36,18 @@ pub(crate) struct ReconcileArguments {
     /// Send again, too, what is called delivered and what Stripe has not.
     #[arg(long, requires = "repair")]
     resend: bool,
-    /// Print JSON, a line for each customer.
+    /// Take this report of Stripe's, evt_…, off the list of those that did not
+    /// name all that was refused, if all customers agree; may be given again.
+    #[arg(long, value_name = "EVENT", conflicts_with = "customers")]
+    settle: Vec<String>,
+    /// Print JSON, a line for each customer and for each report of Stripe's that
+    /// did not name all that was refused.
     #[arg(long)]
     json: bool,
 }
 
 /// Reconciles, and prints what came of it. The status is 0 where all agree, 1
-/// where something differs still, 2 where a customer could not be compared.
+/// where something differs still or refused usage has no name, 2 where a customer could not be compared.
 pub(crate) async fn run(arguments: ReconcileArguments) -> Result<ExitCode, Failure> {
     let repair = match (arguments.repair, arguments.resend) {
         (false, _) => Repair::Nothing,
@@ -63,6 +68,7 @@ pub(crate) async fn run(arguments: ReconcileArguments) -> Result<ExitCode, Failu
         agree: 0,
         differ: 0,
         failed: 0,
+        unsettled: 0,
     };
     if arguments.customers.is_empty() {
         let mut cursor = CustomerCursor::default();
@@ -75,6 +81,7 @@ pub(crate) async fn run(arguments: ReconcileArguments) -> Result<ExitCode, Failu
     for customer_id in &arguments.customers {
         run.customer(customer_id).await?;
     }
+    run.unnamed_refusals(&ledger, &arguments.settle).await?;
     run.end()
 }
 
@@ -86,6 +93,8 @@ struct Run {
     agree: u64,
     differ: u64,
     failed: u64,
+    /// Reports of Stripe's that did not name all that was refused.
+    unsettled: u64,
 }
 
 impl Run {
@@ -113,6 +122,33 @@ impl Run {
         }
     }
 
+    /// Takes the reports `settled` off the list where nothing differs any more,
+    /// and prints the others.
+    async fn unnamed_refusals(
+        &mut self,
+        ledger: &Ledger,
+        settled: &[String],
+    ) -> Result<(), Failure> {
+        let all_agree = self.differ == 0 && self.failed == 0;
+        self.progress.clear();
+        for refusals in ledger.unnamed_refusals().await? {
+            if all_agree && settled.contains(&refusals.stripe_event_id) {
+                ledger
+                    .settle_unnamed_refusals(&refusals.stripe_event_id)
+                    .await?;
+                continue;
+            }
+            self.unsettled += 1;
+            let mut out = io::stdout();
+            if self.json {
+                writeln!(out, "{}", serde_json::to_string(&refusals)?)?;
+            } else {
+                print_refusals(&mut out, &refusals)?;
+            }
+        }
+        Ok(())
+    }
+
     fn print(&self, report: &CustomerReport) -> Result<(), Failure> {
         let mut out = io::stdout();
         if self.json {
@@ -137,7 +173,7 @@ impl Run {
                 "{agree} agree, {differ} differ, {failed} could not be compared"
             )?;
         }
-        Ok(match (self.failed, self.differ) {
+        Ok(match (self.failed, self.differ + self.unsettled) {
             (0, 0) => ExitCode::SUCCESS,
             (0, _) => ExitCode::from(DIFFERS),
             (_, _) => ExitCode::from(COULD_NOT),
@@ -169,6 +205,25 @@ fn print_report(out: &mut impl Write, report: &CustomerReport) -> io::Result<()>
         print_finding(out, finding)?;
     }
     Ok(())
+}
+
+fn print_refusals(out: &mut impl Write, refusals: &UnnamedRefusals) -> io::Result<()> {
+    let UnnamedRefusals {
+        stripe_event_id,
+        validation_start,
+        validation_end,
+        refused_events,
+        named_events,
+        codes,
+        ..
+    } = refusals;
+    writeln!(
+        out,
+        "{stripe_event_id}  between {validation_start} and {validation_end} Stripe refused \
+         {refused_events} events that it had taken ({}), and named {named_events}: send again \
+         what it does not have, then say --settle {stripe_event_id}",
+        codes.join(", ")
+    )
 }
 
 fn print_finding(out: &mut impl Write, finding: &Finding) -> io::Result<()> {
