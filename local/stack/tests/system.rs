@@ -3,16 +3,18 @@
 
 mod support;
 
+use std::fs;
 use std::net::TcpListener;
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use billing::Clock;
 use ledger::TableNames;
 use secrecy::ExposeSecret;
-use serde_json::json;
+use serde_json::{Value, json};
 use stack::connection::Connection;
 use stack::{Options, Pumping, StartError, System};
-use support::{Caller, HandClock, fault, pump_all, settle, start, totals, variables};
+use support::{Caller, HandClock, fault, http, pump_all, settle, start, totals, variables};
 
 #[tokio::test]
 async fn a_restart_keeps_the_data_and_the_keys() {
@@ -76,6 +78,53 @@ async fn the_env_file_is_there_while_the_system_is() {
     assert_eq!(tables, *system.ledger().tables());
     system.stop().await.unwrap();
     assert!(!env_file.exists());
+}
+
+/// What ends `customer_id` in Stripe, which then tells of it.
+async fn delete_in_stripe(system: &System, customer_id: &str) {
+    let url = format!("{}/v1/customers/{customer_id}", system.stripe_url());
+    let key = system.stripe_secret_key().expose_secret();
+    let deleted = http().delete(url).bearer_auth(key).send().await.unwrap();
+    assert_eq!(deleted.status(), 200);
+    settle(system).await;
+}
+
+fn told(system: &System) -> Vec<String> {
+    let told = fs::read_to_string(system.notifications().file()).unwrap();
+    let kinds = told.lines().map(|line| {
+        let message: Value = serde_json::from_str(line).unwrap();
+        message["kind"].as_str().unwrap().to_owned()
+    });
+    let mut kinds: Vec<String> = kinds.collect();
+    kinds.sort();
+    kinds
+}
+
+#[tokio::test]
+async fn what_the_operator_is_told_is_kept_and_what_no_webhook_brought_is_swept() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(HandClock::at_unix_s(1_769_904_000));
+    let mut options = Options::manual(folder.path());
+    options.clock = Arc::clone(&clock) as Arc<dyn Clock>;
+    let system = System::start(options).await.unwrap();
+    let caller = Caller::of(&system);
+    let first = caller.onboard("first").await;
+    delete_in_stripe(&system, &first).await;
+    assert_eq!(told(&system), ["canceled", "customer_deleted"]);
+
+    // From here on nothing that Stripe sends is believed.
+    let second = caller.onboard("second").await;
+    settle(&system).await;
+    system.set_webhook_secret("whsec_another".into()).unwrap();
+    delete_in_stripe(&system, &second).await;
+    assert_eq!(told(&system).len(), 2);
+    clock.advance_s(2 * 3_600);
+    assert!(system.sweep().await.unwrap().applied > 0);
+    let access = format!("/v1/customers/{second}/access");
+    assert_eq!(caller.get(&access).await.1["status"], "canceled");
+    assert_eq!(told(&system).len(), 4);
+    assert_eq!(system.sweep().await.unwrap().applied, 0);
+    system.stop().await.unwrap();
 }
 
 #[tokio::test]
