@@ -171,7 +171,8 @@ fn say_where(system: &System) -> io::Result<()> {
     writeln!(out, "Meterline  {}", system.url())?;
     writeln!(out, "DynamoDB   {}", system.dynamodb_url())?;
     writeln!(out, "Stripe     {}", system.stripe_url())?;
-    writeln!(out, "Keys       source {}", system.env_file().display())
+    writeln!(out, "Keys       source {}", system.env_file().display())?;
+    writeln!(out, "Told       {}", system.notifications().file().display())
 }
 
 /// Ctrl-C, and what a supervisor sends.
