@@ -23,7 +23,7 @@ TARGET    := $(or $(CARGO_TARGET_DIR),target)
 LOCAL     := $(TARGET)/debug/meterline-local
 
 .DEFAULT_GOAL := help
-.PHONY: help build run serve breakage bench soak prices clean-local test e2e check lambda-build lambda-zips lambda-roundtrip sam-validate
+.PHONY: help build run serve scenario breakage bench soak prices clean-local test e2e check lambda-build lambda-zips lambda-roundtrip sam-validate
 
 help: ## Say what there is
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | \
@@ -38,6 +38,10 @@ run: build ## Start the whole system and play the story (EXIT=1: leave after it;
 
 serve: build ## Start the whole system
 	$(LOCAL) serve
+
+# Against Stripe itself, in test mode; the key is read from the environment.
+scenario: build ## Play the story against real Stripe with a test key (STRIPE_SECRET_KEY=sk_test_… USAGE_API=)
+	$(LOCAL) scenario
 
 breakage: build ## Play the nightly-batch disaster against a batch and against Meterline
 	$(LOCAL) breakage

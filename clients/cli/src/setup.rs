@@ -5,8 +5,8 @@ use billing::{InvalidPrice, PriceTerms};
 use metering::{price_amount, price_of};
 use serde::Serialize;
 use stripe::{
-    Aggregation, Client, CreateMeter, CreatePrice, CreateProduct, IdempotencyKey, Meter, Price,
-    RequestOptions,
+    Aggregation, Client, CreateMeter, CreatePrice, CreateProduct, IdempotencyKey, Metadata, Meter,
+    Price, RequestOptions,
 };
 
 use crate::webhook_setup::{WebhookOptions, WebhookReport, set_up_webhook};
@@ -25,6 +25,9 @@ pub struct SetupOptions {
     /// Whether the price is to have no meter and to bill usage records, as in
     /// accounts whose API version is older than `2025-03-31.basil`.
     pub legacy: bool,
+    /// Keys of your own for a product and a price that have to be made. (A meter
+    /// takes none.)
+    pub metadata: Metadata,
     /// Where Stripe is to send its events, if anywhere.
     pub webhook: Option<WebhookOptions>,
 }
@@ -38,6 +41,7 @@ impl Default for SetupOptions {
             lookup_key: "agent_operations_monthly".to_owned(),
             price: PriceTerms::per_unit("2", "usd"),
             legacy: false,
+            metadata: Metadata::new(),
             webhook: None,
         }
     }
@@ -260,9 +264,14 @@ fn check_meter(meter: &Meter, options: &SetupOptions) -> Result<(), SetupError> 
     Ok(())
 }
 
+/// The id of the product whose usage is counted under `event_name`.
+pub fn product_id(event_name: &str) -> String {
+    format!("meterline_{event_name}")
+}
+
 /// The product has an id of ours, so that it is found without a price.
 async fn product(stripe: &Client, options: &SetupOptions) -> Result<(String, Found), SetupError> {
-    let id = format!("meterline_{}", options.event_name);
+    let id = product_id(&options.event_name);
     match stripe.retrieve_product(&id).await {
         Ok(product) => return Ok((product.id, Found::Found)),
         Err(error) if error.is_not_found() => {}
@@ -272,7 +281,7 @@ async fn product(stripe: &Client, options: &SetupOptions) -> Result<(String, Fou
         id: Some(id.clone()),
         name: options.product_name.clone(),
         unit_label: Some("operation".to_owned()),
-        ..CreateProduct::default()
+        metadata: options.metadata.clone(),
     };
     let key = key(&["product", &id, &options.product_name]);
     let created = stripe.create_product(&product, &key).await;
@@ -329,6 +338,7 @@ async fn create_price(
         interval: "month".to_owned(),
         meter: meter.map(str::to_owned),
         lookup_key: Some(options.lookup_key.clone()),
+        metadata: options.metadata.clone(),
         ..CreatePrice::default()
     };
     let created = stripe.create_price(&price, &key).await;

@@ -49,6 +49,8 @@ pub struct Parts {
     pub ledger: Ledger,
     /// Stripe.
     pub stripe: stripe::Client,
+    /// The price that customers subscribe to.
+    pub lookup_key: String,
     /// What dashboard links are signed with, and where they lead.
     pub links: DashboardLinks,
     /// What the operator chose for the webhook.
@@ -118,7 +120,7 @@ pub fn router(parts: &Parts, webhook: &Webhook) -> Router {
     let ledger = || parts.ledger.clone();
     let stripe = || parts.stripe.clone();
     let clock = || Arc::clone(&parts.clock);
-    let lookup_key = price_lookup_key(parts.stripe.usage_api()).to_owned();
+    let lookup_key = parts.lookup_key.clone();
     let onboarding = onboarding::State::new(ledger(), stripe(), lookup_key, clock());
     let emission = emission::State::new(ledger(), stripe(), clock());
     let report = report::State::new(ledger(), stripe(), parts.links.clone(), clock());

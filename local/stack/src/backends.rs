@@ -12,8 +12,12 @@ use stripe_simulator::{Background, Data, Listen, Simulator};
 
 use crate::connection::Connection;
 use crate::dynamodb::DynamoDb;
+use crate::event_pump::{EventPump, EventPumpError, Target, Whose};
+use crate::keys;
 use crate::local_dir::LocalDir;
 use crate::options::{Options, Pumping, StripeElsewhere};
+use crate::stream_pump::StreamPump;
+use crate::stripe_requests::StripeRequests;
 use crate::system::StartError;
 use crate::tables;
 
@@ -62,6 +66,18 @@ impl Tables {
             client,
         })
     }
+
+    /// What rolls up the audit log's stream.
+    pub(crate) fn stream_pump(&self) -> StreamPump {
+        StreamPump::new(
+            self.client.clone(),
+            self.connection.streams_client(),
+            self.ledger.clone(),
+            self.embedded
+                .as_ref()
+                .map(|embedded| embedded.stream_records()),
+        )
+    }
 }
 
 fn intercepted(
@@ -85,7 +101,7 @@ pub(crate) struct Stripe {
     pub(crate) secret_key: SecretString,
     pub(crate) api_base: String,
     pub(crate) meter_events_base: String,
-    /// What the environment says that webhooks are signed with.
+    /// What webhooks are signed with, where that is known before Stripe is set up.
     pub(crate) webhook_secret: Option<SecretString>,
 }
 
@@ -117,14 +133,35 @@ impl Stripe {
         if config.livemode() {
             return Err(StartError::LiveKey);
         }
+        let webhook_secret = match options.poll_events_every {
+            Some(_) => Some(keys::webhook_secret(local_dir)?),
+            None => reached.webhook_secret,
+        };
         Ok(Self {
             simulator,
             client: stripe::Client::new(config)?,
             secret_key: reached.secret_key,
             api_base: reached.api_base,
             meter_events_base: reached.meter_events_base,
-            webhook_secret: reached.webhook_secret,
+            webhook_secret,
         })
+    }
+
+    /// What fetches Stripe's events, where they are to be fetched.
+    pub(crate) fn event_pump(
+        &self,
+        options: &Options,
+        target: Target,
+        whose: Whose,
+        local_dir: &LocalDir,
+    ) -> Result<Option<Arc<EventPump>>, EventPumpError> {
+        if options.poll_events_every.is_none() {
+            return Ok(None);
+        }
+        let requests = StripeRequests::new(&self.api_base, self.secret_key.clone())?;
+        let clock = Arc::clone(&options.clock);
+        let pump = EventPump::new(requests, target, whose, local_dir, clock)?;
+        Ok(Some(Arc::new(pump)))
     }
 
     /// `source` as the reason why nothing starts.

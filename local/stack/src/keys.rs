@@ -9,6 +9,7 @@ use crate::local_dir::{LocalDir, LocalDirError};
 
 const API_KEY_FILE: &str = "api-key";
 const DASHBOARD_LINK_SECRET_FILE: &str = "dashboard-link-secret";
+const WEBHOOK_SECRET_FILE: &str = "webhook-secret";
 
 const SECRET_BYTES: usize = 32;
 
@@ -64,16 +65,25 @@ async fn is_known(
 /// # Errors
 /// A [`KeysError`].
 pub fn dashboard_link_secret(local_dir: &LocalDir) -> Result<SecretString, KeysError> {
-    if let Some(secret) = local_dir.read_secret(DASHBOARD_LINK_SECRET_FILE)? {
-        return Ok(secret);
-    }
-    let secret = random_secret()?;
-    local_dir.write_secret(DASHBOARD_LINK_SECRET_FILE, &secret)?;
-    Ok(secret)
+    kept_secret(local_dir, DASHBOARD_LINK_SECRET_FILE, "")
 }
 
-fn random_secret() -> Result<SecretString, getrandom::Error> {
+/// What events are signed with that are fetched, which Stripe does not sign.
+///
+/// # Errors
+/// A [`KeysError`].
+pub fn webhook_secret(local_dir: &LocalDir) -> Result<SecretString, KeysError> {
+    kept_secret(local_dir, WEBHOOK_SECRET_FILE, "whsec_")
+}
+
+/// The secret in `file`, which is made if it is missing.
+fn kept_secret(local_dir: &LocalDir, file: &str, prefix: &str) -> Result<SecretString, KeysError> {
+    if let Some(secret) = local_dir.read_secret(file)? {
+        return Ok(secret);
+    }
     let mut random = [0; SECRET_BYTES];
     getrandom::fill(&mut random)?;
-    Ok(SecretString::from(hex::encode(random)))
+    let secret = SecretString::from(format!("{prefix}{}", hex::encode(random)));
+    local_dir.write_secret(file, &secret)?;
+    Ok(secret)
 }

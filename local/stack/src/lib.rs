@@ -8,9 +8,11 @@
 //! | [`dynamodb`], [`connection`], [`tables`] | DynamoDB, how it is reached, and the template's tables in it |
 //! | [`api`], [`catalog`] | every HTTP function behind one address; what Stripe must hold for them |
 //! | [`stream_pump`], [`schedule`] | what Lambda does by itself: the rollup's stream, redelivery's minute |
+//! | [`event_pump`] | fetches Stripe's events where Stripe cannot send them |
 //! | [`notifications`] | the operator's topic: printed and kept |
 //! | [`local_dir`], [`keys`], [`env_file`] | the state of this machine, and what other programs need to join in |
-//! | [`story`] | the main job, played on the running system |
+//! | [`story`], [`scenario`] | the main job, played on the running system, and against Stripe itself |
+//! | [`http`], [`stripe_requests`] | this process's own calls |
 
 mod anthropic;
 pub mod api;
@@ -20,13 +22,19 @@ pub mod catalog;
 pub mod connection;
 pub mod dynamodb;
 pub mod env_file;
+pub mod event_pump;
+pub mod http;
 pub mod keys;
+mod listeners;
 pub mod local_dir;
 pub mod notifications;
 pub mod options;
+pub mod scenario;
 pub mod schedule;
+mod start_error;
 pub mod story;
 pub mod stream_pump;
+pub mod stripe_requests;
 pub mod system;
 pub mod tables;
 

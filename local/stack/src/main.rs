@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use meterline_cli::complaint::complain;
+use stack::scenario::{self, Outcome};
 use stack::story::{self, Narrator};
 use stack::{Options, System, breakage};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -33,6 +34,8 @@ Environment:
   STRIPE_API_BASE            a Stripe that runs elsewhere, with STRIPE_SECRET_KEY
   STRIPE_METER_EVENTS_BASE   its meter event stream [default: STRIPE_API_BASE]
   STRIPE_WEBHOOK_SECRET      what it signs with; unset, an endpoint is made there
+  STRIPE_EVENTS              poll: fetch its events, since it cannot reach this machine
+                             [default: webhook]
   USAGE_API                  how usage goes to Stripe: meter_event_stream, meter_event
                              or usage_record [default: meter_event_stream]
   DUNNING_GRACE_DAYS         days until who does not pay is suspended [default: 14]
@@ -60,6 +63,13 @@ enum Command {
     /// Play the nightly-batch disaster against a nightly batch and against Meterline,
     /// in a folder of its own, and print both bills.
     Breakage,
+    /// Play the main job against Stripe itself, in test mode, and end there what it
+    /// made. Needs STRIPE_SECRET_KEY (sk_test_… or rk_test_…); see docs/scenario.md.
+    Scenario {
+        /// Only end what the run with this id has left.
+        #[arg(long, value_name = "RUN")]
+        clean: Option<String>,
+    },
 }
 
 #[tokio::main]
@@ -77,6 +87,10 @@ async fn main() -> ExitCode {
         Command::Breakage => {
             start_log(RUN_LOG_FILTER);
             break_both().await
+        }
+        Command::Scenario { clean } => {
+            start_log(RUN_LOG_FILTER);
+            play_scenario(clean).await
         }
     };
     match done {
@@ -137,6 +151,33 @@ async fn break_both() -> Result<ExitCode, Box<dyn Error>> {
     })
 }
 
+/// In a folder of its own: tables are of one Stripe account.
+async fn play_scenario(clean: Option<String>) -> Result<ExitCode, Box<dyn Error>> {
+    let is_clean_up = clean.is_some();
+    let run_id = clean.map_or_else(scenario::new_run_id, Ok)?;
+    let folder = tempfile::tempdir()?;
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let options = scenario::options(variable, folder.path(), &run_id)?;
+    let mut signals = Signals::listen()?;
+    let mut narrator = Narrator::to_stdout();
+    let played = if is_clean_up {
+        scenario::clean_up(&options, &mut narrator).await
+    } else {
+        let settings = scenario::story_settings();
+        scenario::run(options, &settings, &mut narrator, signals.next()).await
+    };
+    let came_out = matches!(played, Ok(Outcome::Played)) && narrator.wrong().is_empty();
+    if let Err(error) = &played {
+        complain("meterline-local", error);
+    }
+    say_outcome(&narrator, came_out)?;
+    Ok(match played {
+        Ok(Outcome::Interrupted) => ExitCode::from(INTERRUPTED),
+        _ if came_out => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
+}
+
 /// Stops the system; a second signal means: now.
 async fn stop(
     system: System,
@@ -172,7 +213,11 @@ fn say_where(system: &System) -> io::Result<()> {
     writeln!(out, "DynamoDB   {}", system.dynamodb_url())?;
     writeln!(out, "Stripe     {}", system.stripe_url())?;
     writeln!(out, "Keys       source {}", system.env_file().display())?;
-    writeln!(out, "Told       {}", system.notifications().file().display())
+    writeln!(
+        out,
+        "Told       {}",
+        system.notifications().file().display()
+    )
 }
 
 /// Ctrl-C, and what a supervisor sends.

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::config::SharedInterceptor;
 use billing::Clock;
+
 use secrecy::SecretString;
 use stripe::{UnknownUsageApi, UsageApi};
 use web::SystemClock;
@@ -17,6 +19,11 @@ const DYNAMODB_PORT: u16 = 8000;
 const STRIPE_PORT: u16 = 12111;
 
 const LOCAL_DIR: &str = ".local";
+
+const STRIPE_EVENTS: &str = "STRIPE_EVENTS";
+/// How often Stripe is asked for events. A look is two requests, and Stripe takes
+/// 25 a second in test mode.
+pub(crate) const POLL_EVENTS_EVERY: Duration = Duration::from_secs(2);
 
 /// Who moves what AWS and Stripe move by themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +71,11 @@ pub struct Options {
     pub usage_api: UsageApi,
     /// When who does not pay is suspended.
     pub dunning: DunningPolicy,
+    /// How often Stripe's events are fetched and posted to the webhook, where
+    /// Stripe cannot send them here; none where it sends them.
+    pub poll_events_every: Option<Duration>,
+    /// Names a run that has a price, a product and a meter of its own in Stripe.
+    pub run_id: Option<String>,
     /// Sees every call of the functions to DynamoDB: for measuring.
     pub dynamodb_interceptor: Option<SharedInterceptor>,
 }
@@ -79,6 +91,8 @@ impl fmt::Debug for Options {
             .field("dynamodb_elsewhere", &self.dynamodb_elsewhere)
             .field("stripe_elsewhere", &self.stripe_elsewhere)
             .field("usage_api", &self.usage_api)
+            .field("poll_events_every", &self.poll_events_every)
+            .field("run_id", &self.run_id)
             .finish_non_exhaustive()
     }
 }
@@ -97,6 +111,9 @@ pub enum OptionsError {
     /// An address without the key to it.
     #[error("STRIPE_API_BASE is set, so STRIPE_SECRET_KEY must be; unset both for a simulator")]
     NoStripeKey,
+    /// No way for events.
+    #[error("STRIPE_EVENTS is {0:?}: it is webhook or poll")]
+    StripeEvents(String),
     /// No API for usage.
     #[error(transparent)]
     UsageApi(#[from] UnknownUsageApi),
@@ -119,6 +136,8 @@ impl Options {
             stripe_elsewhere: None,
             usage_api: UsageApi::default(),
             dunning: DunningPolicy::default(),
+            poll_events_every: None,
+            run_id: None,
             dynamodb_interceptor: None,
         }
     }
@@ -126,7 +145,8 @@ impl Options {
     /// As the environment says: LOCAL_DIR, METERLINE_PORT, DYNAMODB_PORT and
     /// STRIPE_PORT; AWS_ENDPOINT_URL_DYNAMODB for a DynamoDB elsewhere;
     /// STRIPE_API_BASE with STRIPE_SECRET_KEY for a Stripe elsewhere; USAGE_API
-    /// for the API of usage. Everything moves by itself.
+    /// for the API of usage; STRIPE_EVENTS=poll where Stripe cannot reach this
+    /// machine. Everything moves by itself.
     ///
     /// # Errors
     /// An [`OptionsError`] that names the variable.
@@ -173,6 +193,12 @@ impl Options {
                 None => UsageApi::default(),
             },
             dunning: webhook::dunning_policy(&variable)?,
+            poll_events_every: match variable(STRIPE_EVENTS).as_deref() {
+                None | Some("webhook") => None,
+                Some("poll") => Some(POLL_EVENTS_EVERY),
+                Some(other) => return Err(OptionsError::StripeEvents(other.to_owned())),
+            },
+            run_id: None,
             dynamodb_interceptor: None,
         })
     }
@@ -210,6 +236,15 @@ mod tests {
         assert_eq!(record.usage_api, UsageApi::UsageRecord);
         let refused = options(&[("USAGE_API", "usage_records")]).unwrap_err();
         assert!(refused.to_string().starts_with("USAGE_API"), "{refused}");
+    }
+
+    #[test]
+    fn events_are_sent_or_fetched() {
+        assert_eq!(options(&[]).unwrap().poll_events_every, None);
+        let fetched = options(&[("STRIPE_EVENTS", "poll")]).unwrap();
+        assert_eq!(fetched.poll_events_every, Some(POLL_EVENTS_EVERY));
+        let refused = options(&[("STRIPE_EVENTS", "push")]).unwrap_err();
+        assert!(refused.to_string().contains("webhook or poll"), "{refused}");
     }
 
     #[test]

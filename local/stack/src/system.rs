@@ -1,33 +1,32 @@
 //! The whole system, from one call to the other: started, used, stopped.
 
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use billing::Clock;
 use ledger::Ledger;
-use meterline_cli::SetupError;
 use redelivery::{Redelivery, RedeliveryError, Report};
-use report::{DashboardLinks, InvalidLinkSettings};
+use report::DashboardLinks;
 use secrecy::SecretString;
 use stripe::UsageApi;
-use web::OtherStripeAccount;
-use webhook::{NoSigningSecret, SweepError, SweepReport};
+use webhook::{SweepError, SweepReport};
 
 use crate::anthropic::Anthropic;
 use crate::api::{self, Api, Parts, WEBHOOK_PATH, Webhook};
 use crate::backends::{Stripe, Tables};
-use crate::catalog;
-use crate::dynamodb::DynamoDbError;
+use crate::catalog::{self, CatalogNames};
 use crate::env_file::{ENV_FILE, EnvFile};
-use crate::keys::{self, KeysError};
+use crate::event_pump::{EventPump, EventPumpError, Polling, Pumped, Target, Whose};
+use crate::keys;
+use crate::listeners::Listeners;
 use crate::local_dir::{LocalDir, LocalDirError};
 use crate::notifications::Notifications;
 use crate::options::{Options, Pumping};
 use crate::schedule::{self, Schedule};
 use crate::stream_pump::{Following, PumpError, StreamPump};
-use crate::tables::TablesError;
+
+pub use crate::start_error::StartError;
 
 /// The system, running. Dropped, it stops as if killed: nothing that was
 /// answered is lost.
@@ -35,6 +34,9 @@ pub struct System {
     api: Api,
     schedule: Option<Schedule>,
     following: Option<Following>,
+    polling: Option<Polling>,
+    events: Option<Arc<EventPump>>,
+    catalog_names: CatalogNames,
     pump: Arc<StreamPump>,
     redelivery: Arc<Redelivery>,
     webhook: Webhook,
@@ -50,84 +52,6 @@ pub struct System {
     clock: Arc<dyn Clock>,
     // Last: the folder is free again when nothing writes to it any more.
     local_dir: LocalDir,
-}
-
-/// Why the system does not start, or not stop in order.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A port cannot be had.
-    #[error("cannot listen on port {port}: set {variable} to another port, or to 0 for a free one")]
-    Port {
-        /// The environment variable that chooses the port.
-        variable: &'static str,
-        /// The port.
-        port: u16,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The operator's topic does not run.
-    #[error("the topic of notifications does not start")]
-    Notifications(#[source] io::Error),
-    /// A listener cannot be used.
-    #[error("cannot listen")]
-    Listen(#[source] io::Error),
-    /// The folder cannot be used.
-    #[error(transparent)]
-    LocalDir(#[from] LocalDirError),
-    /// The embedded DynamoDB does not run.
-    #[error(transparent)]
-    DynamoDb(#[from] DynamoDbError),
-    /// The DynamoDB elsewhere does not answer as it should.
-    #[error("no tables at {url}: unset AWS_ENDPOINT_URL_DYNAMODB to have a DynamoDB started here")]
-    DynamoDbElsewhere {
-        /// Its address.
-        url: String,
-        /// Why.
-        #[source]
-        source: TablesError,
-    },
-    /// The tables are not there.
-    #[error(transparent)]
-    Tables(TablesError),
-    /// The Stripe simulator does not run.
-    #[error("the Stripe simulator does not start")]
-    Simulator(#[from] stripe_simulator::StartError),
-    /// Stripe's key or address is none.
-    #[error(transparent)]
-    Stripe(#[from] stripe::ConfigError),
-    /// The tables are of another Stripe.
-    #[error("the tables are another Stripe's: set LOCAL_DIR to another folder for this one")]
-    OtherStripeAccount(#[from] OtherStripeAccount),
-    /// There is no key or secret.
-    #[error(transparent)]
-    Keys(#[from] KeysError),
-    /// The secret of the dashboard links is not one.
-    #[error(transparent)]
-    DashboardLinks(#[from] InvalidLinkSettings),
-    /// The simulator does not hold what customers subscribe to, or sends no
-    /// webhooks here.
-    #[error(transparent)]
-    Setup(SetupError),
-    /// The same of the Stripe elsewhere. One that cannot reach this machine
-    /// takes no endpoint of it.
-    #[error(
-        "Stripe at {url} is not as it must be: unset STRIPE_API_BASE to have a simulator \
-         started here, or set STRIPE_WEBHOOK_SECRET if it is to send its events by another way"
-    )]
-    StripeElsewhere {
-        /// The address of its API.
-        url: String,
-        /// Why.
-        #[source]
-        source: SetupError,
-    },
-    /// The key is one of live mode.
-    #[error("STRIPE_SECRET_KEY is of live mode: the local system bills nobody")]
-    LiveKey,
-    /// The webhook's secret is empty.
-    #[error(transparent)]
-    WebhookSecret(#[from] NoSigningSecret),
 }
 
 impl System {
@@ -150,13 +74,16 @@ impl System {
         let now = options.clock.now();
         let api_key = keys::demo_api_key(&local_dir, &tables.ledger, now).await?;
         let webhook_url = format!("{url}{WEBHOOK_PATH}");
-        let webhook_secret = catalog::set_up(&stripe, &webhook_url, &local_dir).await;
-        let webhook_secret = webhook_secret.map_err(|source| stripe.setup_error(source))?;
+        let names = CatalogNames::new(options.usage_api, options.run_id.as_deref());
+        let catalog = catalog::set_up(&stripe, &names, &webhook_url, &local_dir).await;
+        let catalog = catalog.map_err(|source| stripe.setup_error(source))?;
+        let webhook_secret = catalog.webhook_secrets;
         let link_secret = keys::dashboard_link_secret(&local_dir)?;
         let notifications = Notifications::start(&local_dir).map_err(StartError::Notifications)?;
         let parts = Parts {
             ledger: tables.ledger.clone(),
             stripe: stripe.client.clone(),
+            lookup_key: names.lookup_key.clone(),
             links: DashboardLinks::new(&link_secret, Some(url.clone()))?,
             webhook: webhook::Configuration {
                 notifier: notifications.notifier(&tables.connection),
@@ -169,22 +96,23 @@ impl System {
         let sweeping = parts.webhook_state(Vec::new());
         let routes = api::router(&parts, &webhook);
         let api = Api::serve(listeners.api, routes).map_err(StartError::Listen)?;
-        let pump = Arc::new(StreamPump::new(
-            tables.client.clone(),
-            tables.connection.streams_client(),
-            tables.ledger.clone(),
-            tables
-                .embedded
-                .as_ref()
-                .map(|embedded| embedded.stream_records()),
-        ));
+        let pump = Arc::new(tables.stream_pump());
         let redelivery = Arc::new(Redelivery::new(parts.ledger, parts.stripe, parts.clock));
+        let whose = Whose::of(options.run_id.as_deref(), &tables.ledger, catalog.meter_id);
+        let target = Target::new(&webhook_url, &webhook_secret);
+        let events = stripe.event_pump(&options, target, whose, &local_dir)?;
         let is_automatic = options.pumping == Pumping::Automatic;
         let system = Self {
             api,
             schedule: is_automatic
                 .then(|| Schedule::start(Arc::clone(&redelivery), sweeping.clone())),
             following: is_automatic.then(|| Following::start(Arc::clone(&pump))),
+            polling: events
+                .clone()
+                .zip(options.poll_events_every.filter(|_| is_automatic))
+                .map(|(events, every)| Polling::start(events, every)),
+            events,
+            catalog_names: names,
             pump,
             redelivery,
             webhook,
@@ -211,6 +139,10 @@ impl System {
     /// The first part that did not stop in order; the others are stopped all the same.
     pub async fn stop(self) -> Result<(), StartError> {
         let removed = self.local_dir.remove(ENV_FILE);
+        if let Some(polling) = self.polling {
+            polling.stop().await;
+        }
+        drop(self.events);
         self.api.stop().await;
         if let Some(schedule) = self.schedule {
             schedule.stop().await;
@@ -236,6 +168,18 @@ impl System {
     /// A [`PumpError`]; the next pass repeats what this one did not finish.
     pub async fn pump_stream(&self) -> Result<usize, PumpError> {
         self.pump.pump().await
+    }
+
+    /// One look for Stripe's events, where they are fetched; none of them where
+    /// Stripe sends them. For a system that does not pump by itself.
+    ///
+    /// # Errors
+    /// An [`EventPumpError`]; the next look repeats what this one did not finish.
+    pub async fn pump_events(&self) -> Result<Pumped, EventPumpError> {
+        match &self.events {
+            Some(events) => events.pump().await,
+            None => Ok(Pumped::default()),
+        }
     }
 
     /// One run of redelivery, as the schedule makes one every minute.
@@ -343,63 +287,57 @@ impl System {
         self.local_dir.file(ENV_FILE)
     }
 
+    /// By which names the catalog is found in Stripe.
+    pub const fn catalog_names(&self) -> &CatalogNames {
+        &self.catalog_names
+    }
+
+    /// Whether Stripe's events are fetched, and not sent by it.
+    pub const fn fetches_events(&self) -> bool {
+        self.events.is_some()
+    }
+
+    /// What webhooks are signed with, comma-separated.
+    pub fn webhook_secret(&self) -> SecretString {
+        let secret = self.webhook_secret.lock();
+        secret.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The variables that other programs need to join in: what the env file holds.
+    pub fn environment(&self) -> Vec<(&'static str, SecretString)> {
+        let plain = |text: &str| SecretString::from(text);
+        let mut variables = vec![
+            ("METERLINE_URL", plain(self.url())),
+            ("METERLINE_API_KEY", self.api_key.clone()),
+            ("STRIPE_API_BASE", plain(self.stripe_url())),
+            ("STRIPE_METER_EVENTS_BASE", plain(self.meter_events_url())),
+            ("STRIPE_SECRET_KEY", self.stripe.secret_key.clone()),
+            ("STRIPE_WEBHOOK_SECRET", self.webhook_secret()),
+            ("STRIPE_WEBHOOK_URL", plain(self.webhook_url())),
+            (
+                UsageApi::VARIABLE,
+                plain(self.stripe().usage_api().as_str()),
+            ),
+        ];
+        let connection = self.tables.connection.variables().into_iter();
+        variables.extend(connection.map(|(name, value)| (name, plain(&value))));
+        let notifications = self.notifications.variables().into_iter();
+        variables.extend(notifications.map(|(name, value)| (name, plain(value))));
+        let tables = self.tables.ledger.tables().variables().into_iter();
+        variables.extend(tables.map(|(name, value)| (name, plain(value))));
+        variables
+    }
+
     /// The time, as the functions and the simulator see it.
     pub fn clock(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.clock)
     }
 
     fn write_env_file(&self) -> Result<(), LocalDirError> {
-        let webhook_secret = self.webhook_secret.lock();
-        let webhook_secret = webhook_secret
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
         let mut env = EnvFile::default();
-        env.set("METERLINE_URL", self.url());
-        env.set("METERLINE_API_KEY", self.api_key.clone());
-        env.set("STRIPE_API_BASE", self.stripe_url());
-        env.set("STRIPE_METER_EVENTS_BASE", self.meter_events_url());
-        env.set("STRIPE_SECRET_KEY", self.stripe.secret_key.clone());
-        env.set("STRIPE_WEBHOOK_SECRET", webhook_secret);
-        env.set("STRIPE_WEBHOOK_URL", self.webhook_url());
-        env.set(UsageApi::VARIABLE, self.stripe().usage_api().as_str());
-        for (name, value) in self.tables.connection.variables() {
-            env.set(name, value);
-        }
-        for (name, value) in self.notifications.variables() {
-            env.set(name, value);
-        }
-        for (name, value) in self.tables.ledger.tables().variables() {
+        for (name, value) in self.environment() {
             env.set(name, value);
         }
         env.write(&self.local_dir)
     }
-}
-
-/// The ports of what runs here.
-struct Listeners {
-    api: TcpListener,
-    dynamodb: Option<TcpListener>,
-    stripe: Option<TcpListener>,
-}
-
-impl Listeners {
-    fn bind(options: &Options) -> Result<Self, StartError> {
-        let dynamodb = options.dynamodb_elsewhere.is_none();
-        let dynamodb = dynamodb.then(|| listen("DYNAMODB_PORT", options.dynamodb_port));
-        let stripe = options.stripe_elsewhere.is_none();
-        let stripe = stripe.then(|| listen("STRIPE_PORT", options.stripe_port));
-        Ok(Self {
-            api: listen("METERLINE_PORT", options.meterline_port)?,
-            dynamodb: dynamodb.transpose()?,
-            stripe: stripe.transpose()?,
-        })
-    }
-}
-
-fn listen(variable: &'static str, port: u16) -> Result<TcpListener, StartError> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|source| StartError::Port {
-        variable,
-        port,
-        source,
-    })
 }

@@ -69,6 +69,7 @@ pub(crate) async fn run(arguments: SetupArguments) -> Result<(), Failure> {
         price: arguments.price.terms(),
         legacy: arguments.legacy,
         webhook,
+        ..SetupOptions::default()
     };
     let report = setup(&stripe, &options).await?;
     if arguments.json {

@@ -6,6 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::StoryError;
+use crate::http;
 
 /// Meterline over HTTP, under one key.
 pub struct Api {
@@ -39,10 +40,10 @@ impl Api {
     /// The API at `base_url`, under `key`.
     ///
     /// # Errors
-    /// [`StoryError::Http`] where no client can be built.
+    /// [`StoryError::HttpClient`] where no client can be built.
     pub fn new(base_url: &str, key: SecretString) -> Result<Self, StoryError> {
         Ok(Self {
-            http: super::http_client()?,
+            http: http::client()?,
             base_url: base_url.trim_end_matches('/').to_owned(),
             key,
         })
@@ -100,17 +101,4 @@ impl Api {
             body: serde_json::from_slice(&body).unwrap_or_default(),
         })
     }
-}
-
-/// `text` as one segment of a path.
-pub(crate) fn path_segment(text: &str) -> String {
-    let mut segment = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            segment.push(char::from(byte));
-        } else {
-            segment.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    segment
 }

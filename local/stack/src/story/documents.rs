@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::customer::Customer;
 use super::{Narrator, Program, Stage, StoryError, secret_variable};
-use crate::story::api::path_segment;
+use crate::http::percent_encoded;
 use billing::{CustomerId, Timestamp};
 
 const ANTHROPIC_BASE_URL: &str = "ANTHROPIC_BASE_URL";
@@ -68,7 +68,7 @@ pub(crate) async fn compare(
 ) -> Result<(), StoryError> {
     let (mut delivered, mut usage_records) = (0, 0);
     for event_id in event_ids {
-        let event_id = path_segment(event_id);
+        let event_id = percent_encoded(event_id);
         let path = format!("/v1/usage/{}/{event_id}", customer.customer_id);
         let row = stage.api.get(&path).await?;
         delivered += u32::from(row.text("/status") == "delivered");

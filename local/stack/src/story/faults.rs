@@ -1,14 +1,12 @@
 //! Step 7: repeats, conflicts, forgeries and nonsense, and that none of it is
 //! billed.
 
-use meterline_cli::secret_file::SecretFile;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use stripe::webhook_signature;
 
 use super::customer::Customer;
-use super::{Narrator, Stage, StoryError, secret_variable};
-use crate::catalog::WEBHOOK_SECRETS_FILE;
+use super::{Narrator, Stage, StoryError};
 
 /// Sends what must not be billed, then counts.
 pub(crate) async fn play(
@@ -17,10 +15,8 @@ pub(crate) async fn play(
     customer: &Customer,
     meter_id: &str,
 ) -> Result<(), StoryError> {
-    repeats(stage, narrator, customer).await?;
-    nonsense(stage, narrator, customer).await?;
-    bad_bodies(stage, narrator).await?;
-    forgeries(stage, narrator).await?;
+    repeats(stage, narrator, customer, "three units in the new period").await?;
+    refused_here(stage, narrator, customer).await?;
     let period = stage.current_period(customer).await?;
     let in_stripe = stage.stripe_reaches(customer, meter_id, period, 3).await?;
     narrator.figure(
@@ -42,18 +38,28 @@ fn usage(stage: &Stage<'_>, customer: &Customer) -> Value {
     })
 }
 
-async fn repeats(
+/// What never reaches Stripe.
+pub(crate) async fn refused_here(
     stage: &Stage<'_>,
     narrator: &mut Narrator,
     customer: &Customer,
 ) -> Result<(), StoryError> {
+    nonsense(stage, narrator, customer).await?;
+    bad_bodies(stage, narrator).await?;
+    forgeries(stage, narrator).await
+}
+
+/// Three units, which the narrator calls `what`; the same again; and others
+/// under their id.
+pub(crate) async fn repeats(
+    stage: &Stage<'_>,
+    narrator: &mut Narrator,
+    customer: &Customer,
+    what: &str,
+) -> Result<(), StoryError> {
     let event = usage(stage, customer);
     let first = stage.api.post("/v1/usage", &event).await?;
-    narrator.figure(
-        "three units in the new period",
-        first.text("/status"),
-        "delivered",
-    );
+    narrator.figure(what, first.text("/status"), "delivered");
     let again = stage.api.post("/v1/usage", &event).await?;
     let said = format!("{} duplicate {}", again.status, again.text("/duplicate"));
     narrator.figure("the same event id again", said, "200 duplicate true");
@@ -164,9 +170,7 @@ async fn forgeries(stage: &Stage<'_>, narrator: &mut Narrator) -> Result<(), Sto
     let forged = webhook_signature::sign(body.as_bytes(), &"whsec_forged".into(), now);
     let refused = stage.post_webhook(&body, &forged).await?;
     narrator.figure("a forged webhook", refused, 400);
-    let Some(secret) = stage.webhook_secret()? else {
-        return Ok(());
-    };
+    let secret = stage.webhook_secret();
     let stale = webhook_signature::sign(body.as_bytes(), &secret, now - 600);
     let refused = stage.post_webhook(&body, &stale).await?;
     narrator.figure("a webhook signed ten minutes ago", refused, 400);
@@ -184,25 +188,18 @@ fn kind(problem: &Value) -> &str {
 }
 
 impl Stage<'_> {
-    /// A secret that webhooks here are signed with, where one is known.
-    fn webhook_secret(&self) -> Result<Option<SecretString>, StoryError> {
-        if let Some(secrets) = secret_variable("STRIPE_WEBHOOK_SECRET") {
-            use secrecy::ExposeSecret;
-            let first = secrets.expose_secret().split(',').next();
-            return Ok(first.map(SecretString::from));
-        }
-        let file = SecretFile::new(self.system.local_dir().join(WEBHOOK_SECRETS_FILE));
-        Ok(file.read()?.into_values().next())
+    /// A secret that webhooks here are signed with.
+    fn webhook_secret(&self) -> SecretString {
+        let secrets = self.system.webhook_secret();
+        let first = secrets.expose_secret().split(',').next();
+        first.unwrap_or_default().trim().into()
     }
 
-    /// Sends `body` as Stripe would, signed now; answers the status, or none
-    /// where no secret is known.
-    pub(crate) async fn post_signed_webhook(&self, body: &str) -> Result<Option<u16>, StoryError> {
-        let Some(secret) = self.webhook_secret()? else {
-            return Ok(None);
-        };
+    /// Sends `body` as Stripe would, signed now; answers the status.
+    pub(crate) async fn post_signed_webhook(&self, body: &str) -> Result<u16, StoryError> {
+        let secret = self.webhook_secret();
         let signature = webhook_signature::sign(body.as_bytes(), &secret, self.now().unix_s());
-        Ok(Some(self.post_webhook(body, &signature).await?))
+        self.post_webhook(body, &signature).await
     }
 
     async fn post_webhook(&self, body: &str, signature: &str) -> Result<u16, StoryError> {

@@ -3,36 +3,35 @@
 
 mod api;
 pub(crate) mod customer;
-mod documents;
-mod faults;
+pub(crate) mod documents;
+pub(crate) mod faults;
 mod narrator;
-mod onboarding;
+pub(crate) mod onboarding;
 mod operations;
-mod patience;
+pub(crate) mod patience;
 pub(crate) mod period;
 mod programs;
-mod setup;
+pub(crate) mod setup;
 mod simulator;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use billing::Timestamp;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
+use crate::http::{self, HttpClientError};
 use crate::options::Pumping;
+use crate::stripe_requests::StripeRequestError;
 use crate::system::System;
 
 pub use api::{Answer, Api};
 pub use narrator::Narrator;
+pub use patience::Waiting;
 pub use programs::Program;
 
 use customer::Customer;
 use patience::Patience;
-
-/// No answer of this machine takes longer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How the story is played.
 #[derive(Clone, Debug)]
@@ -43,6 +42,8 @@ pub struct Settings {
     pub operations: u64,
     /// Who moves the system: it itself, or the story.
     pub pumping: Pumping,
+    /// How a system that moves by itself is looked at.
+    pub waiting: Waiting,
 }
 
 impl Default for Settings {
@@ -52,6 +53,7 @@ impl Default for Settings {
             documents: PathBuf::from("examples/documents"),
             operations: 1_000,
             pumping: Pumping::Automatic,
+            waiting: Waiting::on_this_machine(),
         }
     }
 }
@@ -63,9 +65,9 @@ pub enum StoryError {
     /// No answer over HTTP.
     #[error("no answer")]
     Http(#[from] reqwest::Error),
-    /// The TLS settings are unusable.
-    #[error("TLS could not be set up")]
-    Tls(#[from] rustls::Error),
+    /// There is no HTTP client.
+    #[error(transparent)]
+    HttpClient(#[from] HttpClientError),
     /// Stripe failed.
     #[error("Stripe could not be asked to {operation}")]
     Stripe {
@@ -75,6 +77,9 @@ pub enum StoryError {
         #[source]
         source: stripe::Error,
     },
+    /// Stripe failed, asked for what the functions do not ask for.
+    #[error(transparent)]
+    StripeRequest(#[from] StripeRequestError),
     /// A table failed.
     #[error(transparent)]
     Ledger(#[from] ledger::LedgerError),
@@ -111,9 +116,6 @@ pub enum StoryError {
     /// The local state could not be read or a port not be had.
     #[error("the local system cannot be used")]
     Io(#[from] std::io::Error),
-    /// The webhook's secrets cannot be read.
-    #[error(transparent)]
-    Secrets(#[from] meterline_cli::SetupError),
     /// There is no randomness for a name.
     #[error("the system has no randomness")]
     Random(#[from] getrandom::Error),
@@ -128,11 +130,11 @@ impl StoryError {
 /// What every step works with.
 pub(crate) struct Stage<'a> {
     pub(crate) system: &'a System,
-    settings: &'a Settings,
+    pub(crate) settings: &'a Settings,
     pub(crate) api: Api,
     pub(crate) http: reqwest::Client,
     /// Names this run: its customers, clocks and jobs.
-    run: String,
+    pub(crate) run: String,
 }
 
 /// Plays the story, telling it to `narrator`. Answers the first customer's
@@ -158,7 +160,8 @@ pub async fn play(
     narrator.step(5, &format!("{count} more operations at once"));
     operations::play(&stage, narrator, &customer, &meter_id).await?;
     narrator.step(6, "The period ends");
-    period::play(&stage, narrator, &customer).await?;
+    let units = 5 + settings.operations;
+    period::play(&stage, narrator, &customer, &meter_id, units).await?;
     narrator.step(7, "What must not be billed");
     faults::play(&stage, narrator, &customer, &meter_id).await?;
     let link = stage.dashboard_link(&customer).await?;
@@ -174,23 +177,29 @@ impl<'a> Stage<'a> {
             system,
             settings,
             api: Api::new(system.url(), system.api_key().clone())?,
-            http: http_client()?,
-            run: random_name()?,
+            http: http::client()?,
+            run: match &system.catalog_names().run_id {
+                Some(run_id) => run_id.clone(),
+                None => random_name()?,
+            },
         })
     }
 }
 
 impl Stage<'_> {
-    fn stripe(&self) -> &stripe::Client {
+    pub(crate) fn stripe(&self) -> &stripe::Client {
         self.system.stripe()
     }
 
-    fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.system.clock().now()
     }
 
-    const fn patience(&self) -> Patience<'_> {
-        Patience { stage: self }
+    pub(crate) const fn patience(&self) -> Patience<'_> {
+        Patience {
+            stage: self,
+            waiting: self.settings.waiting,
+        }
     }
 
     /// A call that has to be answered with `status` for the story to go on.
@@ -243,7 +252,7 @@ impl Stage<'_> {
     }
 
     /// The units that Stripe's own summary has of the customer in a period.
-    async fn units_in_stripe(
+    pub(crate) async fn units_in_stripe(
         &self,
         customer: &Customer,
         meter_id: &str,
@@ -280,7 +289,7 @@ impl Stage<'_> {
     }
 
     /// Waits until Stripe's summary is `units`; answers what it is at last.
-    async fn stripe_reaches(
+    pub(crate) async fn stripe_reaches(
         &self,
         customer: &Customer,
         meter_id: &str,
@@ -303,24 +312,7 @@ impl Stage<'_> {
     }
 }
 
-/// A client that needs nothing of the machine: no CA certificates, no default
-/// cryptography.
-fn http_client() -> Result<reqwest::Client, StoryError> {
-    let roots = rustls::RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .timeout(ANSWER_TIMEOUT);
-    Ok(client.build()?)
-}
-
-fn random_name() -> Result<String, StoryError> {
+pub(crate) fn random_name() -> Result<String, StoryError> {
     let mut bytes = [0; 5];
     getrandom::fill(&mut bytes)?;
     Ok(hex::encode(bytes))

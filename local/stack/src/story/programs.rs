@@ -45,12 +45,21 @@ impl Program {
     ///
     /// # Errors
     /// [`StoryError::ProgramFailed`] where it cannot be started or says that it failed.
-    pub async fn output(mut self) -> Result<String, StoryError> {
+    pub async fn output(self) -> Result<String, StoryError> {
+        self.output_with(&[0]).await
+    }
+
+    /// The same of a program that may end with any of `statuses`.
+    ///
+    /// # Errors
+    /// [`StoryError::ProgramFailed`] where it cannot be started or ends otherwise.
+    pub async fn output_with(mut self, statuses: &[i32]) -> Result<String, StoryError> {
         let name = self.name;
         let failed = |reason: String| StoryError::ProgramFailed { name, reason };
         let output = self.command.output().await;
         let output = output.map_err(|error| failed(error.to_string()))?;
-        if output.status.success() {
+        let status = output.status.code();
+        if status.is_some_and(|status| statuses.contains(&status)) {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         let complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();

@@ -4,7 +4,6 @@ use secrecy::ExposeSecret;
 use serde_json::Value;
 
 use super::{Narrator, Program, Stage, StoryError};
-use crate::api::price_lookup_key;
 use crate::catalog::WEBHOOK_SECRETS_FILE;
 
 /// Runs the command twice: the second run must find what the first one left.
@@ -14,7 +13,10 @@ pub(crate) async fn play(stage: &Stage<'_>, narrator: &mut Narrator) -> Result<S
     let first = run(stage).await?;
     for (what, detail) in [
         ("product", "Agent Operations"),
-        ("meter", "sums agent_operations"),
+        (
+            "meter",
+            &format!("sums {}", stage.system.catalog_names().event_name),
+        ),
         ("price", "monthly"),
     ] {
         if usage_api.has_meter() || what != "meter" {
@@ -48,12 +50,17 @@ async fn run(stage: &Stage<'_>) -> Result<Value, StoryError> {
         )
         .env("STRIPE_API_BASE", system.stripe_url());
     let usage_api = system.stripe().usage_api();
-    if !usage_api.has_meter() {
-        setup = setup.args(["--legacy", "--lookup-key", price_lookup_key(usage_api)]);
-    }
-    // Where the environment knows the secret, the endpoint is the operator's own.
+    let names = system.catalog_names();
+    setup = setup.args(["--lookup-key", &names.lookup_key]);
+    setup = if usage_api.has_meter() {
+        setup.args(["--event-name", &names.event_name])
+    } else {
+        setup.args(["--legacy"])
+    };
+    // Where the environment knows the secret, the endpoint is the operator's own;
+    // where events are fetched, there is none.
     let secrets = system.local_dir().join(WEBHOOK_SECRETS_FILE);
-    if secrets.is_file() {
+    if secrets.is_file() && !system.fetches_events() {
         setup = setup
             .args(["--webhook-url", system.webhook_url()])
             .args(["--webhook-name", &system.local_dir().to_string_lossy()])
