@@ -7,7 +7,7 @@ mod story;
 mod support;
 
 use billing::{ActionType, BillingTime, Clock, EventId, Quantity, UsageEvent, UsageStatus};
-use ledger::{CustomerStatus, Scope, Transition, UsageEventRow};
+use ledger::{CustomerRow, CustomerStatus, Scope, Transition, UsageEventRow};
 use serde_json::{Value, json};
 use story::Story;
 use stripe::{
@@ -294,6 +294,29 @@ async fn access_ends_with_suspension_and_with_the_subscription() {
         })
         .await;
     assert_eq!(story.get("access").await.expect(200)["allowed"], false);
+}
+
+/// Nothing is written when the grace is over, and nobody has to be told.
+#[tokio::test]
+async fn access_ends_with_the_grace_of_who_does_not_pay() {
+    let story = Story::start().await;
+    let now = story.world.clock.now();
+    for (grace_ends_at, status, allowed) in [
+        // The test clock goes by whole seconds.
+        (now.plus_ms(1_000), "past_due", true),
+        (now.plus_ms(-1_000), "suspended", false),
+    ] {
+        let owing = |row: &mut CustomerRow| {
+            row.status = CustomerStatus::PastDue;
+            row.grace_ends_at = Some(grace_ends_at);
+        };
+        story.set(owing).await;
+        let access = story.get("access").await.expect(200);
+        assert_eq!(
+            (&access["allowed"], &access["status"]),
+            (&json!(allowed), &json!(status))
+        );
+    }
 }
 
 #[tokio::test]

@@ -80,10 +80,13 @@ impl State {
     pub async fn sweep(&self, deadline: Instant) -> Result<SweepReport, SweepError> {
         let Self(parts) = self;
         let mut report = SweepReport::default();
-        for list in [SweptList::Thin, SweptList::Snapshot] {
-            parts.sweep_list(list, deadline, &mut report).await?;
-        }
+        // One list that cannot be read keeps nobody from the other.
+        let thin = parts.sweep_list(SweptList::Thin, deadline, &mut report);
+        let thin = thin.await;
+        let snapshot = parts.sweep_list(SweptList::Snapshot, deadline, &mut report);
+        let snapshot = snapshot.await;
         parts.metrics.write(&report.figures());
+        thin.and(snapshot)?;
         Ok(report)
     }
 }

@@ -154,6 +154,20 @@ async fn a_sweep_tells_what_was_not_told() {
 }
 
 #[tokio::test]
+async fn a_list_that_cannot_be_read_keeps_nobody_from_the_other() {
+    let story = Story::start().await;
+    let customer = story.customer_who_left_unheard().await;
+    story.world.clock.advance_ms(2 * HOUR_MS);
+    let fault = json!({ "kind": "error_before", "times": 99, "path_prefix": "/v2/core/events" });
+    story.world.break_stripe(&fault).await;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    assert!(story.state.sweep(deadline).await.is_err());
+    assert_eq!(story.status(&customer).await, CustomerStatus::Canceled);
+    story.world.repair_stripe().await;
+    assert_eq!(story.sweep().await.applied, 0);
+}
+
+#[tokio::test]
 async fn a_report_of_refused_usage_is_swept_too() {
     let story = Story::start().await;
     let identifier = record(&story, "job-1", true).await;
