@@ -35,6 +35,27 @@ pub(crate) enum OnboardingError {
     /// The external id belongs to another customer.
     #[error("the external id is in use for a request with another {0}")]
     Conflict(&'static str),
+    /// A field holds what Stripe takes and Meterline does not.
+    #[error("additional_prices must be active, recurring and not metered")]
+    AdditionalPrice,
+    /// The price to change to cannot be changed to.
+    #[error("price_lookup_key {0}")]
+    NextPrice(&'static str),
+    /// The subscription has ended, for good.
+    #[error("the subscription has ended: onboard the customer anew")]
+    Ended,
+    /// Nobody with this id was onboarded.
+    #[error("no such customer")]
+    Unknown,
+    /// An adopted customer has nothing to pay by.
+    #[error("the customer has no default payment method")]
+    NoPaymentMethod,
+    /// The customer was deleted in Stripe.
+    #[error("the customer was deleted in Stripe: onboard under another external_id")]
+    Deleted,
+    /// The customer to adopt came by another onboarding.
+    #[error("the Stripe customer is onboarded already, under another external_id")]
+    Onboarded,
     /// The account is not set up.
     #[error("the price {name:?} {reason}")]
     Price {
@@ -49,6 +70,17 @@ pub(crate) enum OnboardingError {
 }
 
 impl OnboardingError {
+    /// Wraps Stripe's error at the creation of a Checkout session.
+    pub(crate) fn checkout(source: stripe::Error) -> Self {
+        let param = source.api().and_then(|error| error.param.as_deref());
+        let field = match param {
+            Some("success_url") => "checkout.success_url",
+            Some("cancel_url") => "checkout.cancel_url",
+            _ => return Self::stripe("create Checkout session")(source),
+        };
+        Self::Field { field, source }
+    }
+
     /// Wraps Stripe's error at `operation`.
     pub(crate) fn stripe(operation: &'static str) -> impl FnOnce(stripe::Error) -> Self {
         move |source| Self::Stripe { operation, source }
@@ -66,7 +98,22 @@ impl From<OnboardingError> for Problem {
                 Self::new(ProblemType::StripeUnavailable, detail)
             }
             OnboardingError::Field { field, source } => refused_field(field, &source),
-            OnboardingError::Conflict(_) => Self::new(ProblemType::Conflict, error.to_string()),
+            OnboardingError::Conflict(_)
+            | OnboardingError::Deleted
+            | OnboardingError::Ended
+            | OnboardingError::Onboarded => Self::new(ProblemType::Conflict, error.to_string()),
+            OnboardingError::AdditionalPrice => Self::field(&FieldError::new(
+                "additional_prices",
+                "must be active, recurring and not metered",
+            )),
+            OnboardingError::NextPrice(reason) => {
+                Self::field(&FieldError::new("price_lookup_key", reason))
+            }
+            OnboardingError::Unknown => Self::new(ProblemType::CustomerNotFound, error.to_string()),
+            OnboardingError::NoPaymentMethod => Self::field(&FieldError::new(
+                "payment_method",
+                "is needed, or checkout or setup_intent: the customer has no default one",
+            )),
             OnboardingError::Price { .. } => {
                 tracing::error!(%error, "Stripe is not set up");
                 let detail = format!("{error}; its operator must run `meterline setup`");

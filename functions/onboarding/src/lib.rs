@@ -1,26 +1,38 @@
 //! `POST /v1/customers`: from an email address and a payment method to a
 //! customer in Stripe with a metered subscription, exactly one per external id.
 
+mod adoption;
+mod body;
+mod collection;
+mod customer;
+mod customer_path;
 mod error;
 mod onboard;
+mod outcome;
+mod portal;
 mod price;
 mod request;
 mod steps;
+mod subscription;
+mod terms;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::FromRef;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use billing::{Clock, FieldError};
 use ledger::{CustomerRow, Ledger, Scope};
 use serde::Serialize;
+use stripe::ExposeSecret;
 use web::{Authenticator, Caller, JsonBody, Problem};
 
+use crate::body::Body;
 use crate::onboard::Onboarder;
-use crate::request::{Body, Request};
+use crate::outcome::{Awaited, Outcome, Way};
+use crate::request::Request;
 
 /// The parts of the function.
 #[derive(Clone)]
@@ -60,6 +72,14 @@ impl FromRef<State> for Arc<Authenticator> {
 pub fn router(state: State) -> Router {
     Router::new()
         .route("/v1/customers", post(create_customer))
+        .route(
+            "/v1/customers/{customer_id}/subscription",
+            post(subscription::update).delete(subscription::cancel),
+        )
+        .route(
+            "/v1/customers/{customer_id}/billing-portal-sessions",
+            post(portal::create_session),
+        )
         .with_state(state)
 }
 
@@ -84,8 +104,10 @@ async fn create_customer(
     caller.require(Scope::Admin, None)?;
     let idempotency_key = idempotency_key(&headers)?;
     let request = Request::check(body, idempotency_key, state.onboarder.stripe.livemode())?;
-    let customer = state.onboarder.onboard(&request).await?;
-    Ok(created(&customer))
+    Ok(match state.onboarder.onboard(&request).await? {
+        Outcome::Onboarded(customer) => created(&customer),
+        Outcome::Awaits(awaited) => accepted(&awaited),
+    })
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, FieldError> {
@@ -104,4 +126,39 @@ fn created(customer: &CustomerRow) -> Response {
         status: customer.status.as_str(),
     };
     (StatusCode::CREATED, axum::Json(answer)).into_response()
+}
+
+/// A customer who has to enter a payment method first. It is for the person who
+/// pays, so it must not be cached on its way.
+#[derive(Serialize)]
+struct AwaitedAnswer<'a> {
+    customer_id: &'a str,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checkout_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checkout_expires_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_secret: Option<&'a str>,
+}
+
+fn accepted(awaited: &Awaited) -> Response {
+    let mut answer = AwaitedAnswer {
+        customer_id: &awaited.customer_id,
+        status: "awaiting_payment_method",
+        checkout_url: None,
+        checkout_expires_at: None,
+        client_secret: None,
+    };
+    match &awaited.way {
+        Way::Checkout { url, expires_at } => {
+            answer.checkout_url = Some(url);
+            answer.checkout_expires_at = Some(expires_at.to_string());
+        }
+        Way::SetupIntent { client_secret } => {
+            answer.client_secret = Some(client_secret.expose_secret());
+        }
+    }
+    let no_store = [(header::CACHE_CONTROL, "no-store")];
+    (StatusCode::ACCEPTED, no_store, axum::Json(answer)).into_response()
 }

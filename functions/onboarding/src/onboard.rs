@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use billing::Clock;
+use billing::{Clock, CustomerId};
 use ledger::{CustomerRow, Ledger, OnboardingRow, Started};
 use metering::METADATA_PAYMENT_METHOD;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::OnboardingError;
-use crate::request::{OnboardingKey, Request};
+use crate::outcome::Outcome;
+use crate::request::{OnboardingKey, Payment, Request};
 use crate::steps::Steps;
 
 /// All of an onboarding's calls to Stripe end within this time, before the
@@ -26,30 +27,49 @@ pub(crate) struct Onboarder {
 
 impl Onboarder {
     /// Onboards, goes on with an onboarding, or finds the customer that it led to.
-    pub(crate) async fn onboard(&self, request: &Request) -> Result<CustomerRow, OnboardingError> {
-        let resumes = match self.start(request).await? {
+    pub(crate) async fn onboard(&self, request: &Request) -> Result<Outcome, OnboardingError> {
+        match self.start(request).await? {
             Progress::Finished(customer) => {
-                self.check_payment_method(&customer, request).await?;
-                return Ok(*customer);
+                self.check_finished(&customer, request).await?;
+                Ok(Outcome::Onboarded(customer))
             }
-            Progress::Begun { resumes } => resumes,
-        };
-        let deadline = Instant::now() + BUDGET;
+            Progress::Begun { resumes } => self.go_on(request, resumes).await,
+        }
+    }
+
+    async fn go_on(&self, request: &Request, resumes: bool) -> Result<Outcome, OnboardingError> {
+        let deadline = self.deadline();
         let steps = Steps {
             onboarder: self,
             request,
             resumes,
             deadline,
         };
-        let customer = timeout_at(deadline, steps.run()).await;
-        let customer = customer.map_err(|_| OnboardingError::OutOfTime)??;
-        if let OnboardingKey::Given(_) = request.onboarding {
+        let outcome = timeout_at(deadline, steps.run()).await;
+        let outcome = outcome.map_err(|_| OnboardingError::OutOfTime)??;
+        if let (OnboardingKey::Given(_), Outcome::Onboarded(customer)) =
+            (&request.onboarding, &outcome)
+        {
             let row_key = row_key(&request.onboarding);
             self.ledger
                 .finish_onboarding(&row_key, &customer.customer_id)
                 .await?;
         }
-        Ok(customer)
+        Ok(outcome)
+    }
+
+    /// When the calls to Stripe of a request that comes now must have ended.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + BUDGET
+    }
+
+    /// A customer who was onboarded.
+    pub(crate) async fn known(
+        &self,
+        customer_id: &CustomerId,
+    ) -> Result<CustomerRow, OnboardingError> {
+        let customer = self.ledger.customer(customer_id).await?;
+        customer.ok_or(OnboardingError::Unknown)
     }
 
     async fn start(&self, request: &Request) -> Result<Progress, OnboardingError> {
@@ -60,6 +80,7 @@ impl Onboarder {
             onboarding_key: row_key(&request.onboarding),
             request_hash: request.fingerprint(),
             started_at: self.clock.now(),
+            terms: Some(request.terms.to_json()),
             customer_id: None,
         };
         let before = match self.ledger.start_onboarding(&row).await? {
@@ -67,7 +88,7 @@ impl Onboarder {
             Started::Before(before) => before,
         };
         if before.request_hash != row.request_hash {
-            return Err(OnboardingError::Conflict("email or test_clock"));
+            return Err(OnboardingError::Conflict("email, test_clock or terms"));
         }
         let customer = match &before.customer_id {
             Some(customer_id) => self.ledger.customer(customer_id).await?,
@@ -81,7 +102,7 @@ impl Onboarder {
 
     /// A finished onboarding was for one payment method, which Stripe keeps
     /// with the customer. Where somebody removed it there, nothing contradicts.
-    async fn check_payment_method(
+    async fn check_finished(
         &self,
         customer: &CustomerRow,
         request: &Request,
@@ -91,8 +112,12 @@ impl Onboarder {
             .retrieve_customer(customer.customer_id.as_str())
             .await;
         let customer = customer.map_err(OnboardingError::stripe("retrieve customer"))?;
-        match customer.metadata.get(METADATA_PAYMENT_METHOD) {
-            Some(known) if *known != request.payment_method => {
+        if customer.deleted {
+            return Err(OnboardingError::Deleted);
+        }
+        let known = customer.metadata.get(METADATA_PAYMENT_METHOD);
+        match (&request.payment, known) {
+            (Payment::Given(given), Some(known)) if given != known => {
                 Err(OnboardingError::Conflict("payment_method"))
             }
             _ => Ok(()),

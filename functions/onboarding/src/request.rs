@@ -1,34 +1,49 @@
 //! What an operator may ask for, and the name under which it is asked only once.
 
 use billing::FieldError;
-use billing::usage_event::parse_stripe_id;
-use serde::Deserialize;
 use stripe::IdempotencyKey;
 
-/// The longest address that mail can have (RFC 3696, erratum 1690).
-const EMAIL_BYTES_MAX: usize = 254;
-/// Stripe keeps up to 500 characters in a metadata value.
-const EXTERNAL_ID_BYTES_MAX: usize = 255;
-
-/// The body of `POST /v1/customers`. Unknown fields are refused: a misspelt
-/// `external_id` would make a second customer at the next try.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Body {
-    email: String,
-    payment_method: String,
-    external_id: Option<String>,
-    test_clock: Option<String>,
-}
+use crate::body::Body;
+use crate::terms::{TaxSettings, Terms};
 
 /// A customer to be onboarded, with every field valid in itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
-    pub(crate) email: String,
-    pub(crate) payment_method: String,
+    pub(crate) who: Who,
+    pub(crate) payment: Payment,
     pub(crate) external_id: Option<String>,
-    pub(crate) test_clock: Option<String>,
+    pub(crate) terms: Terms,
     pub(crate) onboarding: OnboardingKey,
+}
+
+/// Whom Stripe is to bill.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// A customer whom Stripe does not have yet.
+    New {
+        email: String,
+        test_clock: Option<String>,
+        tax: Box<TaxSettings>,
+    },
+    /// One whom Stripe has, `cus_…`.
+    Existing { customer_id: String },
+}
+
+/// How somebody is to pay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Payment {
+    /// By this payment method, `pm_…`.
+    Given(String),
+    /// By what the person enters on Stripe's page.
+    Checkout {
+        success_url: String,
+        cancel_url: Option<String>,
+    },
+    /// By what the person enters in a form of the operator's own, made with
+    /// Stripe.js and a client secret.
+    SetupIntent,
+    /// By what Stripe has already.
+    Known,
 }
 
 /// The name of an onboarding, from which every idempotency key of it is derived.
@@ -43,7 +58,7 @@ pub(crate) enum OnboardingKey {
 
 impl OnboardingKey {
     /// `kind` keeps an external id from meeting an equal idempotency key.
-    fn given(kind: &str, id: &str) -> Self {
+    pub(crate) fn given(kind: &str, id: &str) -> Self {
         Self::Given(IdempotencyKey::derived(&[kind, id]).to_string())
     }
 
@@ -63,79 +78,60 @@ impl OnboardingKey {
 
 impl Request {
     /// Checks what was sent. The onboarding is named by the external id, else
-    /// by the `Idempotency-Key` header.
+    /// by the `Idempotency-Key` header, else by the customer that is adopted.
     pub(crate) fn check(
         body: Body,
         idempotency_key: Option<&str>,
         livemode: bool,
     ) -> Result<Self, FieldError> {
-        check_email(&body.email)?;
-        let payment_method = check_stripe_id("payment_method", "pm_", &body.payment_method)?;
-        let test_clock = match &body.test_clock {
-            Some(_) if livemode => {
-                return Err(FieldError::new("test_clock", "works in test mode only"));
-            }
-            Some(test_clock) => Some(check_stripe_id("test_clock", "clock_", test_clock)?),
-            None => None,
-        };
-        let onboarding = match (&body.external_id, idempotency_key) {
-            (Some(id), _) => OnboardingKey::given("external_id", check_length("external_id", id)?),
-            (None, Some(key)) => {
-                OnboardingKey::given("idempotency_key", check_length("Idempotency-Key", key)?)
-            }
-            (None, None) => OnboardingKey::OneCall(IdempotencyKey::random().to_string()),
-        };
+        let payment = body.payment()?;
+        let onboarding = body.onboarding(idempotency_key)?;
+        let waits = matches!(payment, Payment::Checkout { .. } | Payment::SetupIntent);
+        if waits && matches!(onboarding, OnboardingKey::OneCall(_)) {
+            // Nothing could finish it but the same call again.
+            let reason = "is needed where the payment method comes later";
+            return Err(FieldError::new("external_id", reason));
+        }
+        let external_id = body.external_id.clone();
+        let (who, terms) = body.who_and_terms(livemode)?;
         Ok(Self {
-            email: body.email,
-            payment_method,
-            external_id: body.external_id,
-            test_clock,
+            who,
+            payment,
+            external_id,
+            terms,
             onboarding,
         })
+    }
+
+    /// The test clock that a new customer is to live on.
+    pub(crate) fn test_clock(&self) -> Option<&str> {
+        match &self.who {
+            Who::New { test_clock, .. } => test_clock.as_deref(),
+            Who::Existing { .. } => None,
+        }
     }
 
     /// Fingerprint of what may not change between calls of one onboarding. The
     /// payment method is not in it: a declined one must be replaceable.
     pub(crate) fn fingerprint(&self) -> String {
-        let test_clock = self.test_clock.as_deref().unwrap_or_default();
-        IdempotencyKey::derived(&["onboarding request 1", &self.email, test_clock]).to_string()
-    }
-}
-
-/// Only what cannot be an address is refused; whether mail arrives, nobody
-/// learns from its form.
-fn check_email(email: &str) -> Result<(), FieldError> {
-    let plausible = email.len() <= EMAIL_BYTES_MAX
-        && !email.chars().any(|c| c.is_whitespace() || c.is_control())
-        && matches!(
-            email.split('@').collect::<Vec<_>>().as_slice(),
-            [local, domain] if !local.is_empty() && !domain.is_empty()
-        );
-    if plausible {
-        Ok(())
-    } else {
-        Err(FieldError::new("email", "must be one email address"))
-    }
-}
-
-fn check_stripe_id(field: &'static str, prefix: &str, text: &str) -> Result<String, FieldError> {
-    let id = parse_stripe_id(field, text)?;
-    if id.len() > prefix.len() && id.starts_with(prefix) {
-        Ok(id)
-    } else {
-        Err(FieldError::new(
-            field,
-            format!("must be the id of one: {prefix}…"),
-        ))
-    }
-}
-
-fn check_length<'a>(field: &'static str, id: &'a str) -> Result<&'a str, FieldError> {
-    if (1..=EXTERNAL_ID_BYTES_MAX).contains(&id.len()) {
-        Ok(id)
-    } else {
-        let reason = format!("must be 1 to {EXTERNAL_ID_BYTES_MAX} bytes long");
-        Err(FieldError::new(field, reason))
+        let terms = self.terms.to_json();
+        let parts = match &self.who {
+            Who::New {
+                email,
+                test_clock,
+                tax,
+            } => {
+                let clock = test_clock.as_deref().unwrap_or_default();
+                let mut parts = vec!["onboarding request 1", email, clock];
+                if **tax != TaxSettings::default() || self.terms != Terms::default() {
+                    parts.extend(tax.parts());
+                    parts.push(&terms);
+                }
+                parts
+            }
+            Who::Existing { customer_id } => vec!["adoption request 1", customer_id, &terms],
+        };
+        IdempotencyKey::derived(&parts).to_string()
     }
 }
 
@@ -145,10 +141,10 @@ mod tests {
 
     fn body() -> Body {
         Body {
-            email: "ada@example.com".to_owned(),
-            payment_method: "pm_card_visa".to_owned(),
+            email: Some("ada@example.com".to_owned()),
+            payment_method: Some("pm_card_visa".to_owned()),
             external_id: Some("acme".to_owned()),
-            test_clock: None,
+            ..Body::default()
         }
     }
 
@@ -162,11 +158,11 @@ mod tests {
         for email in [
             "", "ada", "@b.c", "a@", "a@b@c", "a b@c.d", "a@b.c\n", &long,
         ] {
-            let email = email.to_owned();
+            let email = Some(email.to_owned());
             assert_eq!(refused_field(Body { email, ..body() }), "email");
         }
         for payment_method in ["", "pm_", "card_1", "pm_1/attach", "pm_ä"] {
-            let payment_method = payment_method.to_owned();
+            let payment_method = Some(payment_method.to_owned());
             assert_eq!(
                 refused_field(Body {
                     payment_method,
@@ -214,12 +210,12 @@ mod tests {
     fn the_payment_method_may_change_until_all_is_done() {
         let fingerprint = |body| Request::check(body, None, false).unwrap().fingerprint();
         let other_card = Body {
-            payment_method: "pm_card_us".to_owned(),
+            payment_method: Some("pm_card_us".to_owned()),
             ..body()
         };
         assert_eq!(fingerprint(body()), fingerprint(other_card));
         let other_email = Body {
-            email: "bob@example.com".to_owned(),
+            email: Some("bob@example.com".to_owned()),
             ..body()
         };
         assert_ne!(fingerprint(body()), fingerprint(other_email));

@@ -14,26 +14,22 @@
 
 use billing::{CustomerId, Timestamp};
 use ledger::{Created, CustomerRow, CustomerStatus};
-use metering::{
-    METADATA_EXTERNAL_ID, METADATA_ONBOARDING, METADATA_PAYMENT_METHOD, customer_status,
-};
+use metering::{METADATA_EXTERNAL_ID, METADATA_ONBOARDING, customer_status};
 use stripe::{
-    CreateCustomer, CreateSubscription, Customer, IdempotencyKey, ListCustomers, ListSubscriptions,
-    Metadata, RequestOptions, Subscription, SubscriptionItem, UpdateCustomer,
+    CreateSubscription, Customer, IdempotencyKey, ListSubscriptions, Metadata, RequestOptions,
+    Subscription, SubscriptionItem,
 };
 use tokio::time::Instant;
 
 use crate::error::OnboardingError;
 use crate::onboard::Onboarder;
+use crate::outcome::Outcome;
 use crate::price::{self, MeteredPrice};
-use crate::request::Request;
+use crate::request::{Payment, Request, Who};
 
 /// How often a creation is tried that Stripe answers with errors of its own.
 /// Each costs a day of one key; beyond, Stripe has trouble that lasts.
-const CREATIONS_MAX: u32 = 3;
-
-/// No customer that a known key made is older: Stripe forgets keys after a day.
-const KEY_MEMORY_MS: i64 = 25 * 3_600_000;
+pub(crate) const CREATIONS_MAX: u32 = 3;
 
 /// One run through the steps.
 pub(crate) struct Steps<'a> {
@@ -46,189 +42,79 @@ pub(crate) struct Steps<'a> {
 }
 
 impl Steps<'_> {
-    /// Does what is left to do; the customer's row as it is stored then.
-    pub(crate) async fn run(&self) -> Result<CustomerRow, OnboardingError> {
+    /// Does what can be done; the customer's row as it is stored then, or what
+    /// the onboarding waits for.
+    pub(crate) async fn run(&self) -> Result<Outcome, OnboardingError> {
         // First what changes nothing: an account that is not set up gets no
         // half-made customers.
         let price = price::find(self.stripe(), &self.onboarder.price_lookup_key).await?;
-        let customer_id = match self.find_customer().await? {
-            Some(customer) => customer.id,
-            None => self.create_customer().await?.id,
-        };
-        self.set_payment_method(&customer_id).await?;
-        let known = match self.resumes {
-            true => self.find_subscription(&customer_id).await?,
-            false => None,
-        };
+        self.check_additional_prices().await?;
+        let customer = self.customer().await?;
+        if let Payment::Given(payment_method) = &self.request.payment {
+            self.set_payment_method(&customer.id, payment_method)
+                .await?;
+        }
+        let known = self.known_subscription(&customer.id, &price).await?;
         let subscription = match known {
             Some(subscription) => subscription,
-            None => self.create_subscription(&customer_id, &price).await?,
+            None => {
+                if let Some(awaited) = self.collect_payment_method(&customer, &price).await? {
+                    return Ok(Outcome::Awaits(awaited));
+                }
+                self.create_subscription(&customer.id, &price).await?
+            }
         };
-        let item = metered_item(&subscription)?;
+        let item = metered_item(&subscription, &price)?;
         let price = if item.price.id == price.price_id {
             price
         } else {
             // The lookup key moved to another price since an earlier run.
             price::retrieve(self.stripe(), &item.price.id).await?
         };
-        let row = self.row(&customer_id, &subscription, item, price)?;
-        self.store(row).await
+        let row = self.row(&customer, &subscription, item, price)?;
+        Ok(Outcome::Onboarded(Box::new(self.store(row).await?)))
     }
 
-    const fn stripe(&self) -> &stripe::Client {
+    /// The subscription that need not be made: of an earlier run, or one that
+    /// an adopted customer has to the same price.
+    async fn known_subscription(
+        &self,
+        customer_id: &str,
+        price: &MeteredPrice,
+    ) -> Result<Option<Subscription>, OnboardingError> {
+        let adopts = matches!(self.request.who, Who::Existing { .. });
+        if !self.resumes && !adopts {
+            return Ok(None);
+        }
+        let known = self.find_subscription(customer_id).await?;
+        if known.is_some() || !adopts {
+            return Ok(known);
+        }
+        self.adopt_subscription(customer_id, price).await
+    }
+
+    pub(crate) const fn stripe(&self) -> &stripe::Client {
         &self.onboarder.stripe
     }
 
-    fn options(&self, idempotency_key: IdempotencyKey) -> RequestOptions {
+    pub(crate) fn options(&self, idempotency_key: IdempotencyKey) -> RequestOptions {
         RequestOptions::until(self.deadline).idempotency_key(idempotency_key)
     }
 
-    fn metadata(&self) -> Metadata {
+    pub(crate) fn metadata(&self) -> Metadata {
         let onboarding = self.request.onboarding.as_str();
-        let mut metadata =
-            Metadata::from([(METADATA_ONBOARDING.to_owned(), onboarding.to_owned())]);
+        let mut metadata = self.request.terms.metadata.clone();
+        metadata.insert(METADATA_ONBOARDING.to_owned(), onboarding.to_owned());
         if let Some(external_id) = &self.request.external_id {
             metadata.insert(METADATA_EXTERNAL_ID.to_owned(), external_id.clone());
         }
         metadata
     }
 
-    fn is_of_this_onboarding(&self, metadata: &Metadata) -> bool {
+    pub(crate) fn is_of_this_onboarding(&self, metadata: &Metadata) -> bool {
         metadata
             .get(METADATA_ONBOARDING)
             .is_some_and(|key| key == self.request.onboarding.as_str())
-    }
-
-    /// The customer that an earlier run made.
-    async fn find_customer(&self) -> Result<Option<Customer>, OnboardingError> {
-        if !self.resumes {
-            return Ok(None);
-        }
-        if self.request.test_clock.is_some() {
-            // Customers on a test clock are in no search.
-            return self.list_customer().await;
-        }
-        let onboarding = self.request.onboarding.as_str();
-        let found = self
-            .stripe()
-            .search_customers_by_metadata(METADATA_ONBOARDING, onboarding);
-        let found = found
-            .await
-            .map_err(OnboardingError::stripe("search customer"))?;
-        Ok(found
-            .into_iter()
-            .find(|customer| self.is_of_this_onboarding(&customer.metadata)))
-    }
-
-    /// The customer that was made under a key that Stripe still knows.
-    async fn list_customer(&self) -> Result<Option<Customer>, OnboardingError> {
-        let oldest = self.onboarder.clock.now().plus_ms(-KEY_MEMORY_MS);
-        let filter = match &self.request.test_clock {
-            // A clock holds a few customers, created in its own time.
-            Some(test_clock) => ListCustomers {
-                test_clock: Some(test_clock.clone()),
-                ..Default::default()
-            },
-            None => ListCustomers {
-                email: Some(self.request.email.clone()),
-                created_gte: Some(oldest.unix_s()),
-                ..Default::default()
-            },
-        };
-        let found = self
-            .stripe()
-            .list_all_customers(&filter)
-            .await
-            .map_err(self.field_error("list customers"))?;
-        Ok(found
-            .into_iter()
-            .find(|customer| self.is_of_this_onboarding(&customer.metadata)))
-    }
-
-    async fn create_customer(&self) -> Result<Customer, OnboardingError> {
-        let create = CreateCustomer {
-            email: Some(self.request.email.clone()),
-            metadata: self.metadata(),
-            test_clock: self.request.test_clock.clone(),
-            ..Default::default()
-        };
-        let mut attempt = 0;
-        loop {
-            let options = self.options(self.request.onboarding.creation("customer", attempt));
-            let error = match self.stripe().create_customer(&create, &options).await {
-                Ok(customer) => return Ok(customer),
-                Err(error) => error,
-            };
-            attempt += 1;
-            if !is_server_error(&error) || attempt == CREATIONS_MAX {
-                return Err(self.field_error("create customer")(error));
-            }
-            if let Some(customer) = self.list_customer().await? {
-                return Ok(customer);
-            }
-        }
-    }
-
-    /// Stripe's error at `operation`, told of the field that it is about.
-    /// Where Stripe misses something, it is the test clock: nothing else in
-    /// these calls must exist.
-    fn field_error(
-        &self,
-        operation: &'static str,
-    ) -> impl FnOnce(stripe::Error) -> OnboardingError {
-        let names_clock = self.request.test_clock.is_some();
-        move |source| {
-            let field = match source.code() {
-                Some("email_invalid") => Some("email"),
-                _ if names_clock && source.is_not_found() => Some("test_clock"),
-                _ => None,
-            };
-            match field {
-                Some(field) => OnboardingError::Field { field, source },
-                None => OnboardingError::Stripe { operation, source },
-            }
-        }
-    }
-
-    /// Attaches the payment method and makes it the one that is charged. Both
-    /// are harmless to do twice, and both must happen again when a card that
-    /// was refused, or another one in between, is tried anew. Stripe repeats its
-    /// old answer to a known key, refusals too, so each try has a key of its own.
-    async fn set_payment_method(&self, customer_id: &str) -> Result<(), OnboardingError> {
-        let payment_method = self.request.payment_method.as_str();
-        let options = RequestOptions::until(self.deadline);
-        let attached = self
-            .stripe()
-            .attach_payment_method(payment_method, customer_id, &options)
-            .await;
-        let attached = attached.map_err(|error| {
-            if matches!(error.status(), Some(400 | 404)) {
-                OnboardingError::Field {
-                    field: "payment_method",
-                    source: error,
-                }
-            } else {
-                OnboardingError::Stripe {
-                    operation: "attach payment method",
-                    source: error,
-                }
-            }
-        })?;
-        let known_as = (
-            METADATA_PAYMENT_METHOD.to_owned(),
-            payment_method.to_owned(),
-        );
-        let update = UpdateCustomer {
-            default_payment_method: Some(attached.id),
-            metadata: Metadata::from([known_as]),
-            ..Default::default()
-        };
-        let updated = self
-            .stripe()
-            .update_customer(customer_id, &update, &options)
-            .await;
-        updated.map_err(OnboardingError::stripe("set default payment method"))?;
-        Ok(())
     }
 
     /// The subscription that an earlier run, or a try of this one, made.
@@ -252,9 +138,16 @@ impl Steps<'_> {
         customer_id: &str,
         price: &MeteredPrice,
     ) -> Result<Subscription, OnboardingError> {
+        let terms = &self.request.terms;
+        let mut prices = vec![price.price_id.clone()];
+        prices.extend(terms.additional_prices.iter().cloned());
         let create = CreateSubscription {
             customer: customer_id.to_owned(),
-            prices: vec![price.price_id.clone()],
+            prices,
+            trial_period_days: terms.trial_period_days,
+            billing_cycle_anchor: terms.billing_cycle_anchor,
+            proration_behavior: terms.proration_behavior,
+            automatic_tax: terms.automatic_tax,
             metadata: self.metadata(),
             bills_usage_records: price.meter_id.is_empty(),
             ..Default::default()
@@ -270,7 +163,7 @@ impl Steps<'_> {
             };
             attempt += 1;
             if !is_server_error(&error) || attempt == CREATIONS_MAX {
-                return Err(OnboardingError::stripe("create subscription")(error));
+                return Err(self.field_error("create subscription")(error));
             }
             if let Some(subscription) = self.find_subscription(customer_id).await? {
                 break subscription;
@@ -287,12 +180,12 @@ impl Steps<'_> {
 
     fn row(
         &self,
-        customer_id: &str,
+        customer: &Customer,
         subscription: &Subscription,
         item: &SubscriptionItem,
         price: MeteredPrice,
     ) -> Result<CustomerRow, OnboardingError> {
-        let customer_id = CustomerId::parse(customer_id)
+        let customer_id = CustomerId::parse(&customer.id)
             .map_err(|_| OnboardingError::Unusable("customer has an id of no known form"))?;
         let at = Timestamp::from_unix_s;
         Ok(CustomerRow {
@@ -311,7 +204,7 @@ impl Steps<'_> {
             // Nothing is owed before the first period is over.
             status: customer_status(CustomerStatus::Active, &subscription.status, false),
             grace_ends_at: None,
-            test_clock: self.request.test_clock.clone(),
+            test_clock: customer.test_clock.clone(),
             version: 1,
             created_at: self.onboarder.clock.now(),
         })
@@ -328,14 +221,23 @@ impl Steps<'_> {
     }
 }
 
-fn is_server_error(error: &stripe::Error) -> bool {
+pub(crate) fn is_server_error(error: &stripe::Error) -> bool {
     error.status().is_some_and(|status| status >= 500)
 }
 
-fn metered_item(subscription: &Subscription) -> Result<&SubscriptionItem, OnboardingError> {
-    let mut items = subscription.items.iter();
-    items
-        .find(|item| price::is_metered(&item.price))
+/// The item whose usage is billed here; of several metered ones, the one of
+/// `price`.
+fn metered_item<'a>(
+    subscription: &'a Subscription,
+    price: &MeteredPrice,
+) -> Result<&'a SubscriptionItem, OnboardingError> {
+    let items = || {
+        let items = subscription.items.iter();
+        items.filter(|item| price::is_metered(&item.price))
+    };
+    items()
+        .find(|item| item.price.id == price.price_id)
+        .or_else(|| items().next())
         .ok_or(OnboardingError::Unusable(
             "subscription has no metered item",
         ))

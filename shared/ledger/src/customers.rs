@@ -124,6 +124,10 @@ pub struct OnboardingRow {
     pub request_hash: String,
     /// When the first call came.
     pub started_at: Timestamp,
+    /// How the customer is to be billed, in JSON, as the onboarding function
+    /// reads it: whoever finishes the onboarding need not be told again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms: Option<String>,
     /// The customer that it led to, once all is done.
     #[serde(
         default,

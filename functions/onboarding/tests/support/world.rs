@@ -228,6 +228,16 @@ impl World {
             .expect(200)
     }
 
+    /// Stripe's answer to a GET that the client has no call for.
+    pub(crate) async fn stripe_get(&self, path: &str) -> Value {
+        send(self.at_simulator(Method::GET, path)).await.expect(200)
+    }
+
+    /// A request to one of the simulator's own routes: what a person does.
+    pub(crate) async fn tell_simulator(&self, path: &str, body: &Value) -> Answer {
+        send(self.at_simulator(Method::POST, path).json(body)).await
+    }
+
     /// Breaks Stripe, as the simulator's `POST /_simulator/faults` says.
     pub(crate) async fn break_stripe(&self, fault: &Value) {
         let request = self

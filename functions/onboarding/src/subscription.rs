@@ -1,0 +1,219 @@
+//! A customer's subscription, changed and ended:
+//! `POST /v1/customers/{customer_id}/subscription` and
+//! `DELETE /v1/customers/{customer_id}/subscription`, as Stripe has them for
+//! subscriptions (Stripe API reference: Update a subscription; Cancel a
+//! subscription).
+//!
+//! Stripe decides; the row follows in the same call, so that nobody waits for
+//! the webhook. Where a crash keeps it from that, the webhook brings it.
+
+use axum::extract::{Query, State as Shared};
+use axum::response::{IntoResponse, Response};
+use billing::{FieldError, Timestamp};
+use ledger::{CustomerRow, CustomerStatus, Updated};
+use metering::customer_status;
+use metering::customers::with_subscription;
+use serde::{Deserialize, Serialize};
+use stripe::{
+    CancelSubscription, ProrationBehavior, RequestOptions, Subscription, UpdateSubscription,
+};
+use web::{JsonBody, Problem};
+
+use crate::State;
+use crate::customer_path::CustomerPath;
+use crate::error::OnboardingError;
+use crate::onboard::Onboarder;
+use crate::price::{self, MeteredPrice};
+
+/// How often a row that others change meanwhile is read again.
+const ATTEMPTS_MAX: u32 = 8;
+
+/// What may change of a subscription.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Changes {
+    /// The price that usage is billed at from now on.
+    price_lookup_key: Option<String>,
+    proration_behavior: Option<ProrationBehavior>,
+    /// Whether it ends with the current period; `false` takes that back.
+    cancel_at_period_end: Option<bool>,
+}
+
+/// How a subscription is to end.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct CancelQuery {
+    /// Whether the usage so far is billed by a last invoice.
+    invoice_now: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    customer_id: &'a str,
+    subscription_id: &'a str,
+    subscription_item_id: &'a str,
+    status: &'static str,
+    price_id: &'a str,
+    current_period_end: String,
+    ends_at: Option<String>,
+}
+
+/// Changes the price, or whether the subscription ends with its period.
+pub(crate) async fn update(
+    Shared(state): Shared<State>,
+    CustomerPath(customer_id): CustomerPath,
+    JsonBody(changes): JsonBody<Changes>,
+) -> Result<Response, Problem> {
+    let onboarder = &state.onboarder;
+    if changes.price_lookup_key.is_none() && changes.cancel_at_period_end.is_none() {
+        let reason = "or cancel_at_period_end is needed";
+        return Err(FieldError::new("price_lookup_key", reason).into());
+    }
+    if changes.proration_behavior.is_some() && changes.price_lookup_key.is_none() {
+        let reason = "has a meaning with a price_lookup_key only";
+        return Err(FieldError::new("proration_behavior", reason).into());
+    }
+    let customer = onboarder.known(&customer_id).await?;
+    let price = match &changes.price_lookup_key {
+        Some(lookup_key) => Some(onboarder.next_price(lookup_key, &customer).await?),
+        None => None,
+    };
+    let update = UpdateSubscription {
+        item_price: price.as_ref().map(|price| {
+            let item = customer.subscription_item_id.clone();
+            (item, price.price_id.clone())
+        }),
+        proration_behavior: changes.proration_behavior,
+        cancel_at_period_end: changes.cancel_at_period_end,
+        ..UpdateSubscription::default()
+    };
+    let options = RequestOptions::until(onboarder.deadline());
+    let subscription = onboarder
+        .stripe
+        .update_subscription(&customer.subscription_id, &update, &options)
+        .await;
+    let subscription = match subscription {
+        Ok(subscription) => subscription,
+        Err(error) => return Err(onboarder.explain(&customer, error).await.into()),
+    };
+    let row = onboarder
+        .follow(customer, &subscription, price.as_ref())
+        .await?;
+    Ok(answer(&row))
+}
+
+/// Ends the subscription at once. Ending what has ended is no error.
+pub(crate) async fn cancel(
+    Shared(state): Shared<State>,
+    CustomerPath(customer_id): CustomerPath,
+    query: Result<Query<CancelQuery>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(query) =
+        query.map_err(|_| FieldError::new("invoice_now", "must be true or false"))?;
+    let onboarder = &state.onboarder;
+    let customer = onboarder.known(&customer_id).await?;
+    let cancel = CancelSubscription {
+        // Usage that nobody bills now, nobody bills at all.
+        invoice_now: query.invoice_now.unwrap_or(true),
+    };
+    let options = RequestOptions::until(onboarder.deadline());
+    let ended = onboarder
+        .stripe
+        .cancel_subscription(&customer.subscription_id, &cancel, &options)
+        .await;
+    let subscription = match ended {
+        Ok(subscription) => subscription,
+        Err(error) if error.is_not_found() => onboarder.ended(&customer).await?,
+        Err(error) => {
+            return Err(OnboardingError::stripe("cancel subscription")(error).into());
+        }
+    };
+    let row = onboarder.follow(customer, &subscription, None).await?;
+    Ok(answer(&row))
+}
+
+impl Onboarder {
+    /// The price to change to. Its usage must go to the same meter: what was
+    /// sent to the old one would be billed by nobody.
+    async fn next_price(
+        &self,
+        lookup_key: &str,
+        customer: &CustomerRow,
+    ) -> Result<MeteredPrice, OnboardingError> {
+        if lookup_key.is_empty() {
+            return Err(OnboardingError::NextPrice("must not be empty"));
+        }
+        let price = price::find(&self.stripe, lookup_key).await;
+        let price = price.map_err(|error| match error {
+            OnboardingError::Price { .. } => {
+                OnboardingError::NextPrice("names no price that usage can be billed at")
+            }
+            error => error,
+        })?;
+        if price.meter_id != customer.meter_id {
+            let reason = "names a price with another meter, which has none of this period's usage";
+            return Err(OnboardingError::NextPrice(reason));
+        }
+        Ok(price)
+    }
+
+    /// The subscription that Stripe cannot end, where that is because it has.
+    async fn ended(&self, customer: &CustomerRow) -> Result<Subscription, OnboardingError> {
+        let subscription = self
+            .stripe
+            .retrieve_subscription(&customer.subscription_id)
+            .await;
+        subscription.map_err(OnboardingError::stripe("retrieve subscription"))
+    }
+
+    /// Why Stripe did not change a subscription.
+    async fn explain(&self, customer: &CustomerRow, error: stripe::Error) -> OnboardingError {
+        match self.ended(customer).await {
+            Ok(subscription) if subscription.has_ended() => OnboardingError::Ended,
+            _ => OnboardingError::stripe("update subscription")(error),
+        }
+    }
+
+    /// Brings the row to what Stripe answered, unless somebody has brought it
+    /// further. Whether anything is owed is the webhook's to say.
+    async fn follow(
+        &self,
+        mut read: CustomerRow,
+        subscription: &Subscription,
+        price: Option<&MeteredPrice>,
+    ) -> Result<CustomerRow, OnboardingError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let mut row = with_subscription(&read, subscription);
+            if subscription.has_ended() {
+                row.status = customer_status(read.status, &subscription.status, false);
+                row.grace_ends_at = None;
+            }
+            if let Some(price) = price {
+                row.price_id.clone_from(&price.price_id);
+                row.price = price.price.clone();
+            }
+            if row == read {
+                return Ok(read);
+            }
+            match self.ledger.update_customer(&read, row.clone()).await? {
+                Updated::Done => return Ok(row),
+                Updated::VersionConflict => read = self.known(&read.customer_id).await?,
+            }
+        }
+        // Somebody else is at it, and will have read what Stripe says now.
+        Ok(read)
+    }
+}
+
+fn answer(row: &CustomerRow) -> Response {
+    let answer = Answer {
+        customer_id: row.customer_id.as_str(),
+        subscription_id: &row.subscription_id,
+        subscription_item_id: &row.subscription_item_id,
+        status: CustomerStatus::as_str(row.status),
+        price_id: &row.price_id,
+        current_period_end: row.period_end.to_string(),
+        ends_at: row.subscription_ends_at.as_ref().map(Timestamp::to_string),
+    };
+    axum::Json(answer).into_response()
+}

@@ -1,0 +1,181 @@
+//! Stories of customers whom Stripe has already.
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+mod support;
+
+use onboarding::State;
+use reqwest::Method;
+use serde_json::{Value, json};
+use stripe::{ListCustomers, ListSubscriptions};
+use support::world::{Answer, LOOKUP_KEY, World, a_customer, send};
+
+struct Story {
+    world: World,
+    url: String,
+}
+
+impl Story {
+    async fn start() -> Self {
+        let world = World::start().await;
+        let state = State::new(
+            world.ledger.clone(),
+            world.impatient_stripe(),
+            LOOKUP_KEY.to_owned(),
+            world.clock(),
+        );
+        let url = world.serve(onboarding::router(state)).await;
+        Self { world, url }
+    }
+
+    async fn onboard(&self, body: &Value) -> Answer {
+        let url = format!("{}/v1/customers", self.url);
+        send(self.world.request(Method::POST, &url).json(body)).await
+    }
+
+    /// Somebody whom the operator made in Stripe by other means.
+    async fn customer_of_stripe(&self, form: &str) -> String {
+        let customer = self.world.stripe_form("/v1/customers", form).await;
+        customer["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn subscriptions_count(&self) -> usize {
+        let all = ListSubscriptions::default();
+        let all = self.world.stripe.list_all_subscriptions(&all).await;
+        all.unwrap().data.len()
+    }
+}
+
+const WITH_CARD: &str = "email=ada@example.com&payment_method=pm_card_visa\
+    &invoice_settings[default_payment_method]=pm_card_visa&metadata[crm]=7";
+
+fn adopting(customer_id: &str) -> Value {
+    json!({ "stripe_customer_id": customer_id })
+}
+
+#[tokio::test]
+async fn a_customer_of_stripes_is_adopted_once() {
+    let story = Story::start().await;
+    let customer_id = story.customer_of_stripe(WITH_CARD).await;
+    let done = story.onboard(&adopting(&customer_id)).await.expect(201);
+    assert_eq!(done["customer_id"], customer_id.as_str());
+    assert_eq!(done["status"], "active");
+    let again = story.onboard(&adopting(&customer_id)).await.expect(201);
+    assert_eq!(again, done);
+    assert_eq!(story.subscriptions_count().await, 1);
+    let customer = story.world.stripe.retrieve_customer(&customer_id).await;
+    let metadata = customer.unwrap().metadata;
+    assert_eq!(metadata["crm"], "7", "what was there stays");
+    assert!(metadata.contains_key("meterline_onboarding"));
+
+    // Under another name it is somebody's already.
+    let mut named = adopting(&customer_id);
+    named["external_id"] = json!("acme");
+    assert_eq!(story.onboard(&named).await.problem(409), "conflict");
+}
+
+#[tokio::test]
+async fn a_subscription_to_the_price_is_adopted_with_its_customer() {
+    let story = Story::start().await;
+    let customer_id = story.customer_of_stripe(WITH_CARD).await;
+    let prices = story
+        .world
+        .stripe
+        .list_prices_by_lookup_key(LOOKUP_KEY)
+        .await;
+    let price = prices.unwrap().data[0].id.clone();
+    let form = format!("customer={customer_id}&items[0][price]={price}&metadata[crm]=8");
+    let subscription = story.world.stripe_form("/v1/subscriptions", &form).await;
+    let done = story.onboard(&adopting(&customer_id)).await.expect(201);
+    assert_eq!(done["subscription_id"], subscription["id"]);
+    assert_eq!(story.subscriptions_count().await, 1);
+    let path = format!("/v1/subscriptions/{}", subscription["id"].as_str().unwrap());
+    let marked = story.world.stripe_get(&path).await;
+    assert_eq!(marked["metadata"]["crm"], "8");
+    assert!(marked["metadata"]["meterline_onboarding"].is_string());
+}
+
+#[tokio::test]
+async fn an_adopted_customer_needs_something_to_pay_by() {
+    let story = Story::start().await;
+    let customer_id = story.customer_of_stripe("email=ada@example.com").await;
+    let refused = story.onboard(&adopting(&customer_id)).await.expect(400);
+    assert_eq!(refused["field"], "payment_method");
+    let mut by_checkout = adopting(&customer_id);
+    by_checkout["checkout"] = json!({ "success_url": "https://agent.example/done" });
+    let waits = story.onboard(&by_checkout).await.expect(202);
+    let session = waits["checkout_url"].as_str().unwrap();
+    let session = session.rsplit('/').next().unwrap();
+    let path = format!("/_simulator/checkout_sessions/{session}/complete");
+    story
+        .world
+        .tell_simulator(&path, &json!({}))
+        .await
+        .expect(200);
+    // How it was asked for does not matter any more.
+    let done = story.onboard(&adopting(&customer_id)).await.expect(201);
+    assert_eq!(done["customer_id"], customer_id.as_str());
+
+    let other = story.customer_of_stripe("email=bob@example.com").await;
+    let mut with_card = adopting(&other);
+    with_card["payment_method"] = json!("pm_card_visa");
+    story.onboard(&with_card).await.expect(201);
+}
+
+#[tokio::test]
+async fn a_customer_on_a_test_clock_stays_on_it() {
+    let story = Story::start().await;
+    let clock = story.world.test_clock().await;
+    let form = format!("{WITH_CARD}&test_clock={clock}");
+    let customer_id = story.customer_of_stripe(&form).await;
+    story.onboard(&adopting(&customer_id)).await.expect(201);
+    let row = story.world.customer(&customer_id).await;
+    assert_eq!(row.test_clock, Some(clock));
+}
+
+#[tokio::test]
+async fn a_crash_at_any_call_to_stripe_is_gone_on_from() {
+    for kind in ["error_before", "lose_answer"] {
+        for skip in 0..7 {
+            let story = Story::start().await;
+            let customer_id = story.customer_of_stripe(WITH_CARD).await;
+            let fault = json!({ "kind": kind, "path_prefix": "/v1", "skip": skip });
+            story.world.break_stripe(&fault).await;
+            let mut answer = story.onboard(&adopting(&customer_id)).await;
+            if answer.status != 201 {
+                answer = story.onboard(&adopting(&customer_id)).await;
+            }
+            answer.expect(201);
+            assert_eq!(story.world.repair_stripe().await, 1, "{kind} {skip}");
+            assert_eq!(story.subscriptions_count().await, 1, "{kind} {skip}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn whom_stripe_does_not_have_is_refused() {
+    let story = Story::start().await;
+    let unknown = story.onboard(&adopting("cus_x")).await.expect(400);
+    assert_eq!(unknown["field"], "stripe_customer_id");
+    let gone = story.customer_of_stripe(WITH_CARD).await;
+    story
+        .world
+        .stripe_delete(&format!("/v1/customers/{gone}"))
+        .await;
+    let refused = story.onboard(&adopting(&gone)).await;
+    assert_eq!(refused.problem(409), "conflict");
+    // What Stripe has of the customer already is not Meterline's to say.
+    let mut with_email = adopting("cus_1");
+    with_email["email"] = json!("ada@example.com");
+    let refused = story.onboard(&with_email).await.expect(400);
+    assert_eq!(refused["field"], "email");
+    let refused = story.onboard(&adopting("ada")).await.expect(400);
+    assert_eq!(refused["field"], "stripe_customer_id");
+    // One whom Meterline made is adopted by nobody else.
+    let ours = story.onboard(&a_customer("acme")).await.expect(201);
+    let customer_id = ours["customer_id"].as_str().unwrap();
+    let refused = story.onboard(&adopting(customer_id)).await;
+    assert_eq!(refused.problem(409), "conflict");
+    let all = ListCustomers::default();
+    let all = story.world.stripe.list_all_customers(&all).await.unwrap();
+    assert_eq!(all.data.len(), 1);
+}
