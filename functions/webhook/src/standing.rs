@@ -14,9 +14,10 @@ use crate::error::WebhookError;
 use crate::notification::{Bill, News, Origin};
 use crate::subject::Subject;
 
-/// How often a customer that others change meanwhile is read again. Beyond,
-/// Stripe's next delivery is the retry.
-const ATTEMPTS_MAX: u32 = 8;
+/// How often a customer that others change meanwhile is read again. Of those who
+/// change one at once one gets through each time, and Stripe sends the events of
+/// an invoice at once. Beyond, Stripe's next delivery is the retry.
+const ATTEMPTS_MAX: u32 = 16;
 
 /// The event whose 2xx starts the hour in which an invoice is a draft.
 const INVOICE_CREATED: &str = "invoice.created";

@@ -8,6 +8,7 @@ pub(crate) mod faults;
 mod narrator;
 pub(crate) mod onboarding;
 mod operations;
+mod operator;
 pub(crate) mod patience;
 pub(crate) mod period;
 mod programs;

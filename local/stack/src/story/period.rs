@@ -51,6 +51,9 @@ pub(crate) async fn paid_invoice(
     let paid = invoice["amount_paid"].as_str().unwrap_or_default();
     narrator.figure("paid, in dollars", paid, &dollars);
     webhook_was_recorded(stage, narrator, customer, invoice).await?;
+    let receipt = stage.told(customer, "receipt").await?;
+    let received = receipt["data"]["amount_paid"].as_str().unwrap_or_default();
+    narrator.figure("the receipt that the operator is sent", received, &dollars);
     let access = stage.access_with(customer, "active").await?;
     narrator.figure("the customer is", access.text("/status"), "active");
     Ok(())
@@ -179,6 +182,11 @@ pub(crate) async fn first_attempt_fails(
         "past_due",
     );
     narrator.figure("and may act", access.text("/allowed"), true);
+    let failed = stage.told(&customer, "payment_failed").await?;
+    narrator.say(format!(
+        "the operator is told: payment_failed, suspended on {}",
+        failed["data"]["grace_ends_at"].as_str().unwrap_or("no day")
+    ));
     Ok(Defaulter { customer, invoice })
 }
 
@@ -202,6 +210,8 @@ async fn last_attempt_fails(
     );
     narrator.figure("and may act", access.text("/allowed"), false);
     narrator.say(format!("because {}", access.text("/reason")));
+    stage.told(customer, "suspended").await?;
+    narrator.say("the operator is told: suspended");
     Ok(())
 }
 
@@ -219,6 +229,8 @@ pub(crate) async fn paying_brings_back(
         "active",
     );
     narrator.figure("and may act", access.text("/allowed"), true);
+    stage.told(customer, "reactivated").await?;
+    narrator.say("the operator is told: reactivated");
     Ok(())
 }
 
