@@ -164,7 +164,14 @@ async fn play_scenario(clean: Option<String>) -> Result<ExitCode, Box<dyn Error>
         scenario::clean_up(&options, &mut narrator).await
     } else {
         let settings = scenario::story_settings();
-        scenario::run(options, &settings, &mut narrator, signals.next()).await
+        let mut again = Signals::listen()?;
+        tokio::select! {
+            played = scenario::run(options, &settings, &mut narrator, signals.next()) => played,
+            // A second one cuts the clean-up short.
+            () = async { again.next().await; again.next().await } => {
+                return Ok(ExitCode::from(INTERRUPTED));
+            }
+        }
     };
     let came_out = matches!(played, Ok(Outcome::Played)) && narrator.wrong().is_empty();
     if let Err(error) = &played {

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use stripe::STRIPE_VERSION;
 
-use crate::http::{self, HttpClientError};
+use crate::http::{self, HttpClientError, percent_encoded};
 
 /// Why there is no answer to use.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +63,41 @@ impl StripeRequests {
     pub(crate) async fn get(&self, path: &str) -> Result<Value, StripeRequestError> {
         let request = self.http.get(self.url(path));
         self.send(format!("GET {path}"), request).await
+    }
+
+    /// All of a v1 list, whose path has a query.
+    pub(crate) async fn list(&self, list: &str) -> Result<Vec<Value>, StripeRequestError> {
+        let mut objects = Vec::new();
+        let mut path = list.to_owned();
+        loop {
+            let page = self.get(&path).await?;
+            let data = page["data"].as_array().cloned().unwrap_or_default();
+            let last = data.last().and_then(|last| last["id"].as_str());
+            let last = last.map(percent_encoded);
+            objects.extend(data);
+            match last {
+                Some(last) if page["has_more"] == true => {
+                    path = format!("{list}&starting_after={last}");
+                }
+                _ => return Ok(objects),
+            }
+        }
+    }
+
+    /// All of a v2 list.
+    pub(crate) async fn list_v2(&self, list: &str) -> Result<Vec<Value>, StripeRequestError> {
+        let mut objects = Vec::new();
+        let mut next = Some(list.to_owned());
+        while let Some(path) = next {
+            let page = self.get(&path).await?;
+            objects.extend(page["data"].as_array().cloned().unwrap_or_default());
+            // Only the path counts: the key goes to no other host.
+            next = page["next_page_url"].as_str().and_then(|url| {
+                let start = url.find("/v2/")?;
+                Some(url[start..].to_owned())
+            });
+        }
+        Ok(objects)
     }
 
     /// `POST path` with a form that is encoded already.

@@ -66,6 +66,32 @@ async fn an_event_comes_once_and_stripe_knows_of_no_endpoint() {
     system.stop().await.unwrap();
 }
 
+/// More than a page of the list, and not one of them twice.
+#[tokio::test]
+async fn many_events_come_in_one_look() {
+    const UPDATES: usize = 110;
+    let folder = tempfile::tempdir().unwrap();
+    let system = System::start(fetching(folder.path())).await.unwrap();
+    let customer_id = Caller::of(&system).onboard("first").await;
+    let onboarded = system.pump_events().await.unwrap().taken;
+    let subscriptions = ask_stripe(&system, "GET", "/v1/subscriptions").await;
+    let subscription_id = subscriptions["data"][0]["id"].as_str().unwrap();
+    let url = format!("{}/v1/subscriptions/{subscription_id}", system.stripe_url());
+    let key = system.stripe_secret_key().expose_secret();
+    let http = http();
+    for update in 0..UPDATES {
+        let request = http.post(&url).bearer_auth(key);
+        let request = request.body(format!("metadata[update]={update}"));
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        assert!(request.send().await.unwrap().status().is_success());
+    }
+    let pumped = system.pump_events().await.unwrap();
+    assert_eq!((pumped.taken, pumped.waiting), (UPDATES, 0));
+    let newest = noted(&system, &customer_id).await;
+    assert_eq!(newest, 100.min(UPDATES + onboarded));
+    system.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn an_event_that_is_not_taken_comes_again_later() {
     let folder = tempfile::tempdir().unwrap();

@@ -138,28 +138,14 @@ async fn deactivate_meters(
     Ok(())
 }
 
-/// All of a list, whose path has a query.
 async fn all(requests: &StripeRequests, list: &str) -> Result<Vec<Value>, StripeRequestError> {
-    let mut objects = Vec::new();
-    let mut path = list.to_owned();
-    loop {
-        let page = patiently(async || requests.get(&path).await).await?;
-        let data = page["data"].as_array().cloned().unwrap_or_default();
-        let last = data.last().map(|last| percent_encoded(text(last, "id")));
-        objects.extend(data);
-        match last {
-            Some(last) if page["has_more"] == true => {
-                path = format!("{list}&starting_after={last}");
-            }
-            _ => return Ok(objects),
-        }
-    }
+    patiently(async || requests.list(list).await).await
 }
 
 /// A request that is repeated where Stripe may answer otherwise later.
-async fn patiently(
-    request: impl AsyncFn() -> Result<Value, StripeRequestError>,
-) -> Result<Value, StripeRequestError> {
+async fn patiently<T>(
+    request: impl AsyncFn() -> Result<T, StripeRequestError>,
+) -> Result<T, StripeRequestError> {
     let mut pause = PAUSE_MIN;
     for _ in 1..ATTEMPTS_MAX {
         match request().await {

@@ -6,6 +6,8 @@
 //! misses none: an event can appear in the list behind newer ones, and those of
 //! customers on a test clock may bear that clock's time.
 
+mod event_list;
+
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
@@ -23,9 +25,10 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::http::{self, HttpClientError, percent_encoded};
+use crate::http::{self, HttpClientError};
 use crate::local_dir::LocalDir;
 use crate::stripe_requests::{StripeRequestError, StripeRequests};
+use event_list::EventList;
 
 /// Keeps the time of the last look that left nothing, in unix seconds.
 const POLLED_FILE: &str = "events-polled";
@@ -39,8 +42,6 @@ const OVERLAP_S: i64 = 3_600;
 const REPEAT_MS_MIN: i64 = 1_000;
 const REPEAT_MS_MAX: i64 = 300_000;
 const GIVE_UP_AFTER_MS: i64 = 3_600_000;
-/// The largest page that there is.
-const PAGE: &str = "limit=100";
 
 /// Why events could not be fetched or posted. The next look is the retry.
 #[derive(Debug, thiserror::Error)]
@@ -120,12 +121,11 @@ pub struct Pumped {
 
 /// Fetches, signs, posts.
 pub struct EventPump {
-    stripe: StripeRequests,
+    list: EventList,
     http: Client,
     target: Target,
     whose: Whose,
     clock: Arc<dyn Clock>,
-    since_unix_s: i64,
     polled_file: PathBuf,
     progress: Mutex<Progress>,
 }
@@ -166,12 +166,11 @@ impl EventPump {
             }
         };
         Ok(Self {
-            stripe,
+            list: EventList::new(stripe, since_unix_s),
             http: http::client()?,
             target,
             whose,
             clock,
-            since_unix_s,
             polled_file,
             progress: Mutex::default(),
         })
@@ -185,7 +184,7 @@ impl EventPump {
         let mut progress = self.progress.lock().await;
         let started_at = self.clock.now();
         let mut pumped = Pumped::default();
-        for event in self.snapshots().await? {
+        for event in self.list.snapshots().await? {
             self.post_once(&event, &mut progress, &mut pumped).await?;
         }
         for event in self.thin_events().await? {
@@ -197,62 +196,14 @@ impl EventPump {
         Ok(pumped)
     }
 
-    /// The snapshot events that the webhook acts upon, the oldest first.
-    async fn snapshots(&self) -> Result<Vec<Value>, EventPumpError> {
-        let created = percent_encoded("created[gte]");
-        let mut query = format!("/v1/events?{PAGE}&{created}={}", self.since_unix_s);
-        for (index, event_type) in webhook::EVENT_TYPES.iter().enumerate() {
-            let name = percent_encoded(&format!("types[{index}]"));
-            query.push_str(&format!("&{name}={}", percent_encoded(event_type)));
-        }
-        let mut events = Vec::new();
-        let mut path = query.clone();
-        loop {
-            let page = self.stripe.get(&path).await?;
-            let data = page["data"].as_array().cloned().unwrap_or_default();
-            let last = data.last().and_then(id).map(percent_encoded);
-            events.extend(data);
-            match last {
-                Some(last) if page["has_more"] == true => {
-                    path = format!("{query}&starting_after={last}");
-                }
-                _ => break,
-            }
-        }
-        events.reverse();
-        Ok(events)
-    }
-
-    /// The thin events that tell of unusable meter events, the oldest first.
-    async fn thin_events(&self) -> Result<Vec<Value>, EventPumpError> {
-        let mut query = format!("/v2/core/events?{PAGE}");
+    async fn thin_events(&self) -> Result<Vec<Value>, StripeRequestError> {
         match &self.whose {
-            Whose::Everybodys => {}
-            Whose::OfRun { meter_id: None, .. } => return Ok(Vec::new()),
-            Whose::OfRun {
-                meter_id: Some(id), ..
-            } => query.push_str(&format!("&object_id={}", percent_encoded(id))),
+            Whose::Everybodys => self.list.thin_events(None).await,
+            Whose::OfRun { meter_id, .. } => match meter_id {
+                Some(meter_id) => self.list.thin_events(Some(meter_id)).await,
+                None => Ok(Vec::new()),
+            },
         }
-        let since = Timestamp::from_unix_s(self.since_unix_s).to_string();
-        let created = percent_encoded("created[gte]");
-        query.push_str(&format!("&{created}={}", percent_encoded(&since)));
-        for (index, event_type) in stripe::MeterErrorReport::EVENT_TYPES.iter().enumerate() {
-            let name = percent_encoded(&format!("types[{index}]"));
-            query.push_str(&format!("&{name}={}", percent_encoded(event_type)));
-        }
-        let mut events = Vec::new();
-        let mut next = Some(query);
-        while let Some(path) = next {
-            let page = self.stripe.get(&path).await?;
-            events.extend(page["data"].as_array().cloned().unwrap_or_default());
-            // Only the path counts: the key goes to no other host.
-            next = page["next_page_url"].as_str().and_then(|url| {
-                let start = url.find("/v2/")?;
-                Some(url[start..].to_owned())
-            });
-        }
-        events.reverse();
-        Ok(events)
     }
 
     async fn post_once(
