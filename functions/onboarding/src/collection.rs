@@ -71,15 +71,13 @@ impl Steps<'_> {
         }))
     }
 
-    /// An adopted customer pays as before, or not at all.
+    /// A customer pays by what this onboarding asked for, else as before, else
+    /// not at all.
     async fn check_default(&self, customer: &Customer) -> Result<Option<Awaited>, OnboardingError> {
-        if customer.invoice_settings.default_payment_method.is_some() {
-            return Ok(None);
-        }
-        // By a setup that an onboarding of this customer asked for, and that is
-        // finished now.
         let setups = self.setups(&customer.id).await?;
-        if self.charge_by_setup(&customer.id, &setups).await? {
+        if self.charge_by_setup(&customer.id, &setups).await?
+            || customer.invoice_settings.default_payment_method.is_some()
+        {
             return Ok(None);
         }
         Err(OnboardingError::NoPaymentMethod)

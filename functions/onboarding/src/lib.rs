@@ -7,6 +7,7 @@ mod collection;
 mod customer;
 mod customer_path;
 mod error;
+mod finish;
 mod onboard;
 mod outcome;
 mod portal;
@@ -30,6 +31,7 @@ use stripe::ExposeSecret;
 use web::{Authenticator, Caller, JsonBody, Problem};
 
 use crate::body::Body;
+pub use crate::finish::{Finished, finish};
 use crate::onboard::Onboarder;
 use crate::outcome::{Awaited, Outcome, Way};
 use crate::request::Request;

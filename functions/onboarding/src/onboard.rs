@@ -37,7 +37,13 @@ impl Onboarder {
         }
     }
 
-    async fn go_on(&self, request: &Request, resumes: bool) -> Result<Outcome, OnboardingError> {
+    /// Does what is left of an onboarding; `resumes` says whether an earlier run
+    /// may have done some of it.
+    pub(crate) async fn go_on(
+        &self,
+        request: &Request,
+        resumes: bool,
+    ) -> Result<Outcome, OnboardingError> {
         let deadline = self.deadline();
         let steps = Steps {
             onboarder: self,
@@ -80,7 +86,7 @@ impl Onboarder {
             onboarding_key: row_key(&request.onboarding),
             request_hash: request.fingerprint(),
             started_at: self.clock.now(),
-            terms: Some(request.terms.to_json()),
+            terms: Some(self.kept(request)),
             customer_id: None,
         };
         let before = match self.ledger.start_onboarding(&row).await? {
@@ -130,6 +136,6 @@ enum Progress {
     Finished(Box<CustomerRow>),
 }
 
-fn row_key(onboarding: &OnboardingKey) -> String {
+pub(crate) fn row_key(onboarding: &OnboardingKey) -> String {
     format!("onboarding#{}", onboarding.as_str())
 }

@@ -25,6 +25,9 @@ pub(crate) enum WebhookError {
     /// The object is one of ours and its customer is not stored yet.
     #[error("the customer is just being onboarded")]
     NotOnboardedYet,
+    /// An onboarding could not be finished yet.
+    #[error("an onboarding could not be finished yet")]
+    Onboarding(#[source] Problem),
     /// The period of a new invoice has usage that is not in Stripe yet.
     #[error("usage of the invoice's period is still pending")]
     UsagePending,
@@ -67,6 +70,8 @@ impl From<WebhookError> for Problem {
                 let problem = Self::from_stripe(operation, &source);
                 Self::new(ProblemType::StripeUnavailable, problem.to_string())
             }
+            // It says itself what failed, and has said it in the log.
+            WebhookError::Onboarding(problem) => problem,
             WebhookError::NotOnboardedYet
             | WebhookError::UsagePending
             | WebhookError::Contended => {

@@ -12,6 +12,7 @@ pub mod notification;
 mod notifier;
 mod pending_usage;
 mod settings;
+mod setup;
 mod standing;
 mod subject;
 mod sweep;
@@ -38,6 +39,7 @@ use crate::dispute::DISPUTE_CREATED;
 use crate::error::WebhookError;
 pub use crate::notifier::Notifier;
 pub use crate::settings::{FAILED_ATTEMPTS, GRACE_DAYS, InvalidDunningSetting, dunning_policy};
+use crate::setup::SETUP_SUCCEEDED;
 pub use crate::sweep::{SweepError, SweepReport};
 pub use metering::{DunningPolicy, EVENT_TYPES};
 
@@ -199,6 +201,9 @@ impl Parts {
         match event {
             WebhookEvent::Snapshot(event) if event.event_type == DISPUTE_CREATED => {
                 self.tell_of_dispute(event).await
+            }
+            WebhookEvent::Snapshot(event) if event.event_type == SETUP_SUCCEEDED => {
+                self.finish_onboarding(event).await
             }
             WebhookEvent::Snapshot(event) => match subject::Subject::of(event) {
                 Some(subject) => self.apply_to_customer(event, &subject).await,

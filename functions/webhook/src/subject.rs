@@ -33,7 +33,7 @@ impl Subject {
         } else if event.event_type.starts_with("customer.subscription.") {
             (id_at(object, "/customer"), Some(id?), None)
         } else {
-            // A dispute names its charge only.
+            // A dispute names its charge only, and a setup concerns no standing.
             return None;
         };
         Some(Self {

@@ -124,8 +124,8 @@ pub struct OnboardingRow {
     pub request_hash: String,
     /// When the first call came.
     pub started_at: Timestamp,
-    /// How the customer is to be billed, in JSON, as the onboarding function
-    /// reads it: whoever finishes the onboarding need not be told again.
+    /// What is to be done, in JSON as the onboarding function reads it: so that
+    /// the webhook can finish what waits for a payment method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terms: Option<String>,
     /// The customer that it led to, once all is done.
@@ -254,19 +254,30 @@ impl Ledger {
         if !is_condition_failure(&error) {
             return Err(LedgerError::unavailable("start onboarding")(error));
         }
+        match self.onboarding(&row.onboarding_key).await? {
+            Some(before) => Ok(Started::Before(before)),
+            None => Err(LedgerError::unavailable("start onboarding")(error)),
+        }
+    }
+
+    /// The onboarding with a key.
+    ///
+    /// # Errors
+    /// [`LedgerError`] where DynamoDB fails or the row is unreadable.
+    pub async fn onboarding(
+        &self,
+        onboarding_key: &str,
+    ) -> Result<Option<OnboardingRow>, LedgerError> {
         let got = self
             .client
             .get_item()
             .table_name(&self.tables.customers)
-            .key("customer_id", text(&row.onboarding_key))
+            .key("customer_id", text(onboarding_key))
             .consistent_read(true)
             .send()
             .await
             .map_err(LedgerError::unavailable("read onboarding"))?;
-        match got.item {
-            Some(item) => Ok(Started::Before(from_item(TABLE, item)?)),
-            None => Err(LedgerError::unavailable("start onboarding")(error)),
-        }
+        got.item.map(|item| from_item(TABLE, item)).transpose()
     }
 
     /// Notes which customer an onboarding led to. Repeating it changes nothing.

@@ -4,7 +4,7 @@
 /// the endpoint of `meterline setup` asks for (Stripe API reference: Types of
 /// events). Of others that come, nothing is kept. Stripe's list of events takes at
 /// most twenty types at once.
-pub const EVENT_TYPES: [&str; 15] = [
+pub const EVENT_TYPES: [&str; 16] = [
     "charge.dispute.created",
     "customer.deleted",
     "customer.subscription.created",
@@ -20,4 +20,5 @@ pub const EVENT_TYPES: [&str; 15] = [
     "invoice.payment_action_required",
     "invoice.payment_failed",
     "invoice.voided",
+    "setup_intent.succeeded",
 ];
