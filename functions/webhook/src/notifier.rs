@@ -36,7 +36,7 @@ pub(crate) enum NotifyError {
 }
 
 impl Default for Notifier {
-    /// To the log alone, for a system that nobody listens to.
+    /// To the log, by id and kind alone, for a system that nobody listens to.
     fn default() -> Self {
         Self(Target::Log)
     }
@@ -63,7 +63,8 @@ impl Notifier {
             published.await.map_err(Box::new)?;
             tracing::info!(id, kind, "the operator is told");
         } else {
-            tracing::warn!(id, kind, message, "to the operator");
+            // The text stays with its event: it may hold a link to an invoice.
+            tracing::warn!(id, kind, "the operator is to be told, and no topic is named");
         }
         Ok(())
     }
