@@ -89,6 +89,14 @@ async fn every_figure_comes_out(usage_api: &str, figures_min: u32) {
     assert!(figures >= figures_min, "{figures}");
     nothing_is_left(&stripe).await;
 
+    let made = stripe.get("/v1/events?type=customer.created").await;
+    let made = made["data"].as_array().unwrap();
+    assert_eq!(made.len(), 2, "{made:?}");
+    for event in made {
+        let metadata = event["data"]["object"]["metadata"].to_string();
+        assert!(metadata.contains(RUN), "{metadata}");
+    }
+
     let asked = stripe.asked();
     for never in [
         "/_simulator",

@@ -46,14 +46,19 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Runs `redelivery` now and every minute, and the sweep of `webhook` now and
-    /// every quarter of an hour.
-    pub fn start(redelivery: Arc<Redelivery>, webhook: webhook::State) -> Self {
+    /// Runs `redelivery` now and every minute, and the sweep of `webhook`, if there
+    /// is to be one, now and every quarter of an hour.
+    pub fn start(redelivery: Arc<Redelivery>, webhook: Option<webhook::State>) -> Self {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         Self {
             task: tokio::spawn(async move {
-                tokio::join!(run(redelivery, &stopped), run_sweep(webhook, &stopped));
+                let sweeping = async {
+                    if let Some(webhook) = webhook {
+                        run_sweep(webhook, &stopped).await;
+                    }
+                };
+                tokio::join!(run(redelivery, &stopped), sweeping);
             }),
             stop: stop.drop_guard(),
         }

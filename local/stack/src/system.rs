@@ -101,11 +101,12 @@ impl System {
         let whose = Whose::of(options.run_id.as_deref(), &tables.ledger, catalog.meter_id);
         let target = Target::new(&webhook_url, &webhook_secret);
         let events = stripe.event_pump(&options, target, whose, &local_dir)?;
+        // Whoever fetches Stripe's lists of events misses nothing that a sweep would find.
+        let swept = events.is_none().then(|| sweeping.clone());
         let is_automatic = options.pumping == Pumping::Automatic;
         let system = Self {
             api,
-            schedule: is_automatic
-                .then(|| Schedule::start(Arc::clone(&redelivery), sweeping.clone())),
+            schedule: is_automatic.then(|| Schedule::start(Arc::clone(&redelivery), swept)),
             following: is_automatic.then(|| Following::start(Arc::clone(&pump))),
             polling: events
                 .clone()
