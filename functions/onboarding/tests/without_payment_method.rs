@@ -318,6 +318,22 @@ async fn a_trial_begins_when_the_card_is_there() {
 }
 
 #[tokio::test]
+async fn checkout_brings_the_address_that_taxes_need() {
+    let story = Story::start().await;
+    let mut body = by_checkout("acme");
+    body["automatic_tax"] = json!(true);
+    let waits = story.onboard(&body).await.expect(202);
+    story
+        .fill_in(text(&waits, "checkout_url"), "pm_card_visa")
+        .await
+        .expect(200);
+    let done = story.onboard(&body).await.expect(201);
+    let path = format!("/v1/subscriptions/{}", text(&done, "subscription_id"));
+    let subscription = story.world.stripe_get(&path).await;
+    assert_eq!(subscription["automatic_tax"]["enabled"], true);
+}
+
+#[tokio::test]
 async fn terms_that_stripe_or_meterline_does_not_take_are_refused_by_name() {
     let story = Story::start().await;
     let now_s = story.world.clock.now().unix_s();

@@ -147,7 +147,13 @@ fn rows_of_the_page() -> BTreeSet<Row> {
             .iter()
             .any(|method| request.starts_with(method));
         let (version, key) = (cells.next()?, cells.next()?);
-        is_request.then(|| (request.to_owned(), version.to_owned(), key != "–"))
+        is_request.then(|| {
+            (
+                request.to_owned(),
+                version.to_owned(),
+                !key.starts_with('–'),
+            )
+        })
     });
     rows.collect()
 }
