@@ -9,6 +9,7 @@
 mod batch;
 mod careless;
 mod emission;
+mod event_sweep;
 mod planted;
 mod redelivery;
 mod rollup;

@@ -47,11 +47,7 @@ impl Delivery {
             sns_url,
             clock,
         } = surroundings;
-        let topic = Connection::embedded(&sns_url).sns_client(&sns_url);
-        let configuration = Configuration {
-            notifier: Notifier::topic(topic, TOPIC_ARN.to_owned()),
-            ..Configuration::default()
-        };
+        let configuration = configuration(&sns_url);
         let secrets = vec![SecretString::from(SECRET)];
         let state = State::configured(ledger, stripe, secrets, clock, configuration);
         let request = Request::post("/")
@@ -61,6 +57,15 @@ impl Delivery {
         let routes = web::service(::webhook::router(state));
         let response = routes.oneshot(request).await.unwrap();
         response.status().is_success().then_some(())
+    }
+}
+
+/// The operator is told at `sns_url`.
+pub(crate) fn configuration(sns_url: &str) -> Configuration {
+    let topic = Connection::embedded(sns_url).sns_client(sns_url);
+    Configuration {
+        notifier: Notifier::topic(topic, TOPIC_ARN.to_owned()),
+        ..Configuration::default()
     }
 }
 
@@ -126,7 +131,7 @@ fn told(world: &World) -> BTreeSet<String> {
     events.map(|id| id.as_str().unwrap().to_owned()).collect()
 }
 
-async fn billing_events(world: &World) -> BTreeMap<String, Item> {
+pub(crate) async fn billing_events(world: &World) -> BTreeMap<String, Item> {
     let rows = world.database.scan("BillingEventsTable").await;
     let rows = rows.into_iter();
     rows.map(|row| (text(&row, "stripe_event_id"), row))
@@ -217,7 +222,7 @@ impl Scenario for Standing {
     }
 }
 
-async fn customer(world: &World, customer_id: &str) -> Item {
+pub(crate) async fn customer(world: &World, customer_id: &str) -> Item {
     let key = json!({ "customer_id": { "S": customer_id } });
     let get = json!({ "TableName": "CustomersTable", "Key": key, "ConsistentRead": true });
     let mut got = world.database.call("GetItem", &get).await;
