@@ -57,7 +57,7 @@ impl Steps<'_> {
                     customer: customer.id.clone(),
                     success_url: success_url.clone(),
                     cancel_url: cancel_url.clone(),
-                    keeps_address: self.request.terms.automatic_tax,
+                    keeps_address: self.request.terms.automatic_tax && !self.request.has_address(),
                     metadata: self.metadata(),
                     ..Default::default()
                 };

@@ -29,3 +29,23 @@ pub(crate) enum Way {
     /// By a form of the operator's own, which completes the setup with this.
     SetupIntent { client_secret: SecretString },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_secret_is_in_no_log() {
+        let awaited = Awaited {
+            customer_id: "cus_1".to_owned(),
+            way: Way::SetupIntent {
+                client_secret: "seti_1_secret_2".into(),
+            },
+        };
+        let logged = format!("{awaited:?}");
+        assert!(
+            logged.contains("cus_1") && !logged.contains("secret_2"),
+            "{logged}"
+        );
+    }
+}

@@ -111,6 +111,14 @@ impl Request {
         }
     }
 
+    /// Whether Stripe is told where a new customer is.
+    pub(crate) fn has_address(&self) -> bool {
+        match &self.who {
+            Who::New { tax, .. } => tax.address.is_some(),
+            Who::Existing { .. } => false,
+        }
+    }
+
     /// Fingerprint of what may not change between calls of one onboarding. The
     /// payment method is not in it: a declined one must be replaceable.
     pub(crate) fn fingerprint(&self) -> String {

@@ -331,6 +331,20 @@ async fn checkout_brings_the_address_that_taxes_need() {
     let path = format!("/v1/subscriptions/{}", text(&done, "subscription_id"));
     let subscription = story.world.stripe_get(&path).await;
     assert_eq!(subscription["automatic_tax"]["enabled"], true);
+
+    // One that is given needs not be entered, and stays.
+    let mut body = by_checkout("other");
+    body["automatic_tax"] = json!(true);
+    body["address"] = json!({ "country": "AT" });
+    let waits = story.onboard(&body).await.expect(202);
+    story
+        .fill_in(text(&waits, "checkout_url"), "pm_card_visa")
+        .await
+        .expect(200);
+    let done = story.onboard(&body).await.expect(201);
+    let path = format!("/v1/customers/{}", text(&done, "customer_id"));
+    let customer = story.world.stripe_get(&path).await;
+    assert_eq!(customer["address"]["country"], "AT");
 }
 
 #[tokio::test]
