@@ -186,8 +186,8 @@ mod tests {
             }
             due.total(new.total_key()).enter(new.status, new.quantity);
         }
-        for event in 60..150 {
-            let image: Image = image_of(&records[event]);
+        for record in &records[60..150] {
+            let image: Image = image_of(record);
             due.put_into_outbox(image.identifier, image.pending_since);
         }
         assert_eq!(chunk.advance, due);

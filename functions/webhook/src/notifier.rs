@@ -64,7 +64,11 @@ impl Notifier {
             tracing::info!(id, kind, "the operator is told");
         } else {
             // The text stays with its event: it may hold a link to an invoice.
-            tracing::warn!(id, kind, "the operator is to be told, and no topic is named");
+            tracing::warn!(
+                id,
+                kind,
+                "the operator is to be told, and no topic is named"
+            );
         }
         Ok(())
     }
