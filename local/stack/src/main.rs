@@ -67,7 +67,7 @@ enum Command {
     /// made. Needs STRIPE_SECRET_KEY (sk_test_… or rk_test_…); see docs/scenario.md.
     Scenario {
         /// Only end what the run with this id has left.
-        #[arg(long, value_name = "RUN")]
+        #[arg(long, value_name = "RUN", value_parser = scenario::parse_run_id)]
         clean: Option<String>,
     },
 }

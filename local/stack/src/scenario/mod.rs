@@ -25,7 +25,7 @@ use crate::story::{self, Narrator, Settings, Stage, StoryError, Waiting, period}
 use crate::stripe_requests::StripeRequests;
 use crate::system::{StartError, System};
 
-pub use settings::{SettingsError, new_run_id, options};
+pub use settings::{SettingsError, new_run_id, options, parse_run_id};
 
 /// What becomes of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

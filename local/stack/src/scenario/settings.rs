@@ -13,6 +13,8 @@ const SECRET_KEY: &str = "STRIPE_SECRET_KEY";
 /// The keys of test mode: a secret one and a restricted one.
 const TEST_KEYS: [&str; 2] = ["sk_test_", "rk_test_"];
 
+const RUN_ID_LENGTH: usize = 10;
+
 /// Stripe is asked for events this often; the requests of the functions have the
 /// rest of what test mode takes.
 const POLL_EVENTS_EVERY: Duration = Duration::from_secs(1);
@@ -77,6 +79,20 @@ pub fn new_run_id() -> Result<String, StoryError> {
     story::random_name()
 }
 
+/// The id of an earlier run, as it was printed. Whatever bears it is ended, so
+/// that nothing shorter will do.
+///
+/// # Errors
+/// What an id is like.
+pub fn parse_run_id(text: &str) -> Result<String, String> {
+    let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if text.len() == RUN_ID_LENGTH && text.bytes().all(is_hex) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("the id of a run is {RUN_ID_LENGTH} hex digits"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +114,15 @@ mod tests {
             let refused = refused(Some(key));
             assert!(matches!(refused, SettingsError::NoTestKey), "{refused}");
             assert!(!format!("{refused} {refused:?}").contains("Hidden"));
+        }
+    }
+
+    #[test]
+    fn an_id_is_one_that_a_run_had() {
+        let run_id = new_run_id().unwrap();
+        assert_eq!(parse_run_id(&run_id), Ok(run_id.clone()));
+        for text in ["", "-", &run_id[1..], "0A1B2C3D4E", "../../meters"] {
+            assert!(parse_run_id(text).is_err(), "{text}");
         }
     }
 
