@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use billing::{Identifier, Timestamp};
+use futures_util::future::try_join_all;
 use sha2::{Digest, Sha256};
 
 use crate::items::{Item, number, text};
@@ -178,14 +179,17 @@ impl Ledger {
         before: Timestamp,
         limit: i32,
     ) -> Result<OutboxEntries, LedgerError> {
-        let mut read = OutboxEntries::default();
-        for bucket in BUCKETS.chars() {
+        let pages = BUCKETS.chars().filter_map(|bucket| {
             let after = match cursor.last_keys.get(&bucket) {
-                Some(None) => continue,
+                Some(None) => return None,
                 Some(Some(key)) => Some(key.as_str()),
                 None => None,
             };
-            let (items, last_key) = self.outbox_page_of(bucket, after, before, limit).await?;
+            let page = self.outbox_page_of(bucket, after, before, limit);
+            Some(async move { page.await.map(|page| (bucket, page)) })
+        });
+        let mut read = OutboxEntries::default();
+        for (bucket, (items, last_key)) in try_join_all(pages).await? {
             cursor.last_keys.insert(bucket, last_key);
             for item in &items {
                 read.add(item);
