@@ -85,7 +85,7 @@ enum Look {
 
 /// An event that the outbox lists.
 struct Listed<'a> {
-    /// Of the last entry that lists it.
+    /// Of the entry with the latest time among those that list it.
     key: &'a OutboxKey,
     identifier: &'a Identifier,
     /// When the last of that entry's events became pending.
@@ -103,7 +103,12 @@ impl<'a> Listed<'a> {
             for identifier in &entry.identifiers {
                 let place = *places.entry(identifier).or_insert(all.len());
                 match all.get_mut(place) {
-                    Some(listed) => (listed.key, listed.since) = (key, since),
+                    // Not the last one read: an entry's place says when it is
+                    // due, which is earlier where a clock was ahead, or for a rebuild.
+                    Some(listed) if listed.since < since => {
+                        (listed.key, listed.since) = (key, since);
+                    }
+                    Some(_) => {}
                     None => all.push(Self {
                         key,
                         identifier,
@@ -115,8 +120,8 @@ impl<'a> Listed<'a> {
         all
     }
 
-    /// Whether `row` is pending, and was when the last entry that lists it was
-    /// made: what became so later is listed by a later one.
+    /// Whether `row` is pending, and became so no later than any entry that lists
+    /// it says: what became so later is listed by another.
     fn is_still(&self, row: &UsageEventRow) -> bool {
         row.status == UsageStatus::Pending && row.pending_since <= self.since
     }

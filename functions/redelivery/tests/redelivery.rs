@@ -6,11 +6,12 @@ mod support;
 
 mod story;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use billing::UsageStatus;
-use ledger::Transition;
+use billing::{Timestamp, UsageStatus};
+use ledger::{OutboxEntry, Transition, UsageEventRow};
 use redelivery::{Redelivery, Report};
 use serde_json::json;
 use story::{HOUR_MS, MINUTE_MS, Story};
@@ -192,6 +193,27 @@ async fn an_entry_shrinks_by_what_is_settled_and_keeps_what_is_pending() {
     assert_eq!((report.delivered, report.pending), (1, 0), "{report:?}");
     assert_eq!(story.outbox_length().await, 0);
     assert_eq!(story.in_stripe().await, (3, 3));
+}
+
+/// A rebuild puts its entries first, whatever time they bear.
+#[tokio::test]
+async fn an_old_entry_does_not_take_out_what_a_rebuilt_one_lists() {
+    let story = Story::start().await;
+    let row = story.emit_in_vain("again", 1).await;
+    // Of a time when it was pending before.
+    let earlier = UsageEventRow {
+        pending_since: row.pending_since.plus_ms(-2 * MINUTE_MS),
+        ..row.clone()
+    };
+    story.put_into_outbox(&[earlier]).await;
+    let pending = BTreeMap::from([(row.identifier, row.pending_since)]);
+    let due_at_once = Timestamp::from_unix_ms(0);
+    let rebuilt = OutboxEntry::new("rebuilt", &pending, due_at_once).unwrap();
+    story.world.ledger.put_outbox_entry(&rebuilt).await.unwrap();
+    // The rebuilt and the old one are due, the rollup's own is not.
+    let report = story.run().await;
+    assert_eq!((report.delivered, report.stale), (1, 0), "{report:?}");
+    assert_eq!(story.in_stripe().await, (1, 1));
 }
 
 async fn set(story: &Story, key: &[(&str, &str)], attribute: &str, value: &str) {
