@@ -1,9 +1,9 @@
 //! Stories of customers whom Stripe has already.
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+mod service;
 mod support;
 
-use onboarding::State;
 use reqwest::Method;
 use serde_json::{Value, json};
 use stripe::{ListCustomers, ListSubscriptions};
@@ -17,13 +17,7 @@ struct Story {
 impl Story {
     async fn start() -> Self {
         let world = World::start().await;
-        let state = State::new(
-            world.ledger.clone(),
-            world.impatient_stripe(),
-            LOOKUP_KEY.to_owned(),
-            world.clock(),
-        );
-        let url = world.serve(onboarding::router(state)).await;
+        let url = service::serve(&world).await;
         Self { world, url }
     }
 

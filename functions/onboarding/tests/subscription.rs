@@ -1,11 +1,11 @@
 //! Stories of customers who change, who leave, and who look for themselves.
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+mod service;
 mod support;
 
 use billing::CustomerId;
 use ledger::{CustomerStatus, Scope};
-use onboarding::State;
 use reqwest::Method;
 use serde_json::{Value, json};
 use stripe::{CreatePrice, PriceAmount, RequestOptions};
@@ -21,13 +21,7 @@ struct Story {
 impl Story {
     async fn start() -> Self {
         let world = World::start().await;
-        let state = State::new(
-            world.ledger.clone(),
-            world.impatient_stripe(),
-            LOOKUP_KEY.to_owned(),
-            world.clock(),
-        );
-        let url = world.serve(onboarding::router(state)).await;
+        let url = service::serve(&world).await;
         let customers = format!("{url}/v1/customers");
         let request = world.request(Method::POST, &customers);
         let done = send(request.json(&a_customer("acme"))).await.expect(201);

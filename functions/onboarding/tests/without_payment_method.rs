@@ -2,14 +2,14 @@
 //! DynamoDB wire protocol and a simulated Stripe, whose pages a test fills in.
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+mod service;
 mod support;
 
 use billing::Clock;
-use onboarding::State;
 use reqwest::Method;
 use serde_json::{Value, json};
 use stripe::ListCustomers;
-use support::world::{Answer, DAY_MS, HOUR_MS, LOOKUP_KEY, World, send};
+use support::world::{Answer, DAY_MS, HOUR_MS, World, send};
 
 struct Story {
     world: World,
@@ -19,13 +19,7 @@ struct Story {
 impl Story {
     async fn start() -> Self {
         let world = World::start().await;
-        let state = State::new(
-            world.ledger.clone(),
-            world.impatient_stripe(),
-            LOOKUP_KEY.to_owned(),
-            world.clock(),
-        );
-        let url = world.serve(onboarding::router(state)).await;
+        let url = service::serve(&world).await;
         Self { world, url }
     }
 

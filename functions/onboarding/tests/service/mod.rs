@@ -1,0 +1,16 @@
+//! Onboarding's routes, served over HTTP.
+
+use onboarding::State;
+
+use crate::support::world::{LOOKUP_KEY, World};
+
+/// Where they are, over the tables and the Stripe of `world`.
+pub(crate) async fn serve(world: &World) -> String {
+    let state = State::new(
+        world.ledger.clone(),
+        world.impatient_stripe(),
+        LOOKUP_KEY.to_owned(),
+        world.clock(),
+    );
+    world.serve(onboarding::router(state)).await
+}
