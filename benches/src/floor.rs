@@ -80,14 +80,14 @@ impl Floor {
             &event,
             now,
             customer.row.billing_time(now, now),
-            &customer.row.meter_event_name,
+            &customer.row.item.meter_event_name,
             token.clone(),
             now,
         );
         let identifier = row.identifier.as_str().to_owned();
         let meter_event = json!({
             "identifier": identifier,
-            "event_name": customer.row.meter_event_name,
+            "event_name": customer.row.item.meter_event_name,
             "timestamp": now.to_string(),
             "payload": { "stripe_customer_id": customer.id.as_str(), "value": "1" },
         });

@@ -155,7 +155,9 @@ async fn emit(
     let folder = memory_folder()?;
     let system = &world.system;
     let customer_ids: Vec<_> = customers.iter().map(|c| c.id.as_str()).collect();
-    let event_name = customers.first().map(|c| c.row.meter_event_name.as_str());
+    let event_name = customers
+        .first()
+        .map(|c| c.row.item.meter_event_name.as_str());
     let client_options = if emitter.no_retries {
         json!({ "max_network_retries": 0 })
     } else {

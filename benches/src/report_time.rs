@@ -78,6 +78,7 @@ async fn roll_up(world: &World, customer: &Customer, events: u64) -> Result<(), 
                 let image = Image {
                     identifier: identifier.clone(),
                     customer_id: customer.id.clone(),
+                    meter_event_name: customer.row.item.meter_event_name.clone(),
                     action_type: action.clone(),
                     quantity: 1,
                     status: UsageStatus::Delivered,

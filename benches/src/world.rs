@@ -180,7 +180,7 @@ impl World {
             value_grouping_window: None,
         };
         let stripe = self.system.stripe();
-        let summaries = stripe.list_meter_event_summaries(&customer.row.meter_id, &list);
+        let summaries = stripe.list_meter_event_summaries(&customer.row.item.meter_id, &list);
         let units: i64 = summaries.await?.iter().map(|s| s.aggregated_value).sum();
         Ok(u64::try_from(units)?)
     }

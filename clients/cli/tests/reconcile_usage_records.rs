@@ -51,7 +51,7 @@ async fn what_differs_is_named() {
     // Somebody else adds to the subscription item.
     let customer = story.system.ledger().customer(&story.customer_id).await;
     let record = CreateUsageRecord {
-        subscription_item: customer.unwrap().unwrap().subscription_item_id,
+        subscription_item: customer.unwrap().unwrap().item.subscription_item_id,
         quantity: 100,
         timestamp: story.now().unix_s(),
     };

@@ -81,7 +81,7 @@ impl Story {
             value_grouping_window: None,
         };
         let stripe = self.system.stripe();
-        let summaries = stripe.list_meter_event_summaries(&customer.meter_id, &window);
+        let summaries = stripe.list_meter_event_summaries(&customer.item.meter_id, &window);
         summaries
             .await
             .unwrap()
@@ -405,12 +405,10 @@ async fn cut_off_anywhere_a_credit_is_given_once() {
     let credits = story.credits().await;
     assert_eq!(credits.len(), voided as usize);
     assert!(credits.iter().all(|credit| credit.amount == -6));
-    let period_start: Timestamp = story.row("late-0").await.period_start.unwrap();
+    let row = story.row("late-0").await;
+    let period_start: Timestamp = row.period_start.unwrap();
     let ledger = story.system.ledger();
-    let sum = ledger
-        .void_credits(&story.customer_id, period_start)
-        .await
-        .unwrap();
+    let sum = ledger.void_credits(&row, period_start).await.unwrap();
     assert_eq!(
         (sum.units, sum.minor_units),
         (u64::from(voided) * 3, i64::from(voided) * 6)

@@ -5,14 +5,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use billing::{
-    Clock, ContentHash, CustomerId, FieldError, Identifier, Repeat, Timestamp, UsageEvent,
-    UsageStatus, window,
+    BillingTime, Catalog, Clock, ContentHash, CustomerId, FieldError, HeldReason, Identifier,
+    Repeat, Timestamp, UsageEvent, UsageStatus, window,
 };
-use ledger::{CustomerStatus, Ledger, Recorded, UsageEventRow};
+use ledger::{CustomerStatus, Ledger, MeteredItem, Recorded, UsageEventRow};
 use metering::delivery::SEND_BUDGET_MS;
 use metering::{
-    CustomerDirectory, CustomerError, Delivered, Deliverer, Delivery, Kept, KnownCustomer,
-    PeriodUnknown, Sending, in_order, keep_billable,
+    BilledBy, CatalogCache, CustomerDirectory, CustomerError, Delivered, Deliverer, Delivery, Kept,
+    KnownCustomer, PeriodUnknown, Sending, billed_by, in_order, keep_billable,
 };
 use serde::Serialize;
 use stripe::{IdempotencyKey, UsageApi};
@@ -43,6 +43,7 @@ pub struct Emitted {
 pub struct Emitter {
     ledger: Ledger,
     customers: CustomerDirectory,
+    catalog: CatalogCache,
     deliverer: Deliverer,
     usage_api: UsageApi,
     clock: Arc<dyn Clock>,
@@ -66,8 +67,26 @@ struct Recording {
 /// A customer, or none, or why that is not known.
 type Found = Result<Option<KnownCustomer>, Problem>;
 
-/// Every customer of a request, looked up once.
-type Customers = HashMap<CustomerId, Found>;
+/// What a request's events are recorded by, looked up once.
+struct Known {
+    customers: HashMap<CustomerId, Found>,
+    catalog: Result<Option<Arc<Catalog>>, Problem>,
+}
+
+/// What a new event is recorded by.
+#[derive(Clone, Copy)]
+struct Terms<'a> {
+    customer: &'a KnownCustomer,
+    catalog: Option<&'a Catalog>,
+}
+
+/// What counts and bills a new event.
+#[derive(Clone, Copy)]
+struct Billed<'a> {
+    meter_event_name: &'a str,
+    /// None where the event is held for the lack of one.
+    item: Option<&'a MeteredItem>,
+}
 
 impl Emitter {
     /// Records into `ledger` and delivers to `stripe`, by the API that it is
@@ -77,6 +96,7 @@ impl Emitter {
             usage_api: stripe.usage_api(),
             deliverer: Deliverer::new(ledger.clone(), stripe.clone(), Arc::clone(&clock)),
             customers: CustomerDirectory::new(ledger.clone(), stripe, Arc::clone(&clock)),
+            catalog: CatalogCache::new(ledger.clone(), Arc::clone(&clock)),
             ledger,
             clock,
         }
@@ -86,7 +106,7 @@ impl Emitter {
     /// request to Stripe. Answers one outcome for each, in order: what is
     /// durable, or the problem that kept it from being so, or from being billed.
     pub async fn emit(&self, events: &[UsageEvent]) -> Vec<Result<Emitted, Problem>> {
-        let customers = self.look_up(events).await;
+        let known = self.look_up(events).await;
         // Of several events with one id the first is emitted, and the others are
         // what they would be in a later call: repeats, or conflicts.
         let mut seen = HashSet::new();
@@ -99,9 +119,9 @@ impl Emitter {
             let chosen = chosen.filter(move |(_, is_first)| **is_first == first);
             chosen.map(|(event, _)| event).collect::<Vec<_>>()
         };
-        let stages = self.record_all(pass(true), &customers).await;
+        let stages = self.record_all(pass(true), &known).await;
         let mut firsts = self.deliver(stages).await.into_iter();
-        let stages = self.record_all(pass(false), &customers).await;
+        let stages = self.record_all(pass(false), &known).await;
         let mut others = stages.into_iter().map(Stage::unsent);
         is_first
             .into_iter()
@@ -115,12 +135,16 @@ impl Emitter {
             .collect()
     }
 
-    async fn look_up(&self, events: &[UsageEvent]) -> Customers {
+    async fn look_up(&self, events: &[UsageEvent]) -> Known {
         let customer_ids: HashSet<&CustomerId> =
             events.iter().map(|event| &event.customer_id).collect();
         let found = customer_ids.into_iter().map(|id| self.look_up_one(id));
-        let found = in_order(found.collect(), TABLE_CALLS_IN_FLIGHT).await;
-        found.into_iter().collect()
+        let found = in_order(found.collect(), TABLE_CALLS_IN_FLIGHT);
+        let (found, catalog) = tokio::join!(found, self.catalog.current());
+        Known {
+            customers: found.into_iter().collect(),
+            catalog: catalog.map_err(Problem::from),
+        }
     }
 
     async fn look_up_one(&self, customer_id: &CustomerId) -> (CustomerId, Found) {
@@ -128,36 +152,34 @@ impl Emitter {
         (customer_id.clone(), found.map_err(customer_problem))
     }
 
-    async fn record_all(&self, events: Vec<&UsageEvent>, customers: &Customers) -> Vec<Stage> {
-        let recorded = events
-            .into_iter()
-            .map(|event| self.record(event, customers.get(&event.customer_id)));
+    async fn record_all(&self, events: Vec<&UsageEvent>, known: &Known) -> Vec<Stage> {
+        let recorded = events.into_iter().map(|event| self.record(event, known));
         in_order(recorded.collect(), TABLE_CALLS_IN_FLIGHT).await
     }
 
-    async fn record(&self, event: &UsageEvent, customer: Option<&Found>) -> Stage {
-        let recorded = match customer {
-            Some(Ok(Some(customer))) => self.record_for(event, customer).await,
-            Some(Err(problem)) => Err(problem.clone()),
-            Some(Ok(None)) | None => Err(customer_not_found(&event.customer_id)),
+    async fn record(&self, event: &UsageEvent, known: &Known) -> Stage {
+        let recorded = match (known.customers.get(&event.customer_id), &known.catalog) {
+            (Some(Ok(Some(customer))), Ok(catalog)) => {
+                let catalog = catalog.as_deref();
+                self.record_for(event, Terms { customer, catalog }).await
+            }
+            (Some(Ok(Some(_))), Err(problem)) | (Some(Err(problem)), _) => Err(problem.clone()),
+            (Some(Ok(None)) | None, _) => Err(customer_not_found(&event.customer_id)),
         };
         recorded.unwrap_or_else(|problem| Stage::Settled(Err(problem)))
     }
 
-    async fn record_for(
-        &self,
-        event: &UsageEvent,
-        customer: &KnownCustomer,
-    ) -> Result<Stage, Problem> {
-        if customer.row.meter_id.is_empty() == self.usage_api.has_meter() {
-            let refusal = other_usage_api(&event.customer_id, self.usage_api);
-            return self.refused(event, customer, refusal).await;
-        }
+    async fn record_for(&self, event: &UsageEvent, terms: Terms<'_>) -> Result<Stage, Problem> {
+        let customer = terms.customer;
         let now = self.clock.now();
         let occurred_at = event.occurred_at.unwrap_or(customer.now);
-        let billing_time = match check(event, occurred_at, customer) {
-            Ok(()) => self.customers.billing_time(customer, occurred_at).await,
-            Err(refusal) => return self.refused(event, customer, refusal.into()).await,
+        let billed = match check(event, occurred_at, terms, self.usage_api) {
+            Ok(billed) => billed,
+            Err(refusal) => return self.refused(event, customer, refusal).await,
+        };
+        let billing_time = match billed.item {
+            Some(_) => self.customers.billing_time(customer, occurred_at).await,
+            None => Ok(BillingTime::Held(HeldReason::NoSubscriptionItem)),
         };
         let billing_time = match billing_time {
             Ok(billing_time) => billing_time,
@@ -170,13 +192,13 @@ impl Emitter {
             event,
             occurred_at,
             billing_time,
-            &customer.row.meter_event_name,
+            billed.meter_event_name,
             IdempotencyKey::random().as_str().to_owned(),
             now,
         );
-        if !self.usage_api.has_meter() {
+        if let Some(item) = billed.item.filter(|_| !self.usage_api.has_meter()) {
             // A repeat must name the item that the first sending named.
-            row.subscription_item_id = Some(customer.row.subscription_item_id.clone());
+            row.subscription_item_id = Some(item.subscription_item_id.clone());
         }
         let recorded = self
             .ledger
@@ -279,7 +301,7 @@ impl Stage {
             identifier = %recording.row.identifier,
             customer_id = %recording.row.customer_id,
             held_reason = ?recording.row.held_reason,
-            "usage is held: it has no billable period"
+            "usage is held: nothing bills it"
         );
         Self::Settled(recording.settled())
     }
@@ -342,18 +364,41 @@ fn identifier(event: &UsageEvent) -> Identifier {
     Identifier::of(&event.customer_id, &event.event_id)
 }
 
-/// What a new event must be besides well-formed, for this customer now.
-fn check(
+/// What a new event must be besides well-formed, for this customer now; what
+/// bills it then.
+fn check<'a>(
     event: &UsageEvent,
     occurred_at: Timestamp,
-    customer: &KnownCustomer,
-) -> Result<(), FieldError> {
-    let named = event.subscription_item_id.as_ref();
-    if named.is_some_and(|id| *id != customer.row.subscription_item_id) {
-        let reason = "must be the subscription item that the customer was onboarded with";
-        return Err(FieldError::new("subscription_item_id", reason));
+    terms: Terms<'a>,
+    usage_api: UsageApi,
+) -> Result<Billed<'a>, Problem> {
+    let customer = terms.customer;
+    let billed = match billed_by(terms.catalog, &customer.row, &event.action_type) {
+        BilledBy::Item(item) => Billed {
+            meter_event_name: &item.meter_event_name,
+            item: Some(item),
+        },
+        BilledBy::NoItem { meter_event_name } => Billed {
+            meter_event_name,
+            item: None,
+        },
+        BilledBy::Uncovered => {
+            let reason = "is not in the catalog of billable actions; nothing was recorded";
+            return Err(FieldError::new("action_type", reason).into());
+        }
+    };
+    if let Some(item) = billed.item {
+        if item.meter_id.is_empty() == usage_api.has_meter() {
+            return Err(other_usage_api(&event.customer_id, usage_api));
+        }
+        let named = event.subscription_item_id.as_ref();
+        if named.is_some_and(|id| *id != item.subscription_item_id) {
+            let reason = "must be the customer's subscription item that bills the action";
+            return Err(FieldError::new("subscription_item_id", reason).into());
+        }
     }
-    window::check_occurred_at(occurred_at, customer.now)
+    window::check_occurred_at(occurred_at, customer.now)?;
+    Ok(billed)
 }
 
 fn customer_problem(error: CustomerError) -> Problem {

@@ -38,7 +38,7 @@ async fn one_event_is_in_stripe_when_the_answer_comes() {
             let row = story.world.ledger.usage_event(&identifier).await;
             let row = row.unwrap().unwrap();
             assert_eq!(record_id, json!(row.stripe_record_id));
-            let item_id = &story.customer.subscription_item_id;
+            let item_id = &story.customer.item.subscription_item_id;
             assert_eq!(row.subscription_item_id.as_ref(), Some(item_id));
         } else {
             assert_eq!(record_id, Value::Null, "{usage_api}");
@@ -68,7 +68,7 @@ async fn a_batch_has_an_outcome_for_each_event() {
 #[tokio::test]
 async fn what_the_call_that_records_it_hears_refused_is_rejected() {
     let story = story_of(UsageApi::MeterEvent).await;
-    let meter_id = &story.customer.meter_id;
+    let meter_id = &story.customer.item.meter_id;
     let path = format!("/v1/billing/meters/{meter_id}/deactivate");
     story.world.post_to_stripe(&path).await;
     let (status, answer) = story.emit(&story.event("job-1", 3)).await;

@@ -1,12 +1,11 @@
 //! Somebody whom Stripe bills already.
 
-use metering::METADATA_ONBOARDING;
+use metering::{METADATA_ONBOARDING, MeteredPrice, is_metered};
 use stripe::{
     Customer, ListSubscriptions, RequestOptions, Subscription, UpdateCustomer, UpdateSubscription,
 };
 
 use crate::error::OnboardingError;
-use crate::price::{self, MeteredPrice};
 use crate::steps::Steps;
 use billing::CustomerId;
 
@@ -107,7 +106,7 @@ impl Steps<'_> {
                     OnboardingError::stripe("retrieve price")(source)
                 }
             })?;
-            if price::is_metered(&price) || price.recurring.is_none() || !price.active {
+            if is_metered(&price) || price.recurring.is_none() || !price.active {
                 return Err(OnboardingError::AdditionalPrice);
             }
         }

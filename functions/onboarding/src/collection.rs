@@ -6,6 +6,7 @@
 //! expired, and two calls at once open one.
 
 use billing::Timestamp;
+use metering::MeteredPrice;
 use stripe::{
     CheckoutMode, CheckoutSession, CreateCheckoutSession, CreateSetupIntent, Customer,
     IdempotencyKey, SetupIntent,
@@ -13,7 +14,6 @@ use stripe::{
 
 use crate::error::OnboardingError;
 use crate::outcome::{Awaited, Way};
-use crate::price::MeteredPrice;
 use crate::request::Payment;
 use crate::steps::{CREATIONS_MAX, Steps, is_server_error};
 

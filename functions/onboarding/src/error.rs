@@ -2,6 +2,7 @@
 
 use billing::FieldError;
 use ledger::LedgerError;
+use metering::MeteredPriceError;
 use web::{Problem, ProblemType};
 
 /// An onboarding that has not come to its end. Repeating it with the same
@@ -84,6 +85,15 @@ impl OnboardingError {
     /// Wraps Stripe's error at `operation`.
     pub(crate) fn stripe(operation: &'static str) -> impl FnOnce(stripe::Error) -> Self {
         move |source| Self::Stripe { operation, source }
+    }
+}
+
+impl From<MeteredPriceError> for OnboardingError {
+    fn from(error: MeteredPriceError) -> Self {
+        match error {
+            MeteredPriceError::Stripe { operation, source } => Self::Stripe { operation, source },
+            MeteredPriceError::Unusable { name, reason } => Self::Price { name, reason },
+        }
     }
 }
 

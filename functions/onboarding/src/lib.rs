@@ -11,7 +11,6 @@ mod finish;
 mod onboard;
 mod outcome;
 mod portal;
-mod price;
 mod request;
 mod steps;
 mod subscription;
@@ -124,7 +123,7 @@ fn created(customer: &CustomerRow) -> Response {
     let answer = Answer {
         customer_id: customer.customer_id.as_str(),
         subscription_id: &customer.subscription_id,
-        subscription_item_id: &customer.subscription_item_id,
+        subscription_item_id: &customer.item.subscription_item_id,
         status: customer.status.as_str(),
     };
     (StatusCode::CREATED, axum::Json(answer)).into_response()

@@ -14,7 +14,9 @@
 
 use billing::{CustomerId, Timestamp};
 use ledger::{Created, CustomerRow, CustomerStatus};
-use metering::{METADATA_EXTERNAL_ID, METADATA_ONBOARDING, customer_status};
+use metering::{
+    METADATA_EXTERNAL_ID, METADATA_ONBOARDING, MeteredPrice, customer_status, is_metered_item,
+};
 use stripe::{
     CreateSubscription, Customer, IdempotencyKey, ListSubscriptions, Metadata, RequestOptions,
     Subscription, SubscriptionItem,
@@ -24,7 +26,6 @@ use tokio::time::Instant;
 use crate::error::OnboardingError;
 use crate::onboard::Onboarder;
 use crate::outcome::Outcome;
-use crate::price::{self, MeteredPrice};
 use crate::request::{Payment, Request, Who};
 
 /// How often a creation is tried that Stripe answers with errors of its own.
@@ -47,7 +48,8 @@ impl Steps<'_> {
     pub(crate) async fn run(&self) -> Result<Outcome, OnboardingError> {
         // First what changes nothing: an account that is not set up gets no
         // half-made customers.
-        let price = price::find(self.stripe(), &self.onboarder.price_lookup_key).await?;
+        let price =
+            MeteredPrice::find(self.stripe(), &self.onboarder.price_lookup_key, None).await?;
         self.check_additional_prices().await?;
         let customer = self.customer().await?;
         if let Payment::Given(payment_method) = &self.request.payment {
@@ -69,7 +71,7 @@ impl Steps<'_> {
             price
         } else {
             // The lookup key moved to another price since an earlier run.
-            price::retrieve(self.stripe(), &item.price.id).await?
+            MeteredPrice::retrieve(self.stripe(), &item.price.id, None).await?
         };
         let row = self.row(&customer, &subscription, item, price)?;
         Ok(Outcome::Onboarded(Box::new(self.store(row).await?)))
@@ -192,11 +194,8 @@ impl Steps<'_> {
             customer_id,
             external_id: self.request.external_id.clone(),
             subscription_id: subscription.id.clone(),
-            subscription_item_id: item.id.clone(),
-            price_id: price.price_id,
-            price: price.price,
-            meter_id: price.meter_id,
-            meter_event_name: price.meter_event_name,
+            item: price.into_item(&item.id),
+            more_items: Vec::new(),
             subscription_started_at: at(subscription.start_date),
             subscription_ends_at: subscription.ended_at.or(subscription.cancel_at).map(at),
             period_start: at(item.current_period_start),
@@ -233,7 +232,7 @@ fn metered_item<'a>(
 ) -> Result<&'a SubscriptionItem, OnboardingError> {
     let items = || {
         let items = subscription.items.iter();
-        items.filter(|item| price::is_metered(&item.price))
+        items.filter(|item| is_metered_item(item))
     };
     items()
         .find(|item| item.price.id == price.price_id)

@@ -11,8 +11,8 @@ use axum::extract::{Query, State as Shared};
 use axum::response::{IntoResponse, Response};
 use billing::{FieldError, Timestamp};
 use ledger::{CustomerRow, CustomerStatus, Updated};
-use metering::customer_status;
 use metering::customers::with_subscription;
+use metering::{MeteredPrice, MeteredPriceError, customer_status};
 use serde::{Deserialize, Serialize};
 use stripe::{
     CancelSubscription, ProrationBehavior, RequestOptions, Subscription, UpdateSubscription,
@@ -23,7 +23,6 @@ use crate::State;
 use crate::customer_path::CustomerPath;
 use crate::error::OnboardingError;
 use crate::onboard::Onboarder;
-use crate::price::{self, MeteredPrice};
 
 /// How often a row that others change meanwhile is read again.
 const ATTEMPTS_MAX: u32 = 8;
@@ -80,7 +79,7 @@ pub(crate) async fn update(
     };
     let update = UpdateSubscription {
         item_price: price.as_ref().map(|price| {
-            let item = customer.subscription_item_id.clone();
+            let item = customer.item.subscription_item_id.clone();
             (item, price.price_id.clone())
         }),
         proration_behavior: changes.proration_behavior,
@@ -143,14 +142,14 @@ impl Onboarder {
         if lookup_key.is_empty() {
             return Err(OnboardingError::NextPrice("must not be empty"));
         }
-        let price = price::find(&self.stripe, lookup_key).await;
+        let price = MeteredPrice::find(&self.stripe, lookup_key, None).await;
         let price = price.map_err(|error| match error {
-            OnboardingError::Price { .. } => {
+            MeteredPriceError::Unusable { .. } => {
                 OnboardingError::NextPrice("names no price that usage can be billed at")
             }
-            error => error,
+            error => error.into(),
         })?;
-        if price.meter_id != customer.meter_id {
+        if price.meter_id != customer.item.meter_id {
             let reason = "names a price with another meter, which has none of this period's usage";
             return Err(OnboardingError::NextPrice(reason));
         }
@@ -189,8 +188,8 @@ impl Onboarder {
                 row.grace_ends_at = None;
             }
             if let Some(price) = price {
-                row.price_id.clone_from(&price.price_id);
-                row.price = price.price.clone();
+                row.item.price_id.clone_from(&price.price_id);
+                row.item.price = price.price.clone();
             }
             if row == read {
                 return Ok(read);
@@ -209,9 +208,9 @@ fn answer(row: &CustomerRow) -> Response {
     let answer = Answer {
         customer_id: row.customer_id.as_str(),
         subscription_id: &row.subscription_id,
-        subscription_item_id: &row.subscription_item_id,
+        subscription_item_id: &row.item.subscription_item_id,
         status: CustomerStatus::as_str(row.status),
-        price_id: &row.price_id,
+        price_id: &row.item.price_id,
         current_period_end: row.period_end.to_string(),
         ends_at: row.subscription_ends_at.as_ref().map(Timestamp::to_string),
     };

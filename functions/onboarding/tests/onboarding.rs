@@ -105,10 +105,10 @@ async fn a_customer_is_onboarded_once_and_found_again() {
         .customer(first["customer_id"].as_str().unwrap())
         .await;
     assert_eq!(first["subscription_id"], row.subscription_id);
-    assert_eq!(first["subscription_item_id"], row.subscription_item_id);
+    assert_eq!(first["subscription_item_id"], row.item.subscription_item_id);
     assert_eq!((row.status, row.version), (CustomerStatus::Active, 1));
     assert_eq!(row.external_id.as_deref(), Some("acme"));
-    assert_eq!(row.price.to_string(), "0.02 usd a unit");
+    assert_eq!(row.item.price.to_string(), "0.02 usd a unit");
     assert!(row.period_start <= story.world.clock.now().plus_ms(1_000));
 
     assert_eq!(story.onboard(&a_customer("acme")).await.expect(201), first);
@@ -284,7 +284,7 @@ async fn a_crash_before_the_rows_are_stored_leads_to_the_same_customer() {
         .world
         .customer(first["customer_id"].as_str().unwrap())
         .await;
-    assert_eq!(row.price.to_string(), "0.02 usd a unit");
+    assert_eq!(row.item.price.to_string(), "0.02 usd a unit");
     assert_eq!(story.subscriptions().await.len(), 1);
 }
 
@@ -432,7 +432,7 @@ async fn packages_and_tiers_are_kept_with_their_customers() {
         let customer_id = onboarded["customer_id"].as_str().unwrap();
         let row = story.world.customer(customer_id).await;
         assert_eq!(
-            (row.price_id, row.price.to_string()),
+            (row.item.price_id, row.item.price.to_string()),
             (price_id, told.to_owned())
         );
     }

@@ -145,8 +145,11 @@ async fn a_price_is_changed_to_another_of_the_same_meter() {
     let answer = story.change(&change).await.expect(200);
     assert_eq!(answer["price_id"], dearer.as_str());
     let row = story.world.customer(&story.customer_id).await;
-    assert_eq!(row.price.to_string(), "0.09 usd a unit");
-    assert_eq!(answer["subscription_item_id"], row.subscription_item_id);
+    assert_eq!(row.item.price.to_string(), "0.09 usd a unit");
+    assert_eq!(
+        answer["subscription_item_id"],
+        row.item.subscription_item_id
+    );
     let item = &story.of_stripe().await["items"]["data"][0];
     assert_eq!(item["price"]["id"], dearer.as_str());
     assert_eq!(story.change(&change).await.expect(200), answer);

@@ -61,11 +61,14 @@ async fn a_price_without_a_meter_is_for_usage_records_alone() {
     let first = onboard(&world, &url).await.expect(201);
     let row = world.customer(first["customer_id"].as_str().unwrap()).await;
     assert_eq!(
-        (row.meter_id.as_str(), row.meter_event_name.as_str()),
+        (
+            row.item.meter_id.as_str(),
+            row.item.meter_event_name.as_str()
+        ),
         ("", "")
     );
-    assert_eq!(first["subscription_item_id"], row.subscription_item_id);
-    assert_eq!(row.price.to_string(), "0.02 usd a unit");
+    assert_eq!(first["subscription_item_id"], row.item.subscription_item_id);
+    assert_eq!(row.item.price.to_string(), "0.02 usd a unit");
     assert!(row.period_start < row.period_end);
     assert_eq!(onboard(&world, &url).await.expect(201), first);
 }

@@ -96,7 +96,7 @@ impl Parts {
         let customer = self.customer(customer_id).await?;
         let totals = self.totals_of_current_period(&customer).await?;
         let summary = Summary::of(&totals);
-        let price = &customer.row.price;
+        let price = &customer.row.item.price;
         Ok(Dashboard {
             status: customer.status(),
             period: usage::current_period(&customer),

@@ -111,6 +111,7 @@ mod tests {
             customer_id: CustomerId::parse("cus_1").unwrap(),
             period_start: Some(HOUR),
             hour: HOUR.plus_ms(hours * 3_600_000),
+            meter_event_name: "agent_operations".to_owned(),
             action_type: ActionType::parse(action).unwrap(),
         };
         Total { key, tally }

@@ -72,7 +72,7 @@ pub(crate) async fn show(
         ),
     };
     let summary = Summary::of(&totals);
-    let price = &customer.row.price;
+    let price = &customer.row.item.price;
     let cost = match range {
         Some(_) => price.cost_of_range(summary.total_units),
         None => Ok(price.cost(summary.total_units)),

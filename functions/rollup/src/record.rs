@@ -56,6 +56,8 @@ pub struct Image {
     pub identifier: Identifier,
     /// Whose usage.
     pub customer_id: CustomerId,
+    /// The meter that counts it, by its event name.
+    pub meter_event_name: String,
     /// What was done.
     pub action_type: ActionType,
     /// Units used.
@@ -77,6 +79,7 @@ pub struct Image {
 struct StoredImage {
     identifier: Identifier,
     customer_id: String,
+    meter_event_name: String,
     action_type: String,
     quantity: u64,
     status: UsageStatus,
@@ -101,6 +104,7 @@ impl Image {
             customer_id: CustomerId::parse(&stored.customer_id).map_err(|e| e.to_string())?,
             action_type: ActionType::parse(&stored.action_type).map_err(|e| e.to_string())?,
             identifier: stored.identifier,
+            meter_event_name: stored.meter_event_name,
             quantity: stored.quantity,
             status: stored.status,
             occurred_at: stored.occurred_at,
@@ -114,6 +118,7 @@ impl Image {
     pub fn total_key(&self) -> TotalKey {
         TotalKey::of(
             self.customer_id.clone(),
+            self.meter_event_name.clone(),
             self.action_type.clone(),
             self.period_start,
             self.billed_at,

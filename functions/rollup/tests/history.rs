@@ -114,6 +114,7 @@ fn an_image(rng: &mut Rng, n: usize) -> Image {
     Image {
         identifier: Identifier::of(&customer_id, &event_id),
         customer_id,
+        meter_event_name: a_meter(rng),
         action_type: ActionType::parse(["read", "write"][rng.usize(..2)]).unwrap(),
         quantity: rng.u64(1..1_000),
         status: if is_held {
@@ -126,6 +127,10 @@ fn an_image(rng: &mut Rng, n: usize) -> Image {
         period_start: (!is_held).then_some(START),
         pending_since: occurred_at.plus_ms(1),
     }
+}
+
+fn a_meter(rng: &mut Rng) -> String {
+    ["operations", "tokens"][rng.usize(..2)].to_owned()
 }
 
 /// Where a row may go next; nowhere, at random or because that is its end.
@@ -154,7 +159,9 @@ fn next_image(rng: &mut Rng, old: &Image) -> Option<Image> {
         ..old.clone()
     };
     if status == UsageStatus::Pending {
-        // A redrive: a new time of billing, and a new place in the outbox.
+        // A redrive: a new time of billing, a new place in the outbox, and
+        // another meter where the catalog has changed.
+        new.meter_event_name = a_meter(rng);
         let redriven_at = START.plus_ms(rng.i64(5 * HOUR_MS..9 * HOUR_MS));
         new.billed_at = Some(redriven_at);
         new.period_start = Some(START.plus_ms(5 * HOUR_MS));

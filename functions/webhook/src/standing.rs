@@ -6,7 +6,7 @@ use ledger::{
     LedgerError,
 };
 use metering::customers::with_subscription;
-use metering::{Debt, METADATA_ONBOARDING, Standing, with_current_price};
+use metering::{Debt, METADATA_ONBOARDING, Standing, with_current_items};
 use stripe::{Event, Invoice, Subscription};
 
 use crate::Parts;
@@ -131,7 +131,7 @@ impl Parts {
             grace_ends_at: standing.grace_ends_at,
             ..with_subscription(customer, &subscription)
         };
-        let row = with_current_price(&self.stripe, row, &subscription)
+        let row = with_current_items(&self.stripe, row, &subscription, None)
             .await
             .map_err(WebhookError::stripe("retrieve price"))?;
         Ok(Current {

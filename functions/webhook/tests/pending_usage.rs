@@ -64,7 +64,7 @@ impl Pending {
             occurred_at: None,
         };
         let time = self.customer.billing_time(now, now);
-        let name = &self.customer.meter_event_name;
+        let name = &self.customer.item.meter_event_name;
         let row = UsageEventRow::new(&event, now, time, name, event_id.to_owned(), now);
         let ledger = &self.story.world.ledger;
         ledger.record_usage_event(&row, now, 0).await.unwrap();

@@ -68,7 +68,7 @@ async fn a_sweep_passes_by_what_webhooks_brought_and_what_is_not_ours() {
     let world = &story.world;
     let other = world.stripe_form("/v1/customers", "email=bob@example.com");
     let other = other.await["id"].as_str().unwrap().to_owned();
-    let price_id = &customer.price_id;
+    let price_id = &customer.item.price_id;
     let form = format!("customer={other}&items[0][price]={price_id}");
     story.world.stripe_form("/v1/subscriptions", &form).await;
     world.settle().await;

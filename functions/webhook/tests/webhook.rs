@@ -109,13 +109,16 @@ async fn a_price_that_somebody_changes_in_stripe_is_the_customers() {
     story.change_price(&customer, &price_id).await;
     let row = story.row(&customer).await;
     assert_eq!(
-        (row.price_id, row.price.to_string()),
+        (row.item.price_id, row.item.price.to_string()),
         (
             price_id,
             "volume tiers in usd: beyond 0.01 a unit and 5.00".to_owned()
         )
     );
-    assert_eq!(row.subscription_item_id, customer.subscription_item_id);
+    assert_eq!(
+        row.item.subscription_item_id,
+        customer.item.subscription_item_id
+    );
 }
 
 #[tokio::test]
@@ -132,7 +135,7 @@ async fn a_price_for_other_usage_is_not_taken_over() {
     let meter = world.stripe.create_meter(&meter, &options()).await.unwrap();
     let known = world
         .stripe
-        .retrieve_price(&customer.price_id)
+        .retrieve_price(&customer.item.price_id)
         .await
         .unwrap();
     let price = CreatePrice {
@@ -147,8 +150,8 @@ async fn a_price_for_other_usage_is_not_taken_over() {
     let row = story.row(&customer).await;
     assert!(row.version > customer.version);
     assert_eq!(
-        (row.price_id, row.price),
-        (customer.price_id, customer.price)
+        (row.item.price_id, row.item.price),
+        (customer.item.price_id, customer.item.price)
     );
 }
 
@@ -447,7 +450,7 @@ async fn what_is_not_ours_is_acknowledged_and_what_is_not_yet_is_asked_for_again
     for owner in [id, other["id"].as_str().unwrap()] {
         let foreign = CreateSubscription {
             customer: owner.to_owned(),
-            prices: vec![customer.price_id.clone()],
+            prices: vec![customer.item.price_id.clone()],
             ..Default::default()
         };
         let options = RequestOptions::new();

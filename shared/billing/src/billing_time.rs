@@ -62,6 +62,8 @@ pub enum HeldReason {
     AfterSubscription,
     /// It happened before the subscription's end, and was heard of after it.
     NoOpenPeriod,
+    /// The subscription has no item for the meter that counts its action.
+    NoSubscriptionItem,
 }
 
 impl HeldReason {
@@ -71,6 +73,7 @@ impl HeldReason {
             Self::BeforeSubscription => "before_subscription",
             Self::AfterSubscription => "after_subscription",
             Self::NoOpenPeriod => "no_open_period",
+            Self::NoSubscriptionItem => "no_subscription_item",
         }
     }
 }

@@ -8,10 +8,12 @@
 //! | [`status`] | the states of an event, and what a repeat of one means |
 //! | [`window`] | which times are accepted, and how long an event may be sent |
 //! | [`billing_time`] | the time that Stripe is told |
+//! | [`catalog`] | which meter counts an action |
 //! | [`money`] | currencies and amounts |
 //! | [`price`] | what usage costs, rounded line by line as on Stripe's invoices |
 
 pub mod billing_time;
+pub mod catalog;
 pub mod identifier;
 pub mod money;
 pub mod price;
@@ -21,6 +23,7 @@ pub mod usage_event;
 pub mod window;
 
 pub use billing_time::{BillingTime, EndedPeriod, HeldReason, Subscription};
+pub use catalog::{Catalog, CatalogMeter, CatalogTerms, InvalidCatalog};
 pub use identifier::{ContentHash, Identifier};
 pub use money::{Currency, Money};
 pub use price::{

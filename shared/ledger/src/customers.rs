@@ -36,6 +36,25 @@ impl CustomerStatus {
     }
 }
 
+/// An item of a subscription that bills what one meter counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeteredItem {
+    /// The subscription item.
+    pub subscription_item_id: String,
+    /// Its price.
+    pub price_id: String,
+    /// What that price says: `currency` and `unit_amount_decimal`, or
+    /// `currency`, `tiers_mode` and `tiers`, beside the other fields.
+    #[serde(flatten)]
+    pub price: Price,
+    /// The meter behind the price; empty for a price that has none and bills
+    /// usage records.
+    pub meter_id: String,
+    /// The event name that the meter listens to. Without a meter, the name that
+    /// the catalog tells the item's usage apart by; empty without a catalog.
+    pub meter_event_name: String,
+}
+
 /// One customer. Personal data stays in Stripe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CustomerRow {
@@ -46,19 +65,13 @@ pub struct CustomerRow {
     pub external_id: Option<String>,
     /// The Stripe subscription.
     pub subscription_id: String,
-    /// The metered item of that subscription.
-    pub subscription_item_id: String,
-    /// The item's price.
-    pub price_id: String,
-    /// What that price says. Its fields stand beside the others: `currency` and
-    /// `unit_amount_decimal`, or `currency`, `tiers_mode` and `tiers`.
+    /// The metered item of that subscription, the first where it has several.
+    /// Its fields stand beside the others.
     #[serde(flatten)]
-    pub price: Price,
-    /// The meter behind the price; empty for a price that has none and bills
-    /// usage records.
-    pub meter_id: String,
-    /// The event name that the meter listens to; empty where there is none.
-    pub meter_event_name: String,
+    pub item: MeteredItem,
+    /// The further metered items, of the catalog's other meters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_items: Vec<MeteredItem>,
     /// When the subscription began to bill.
     pub subscription_started_at: Timestamp,
     /// When it ended or is set to end.
@@ -84,6 +97,17 @@ pub struct CustomerRow {
 }
 
 impl CustomerRow {
+    /// The metered items of the subscription.
+    pub fn items(&self) -> impl Iterator<Item = &MeteredItem> {
+        std::iter::once(&self.item).chain(&self.more_items)
+    }
+
+    /// The item that bills what the meter of `meter_event_name` counts.
+    pub fn item_of_meter(&self, meter_event_name: &str) -> Option<&MeteredItem> {
+        self.items()
+            .find(|item| item.meter_event_name == meter_event_name)
+    }
+
     /// What billing needs to know of the subscription.
     pub const fn subscription(&self) -> Subscription {
         Subscription {
@@ -353,7 +377,7 @@ mod tests {
         let row: CustomerRow = from_item(TABLE, stored()).unwrap();
         assert_eq!(
             Price::try_from(PriceTerms::per_unit("2", "usd")),
-            Ok(row.price.clone())
+            Ok(row.item.price.clone())
         );
         assert_eq!(to_item(TABLE, &row).unwrap(), stored());
     }
@@ -369,13 +393,29 @@ mod tests {
         let row: CustomerRow = from_item(TABLE, stored()).unwrap();
         for price in [tiers, packages] {
             let price: Price = serde_json::from_value(price).unwrap();
-            let row = CustomerRow {
-                price,
-                ..row.clone()
-            };
+            let mut row = row.clone();
+            row.item.price = price;
             let item = to_item(TABLE, &row).unwrap();
             assert_eq!(from_item::<CustomerRow>(TABLE, item).unwrap(), row);
         }
+    }
+
+    #[test]
+    fn further_items_are_stored_beside_the_first_and_found_by_their_meter() {
+        let mut row: CustomerRow = from_item(TABLE, stored()).unwrap();
+        row.more_items.push(MeteredItem {
+            subscription_item_id: "si_2".to_owned(),
+            price_id: "price_2".to_owned(),
+            price: PriceTerms::per_unit("0.0004", "usd").try_into().unwrap(),
+            meter_id: "mtr_2".to_owned(),
+            meter_event_name: "tokens".to_owned(),
+        });
+        let item = to_item(TABLE, &row).unwrap();
+        assert_eq!(from_item::<CustomerRow>(TABLE, item).unwrap(), row);
+        let found = |name| row.item_of_meter(name).map(|it| it.price_id.as_str());
+        assert_eq!(found("operations"), Some("price_1"));
+        assert_eq!(found("tokens"), Some("price_2"));
+        assert_eq!(found("seats"), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod already_delivered;
 mod api_keys;
 mod billing_events;
 mod carry_over;
+mod catalog;
 mod connection;
 mod customer_list;
 mod customers;
@@ -34,15 +35,18 @@ pub use billing_events::{
     Applied, BillingEventRow, BillingEventState, Consequence, StoredNotification,
 };
 pub use carry_over::CarriedOver;
+pub use catalog::{CatalogRow, CatalogStored};
 pub use connection::{TableNames, connect};
 pub use customer_list::CustomerCursor;
-pub use customers::{Created, CustomerRow, CustomerStatus, OnboardingRow, Started, Updated};
+pub use customers::{
+    Created, CustomerRow, CustomerStatus, MeteredItem, OnboardingRow, Started, Updated,
+};
 pub use error::LedgerError;
 pub use event_sweep::{EventSweep, SweepWindow, SweptList};
 pub use outbox::{ENTRY_EVENTS_MAX, OutboxCursor, OutboxEntries, OutboxEntry, OutboxKey};
 pub use outbox_lease::{Leased, OutboxLease};
 pub use rebuild::{OutboxPage, PageCursor, TotalsPage};
-pub use reopen::{Reopened, ReopenedTime};
+pub use reopen::{Rebilling, Reopened};
 pub use rollup::{Advance, Advanced, Poison};
 pub use stripe_account::{StripeAccount, StripeAccountRow};
 pub use trust::{CaBundleError, TrustError};

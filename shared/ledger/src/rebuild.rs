@@ -43,6 +43,7 @@ impl UsageEventRow {
     pub fn total_key(&self) -> TotalKey {
         TotalKey::of(
             self.customer_id.clone(),
+            self.meter_event_name.clone(),
             self.action_type.clone(),
             self.period_start,
             self.billed_at,

@@ -9,15 +9,19 @@ use crate::items::{number, text};
 use crate::usage_events::history_entry;
 use crate::{HistoryEntry, Ledger, LedgerError, UsageEventRow};
 
-/// When a reopened event is billed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReopenedTime {
+/// How a reopened event is billed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rebilling {
     /// The timestamp of the meter event.
     pub billed_at: Timestamp,
     /// The start of the period that it falls into.
     pub period_start: Timestamp,
     /// Whether it was moved out of an earlier period.
     pub carried_over: bool,
+    /// The meter that counts it, by its event name.
+    pub meter_event_name: String,
+    /// The item that usage records are added to; what the row says where none is.
+    pub subscription_item_id: Option<String>,
 }
 
 /// What became of reopening an event.
@@ -31,29 +35,34 @@ pub enum Reopened {
 }
 
 impl Ledger {
-    /// Makes `row`, as it was read, pending again at `at`, real time: billed at
-    /// `time`, in a send window that begins at `at`, under its old identifier.
+    /// Makes `row`, as it was read, pending again at `at`, real time: billed as
+    /// `billing` says, in a send window that begins at `at`, under its old identifier.
     ///
     /// # Errors
     /// [`LedgerError::Unavailable`]: perhaps reopened; redelivery sends it then.
     pub async fn reopen_usage_event(
         &self,
         row: &UsageEventRow,
-        time: ReopenedTime,
+        billing: Rebilling,
         at: Timestamp,
     ) -> Result<Reopened, LedgerError> {
         let status = UsageStatus::Pending;
+        let mut sets = String::from(
+            "SET #status = :pending, #history = list_append(#history, :entry), \
+             billed_at = :billed_at, period_start = :period_start, \
+             carried_over = :carried_over, first_attempt_at = :at, pending_since = :at, \
+             meter_event_name = :meter",
+        );
+        if billing.subscription_item_id.is_some() {
+            sets.push_str(", subscription_item_id = :item");
+        }
+        let item_id = billing.subscription_item_id.as_deref().map(text);
         let update = self
             .client
             .update_item()
             .table_name(&self.tables.usage_events)
             .key("identifier", text(row.identifier.as_str()))
-            .update_expression(
-                "SET #status = :pending, #history = list_append(#history, :entry), \
-                 billed_at = :billed_at, period_start = :period_start, \
-                 carried_over = :carried_over, first_attempt_at = :at, pending_since = :at \
-                 REMOVE held_reason, stripe_code",
-            )
+            .update_expression(format!("{sets} REMOVE held_reason, stripe_code"))
             .condition_expression("#status = :from AND first_attempt_at = :read")
             .expression_attribute_names("#status", "status")
             .expression_attribute_names("#history", "history")
@@ -61,14 +70,20 @@ impl Ledger {
             .expression_attribute_values(":from", text(row.status.as_str()))
             .expression_attribute_values(":read", number(row.first_attempt_at.unix_ms()))
             .expression_attribute_values(":entry", history_entry(status, at))
-            .expression_attribute_values(":billed_at", number(time.billed_at.unix_ms()))
-            .expression_attribute_values(":period_start", number(time.period_start.unix_ms()))
-            .expression_attribute_values(":carried_over", AttributeValue::Bool(time.carried_over))
-            .expression_attribute_values(":at", number(at.unix_ms()))
-            .send()
-            .await;
-        match update {
-            Ok(_) => Ok(Reopened::Done(Box::new(reopened(row, time, at)))),
+            .expression_attribute_values(":billed_at", number(billing.billed_at.unix_ms()))
+            .expression_attribute_values(":period_start", number(billing.period_start.unix_ms()))
+            .expression_attribute_values(
+                ":carried_over",
+                AttributeValue::Bool(billing.carried_over),
+            )
+            .expression_attribute_values(":meter", text(&billing.meter_event_name))
+            .expression_attribute_values(":at", number(at.unix_ms()));
+        let update = match item_id {
+            Some(item_id) => update.expression_attribute_values(":item", item_id),
+            None => update,
+        };
+        match update.send().await {
+            Ok(_) => Ok(Reopened::Done(Box::new(reopened(row, billing, at)))),
             Err(error)
                 if error
                     .as_service_error()
@@ -81,17 +96,21 @@ impl Ledger {
     }
 }
 
-fn reopened(row: &UsageEventRow, time: ReopenedTime, at: Timestamp) -> UsageEventRow {
+fn reopened(row: &UsageEventRow, billing: Rebilling, at: Timestamp) -> UsageEventRow {
     let status = UsageStatus::Pending;
     let mut row = UsageEventRow {
         status,
-        billed_at: Some(time.billed_at),
-        period_start: Some(time.period_start),
-        carried_over: time.carried_over,
+        billed_at: Some(billing.billed_at),
+        period_start: Some(billing.period_start),
+        carried_over: billing.carried_over,
         first_attempt_at: at,
         pending_since: at,
         held_reason: None,
         stripe_code: None,
+        meter_event_name: billing.meter_event_name,
+        subscription_item_id: billing
+            .subscription_item_id
+            .or_else(|| row.subscription_item_id.clone()),
         ..row.clone()
     };
     row.history.push(HistoryEntry { status, at });

@@ -1,4 +1,5 @@
-//! A row of the totals: one customer's day of one action, hour by hour.
+//! A row of the totals: one customer's day of one action that one meter counts,
+//! hour by hour.
 //!
 //! An hour is a pair of attributes for each status, `d07u` and `e`: the units
 //! and the events that are delivered and billed at 07:00 UTC or within the hour
@@ -30,6 +31,7 @@ pub(crate) struct TotalsDay {
     pub(crate) customer_id: CustomerId,
     period_start: Option<Timestamp>,
     day: Timestamp,
+    meter_event_name: String,
     action_type: ActionType,
 }
 
@@ -45,6 +47,7 @@ impl TotalsDay {
             customer_id: key.customer_id.clone(),
             period_start: key.period_start,
             day: Timestamp::from_unix_s(key.hour.unix_s() - since_midnight_s),
+            meter_event_name: key.meter_event_name.clone(),
             action_type: key.action_type.clone(),
         };
         let hour = u8::try_from(since_midnight_s.div_euclid(HOUR_S)).unwrap_or_default();
@@ -54,12 +57,14 @@ impl TotalsDay {
     /// Its sort key. The rows of several slots add up.
     pub(crate) fn sort_key(&self, slot: &str) -> String {
         let (period, day) = (period_prefix(self.period_start), self.day.unix_s());
-        format!("{period}#{day:010}#{}#{slot}", self.action_type.as_str())
+        let meter = escaped(&self.meter_event_name);
+        let action_type = self.action_type.as_str();
+        format!("{period}#{day:010}#{meter}#{action_type}#{slot}")
     }
 
     /// The row and the slot that a key is of.
     pub(crate) fn parse<'a>(customer_id: &str, sort_key: &'a str) -> Option<(Self, &'a str)> {
-        let mut parts = sort_key.splitn(4, '#');
+        let mut parts = sort_key.splitn(5, '#');
         let period_start = match parts.next()? {
             NO_PERIOD => None,
             digits => Some(Timestamp::from_unix_s(digits.parse().ok()?)),
@@ -68,6 +73,7 @@ impl TotalsDay {
             customer_id: CustomerId::parse(customer_id).ok()?,
             period_start,
             day: Timestamp::from_unix_s(parts.next()?.parse().ok()?),
+            meter_event_name: unescaped(parts.next()?),
             action_type: ActionType::parse(parts.next()?).ok()?,
         };
         Some((row, parts.next()?))
@@ -79,9 +85,20 @@ impl TotalsDay {
             customer_id: self.customer_id.clone(),
             period_start: self.period_start,
             hour: Timestamp::from_unix_s(self.day.unix_s() + i64::from(hour) * HOUR_S),
+            meter_event_name: self.meter_event_name.clone(),
             action_type: self.action_type.clone(),
         }
     }
+}
+
+/// A meter that was made elsewhere may have any event name: one with the mark
+/// between a key's parts must not be taken for two of them.
+fn escaped(meter_event_name: &str) -> String {
+    meter_event_name.replace('%', "%25").replace('#', "%23")
+}
+
+fn unescaped(part: &str) -> String {
+    part.replace("%23", "#").replace("%25", "%")
 }
 
 /// What the sort keys of a period begin with.
@@ -250,6 +267,7 @@ mod tests {
             period_start: Some(Timestamp::from_unix_s(1_769_860_800)),
             // 2026-01-31T13:00:00Z.
             hour: Timestamp::from_unix_s(1_769_864_400),
+            meter_event_name: "agent_operations".to_owned(),
             action_type: ActionType::parse("document_processed").unwrap(),
         }
     }
@@ -260,7 +278,11 @@ mod tests {
             period_start: None,
             ..key()
         };
-        for cell in [key(), held] {
+        let odd = ["", "a#b", "%23", "%2523#%"].map(|name| TotalKey {
+            meter_event_name: name.to_owned(),
+            ..key()
+        });
+        for cell in [key(), held].into_iter().chain(odd) {
             let (day, hour) = TotalsDay::of(&cell);
             assert_eq!(
                 (hour, day.day.to_string().as_str()),

@@ -52,7 +52,7 @@ pub struct UsageEventRow {
     /// Why it is held, where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_reason: Option<HeldReason>,
-    /// The meter's event name that it is sent under.
+    /// The event name of the meter that counts it. It is sent under that.
     pub meter_event_name: String,
     /// When it was recorded.
     pub recorded_at: Timestamp,

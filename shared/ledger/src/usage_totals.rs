@@ -1,4 +1,4 @@
-//! Units and events per customer, period, hour, action and status. The rollup's
+//! Units and events per customer, period, hour, meter, action and status. The rollup's
 //! checkpoints lie in the same table: see [`crate::Advance`].
 
 use std::collections::BTreeMap;
@@ -19,6 +19,8 @@ pub struct TotalKey {
     pub period_start: Option<Timestamp>,
     /// Start of the hour of the billed time (of the occurrence, for held events).
     pub hour: Timestamp,
+    /// The meter that counts it, by its event name.
+    pub meter_event_name: String,
     /// What was done.
     pub action_type: ActionType,
 }
@@ -27,6 +29,7 @@ impl TotalKey {
     /// The cell of an event: where it is billed, else (while it is held) where it happened.
     pub fn of(
         customer_id: CustomerId,
+        meter_event_name: String,
         action_type: ActionType,
         period_start: Option<Timestamp>,
         billed_at: Option<Timestamp>,
@@ -37,6 +40,7 @@ impl TotalKey {
             // The tables' keys hold seconds: two cells must not share one.
             period_start: period_start.map(|at| Timestamp::from_unix_s(at.unix_s())),
             hour: billed_at.unwrap_or(occurred_at).start_of_hour(),
+            meter_event_name,
             action_type,
         }
     }

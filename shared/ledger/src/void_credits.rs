@@ -4,13 +4,13 @@
 
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
-use billing::{CustomerId, Timestamp, UsageStatus};
+use billing::{Timestamp, UsageStatus};
 use serde::{Deserialize, Serialize};
 
 use crate::items::{from_item, number, text};
 use crate::{Ledger, LedgerError, UsageEventRow};
 
-/// What a customer was credited so far for the voided usage of one period. It
+/// What a customer was credited so far for one meter's voided usage of one period. It
 /// shares the customers' table; its key holds a `#`, which no customer id can.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VoidCredits {
@@ -33,21 +33,21 @@ pub enum CreditFixed {
 }
 
 impl Ledger {
-    /// What `customer_id` was credited for voided usage of the period that
-    /// began at `period_start`.
+    /// What the customer of `row` was credited for voided usage of the row's
+    /// meter in the period that began at `period_start`.
     ///
     /// # Errors
     /// [`LedgerError`] where DynamoDB fails or the item is unreadable.
     pub async fn void_credits(
         &self,
-        customer_id: &CustomerId,
+        row: &UsageEventRow,
         period_start: Timestamp,
     ) -> Result<VoidCredits, LedgerError> {
         let got = self
             .client
             .get_item()
             .table_name(&self.tables.customers)
-            .key("customer_id", text(credits_key(customer_id, period_start)))
+            .key("customer_id", text(credits_key(row, period_start)))
             .consistent_read(true)
             .send()
             .await
@@ -114,10 +114,7 @@ impl Ledger {
     ) -> Result<Update, LedgerError> {
         let update = Update::builder()
             .table_name(&self.tables.customers)
-            .key(
-                "customer_id",
-                text(credits_key(&row.customer_id, period_start)),
-            )
+            .key("customer_id", text(credits_key(row, period_start)))
             .update_expression("SET #units = :units, minor_units = :sum, #version = :next")
             .expression_attribute_names("#units", "units")
             .expression_attribute_names("#version", "version")
@@ -140,6 +137,8 @@ impl Ledger {
     }
 }
 
-fn credits_key(customer_id: &CustomerId, period_start: Timestamp) -> String {
-    format!("void-credits#{customer_id}#{}", period_start.unix_s())
+fn credits_key(row: &UsageEventRow, period_start: Timestamp) -> String {
+    let (customer_id, meter) = (&row.customer_id, &row.meter_event_name);
+    let period_start_s = period_start.unix_s();
+    format!("void-credits#{customer_id}#{period_start_s}#{meter}")
 }

@@ -257,10 +257,10 @@ async fn in_time<T>(
 /// backwards: a late webhook or a slow read must not reopen one.
 pub fn with_subscription(row: &CustomerRow, subscription: &stripe::Subscription) -> CustomerRow {
     let mut row = row.clone();
-    let item = subscription
-        .items
-        .iter()
-        .find(|item| item.id == row.subscription_item_id);
+    // All of them have the subscription's period; the first may be gone.
+    let of_row =
+        |item: &&stripe::SubscriptionItem| row.items().any(|it| it.subscription_item_id == item.id);
+    let item = subscription.items.iter().find(of_row);
     if let Some(item) = item {
         let period_start = Timestamp::from_unix_s(item.current_period_start);
         if period_start >= row.period_start {

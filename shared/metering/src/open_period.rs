@@ -6,6 +6,10 @@ use ledger::{CarriedOver, Ledger, LedgerError, Transition, Transitioned, UsageEv
 
 use crate::{CustomerDirectory, KnownCustomer};
 
+/// Why a pending event is quarantined.
+const NO_PERIOD: &str = "its subscription has no open period left";
+const NO_ITEM: &str = "its subscription has no item left that bills its meter";
+
 /// What is to be done with a pending event before it is sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Placement {
@@ -49,6 +53,10 @@ pub async fn keep_billable(
     customer: &KnownCustomer,
     at: Timestamp,
 ) -> Result<Kept, LedgerError> {
+    if customer.row.item_of_meter(&row.meter_event_name).is_none() {
+        // Stripe would take it and bill it never.
+        return quarantine(customers.ledger(), &row, at, NO_ITEM).await;
+    }
     let ended = match row.billed_at {
         Some(billed_at) if is_over(&row, customer) => {
             match customers.ended_period(customer, billed_at).await {
@@ -78,7 +86,7 @@ pub async fn keep_billable(
                 CarriedOver::Changed => reread(ledger, &row).await,
             }
         }
-        Placement::Quarantine => quarantine(ledger, &row, at).await,
+        Placement::Quarantine => quarantine(ledger, &row, at, NO_PERIOD).await,
     }
 }
 
@@ -86,6 +94,7 @@ async fn quarantine(
     ledger: &Ledger,
     row: &UsageEventRow,
     at: Timestamp,
+    reason: &'static str,
 ) -> Result<Kept, LedgerError> {
     let transition = Transition {
         from: UsageStatus::Pending,
@@ -100,7 +109,8 @@ async fn quarantine(
                 identifier = %row.identifier,
                 customer_id = %row.customer_id,
                 quantity = row.quantity,
-                "usage is quarantined: its subscription has no open period left"
+                reason,
+                "usage is quarantined"
             );
             UsageStatus::Quarantined
         }
@@ -156,7 +166,7 @@ mod tests {
     use std::sync::Arc;
 
     use billing::{ActionType, CustomerId, EventId, PriceTerms, Quantity, UsageEvent};
-    use ledger::{CustomerRow, CustomerStatus};
+    use ledger::{CustomerRow, CustomerStatus, MeteredItem};
 
     use super::*;
 
@@ -171,11 +181,14 @@ mod tests {
             customer_id: CustomerId::parse("cus_1").unwrap(),
             external_id: None,
             subscription_id: "sub_1".to_owned(),
-            subscription_item_id: "si_1".to_owned(),
-            price_id: "price_1".to_owned(),
-            price: PriceTerms::per_unit("1", "usd").try_into().unwrap(),
-            meter_id: "mtr_1".to_owned(),
-            meter_event_name: "operations".to_owned(),
+            item: MeteredItem {
+                subscription_item_id: "si_1".to_owned(),
+                price_id: "price_1".to_owned(),
+                price: PriceTerms::per_unit("1", "usd").try_into().unwrap(),
+                meter_id: "mtr_1".to_owned(),
+                meter_event_name: "operations".to_owned(),
+            },
+            more_items: Vec::new(),
             subscription_started_at: START,
             subscription_ends_at: None,
             period_start: START,

@@ -161,9 +161,11 @@ pub fn usage_period(invoice: &Invoice, customer: &CustomerRow) -> Option<Range<T
     if invoice.subscription.as_deref() != Some(customer.subscription_id.as_str()) {
         return None;
     }
-    let item_id = Some(customer.subscription_item_id.as_str());
-    let mut lines = invoice.lines.iter();
-    let line = lines.find(|line| line.subscription_item.as_deref() == item_id);
+    let is_usage = |line: &&stripe::InvoiceLine| {
+        let mut items = customer.items();
+        items.any(|item| line.subscription_item.as_deref() == Some(&item.subscription_item_id))
+    };
+    let line = invoice.lines.iter().find(is_usage);
     // The invoice's own period looks back by one, as usage does (Stripe API
     // reference: The Invoice object, `period_end`).
     let (start, end) = line.map_or((invoice.period_start, invoice.period_end), |line| {

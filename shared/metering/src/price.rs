@@ -1,8 +1,10 @@
 //! A price of Stripe's as one that can be computed with, and back.
 
-use billing::{InvalidPrice, PriceTerms, TierTerms, TransformQuantity};
-use ledger::CustomerRow;
-use stripe::{PriceAmount, PriceTier, Subscription};
+use billing::{Catalog, InvalidPrice, PriceTerms, TierTerms, TransformQuantity};
+use ledger::{CustomerRow, MeteredItem};
+use stripe::{PriceAmount, PriceTier, Subscription, SubscriptionItem};
+
+use crate::metered_price::{MeteredPrice, MeteredPriceError, is_metered_item};
 
 /// What usage costs at `price`, which must have been asked for with its tiers.
 ///
@@ -32,42 +34,74 @@ pub fn price_of(price: &stripe::Price) -> Result<billing::Price, InvalidPrice> {
     terms.try_into()
 }
 
-/// `row` with the price that its item has in `subscription`: somebody may have
-/// given it another one in Stripe. Stripe bills the whole period at that.
+/// `row` with the metered items that `subscription` has, at their prices:
+/// somebody may have added one in Stripe, taken one out, or given one another
+/// price. Stripe bills the whole period at that.
 ///
-/// A price that cannot be computed with, or whose usage another meter counts, is
-/// not taken over. It is logged as an error: `setup` and onboarding take none.
+/// A price that cannot be computed with is not taken over. It is logged as an
+/// error: `setup` and onboarding take none. A subscription without any metered
+/// item leaves the row as it is: its usage has no other place.
 ///
 /// # Errors
-/// Stripe's, where it does not tell the price.
-pub async fn with_current_price(
+/// Stripe's, where it does not tell a price or its meter.
+pub async fn with_current_items(
     stripe: &stripe::Client,
     row: CustomerRow,
     subscription: &Subscription,
+    catalog: Option<&Catalog>,
 ) -> Result<CustomerRow, stripe::Error> {
-    let mut items = subscription.items.iter();
-    let item = items.find(|item| item.id == row.subscription_item_id);
-    let Some(item) = item.filter(|item| item.price.id != row.price_id) else {
-        return Ok(row);
-    };
-    let price = stripe.retrieve_price(&item.price.id).await?;
-    let meter = price.recurring.as_ref().and_then(|it| it.meter.as_deref());
-    let customer_id = &row.customer_id;
-    if meter.unwrap_or_default() != row.meter_id {
-        tracing::error!(%customer_id, price_id = price.id, "the customer's new price counts other usage");
-        return Ok(row);
-    }
-    match price_of(&price) {
-        Ok(terms) => Ok(CustomerRow {
-            price_id: price.id,
-            price: terms,
-            ..row
-        }),
-        Err(error) => {
-            tracing::error!(%customer_id, price_id = price.id, %error, "the customer's new price cannot be computed with");
-            Ok(row)
+    let in_stripe = subscription.items.iter();
+    let in_stripe: Vec<&SubscriptionItem> =
+        in_stripe.filter(|item| is_metered_item(item)).collect();
+    let (mut kept, mut added) = (Vec::new(), Vec::new());
+    for item in in_stripe {
+        let known = row.items().find(|it| it.subscription_item_id == item.id);
+        if let Some(known) = known.filter(|known| known.price_id == item.price.id) {
+            kept.push(known.clone());
+            continue;
+        }
+        let price = MeteredPrice::retrieve(stripe, &item.price.id, catalog).await;
+        match (price, known) {
+            (Ok(price), Some(known)) => {
+                if price.meter_event_name != known.meter_event_name {
+                    tracing::error!(
+                        customer_id = %row.customer_id,
+                        price_id = price.price_id,
+                        meter = known.meter_event_name,
+                        "the customer's new price has another meter: the usage that the old one \
+                         counted in this period is billed by no item"
+                    );
+                }
+                kept.push(price.into_item(&item.id));
+            }
+            (Ok(price), None) => added.push(price.into_item(&item.id)),
+            (Err(MeteredPriceError::Stripe { source, .. }), _) => return Err(source),
+            (Err(error), known) => {
+                tracing::error!(
+                    customer_id = %row.customer_id,
+                    price_id = item.price.id,
+                    %error,
+                    "a price of the customer's subscription cannot be used"
+                );
+                kept.extend(known.cloned());
+            }
         }
     }
+    // In the row's order, so that its first item stays the first.
+    let position = |item: &MeteredItem| {
+        let mut known = row.items();
+        known.position(|it| it.subscription_item_id == item.subscription_item_id)
+    };
+    kept.sort_by_key(position);
+    let mut items = kept.into_iter().chain(added);
+    Ok(match items.next() {
+        Some(item) => CustomerRow {
+            item,
+            more_items: items.collect(),
+            ..row
+        },
+        None => row,
+    })
 }
 
 /// What Stripe is to ask for usage, so that it has a price of these `terms`.

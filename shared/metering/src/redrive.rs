@@ -6,23 +6,24 @@ use std::sync::Arc;
 
 use billing::{BillingTime, Clock, HeldReason, UsageStatus};
 use ledger::{
-    Ledger, LedgerError, Reopened, ReopenedTime, Transition, Transitioned, UsageEventRow,
+    Ledger, LedgerError, MeteredItem, Rebilling, Reopened, Transition, Transitioned, UsageEventRow,
 };
 
 use crate::delivery::BATCH_EVENTS_MAX;
 use crate::{
-    CustomerDirectory, CustomerError, Delivered, Deliverer, PeriodUnknown, Sending, in_order,
+    BilledBy, CatalogCache, CustomerDirectory, CustomerError, Delivered, Deliverer, KnownCustomer,
+    PeriodUnknown, Sending, billed_by, in_order,
 };
 
 /// Rows reopened at once.
 const CALLS_IN_FLIGHT: usize = 16;
 
 /// What a redrive of an event would come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prospect {
-    /// It would be sent, billed at this time.
-    Send(ReopenedTime),
-    /// It still has no billable period.
+    /// It would be sent, billed as this says.
+    Send(Rebilling),
+    /// It still is billed by nothing.
     Held(HeldReason),
     /// Its customer is not known here.
     UnknownCustomer,
@@ -68,18 +69,20 @@ pub struct Redriver {
     ledger: Ledger,
     customers: CustomerDirectory,
     deliverer: Deliverer,
+    catalog: CatalogCache,
     clock: Arc<dyn Clock>,
 }
 
 impl Redriver {
     /// Redrives from `ledger` to Stripe, in the ways that the parts know.
-    pub const fn new(
+    pub fn new(
         ledger: Ledger,
         customers: CustomerDirectory,
         deliverer: Deliverer,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
+            catalog: CatalogCache::new(ledger.clone(), Arc::clone(&clock)),
             ledger,
             customers,
             deliverer,
@@ -88,7 +91,8 @@ impl Redriver {
     }
 
     /// What a redrive of `row` would come to. Its billing time is chosen anew:
-    /// the period that it was chosen in may be over.
+    /// the period that it was chosen in may be over. So is its meter, by the
+    /// catalog as it is now, unless Stripe may have it from the one before.
     ///
     /// # Errors
     /// [`RedriveError`] where the customer or the period cannot be looked up.
@@ -99,18 +103,44 @@ impl Redriver {
         let Some(customer) = self.customers.customer(&row.customer_id).await? else {
             return Ok(Prospect::UnknownCustomer);
         };
+        let Some(item) = self.item_of(row, &customer).await? else {
+            return Ok(Prospect::Held(HeldReason::NoSubscriptionItem));
+        };
         let time = self.customers.billing_time(&customer, row.occurred_at);
         Ok(match time.await? {
             BillingTime::Billable {
                 billed_at,
                 period_start,
                 carried_over,
-            } => Prospect::Send(ReopenedTime {
+            } => Prospect::Send(Rebilling {
                 billed_at,
                 period_start,
                 carried_over,
+                // A repeat must name the item that the first sending named.
+                subscription_item_id: (is_unsent(row.status) && item.meter_id.is_empty())
+                    .then_some(item.subscription_item_id),
+                meter_event_name: item.meter_event_name,
             }),
             BillingTime::Held(reason) => Prospect::Held(reason),
+        })
+    }
+
+    /// The item of the customer's that bills `row`.
+    async fn item_of(
+        &self,
+        row: &UsageEventRow,
+        customer: &KnownCustomer,
+    ) -> Result<Option<MeteredItem>, LedgerError> {
+        let recorded = || customer.row.item_of_meter(&row.meter_event_name).cloned();
+        if !is_unsent(row.status) {
+            return Ok(recorded());
+        }
+        let catalog = self.catalog.current().await?;
+        let billed_by = billed_by(catalog.as_deref(), &customer.row, &row.action_type);
+        Ok(match billed_by {
+            BilledBy::Item(item) => Some(item.clone()),
+            BilledBy::NoItem { .. } => None,
+            BilledBy::Uncovered => recorded(),
         })
     }
 
@@ -163,10 +193,11 @@ impl Redriver {
             .zip(&reopened)
             .filter_map(|(before, reopened)| {
                 let row = reopened.as_ref().ok()?;
-                Some(match before.status {
-                    UsageStatus::Held | UsageStatus::Rejected => Sending::first(row),
+                Some(if is_unsent(before.status) {
+                    Sending::first(row)
+                } else {
                     // Of this one the operator says that Stripe never took it.
-                    _ => Sending::again(row),
+                    Sending::again(row)
                 })
             });
         let sendings: Vec<Sending<'_>> = sendings.collect();
@@ -183,19 +214,24 @@ impl Redriver {
 
     async fn reopen(&self, row: &UsageEventRow) -> Result<UsageEventRow, Redriven> {
         let prospect = self.prospect(row).await;
-        let time = match prospect.map_err(Redriven::Failed)? {
-            Prospect::Send(time) => time,
+        let billing = match prospect.map_err(Redriven::Failed)? {
+            Prospect::Send(billing) => billing,
             left => return Err(Redriven::Left(left)),
         };
         let reopened = self
             .ledger
-            .reopen_usage_event(row, time, self.clock.now())
+            .reopen_usage_event(row, billing, self.clock.now())
             .await;
         match reopened.map_err(|error| Redriven::Failed(error.into()))? {
             Reopened::Done(row) => Ok(*row),
             Reopened::Changed => Err(Redriven::Changed),
         }
     }
+}
+
+/// Whether Stripe surely has no event in this status.
+const fn is_unsent(status: UsageStatus) -> bool {
+    matches!(status, UsageStatus::Held | UsageStatus::Rejected)
 }
 
 /// Whether nobody sends an event in this status any more.

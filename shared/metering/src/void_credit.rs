@@ -2,7 +2,7 @@
 //! what it cost, to the rounding of its invoice line, owed to its customer.
 
 use billing::{Currency, CustomerId, InvalidPrice, NoRangeCost, Price, Timestamp};
-use ledger::{CreditFixed, CustomerRow, Ledger, LedgerError, UsageEventRow, VoidCredits};
+use ledger::{CreditFixed, Ledger, LedgerError, MeteredItem, UsageEventRow, VoidCredits};
 use stripe::{CreateCustomerBalanceTransaction, IdempotencyKey, InvoiceLine, RequestOptions};
 
 use crate::metadata::METADATA_VOID;
@@ -36,6 +36,9 @@ pub enum CreditError {
     /// The customer's row is gone.
     #[error("{0} is no customer here: the credit has no price")]
     UnknownCustomer(CustomerId),
+    /// Nothing bills the event's meter any more.
+    #[error("the customer's subscription has no item that bills {0}: the credit has no price")]
+    NoItem(String),
     /// The row has no period to be credited in.
     #[error("the event was billed in no period that is known")]
     NoPeriod,
@@ -88,18 +91,21 @@ pub(crate) async fn give(
 ) -> Result<Credit, CreditError> {
     let customer = ledger.customer(&row.customer_id).await?;
     let customer = customer.ok_or_else(|| CreditError::UnknownCustomer(row.customer_id.clone()))?;
+    let meter = &row.meter_event_name;
+    let item = customer.item_of_meter(meter);
+    let item = item.ok_or_else(|| CreditError::NoItem(meter.clone()))?;
     let minor_units = match row.void_credit_minor_units {
         Some(minor_units) => minor_units,
-        None => fix(ledger, stripe, row, &customer).await?,
+        None => fix(ledger, stripe, row, item).await?,
     };
     let transaction_id = if minor_units == 0 {
         None
     } else {
-        Some(transaction(stripe, row, customer.price.currency(), minor_units).await?)
+        Some(transaction(stripe, row, item.price.currency(), minor_units).await?)
     };
     Ok(Credit {
         minor_units,
-        currency: customer.price.currency().clone(),
+        currency: item.price.currency().clone(),
         transaction_id,
     })
 }
@@ -109,14 +115,14 @@ async fn fix(
     ledger: &Ledger,
     stripe: &stripe::Client,
     row: &UsageEventRow,
-    customer: &CustomerRow,
+    item: &MeteredItem,
 ) -> Result<i64, CreditError> {
     let (Some(billed_at), Some(period_start)) = (row.billed_at, row.period_start) else {
         return Err(CreditError::NoPeriod);
     };
-    let basis = basis(stripe, customer, billed_at).await?;
+    let basis = basis(stripe, &row.customer_id, item, billed_at).await?;
     for _ in 0..ATTEMPTS_MAX {
-        let read = ledger.void_credits(&row.customer_id, period_start).await?;
+        let read = ledger.void_credits(row, period_start).await?;
         let minor_units = basis.credit(&read, row.quantity)?;
         let fixed = ledger.fix_void_credit(row, period_start, &read, minor_units);
         if fixed.await? == CreditFixed::Done {
@@ -177,15 +183,14 @@ fn cost(price: &Price, units: u64) -> Result<i64, CreditError> {
 /// The invoice that has the usage of `billed_at` on it, if it is final.
 async fn basis(
     stripe: &stripe::Client,
-    customer: &CustomerRow,
+    customer_id: &CustomerId,
+    item: &MeteredItem,
     billed_at: Timestamp,
 ) -> Result<Basis, CreditError> {
-    let invoices = stripe
-        .list_all_invoices(customer.customer_id.as_str())
-        .await;
+    let invoices = stripe.list_all_invoices(customer_id.as_str()).await;
     let invoices = invoices.map_err(CreditError::stripe("list the customer's invoices"))?;
     let mut basis = Basis::Open {
-        price: customer.price.clone(),
+        price: item.price.clone(),
     };
     for invoice in &invoices {
         if invoice.status_transitions.finalized_at.is_none() {
@@ -198,14 +203,14 @@ async fn basis(
             invoice.lines.clone()
         };
         let is_usage = |line: &&InvoiceLine| {
-            line.subscription_item.as_deref() == Some(&customer.subscription_item_id)
+            line.subscription_item.as_deref() == Some(&item.subscription_item_id)
                 && (line.period.start..line.period.end).contains(&billed_at.unix_s())
         };
         let lines: Vec<&InvoiceLine> = lines.iter().filter(is_usage).collect();
         match lines.first() {
             Some(_) if invoice.status.as_deref() == Some("void") => basis = Basis::Unbilled,
             Some(line) => {
-                let price = price_of_line(stripe, customer, line).await?;
+                let price = price_of_line(stripe, item, line).await?;
                 return billed(&invoice.id, &lines, price);
             }
             None => {}
@@ -214,16 +219,16 @@ async fn basis(
     Ok(basis)
 }
 
-/// The price that a line was billed at: the customer may have another by now.
+/// The price that a line was billed at: the item may have another by now.
 async fn price_of_line(
     stripe: &stripe::Client,
-    customer: &CustomerRow,
+    item: &MeteredItem,
     line: &InvoiceLine,
 ) -> Result<Price, CreditError> {
     let price_id = line.price.as_ref();
     let price_id = price_id.ok_or_else(|| CreditError::NoPrice(line.id.clone()))?;
-    if *price_id == customer.price_id {
-        return Ok(customer.price.clone());
+    if *price_id == item.price_id {
+        return Ok(item.price.clone());
     }
     let price = stripe.retrieve_price(price_id).await;
     let price = price.map_err(CreditError::stripe("tell the price of an invoice's line"))?;

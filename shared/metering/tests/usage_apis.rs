@@ -42,7 +42,7 @@ impl Story {
             UsageApi::MeterEventStream => "/v2/billing/meter_event_stream".to_owned(),
             UsageApi::MeterEvent => "/v1/billing/meter_events".to_owned(),
             UsageApi::UsageRecord => {
-                let item = &self.customer.subscription_item_id;
+                let item = &self.customer.item.subscription_item_id;
                 format!("/v1/subscription_items/{item}/usage_records")
             }
         }
@@ -73,7 +73,7 @@ impl Story {
             period_start: self.customer.period_start,
             carried_over: false,
         };
-        let name = &self.customer.meter_event_name;
+        let name = &self.customer.item.meter_event_name;
         let token = event_id.to_owned();
         let row = UsageEventRow::new(&event, occurred_at, billing_time, name, token, now);
         let recorded = self

@@ -173,7 +173,7 @@ impl Importer {
             return Ok(Plan::Leave(Outcome::UnknownCustomer, reason));
         };
         let (now, token) = (self.clock.now(), attempt_token());
-        let meter_event_name = &customer.row.meter_event_name;
+        let meter_event_name = &customer.row.item.meter_event_name;
         if let Some(record_id) = &row.stripe_record_id {
             let at = row.occurred_at;
             let period_start = self.periods.start_of(&customer.row, at).await;
@@ -208,7 +208,7 @@ impl Importer {
             now,
         );
         if !self.usage_api.has_meter() {
-            row.subscription_item_id = Some(customer.row.subscription_item_id.clone());
+            row.subscription_item_id = Some(customer.row.item.subscription_item_id.clone());
         }
         let outcome = match row.status {
             UsageStatus::Held => Outcome::Held,
@@ -365,7 +365,7 @@ fn outcome_reason(row: &UsageEventRow) -> String {
 /// What a row must be, besides well-formed, to be sent.
 fn check(row: &ImportRow, customer: &KnownCustomer) -> Result<(), (Outcome, FieldError)> {
     let named = row.event.subscription_item_id.as_ref();
-    if named.is_some_and(|id| *id != customer.row.subscription_item_id) {
+    if named.is_some_and(|id| *id != customer.row.item.subscription_item_id) {
         let reason = "is not the subscription item that the customer was onboarded with";
         let refusal = FieldError::new("subscription_item_id", reason);
         return Err((Outcome::Invalid, refusal));

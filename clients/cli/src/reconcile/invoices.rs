@@ -114,8 +114,8 @@ async fn billed_periods(
         let lines = lines.map_err(ReconcileError::stripe("invoice lines"))?;
         for line in &lines {
             let period = line.period;
-            let is_usage =
-                line.subscription_item.as_deref() == Some(customer.subscription_item_id.as_str());
+            let is_usage = line.subscription_item.as_deref()
+                == Some(customer.item.subscription_item_id.as_str());
             if is_usage && range.start <= period.start && period.end <= range.end {
                 let units = periods.entry((period.start, period.end)).or_default();
                 *units += line.quantity.unwrap_or(0);

@@ -227,6 +227,7 @@ fn total_key(row: &UsageEventRow, billed_at: Timestamp) -> TotalKey {
             .period_start
             .map(|at| Timestamp::from_unix_s(at.unix_s())),
         hour: billed_at.start_of_hour(),
+        meter_event_name: row.meter_event_name.clone(),
         action_type: row.action_type.clone(),
     }
 }

@@ -171,7 +171,7 @@ impl Reconciler {
         is_thorough: bool,
     ) -> Result<Comparison, ReconcileError> {
         let (id, now) = (&customer.row.customer_id, self.clock.now());
-        let periods = match customer.row.meter_id.as_str() {
+        let periods = match customer.row.item.meter_id.as_str() {
             "" => Some(UsagePeriods::ask(&self.stripe, customer, range).await?),
             _ => None,
         };
@@ -231,7 +231,7 @@ impl Reconciler {
             end_time: question.window.end,
             value_grouping_window: question.grouping,
         };
-        let meter_id = &customer.row.meter_id;
+        let meter_id = &customer.row.item.meter_id;
         let summaries = self.stripe.list_meter_event_summaries(meter_id, &window);
         let summaries = summaries.await;
         let summaries = summaries.map_err(ReconcileError::stripe("meter event summaries"))?;

@@ -27,7 +27,7 @@ impl UsagePeriods {
     ) -> Result<Self, ReconcileError> {
         let row = &customer.row;
         let summaries = stripe
-            .list_usage_record_summaries(&row.subscription_item_id)
+            .list_usage_record_summaries(&row.item.subscription_item_id)
             .await;
         let summaries = summaries.map_err(ReconcileError::stripe("usage record summaries"))?;
         let periods = summaries.iter().map(|summary| UsagePeriod {

@@ -69,7 +69,7 @@ impl Story {
     pub(crate) async fn sell_in_tiers(&self) {
         let stripe = self.system.stripe();
         let customer = self.system.ledger().customer(&self.customer_id).await;
-        let price_id = customer.unwrap().unwrap().price_id;
+        let price_id = customer.unwrap().unwrap().item.price_id;
         let sold = stripe.retrieve_price(&price_id).await.unwrap();
         let first = PriceTier {
             up_to: Some(10),
@@ -239,7 +239,7 @@ impl Story {
             &event,
             (at, customer.subscription_started_at),
             "from elsewhere",
-            &customer.meter_event_name,
+            &customer.item.meter_event_name,
             event_id.to_owned(),
             self.now(),
         );

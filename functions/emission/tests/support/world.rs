@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::SystemTime;
 
 use billing::{Clock, CustomerId, PriceTerms, Timestamp};
-use ledger::{CustomerRow, CustomerStatus, Ledger, NewApiKey, Scope};
+use ledger::{CustomerRow, CustomerStatus, Ledger, MeteredItem, NewApiKey, Scope};
 use reqwest::Method;
 use serde_json::{Value, json};
 use stripe::{
@@ -134,11 +134,14 @@ impl World {
             customer_id: CustomerId::parse(&customer.id).unwrap(),
             external_id: None,
             subscription_id: subscription.id.clone(),
-            subscription_item_id: item.id.clone(),
-            price_id,
-            price: PriceTerms::per_unit("1", "usd").try_into().unwrap(),
-            meter_id,
-            meter_event_name: meter_event_name.to_owned(),
+            item: MeteredItem {
+                subscription_item_id: item.id.clone(),
+                price_id,
+                price: PriceTerms::per_unit("1", "usd").try_into().unwrap(),
+                meter_id,
+                meter_event_name: meter_event_name.to_owned(),
+            },
+            more_items: Vec::new(),
             subscription_started_at: Timestamp::from_unix_s(subscription.start_date),
             subscription_ends_at: None,
             period_start: Timestamp::from_unix_s(item.current_period_start),

@@ -85,6 +85,7 @@ impl Story {
                 customer_id: self.customer.customer_id.clone(),
                 period_start: Some(period_start.plus_ms(if is_earlier { -60 * DAY_MS } else { 0 })),
                 hour: period_start.start_of_hour().plus_ms(hours * HOUR_MS),
+                meter_event_name: self.customer.item.meter_event_name.clone(),
                 action_type: ActionType::parse(action_type).unwrap(),
             };
             advance.total(key).enter(*status, *units);

@@ -208,7 +208,7 @@ impl Story {
     /// dashboard.
     pub(crate) async fn change_price(&self, customer: &CustomerRow, price_id: &str) {
         let path = format!("/v1/subscriptions/{}", customer.subscription_id);
-        let item_id = &customer.subscription_item_id;
+        let item_id = &customer.item.subscription_item_id;
         let form = format!("items[0][id]={item_id}&items[0][price]={price_id}");
         self.world.stripe_form(&path, &form).await;
         self.world.settle().await;

@@ -35,7 +35,7 @@ pub(crate) async fn play(
     let row = stage.system.ledger().customer(&customer_id).await?;
     let stored = row.is_some_and(|row| {
         row.subscription_id == customer.subscription_id
-            && row.subscription_item_id == customer.subscription_item_id
+            && row.item.subscription_item_id == customer.subscription_item_id
     });
     narrator.figure("stored in DynamoDB, with its subscription", stored, true);
     Ok(customer)

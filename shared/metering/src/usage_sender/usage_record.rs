@@ -65,13 +65,17 @@ impl UsageRecords {
         self.stripe.create_usage_record(record, &options).await
     }
 
-    /// The item that the row names, else its customer's.
+    /// The item that the row names, else its customer's for the row's meter.
     async fn item_of(&self, row: &UsageEventRow) -> Option<String> {
         if let Some(named) = &row.subscription_item_id {
             return Some(named.clone());
         }
         match self.ledger.customer(&row.customer_id).await {
-            Ok(customer) => customer.map(|customer| customer.subscription_item_id),
+            Ok(customer) => {
+                let customer = customer?;
+                let item = customer.item_of_meter(&row.meter_event_name)?;
+                Some(item.subscription_item_id.clone())
+            }
             Err(error) => {
                 tracing::warn!(
                     identifier = %row.identifier,
