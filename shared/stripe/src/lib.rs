@@ -32,6 +32,7 @@ mod products;
 mod request;
 mod rfc3339;
 mod setup_intents;
+mod subscription_items;
 mod subscriptions;
 mod test_clocks;
 mod tls;
@@ -80,9 +81,10 @@ pub use prices::{CreatePrice, Price, PriceAmount, PriceTier, Recurring, Transfor
 pub use products::{CreateProduct, Product};
 pub use secrecy::{ExposeSecret, SecretString};
 pub use setup_intents::{CreateSetupIntent, SetupIntent};
+pub use subscription_items::{CreateSubscriptionItem, SubscriptionItem};
 pub use subscriptions::{
     CancelSubscription, CreateSubscription, ListSubscriptions, ProrationBehavior, Subscription,
-    SubscriptionItem, UpdateSubscription,
+    UpdateSubscription,
 };
 pub use test_clocks::TestClock;
 pub use usage_api::{UnknownUsageApi, UsageApi};

@@ -1,4 +1,4 @@
-//! Subscriptions (Stripe API reference: Subscriptions; Subscription Items).
+//! Subscriptions (Stripe API reference: Subscriptions).
 
 use serde::{Deserialize, Serialize};
 
@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::form::Form;
 use crate::list::{List, listed};
 use crate::object::{Metadata, id, optional_id, or_default};
-use crate::prices::Price;
 use crate::request::{Request, segment};
+use crate::subscription_items::SubscriptionItem;
 
 const PATH: &str = "/v1/subscriptions";
 
@@ -59,23 +59,7 @@ pub struct Subscription {
     pub test_clock: Option<String>,
 }
 
-/// One price of a subscription.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct SubscriptionItem {
-    /// `si_…`.
-    pub id: String,
-    /// The price.
-    pub price: Price,
-    /// When the current period began, in unix seconds.
-    pub current_period_start: i64,
-    /// When it ends, in unix seconds.
-    pub current_period_end: i64,
-    /// Your own keys.
-    #[serde(default, deserialize_with = "or_default")]
-    pub metadata: Metadata,
-}
-
-listed!(Subscription, SubscriptionItem);
+listed!(Subscription);
 
 impl Subscription {
     /// Whether it is over for good.

@@ -5,10 +5,10 @@ mod support;
 use serde_json::json;
 use stripe::{
     Aggregation, CreateCustomer, CreateEventDestination, CreateMeter, CreatePrice,
-    CreateSubscription, CreateUsageRecord, CreateWebhookEndpoint, IdempotencyKey, InvalidRequest,
-    ListEvents, ListMeterEventSummaries, Metadata, MeterEvent, MeterEventOutcome, PriceAmount,
-    PriceTier, RequestOptions, STRIPE_VERSION, STRIPE_VERSION_WITH_USAGE_RECORDS,
-    TransformQuantity, UpdateCustomer, ValueGroupingWindow,
+    CreateSubscription, CreateSubscriptionItem, CreateUsageRecord, CreateWebhookEndpoint,
+    IdempotencyKey, InvalidRequest, ListEvents, ListMeterEventSummaries, Metadata, MeterEvent,
+    MeterEventOutcome, PriceAmount, PriceTier, ProrationBehavior, RequestOptions, STRIPE_VERSION,
+    STRIPE_VERSION_WITH_USAGE_RECORDS, TransformQuantity, UpdateCustomer, ValueGroupingWindow,
 };
 use support::{Answer, KEY, Scripted};
 
@@ -266,6 +266,42 @@ async fn a_subscription_lists_its_prices_as_items() {
             "customer=cus_1",
             "items[0][price]=price_1",
             "items[1][price]=price_2"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn an_item_is_added_to_a_subscription() {
+    let item = json!({
+        "id": "si_2", "object": "subscription_item", "metadata": {},
+        "current_period_start": 1, "current_period_end": 2,
+        "price": { "id": "price_2", "active": true, "currency": "usd", "product": "prod_2" },
+    });
+    let stripe = Scripted::with([Answer::ok(&item)]).await;
+    let create = CreateSubscriptionItem {
+        subscription: "sub_1".to_owned(),
+        price: "price_2".to_owned(),
+        proration_behavior: Some(ProrationBehavior::None),
+        ..CreateSubscriptionItem::default()
+    };
+    let options = RequestOptions::new().idempotency_key(IdempotencyKey::new("second-item"));
+    let client = stripe.client();
+    let made = client.create_subscription_item(&create, &options).await;
+    let made = made.unwrap();
+    assert_eq!(
+        (made.id.as_str(), made.price.id.as_str()),
+        ("si_2", "price_2")
+    );
+    let received = &stripe.received()[0];
+    assert_eq!(stripe.calls(), ["POST /v1/subscription_items"]);
+    assert_eq!(received.header("idempotency-key"), "second-item");
+    assert_eq!(received.header("stripe-version"), STRIPE_VERSION);
+    assert_eq!(
+        received.params(),
+        [
+            "subscription=sub_1",
+            "price=price_2",
+            "proration_behavior=none"
         ]
     );
 }

@@ -11,10 +11,10 @@ use std::path::Path;
 use stripe::{
     Aggregation, CancelSubscription, Client, CreateBillingPortalSession, CreateCheckoutSession,
     CreateCustomer, CreateCustomerBalanceTransaction, CreateEventDestination, CreateMeter,
-    CreatePrice, CreateProduct, CreateSetupIntent, CreateSubscription, CreateUsageRecord,
-    CreateWebhookEndpoint, ListCustomers, ListEvents, ListMeterEventSummaries, ListSubscriptions,
-    ListV2Events, MeterEvent, MeterEventStream, RequestOptions, STRIPE_VERSION, UpdateCustomer,
-    UpdateEventDestination, UpdateSubscription, UpdateWebhookEndpoint,
+    CreatePrice, CreateProduct, CreateSetupIntent, CreateSubscription, CreateSubscriptionItem,
+    CreateUsageRecord, CreateWebhookEndpoint, ListCustomers, ListEvents, ListMeterEventSummaries,
+    ListSubscriptions, ListV2Events, MeterEvent, MeterEventStream, RequestOptions, STRIPE_VERSION,
+    UpdateCustomer, UpdateEventDestination, UpdateSubscription, UpdateWebhookEndpoint,
 };
 use support::{Answer, Scripted};
 
@@ -41,6 +41,8 @@ async fn make_every_request(client: &Client) -> BTreeSet<&'static str> {
     let unmetered = &CreatePrice { meter: None, ..CreatePrice::default() };
     let subscription = &CreateSubscription::default();
     let legacy = &CreateSubscription { bills_usage_records: true, ..CreateSubscription::default() };
+    let item = &CreateSubscriptionItem::default();
+    let legacy_item = &CreateSubscriptionItem { bills_usage_records: true, ..CreateSubscriptionItem::default() };
     let record = &CreateUsageRecord { subscription_item: ID.to_owned(), quantity: 1, timestamp: 0 };
     let meter = &CreateMeter {
         display_name: "Pages".to_owned(), event_name: "pages".to_owned(), formula: Aggregation::Sum,
@@ -81,6 +83,9 @@ async fn make_every_request(client: &Client) -> BTreeSet<&'static str> {
         client.list_prices_by_lookup_key("key"),
         client.create_product(&CreateProduct::default(), options),
         client.retrieve_product(ID),
+        client.create_subscription_item(item, options),
+        client.create_subscription_item(legacy_item, options),
+        client.retrieve_subscription_item(ID),
         client.create_subscription(subscription, options),
         client.create_subscription(legacy, options),
         client.retrieve_subscription(ID),

@@ -5,7 +5,7 @@ mod support;
 
 use serde_json::json;
 use stripe::{
-    CreatePrice, CreateSubscription, RequestOptions, STRIPE_VERSION,
+    CreatePrice, CreateSubscription, CreateSubscriptionItem, RequestOptions, STRIPE_VERSION,
     STRIPE_VERSION_WITH_USAGE_RECORDS,
 };
 use support::{Answer, Scripted};
@@ -56,5 +56,40 @@ async fn what_has_no_meter_is_made_in_the_last_version_that_has_it() {
     assert_eq!(
         stripe.calls()[3],
         "GET /v1/subscription_items/si_1/usage_record_summaries"
+    );
+}
+
+#[tokio::test]
+async fn an_item_without_a_meter_is_added_in_the_old_version_and_read_in_the_new_one() {
+    // The old version shows the period on the subscription alone.
+    let created = Answer::ok(&json!({ "id": "si_2", "object": "subscription_item" }));
+    let current = Answer::ok(&json!({
+        "id": "si_2", "current_period_start": 1, "current_period_end": 2,
+        "price": { "id": "price_2", "active": true, "currency": "usd", "product": "prod_2" },
+    }));
+    let stripe = Scripted::with([created, current]).await;
+    let (client, options) = (stripe.client(), RequestOptions::new());
+    let create = CreateSubscriptionItem {
+        subscription: "sub_1".to_owned(),
+        price: "price_2".to_owned(),
+        bills_usage_records: true,
+        ..CreateSubscriptionItem::default()
+    };
+    let made = client.create_subscription_item(&create, &options).await;
+    assert_eq!(made.unwrap().current_period_end, 2);
+
+    let received = stripe.received();
+    let versions: Vec<&str> = received
+        .iter()
+        .map(|request| request.header("stripe-version"))
+        .collect();
+    let (old, new) = (STRIPE_VERSION_WITH_USAGE_RECORDS, STRIPE_VERSION);
+    assert_eq!(versions, [old, new]);
+    assert_eq!(
+        stripe.calls(),
+        [
+            "POST /v1/subscription_items",
+            "GET /v1/subscription_items/si_2"
+        ]
     );
 }
