@@ -45,6 +45,20 @@ impl UsageLogCursor {
             last_key: None,
         }
     }
+
+    /// The same events, by one cursor for each part of the index: they can be
+    /// read at once. Together they have read all when each of them has.
+    pub fn by_bucket(customer_id: &CustomerId, from: Timestamp, to: Timestamp) -> Vec<Self> {
+        let buckets = (0..BUCKETS.len()).filter_map(|at| BUCKETS.get(at..=at));
+        let cursor = |buckets| Self {
+            customer_id: customer_id.clone(),
+            from,
+            to,
+            buckets,
+            last_key: None,
+        };
+        buckets.map(cursor).collect()
+    }
 }
 
 impl Ledger {

@@ -183,28 +183,80 @@ impl Run {
 
 fn print_report(out: &mut impl Write, report: &CustomerReport) -> io::Result<()> {
     let verdict = if report.agrees() { "agrees" } else { "DIFFERS" };
-    write!(
-        out,
-        "{}  {verdict}  log {}, Stripe {}",
-        report.customer_id, report.log_units, report.stripe_units
-    )?;
-    for (units, what) in [
-        (report.in_flight_units, "in flight"),
-        (report.unbilled_units, "rejected or voided"),
-        (report.usage_record_units, "usage records, not compared"),
-    ] {
-        if units > 0 {
-            write!(out, ", {units} {what}")?;
-        }
+    write!(out, "{}  {verdict}  ", report.customer_id)?;
+    match report.meters.len() {
+        0 => print_units(
+            out,
+            &Units {
+                log: report.log_units,
+                stripe: report.stripe_units,
+                besides: [
+                    report.in_flight_units,
+                    report.unbilled_units,
+                    report.usage_record_units,
+                ],
+                invoices_compared: report.invoices_compared,
+            },
+        )?,
+        // What they count does not add up to anything.
+        several => writeln!(out, "{several} meters")?,
     }
-    if report.invoices_compared > 0 {
-        write!(out, "; {} invoiced periods", report.invoices_compared)?;
+    for meter in &report.meters {
+        write!(out, "  {}  ", name(&meter.meter_event_name))?;
+        print_units(
+            out,
+            &Units {
+                log: meter.log_units,
+                stripe: meter.stripe_units,
+                besides: [
+                    meter.in_flight_units,
+                    meter.unbilled_units,
+                    meter.usage_record_units,
+                ],
+                invoices_compared: meter.invoices_compared,
+            },
+        )?;
     }
-    writeln!(out)?;
     for finding in &report.findings {
         print_finding(out, finding)?;
     }
     Ok(())
+}
+
+/// What log and Stripe have of a meter.
+struct Units {
+    log: i64,
+    stripe: i64,
+    /// In flight, unbilled, and compared with nothing.
+    besides: [u64; 3],
+    invoices_compared: usize,
+}
+
+fn print_units(out: &mut impl Write, units: &Units) -> io::Result<()> {
+    write!(out, "log {}, Stripe {}", units.log, units.stripe)?;
+    let words = [
+        "in flight",
+        "rejected or voided",
+        "usage records, not compared",
+    ];
+    for (units, what) in units.besides.iter().zip(words) {
+        if *units > 0 {
+            write!(out, ", {units} {what}")?;
+        }
+    }
+    if units.invoices_compared > 0 {
+        write!(out, "; {} invoiced periods", units.invoices_compared)?;
+    }
+    writeln!(out)
+}
+
+/// The event name of a meter. Usage records of before the catalog have none.
+const fn name(meter_event_name: &str) -> &str {
+    if meter_event_name.is_empty() {
+        "(no name)"
+    } else {
+        meter_event_name
+    }
 }
 
 fn print_refusals(out: &mut impl Write, refusals: &UnnamedRefusals) -> io::Result<()> {
@@ -228,6 +280,9 @@ fn print_refusals(out: &mut impl Write, refusals: &UnnamedRefusals) -> io::Resul
 
 fn print_finding(out: &mut impl Write, finding: &Finding) -> io::Result<()> {
     write!(out, "  ")?;
+    if let Some(meter) = &finding.meter_event_name {
+        write!(out, "{}  ", name(meter))?;
+    }
     if let Some(from) = &finding.from {
         write!(out, "{from}  ")?;
     }

@@ -2,28 +2,38 @@
 
 use super::explanation::Explanation;
 use super::invoices::Invoices;
-use super::log::{CustomerLog, LogRow};
+use super::log::{LogRow, MeterLog};
 use super::narrowing::{Difference, Window};
 use super::report::Finding;
 
 /// What was compared of one customer.
 pub(super) struct Comparison {
+    pub(super) meters: Vec<MeterComparison>,
+    pub(super) totals: Vec<Finding>,
+}
+
+/// What was compared of one meter's usage of one customer.
+pub(super) struct MeterComparison {
+    pub(super) event_name: String,
     pub(super) range: Window,
-    pub(super) log: CustomerLog,
+    pub(super) log: MeterLog,
     pub(super) stripe_units: i64,
     pub(super) explained: Vec<(Difference, Explanation)>,
-    pub(super) totals: Vec<Finding>,
     pub(super) invoices: Invoices,
 }
 
 impl Comparison {
     /// Whether nothing hints at a row that was not read.
     pub(super) fn is_clear(&self) -> bool {
+        self.totals.is_empty() && self.meters.iter().all(MeterComparison::is_clear)
+    }
+}
+
+impl MeterComparison {
+    fn is_clear(&self) -> bool {
         let is_accounted_for =
             |(_, explanation): &(_, Explanation)| matches!(explanation, Explanation::InFlight);
-        self.totals.is_empty()
-            && self.invoices.findings.is_empty()
-            && self.explained.iter().all(is_accounted_for)
+        self.invoices.findings.is_empty() && self.explained.iter().all(is_accounted_for)
     }
 
     pub(super) fn rows_of(&self, difference: &Difference) -> &[LogRow] {

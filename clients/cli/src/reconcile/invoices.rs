@@ -1,15 +1,18 @@
 //! Whether final invoices bill what the log has: delivered is not yet invoiced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use billing::Timestamp;
 use ledger::CustomerRow;
-use metering::{KnownCustomer, usage_period};
-use stripe::{Invoice, List};
+use metering::KnownCustomer;
+use stripe::{Invoice, InvoiceLine, List};
 
 use super::ReconcileError;
-use super::log::{CustomerLog, LogRow};
+use super::log::{LogRow, MeterLog};
+use super::meters::{ComparedMeter, Source};
 use super::narrowing::{MINUTE_S, Window, round_down};
+use super::prices::MeterOfPrice;
 use super::report::{Finding, FindingKind};
 
 /// What the invoice at the start of a subscription is made for. Its lines are
@@ -20,52 +23,171 @@ const SUBSCRIPTION_CREATE: &str = "subscription_create";
 /// made yet (Stripe documentation: "Automatically finalize invoices").
 const DRAFT_MS_MAX: i64 = 73 * 3_600_000;
 
-/// The invoices of one customer, compared.
+/// The invoices of one customer's subscription, as far as they may bill usage of
+/// a range.
+#[derive(Clone, Debug, Default)]
+pub(super) struct UsageInvoices {
+    lines: Vec<UsageLine>,
+    /// Periods of invoices that have no line for any item, in unix seconds.
+    without_items: Vec<Range<i64>>,
+}
+
+/// A line that bills an item of the subscription.
+#[derive(Clone, Debug)]
+struct UsageLine {
+    subscription_item_id: String,
+    /// The meter behind its price, `mtr_…`; none where that is not known, and
+    /// where the price bills usage records.
+    meter_id: Option<String>,
+    /// In unix seconds.
+    period: Range<i64>,
+    units: i64,
+    is_final: bool,
+}
+
+/// The invoices of one customer, compared with one meter's usage.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Invoices {
-    /// Periods that were compared.
-    pub(super) compared: usize,
+    /// Periods that were compared, in unix seconds.
+    pub(super) compared: BTreeSet<(i64, i64)>,
     /// One for each period that differs.
     pub(super) findings: Vec<Finding>,
 }
 
-/// Compares the units on the lines of final invoices whose periods lie in
-/// `range` with the log's, and finds usage of a period that got no invoice.
-pub(super) async fn compare(
-    stripe: &stripe::Client,
-    customer: &KnownCustomer,
-    log: &CustomerLog,
-    range: Window,
-) -> Result<Invoices, ReconcileError> {
-    let customer_id = customer.row.customer_id.as_str();
-    let listed = stripe.list_all_invoices(customer_id).await;
-    let listed = listed.map_err(ReconcileError::stripe("invoices"))?;
-    let mut compared = Invoices::default();
-    for ((start, end), units) in billed_periods(stripe, &listed, &customer.row, range).await? {
-        compared.compared += 1;
-        let log_units = log.units_between(start, end);
-        if log_units != units {
-            let kind = FindingKind::InvoiceDiffers;
-            compared
-                .findings
-                .push(finding(kind, start, log_units, units));
+impl UsageInvoices {
+    /// Asks Stripe for the invoices of `customer`, and reads the lines of those
+    /// that may bill usage of `range`.
+    pub(super) async fn ask(
+        stripe: &stripe::Client,
+        prices: &MeterOfPrice,
+        customer: &CustomerRow,
+        range: Window,
+    ) -> Result<Self, ReconcileError> {
+        let listed = stripe.list_all_invoices(customer.customer_id.as_str());
+        let listed = listed.await.map_err(ReconcileError::stripe("invoices"))?;
+        let mut invoices = Self::default();
+        for invoice in listed.iter().filter(|invoice| bills(invoice, customer)) {
+            let mut has_items = false;
+            for line in &lines_of(stripe, invoice).await? {
+                let Some(item_id) = &line.subscription_item else {
+                    continue;
+                };
+                has_items = true;
+                let period = line.period.start..line.period.end;
+                if touches(&period, range) {
+                    let meter_id = meter_of(stripe, prices, customer, item_id, line).await?;
+                    invoices.lines.push(UsageLine {
+                        subscription_item_id: item_id.clone(),
+                        meter_id,
+                        period,
+                        units: line.quantity.unwrap_or(0),
+                        is_final: is_final(invoice),
+                    });
+                }
+            }
+            if !has_items {
+                // Its own period looks back by one, as usage does (Stripe API
+                // reference: The Invoice object, `period_end`).
+                let period = invoice.period_start..invoice.period_end;
+                invoices.without_items.push(period);
+            }
+        }
+        Ok(invoices)
+    }
+
+    /// Compares the units on the lines of final invoices for `meter`, whose
+    /// periods lie in `range`, with the log's, and finds usage that got on none.
+    pub(super) fn compare(
+        &self,
+        customer: &KnownCustomer,
+        meter: &ComparedMeter,
+        log: &MeterLog,
+        range: Window,
+    ) -> Invoices {
+        let lines: Vec<&UsageLine> = self
+            .lines
+            .iter()
+            .filter(|it| it.is_of(meter, log))
+            .collect();
+        let mut compared = Invoices::default();
+        for ((start, end), units) in final_periods(&lines, range) {
+            compared.compared.insert((start, end));
+            let log_units = log.units_between(start, end);
+            if log_units != units {
+                let kind = FindingKind::InvoiceDiffers;
+                let differs = finding(kind, start, log_units, units);
+                compared.findings.push(differs);
+            }
+        }
+        let missed = if meter.has_item() {
+            let lines = lines.iter().map(|line| &line.period);
+            let periods: Vec<_> = lines.chain(&self.without_items).collect();
+            not_invoiced(&periods, customer, log)
+        } else {
+            let periods: Vec<_> = lines.iter().map(|line| &line.period).collect();
+            no_item(&periods, customer, log)
+        };
+        compared.findings.extend(missed);
+        compared
+    }
+}
+
+impl UsageLine {
+    /// Whether it bills usage of `meter`, whose rows are in `log`.
+    fn is_of(&self, meter: &ComparedMeter, log: &MeterLog) -> bool {
+        match (&meter.source, &self.meter_id) {
+            (Source::Meters(ids), Some(meter_id)) => ids.contains(meter_id),
+            (Source::UsageRecords(_), None) => {
+                let item_id = &self.subscription_item_id;
+                meter.subscription_item_ids.contains(item_id)
+                    || (!meter.has_item() && log.subscription_item_ids.contains(item_id))
+            }
+            (Source::Meters(_), None) | (Source::UsageRecords(_), Some(_)) => false,
         }
     }
-    compared
-        .findings
-        .extend(not_invoiced(&listed, customer, log));
-    Ok(compared)
+}
+
+/// The meter behind the price of `line`, which bills the item `item_id`; none
+/// where that price has none.
+async fn meter_of(
+    stripe: &stripe::Client,
+    prices: &MeterOfPrice,
+    customer: &CustomerRow,
+    item_id: &str,
+    line: &InvoiceLine,
+) -> Result<Option<String>, ReconcileError> {
+    let mut items = customer.items();
+    let item = items.find(|item| item.subscription_item_id == item_id);
+    match (&line.price, item) {
+        // A price that the item had before, or of an item that was removed.
+        (Some(price_id), item) if item.is_none_or(|item| item.price_id != *price_id) => {
+            prices.meter_of(stripe, price_id).await
+        }
+        (_, item) => {
+            let meter_id = item.map(|item| item.meter_id.clone());
+            Ok(meter_id.filter(|id| !id.is_empty()))
+        }
+    }
+}
+
+/// All of the invoice's lines: it has the first of them itself.
+async fn lines_of(
+    stripe: &stripe::Client,
+    invoice: &Invoice,
+) -> Result<List<InvoiceLine>, ReconcileError> {
+    if !invoice.lines.has_more {
+        return Ok(invoice.lines.clone());
+    }
+    let lines = stripe.list_invoice_lines(&invoice.id).await;
+    lines.map_err(ReconcileError::stripe("invoice lines"))
 }
 
 fn finding(kind: FindingKind, from_s: i64, log_units: i64, other_units: i64) -> Finding {
     Finding {
-        kind,
         from: Some(Timestamp::from_unix_s(from_s).to_string()),
         log_units: Some(log_units),
         other_units: Some(other_units),
-        events: Vec::new(),
-        more_events: 0,
-        is_repaired: false,
+        ..Finding::of(kind)
     }
 }
 
@@ -73,62 +195,69 @@ fn finding(kind: FindingKind, from_s: i64, log_units: i64, other_units: i64) -> 
 /// final, and that no invoice bills, not even a draft: such as of a subscription
 /// that was canceled in its period.
 fn not_invoiced(
-    invoices: &List<Invoice>,
+    periods: &[&Range<i64>],
     customer: &KnownCustomer,
-    log: &CustomerLog,
+    log: &MeterLog,
 ) -> Option<Finding> {
     let row = &customer.row;
     let is_due = |at: &Timestamp| customer.now >= at.plus_ms(DRAFT_MS_MAX);
     let ended = row.subscription_ends_at.filter(is_due);
     let due_before = ended.or(Some(row.period_start).filter(is_due))?.unix_s();
-    let invoices = invoices.iter();
-    let periods: Vec<_> = invoices
-        .filter_map(|invoice| usage_period(invoice, row))
-        .collect();
-    let is_missed = |row: &&LogRow| {
-        let at = Timestamp::from_unix_s(row.billed_at_s);
-        row.is_in_stripe() && !periods.iter().any(|period| period.contains(&at))
-    };
-    let started = round_down(row.subscription_started_at.unix_s(), MINUTE_S);
-    let missed: Vec<&LogRow> = log
-        .rows_from(started)
-        .filter(|row| row.billed_at_s < due_before)
-        .filter(is_missed)
-        .collect();
-    let first = missed.iter().map(|row| row.billed_at_s).min()?;
-    let units = missed.iter().map(|row| row.units()).sum();
-    Some(finding(FindingKind::NotInvoiced, first, units, 0))
+    let missed = outside(periods, row, log).filter(|row| row.billed_at_s < due_before);
+    all_of(FindingKind::NotInvoiced, missed)
+}
+
+/// Usage of a meter that the customer has no item of: unless an invoice has it
+/// already, none ever will.
+fn no_item(periods: &[&Range<i64>], customer: &KnownCustomer, log: &MeterLog) -> Option<Finding> {
+    let missed = outside(periods, &customer.row, log);
+    all_of(FindingKind::NoSubscriptionItem, missed)
+}
+
+/// What Stripe has of the subscription's usage outside of the `periods`.
+fn outside<'a>(
+    periods: &'a [&Range<i64>],
+    customer: &CustomerRow,
+    log: &'a MeterLog,
+) -> impl Iterator<Item = &'a LogRow> {
+    let started = round_down(customer.subscription_started_at.unix_s(), MINUTE_S);
+    let is_inside = |at: i64| periods.iter().any(|period| period.contains(&at));
+    log.rows_from(started)
+        .filter(move |row| row.is_in_stripe() && !is_inside(row.billed_at_s))
+}
+
+fn all_of<'a>(kind: FindingKind, rows: impl Iterator<Item = &'a LogRow>) -> Option<Finding> {
+    let rows: Vec<&LogRow> = rows.collect();
+    let first = rows.iter().map(|row| row.billed_at_s).min()?;
+    let units = rows.iter().map(|row| row.units()).sum();
+    Some(finding(kind, first, units, 0))
 }
 
 /// Units that are billed for good, by the period's start and end in unix
 /// seconds. A price in tiers has several lines.
-async fn billed_periods(
-    stripe: &stripe::Client,
-    invoices: &List<Invoice>,
-    customer: &CustomerRow,
-    range: Window,
-) -> Result<BTreeMap<(i64, i64), i64>, ReconcileError> {
+fn final_periods(lines: &[&UsageLine], range: Window) -> BTreeMap<(i64, i64), i64> {
     let mut periods = BTreeMap::new();
-    for invoice in invoices.iter().filter(|invoice| bills(invoice, customer)) {
-        let lines = stripe.list_invoice_lines(&invoice.id).await;
-        let lines = lines.map_err(ReconcileError::stripe("invoice lines"))?;
-        for line in &lines {
-            let period = line.period;
-            let is_usage = line.subscription_item.as_deref()
-                == Some(customer.item.subscription_item_id.as_str());
-            if is_usage && range.start <= period.start && period.end <= range.end {
-                let units = periods.entry((period.start, period.end)).or_default();
-                *units += line.quantity.unwrap_or(0);
-            }
+    for line in lines.iter().filter(|line| line.is_final) {
+        let Range { start, end } = line.period;
+        if range.start <= start && end <= range.end {
+            *periods.entry((start, end)).or_default() += line.units;
         }
     }
-    Ok(periods)
+    periods
 }
 
-/// Whether `invoice` is final and bills usage of the customer's subscription.
+fn touches(period: &Range<i64>, range: Window) -> bool {
+    let Range { start, end } = *period;
+    Window { start, end }.touches(range)
+}
+
+/// Whether `invoice` bills usage of the customer's subscription.
 fn bills(invoice: &Invoice, customer: &CustomerRow) -> bool {
     invoice.subscription.as_deref() == Some(customer.subscription_id.as_str())
         && invoice.billing_reason.as_deref() != Some(SUBSCRIPTION_CREATE)
-        && invoice.status_transitions.finalized_at.is_some()
-        && invoice.status.as_deref() != Some("void")
+}
+
+/// Whether its lines are what is billed for good.
+fn is_final(invoice: &Invoice) -> bool {
+    invoice.status_transitions.finalized_at.is_some() && invoice.status.as_deref() != Some("void")
 }

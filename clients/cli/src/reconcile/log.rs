@@ -1,17 +1,24 @@
-//! What the audit log says of one customer, by the minute of billing.
+//! What the audit log says of one customer, by the meter and the minute of billing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 
 use billing::{
     ContentHash, CustomerId, Identifier, Quantity, Timestamp, UsageEvent, UsageStatus, window,
 };
+use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 use ledger::{Ledger, LedgerError, Tally, TotalKey, UsageEventRow, UsageLogCursor};
 
+use super::meters::Meters;
 use super::narrowing::{HOUR_S, MINUTE_S, Window, round_down};
 use super::usage_records::UsagePeriods;
 
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
+
+/// Parts of the index that are read at once. A read is a query and then its
+/// rows, one after the other: waiting, nearly all of it.
+const READS_IN_FLIGHT: usize = 8;
 
 /// For how long a change may be unknown to Stripe's sums and to the totals:
 /// meters aggregate, and the rollup runs, a moment later.
@@ -87,27 +94,36 @@ impl LogRow {
 /// The rows of one customer that are billed in a window.
 #[derive(Clone, Debug, Default)]
 pub struct CustomerLog {
+    /// By the event name of the meter that they are compared with.
+    pub meters: BTreeMap<String, MeterLog>,
+    /// Units and events of the window's whole hours, as the totals should be.
+    pub totals: BTreeMap<TotalKey, Tally>,
+    /// Hours, by their starts, that the totals may lag behind in.
+    pub hours_in_flight: BTreeSet<i64>,
+}
+
+/// The rows of one customer that one meter counts and that are billed in a window.
+#[derive(Clone, Debug, Default)]
+pub struct MeterLog {
     /// By the minute's start, in unix seconds; for a customer who is billed by
     /// usage records, by the billing period's. Those that Stripe's sums leave out
     /// are left out.
     pub rows: BTreeMap<i64, Vec<LogRow>>,
     /// Rows of billing periods that Stripe tells no sum of: only invoices do.
     unsummed: Vec<LogRow>,
-    /// Units and events of the window's whole hours, as the totals should be.
-    pub totals: BTreeMap<TotalKey, Tally>,
-    /// Hours, by their starts, that the totals may lag behind in.
-    pub hours_in_flight: BTreeSet<i64>,
     /// Units and events, by status.
     pub tally: Tally,
     /// Units of usage records that no sum of Stripe's was compared with.
     pub usage_record_units: u64,
+    /// The subscription items that rows name.
+    pub subscription_item_ids: BTreeSet<String>,
 }
 
 impl CustomerLog {
-    /// Reads the log of `customer_id` for what is billed in `window`; `now` is
-    /// real time. With `is_thorough` of all that ever happened, else of what
-    /// happened from 36 days before: an event that was redriven later than that
-    /// is missed. `periods` are those of a customer who is billed by usage records.
+    /// Reads the log of `customer_id` for what is billed in `window`, in one pass
+    /// for all of its `meters`; `now` is real time. With `is_thorough` of all that
+    /// ever happened, else of what happened from 36 days before: an event that
+    /// was redriven later than that is missed.
     ///
     /// # Errors
     /// [`LedgerError`].
@@ -117,7 +133,7 @@ impl CustomerLog {
         window: Window,
         now: Timestamp,
         is_thorough: bool,
-        periods: Option<&UsagePeriods>,
+        meters: &Meters,
     ) -> Result<Self, LedgerError> {
         let (start, end) = (
             Timestamp::from_unix_s(window.start),
@@ -130,22 +146,71 @@ impl CustomerLog {
         };
         // An event that is ahead of the clock is billed at its present.
         let to = end.plus_ms(window::OCCURRED_AHEAD_MS_MAX + MINUTE_MS);
-        let mut cursor = UsageLogCursor::new(customer_id.clone(), from, to);
+        let parts = UsageLogCursor::by_bucket(customer_id, from, to);
+        let mut pages = pin!(
+            stream::iter(parts)
+                .map(|part| pages(ledger, part).boxed())
+                .flatten_unordered(READS_IN_FLIGHT)
+        );
         let mut log = Self::default();
-        while let Some(rows) = ledger.next_usage_events(&mut cursor).await? {
+        while let Some(rows) = pages.try_next().await? {
             for row in &rows {
                 if let Some(billed_at) = row.billed_at.filter(|at| (start..end).contains(at)) {
                     let kept = log.count(row, billed_at, window, now);
-                    match periods {
-                        Some(periods) => log.keep_by_period(kept, periods),
-                        None => log.keep_by_minute(kept, row),
-                    }
+                    log.keep(kept, row, meters);
                 }
             }
         }
         Ok(log)
     }
 
+    fn count(
+        &mut self,
+        row: &UsageEventRow,
+        billed_at: Timestamp,
+        window: Window,
+        now: Timestamp,
+    ) -> LogRow {
+        let hour = billed_at.start_of_hour().unix_s();
+        let kept = LogRow::read(row, billed_at, now);
+        if kept.is_in_flight {
+            self.hours_in_flight.insert(hour);
+        }
+        if hour >= window.start && hour + HOUR_S <= window.end {
+            let total = self.totals.entry(total_key(row, billed_at)).or_default();
+            total.enter(row.status, row.quantity);
+        }
+        kept
+    }
+
+    fn keep(&mut self, kept: LogRow, row: &UsageEventRow, meters: &Meters) {
+        let name = meters.name_of(row);
+        if !self.meters.contains_key(name) {
+            self.meters.insert(name.to_owned(), MeterLog::default());
+        }
+        if let Some(log) = self.meters.get_mut(name) {
+            log.tally.enter(row.status, row.quantity);
+            log.note_item(row);
+            match meters.periods_of(name) {
+                Some(periods) => log.keep_by_period(kept, periods),
+                None => log.keep_by_minute(kept, row),
+            }
+        }
+    }
+}
+
+/// The rows of a part of the index, page by page.
+fn pages(
+    ledger: &Ledger,
+    part: UsageLogCursor,
+) -> impl Stream<Item = Result<Vec<UsageEventRow>, LedgerError>> + Send + '_ {
+    stream::try_unfold(part, async |mut part| {
+        let rows = ledger.next_usage_events(&mut part).await?;
+        Ok(rows.map(|rows| (rows, part)))
+    })
+}
+
+impl MeterLog {
     /// What Stripe has by the log, by the minute.
     pub fn by_minute(&self) -> BTreeMap<i64, i64> {
         let minutes = self.rows.iter();
@@ -168,24 +233,12 @@ impl CustomerLog {
         rows.chain(unsummed.filter(move |row| row.billed_at_s >= from))
     }
 
-    fn count(
-        &mut self,
-        row: &UsageEventRow,
-        billed_at: Timestamp,
-        window: Window,
-        now: Timestamp,
-    ) -> LogRow {
-        let hour = billed_at.start_of_hour().unix_s();
-        let kept = LogRow::read(row, billed_at, now);
-        self.tally.enter(row.status, row.quantity);
-        if kept.is_in_flight {
-            self.hours_in_flight.insert(hour);
+    fn note_item(&mut self, row: &UsageEventRow) {
+        if let Some(id) = &row.subscription_item_id
+            && !self.subscription_item_ids.contains(id)
+        {
+            self.subscription_item_ids.insert(id.clone());
         }
-        if hour >= window.start && hour + HOUR_S <= window.end {
-            let total = self.totals.entry(total_key(row, billed_at)).or_default();
-            total.enter(row.status, row.quantity);
-        }
-        kept
     }
 
     fn keep_by_minute(&mut self, kept: LogRow, row: &UsageEventRow) {

@@ -1,22 +1,28 @@
-//! `meterline reconcile`: whether the audit log, the totals, Stripe's meter and
-//! Stripe's final invoices agree, customer by customer; and if not, where.
+//! `meterline reconcile`: whether the audit log, the totals, Stripe's meters and
+//! Stripe's final invoices agree, customer by customer and meter by meter; and if
+//! not, where.
 //!
 //! | module | does |
 //! | --- | --- |
-//! | [`log`] | reads a customer's audit log, by the minute |
+//! | [`meters`] | says which meters count a customer's usage |
+//! | [`log`] | reads a customer's audit log, by the meter and the minute |
 //! | [`narrowing`] | finds the minutes that differ, by few questions to Stripe |
 //! | [`usage_records`] | stands in for that where a customer is billed by them |
 //! | [`subset`], [`explanation`] | says which events a minute's difference points to |
-//! | `totals`, `invoices` | compares those |
+//! | `totals`, `invoices`, `prices` | compares those |
 //! | `comparison` | what was compared, and which rows it speaks of |
+//! | `findings` | what is found in it, and repaired |
 //! | `repair` | what a repair may do |
 //! | [`report`] | what is said |
 
 mod comparison;
 pub mod explanation;
+mod findings;
 mod invoices;
 pub mod log;
+pub mod meters;
 pub mod narrowing;
+mod prices;
 mod repair;
 pub mod report;
 pub mod subset;
@@ -26,17 +32,22 @@ pub mod usage_records;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use billing::{Clock, CustomerId, Identifier, Timestamp, UsageStatus};
+use billing::{Clock, CustomerId, Timestamp};
 use ledger::{Ledger, LedgerError};
-use metering::{CustomerDirectory, CustomerError, Deliverer, KnownCustomer, Redriver};
+use metering::{CustomerDirectory, CustomerError, Deliverer, KnownCustomer, Redriver, in_order};
 use stripe::ListMeterEventSummaries;
 
-use comparison::Comparison;
+use comparison::{Comparison, MeterComparison};
 use explanation::Explanation;
-use log::{CustomerLog, LogRow};
+use invoices::UsageInvoices;
+use log::{CustomerLog, MeterLog};
+use meters::{ComparedMeter, Meters, Source};
 use narrowing::{MINUTE_S, Narrowed, Narrowing, Question, Window};
-pub use report::{CustomerReport, Finding, FindingKind, NamedEvent};
-use usage_records::UsagePeriods;
+use prices::MeterOfPrice;
+pub use report::{CustomerReport, Finding, FindingKind, MeterReport, NamedEvent};
+
+/// Meters of a customer that Stripe is asked about at once.
+const METERS_IN_FLIGHT: usize = 4;
 
 /// From when to when, in the customers' own time, and whether to repair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +136,7 @@ pub struct Reconciler {
     customers: CustomerDirectory,
     redriver: Redriver,
     clock: Arc<dyn Clock>,
+    prices: MeterOfPrice,
 }
 
 impl Reconciler {
@@ -140,6 +152,7 @@ impl Reconciler {
             ledger,
             stripe,
             clock,
+            prices: MeterOfPrice::default(),
         }
     }
 
@@ -170,49 +183,67 @@ impl Reconciler {
         range: Window,
         is_thorough: bool,
     ) -> Result<Comparison, ReconcileError> {
-        let (id, now) = (&customer.row.customer_id, self.clock.now());
-        let periods = match customer.row.item.meter_id.as_str() {
-            "" => Some(UsagePeriods::ask(&self.stripe, customer, range).await?),
-            _ => None,
-        };
-        let periods = periods.as_ref();
-        let range = periods.map_or(range, |periods| periods.widen(range));
-        let log = CustomerLog::read(&self.ledger, id, range, now, is_thorough, periods).await?;
-        let narrowed = match periods {
-            Some(periods) => periods.compare(&log),
-            None => self.narrow(customer, &log, range).await?,
-        };
-        let explained = narrowed
-            .differences
-            .iter()
-            .map(|difference| {
-                let rows = log.rows.get(&difference.minute);
-                let rows = rows.map(Vec::as_slice).unwrap_or_default();
-                (*difference, Explanation::of(difference.units(), rows))
-            })
-            .collect();
+        let (row, now) = (&customer.row, self.clock.now());
+        let mut meters = Meters::ask(&self.stripe, customer).await?;
+        let range = meters.widen(range);
+        let id = &row.customer_id;
+        let log = CustomerLog::read(&self.ledger, id, range, now, is_thorough, &meters);
+        let mut log = log.await?;
+        let named = log.meters.keys();
+        meters.add_without_items(&self.stripe, named).await?;
+        let invoices = UsageInvoices::ask(&self.stripe, &self.prices, row, range).await?;
         let totals = totals::compare(&self.ledger, id, &log, range).await?;
-        let invoices = invoices::compare(&self.stripe, customer, &log, range).await?;
+        let compared: Vec<_> = meters
+            .iter()
+            .map(|meter| (meter, log.meters.remove(&meter.event_name)))
+            .map(|(meter, log)| (meter, log.unwrap_or_default()))
+            .map(|(meter, log)| self.compare_meter(customer, meter, log, &invoices, range))
+            .collect();
+        let compared = in_order(compared, METERS_IN_FLIGHT).await;
         Ok(Comparison {
+            meters: compared.into_iter().collect::<Result<_, _>>()?,
+            totals,
+        })
+    }
+
+    async fn compare_meter(
+        &self,
+        customer: &KnownCustomer,
+        meter: &ComparedMeter,
+        log: MeterLog,
+        invoices: &UsageInvoices,
+        range: Window,
+    ) -> Result<MeterComparison, ReconcileError> {
+        let narrowed = match &meter.source {
+            Source::UsageRecords(periods) => periods.compare(&log),
+            Source::Meters(ids) => self.narrow(customer, ids, &log, range).await?,
+        };
+        let explained = narrowed.differences.iter().map(|difference| {
+            let rows = log.rows.get(&difference.minute);
+            let rows = rows.map(Vec::as_slice).unwrap_or_default();
+            (*difference, Explanation::of(difference.units(), rows))
+        });
+        Ok(MeterComparison {
+            event_name: meter.event_name.clone(),
+            explained: explained.collect(),
+            invoices: invoices.compare(customer, meter, &log, range),
             range,
             log,
             stripe_units: narrowed.stripe_units,
-            explained,
-            totals,
-            invoices,
         })
     }
 
     async fn narrow(
         &self,
         customer: &KnownCustomer,
-        log: &CustomerLog,
+        meter_ids: &[String],
+        log: &MeterLog,
         range: Window,
     ) -> Result<Narrowed, ReconcileError> {
         let delivered = log.by_minute();
         let mut narrowing = Narrowing::new(&delivered, range);
         while let Some(question) = narrowing.question() {
-            let answer = self.ask(customer, &question).await?;
+            let answer = self.ask(customer, meter_ids, &question).await?;
             narrowing.answer(question, &answer);
         }
         let mut narrowed = narrowing.narrowed();
@@ -223,6 +254,7 @@ impl Reconciler {
     async fn ask(
         &self,
         customer: &KnownCustomer,
+        meter_ids: &[String],
         question: &Question,
     ) -> Result<BTreeMap<i64, i64>, ReconcileError> {
         let window = ListMeterEventSummaries {
@@ -231,125 +263,16 @@ impl Reconciler {
             end_time: question.window.end,
             value_grouping_window: question.grouping,
         };
-        let meter_id = &customer.row.item.meter_id;
-        let summaries = self.stripe.list_meter_event_summaries(meter_id, &window);
-        let summaries = summaries.await;
-        let summaries = summaries.map_err(ReconcileError::stripe("meter event summaries"))?;
-        let summaries = summaries.iter();
-        Ok(summaries
-            .map(|summary| (summary.start_time, summary.aggregated_value))
-            .collect())
-    }
-
-    async fn report(
-        &self,
-        customer: &KnownCustomer,
-        comparison: Comparison,
-        repair: Repair,
-    ) -> Result<CustomerReport, ReconcileError> {
-        let mut findings = Vec::new();
-        for (difference, explanation) in &comparison.explained {
-            let rows = comparison.rows_of(difference);
-            let (kind, places) = match explanation {
-                Explanation::InFlight => continue,
-                Explanation::Altered(places) => (FindingKind::Altered, places.as_slice()),
-                Explanation::StripeHas(places) => (FindingKind::StripeHas, places.as_slice()),
-                Explanation::StripeLacks(places) => (FindingKind::StripeLacks, places.as_slice()),
-                Explanation::Ambiguous(places) => (FindingKind::Ambiguous, places.as_slice()),
-                Explanation::PerhapsDoubled(places) => {
-                    (FindingKind::PerhapsDoubled, places.as_slice())
-                }
-                Explanation::Unexplained => (FindingKind::Unexplained, &[][..]),
-            };
-            let meant: Vec<&LogRow> = places.iter().filter_map(|at| rows.get(*at)).collect();
-            let mut finding = self.finding(kind, &meant).await?;
-            finding.from = Some(Timestamp::from_unix_s(difference.minute).to_string());
-            finding.log_units = Some(difference.log_units);
-            finding.other_units = Some(difference.stripe_units);
-            finding.is_repaired = self.settle(kind, &meant, repair).await?;
-            findings.push(finding);
-        }
-        let (undelivered, uncertain) = comparison.undelivered();
-        if !undelivered.is_empty() {
-            let finding = self.finding(FindingKind::Undelivered, &undelivered);
-            let mut finding = finding.await?;
-            finding.is_repaired = self
-                .settle(FindingKind::Undelivered, &undelivered, repair)
-                .await?;
-            findings.push(finding);
-        }
-        if !uncertain.is_empty() {
-            let finding = self.finding(FindingKind::Uncertain, &uncertain);
-            findings.push(finding.await?);
-        }
-        let altered = comparison.altered_elsewhere();
-        if !altered.is_empty() {
-            findings.push(self.finding(FindingKind::Altered, &altered).await?);
-        }
-        let invoices_compared = comparison.invoices.compared;
-        findings.extend(comparison.totals.iter().cloned());
-        findings.extend(comparison.invoices.findings.iter().cloned());
-        let log = &comparison.log;
-        Ok(CustomerReport {
-            customer_id: customer.row.customer_id.clone(),
-            now: customer.now.to_string(),
-            log_units: log.by_minute().values().sum(),
-            stripe_units: comparison.stripe_units,
-            usage_record_units: log.usage_record_units,
-            in_flight_units: comparison.in_flight_units(),
-            unbilled_units: [UsageStatus::Rejected, UsageStatus::Voided]
-                .map(|status| log.tally.units(status))
-                .iter()
-                .sum(),
-            invoices_compared,
-            findings,
-        })
-    }
-
-    /// Repairs a finding of `kind` about `rows`, if that may be; whether it is.
-    async fn settle(
-        &self,
-        kind: FindingKind,
-        rows: &[&LogRow],
-        repair: Repair,
-    ) -> Result<bool, LedgerError> {
-        let (ledger, now) = (&self.ledger, self.clock.now());
-        match kind {
-            FindingKind::StripeHas if repair >= Repair::Open => {
-                repair::mark_delivered(ledger, rows, now).await
+        let mut units: BTreeMap<i64, i64> = BTreeMap::new();
+        for meter_id in meter_ids {
+            let summaries = self.stripe.list_meter_event_summaries(meter_id, &window);
+            let summaries = summaries.await;
+            let summaries = summaries.map_err(ReconcileError::stripe("meter event summaries"))?;
+            for summary in &summaries {
+                let sum = units.entry(summary.start_time).or_default();
+                *sum = sum.saturating_add(summary.aggregated_value);
             }
-            FindingKind::Undelivered if repair >= Repair::Open => {
-                repair::redrive(ledger, &self.redriver, rows).await
-            }
-            FindingKind::StripeLacks if repair >= Repair::OpenAndLost => {
-                repair::send_again(ledger, &self.redriver, rows, now).await
-            }
-            _ => Ok(false),
         }
-    }
-
-    /// A finding of `kind` about `rows`, the first of which are named.
-    async fn finding(
-        &self,
-        kind: FindingKind,
-        rows: &[&LogRow],
-    ) -> Result<Finding, ReconcileError> {
-        let named = rows.iter().take(report::NAMED_MAX);
-        let named: Vec<Identifier> = named.map(|row| row.identifier.clone()).collect();
-        let mut events = Vec::with_capacity(named.len());
-        if !named.is_empty() {
-            let rows = self.ledger.usage_events(&named).await?;
-            events.extend(rows.iter().map(NamedEvent::from));
-            events.sort_by(|a, b| a.event_id.cmp(&b.event_id));
-        }
-        Ok(Finding {
-            kind,
-            from: None,
-            log_units: None,
-            other_units: None,
-            more_events: rows.len().saturating_sub(named.len()),
-            events,
-            is_repaired: false,
-        })
+        Ok(units)
     }
 }

@@ -22,6 +22,21 @@ pub struct Window {
     pub end: i64,
 }
 
+impl Window {
+    /// Whether it has anything in common with `other`.
+    pub(crate) const fn touches(self, other: Self) -> bool {
+        self.start < other.end && other.start < self.end
+    }
+
+    /// From the earlier start to the later end.
+    pub(crate) fn around(self, other: Self) -> Self {
+        Self {
+            start: self.start.min(other.start),
+            end: self.end.max(other.end),
+        }
+    }
+}
+
 /// What is to be asked of Stripe: the sum of a window, or the sums of its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Question {

@@ -14,9 +14,10 @@ pub struct CustomerReport {
     pub customer_id: CustomerId,
     /// The customer's present: the test clock's, where there is one. RFC 3339.
     pub now: String,
-    /// Units that Stripe has by the log.
+    /// Units that Stripe has by the log. This and the next sums are over all
+    /// meters, whatever each of them counts.
     pub log_units: i64,
-    /// Units that Stripe has by its meter.
+    /// Units that Stripe has by its meters.
     pub stripe_units: i64,
     /// Units that the log has as legacy usage records, which no meter counts
     /// and which were compared with nothing.
@@ -27,8 +28,30 @@ pub struct CustomerReport {
     pub unbilled_units: u64,
     /// Finalised periods whose invoice was compared.
     pub invoices_compared: usize,
+    /// The same of each meter, where there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub meters: Vec<MeterReport>,
     /// What differs.
     pub findings: Vec<Finding>,
+}
+
+/// What became of one meter's usage of a customer who has several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MeterReport {
+    /// The event name that the meter listens to.
+    pub meter_event_name: String,
+    /// Units that Stripe has by the log.
+    pub log_units: i64,
+    /// Units that Stripe has by this meter.
+    pub stripe_units: i64,
+    /// As in [`CustomerReport`].
+    pub usage_record_units: u64,
+    /// As in [`CustomerReport`].
+    pub in_flight_units: u64,
+    /// As in [`CustomerReport`].
+    pub unbilled_units: u64,
+    /// Finalised periods in which the lines of this meter were compared.
+    pub invoices_compared: usize,
 }
 
 impl CustomerReport {
@@ -43,6 +66,9 @@ impl CustomerReport {
 pub struct Finding {
     /// What it is.
     pub kind: FindingKind,
+    /// The meter that it is about, where the customer has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meter_event_name: Option<String>,
     /// From, RFC 3339: the minute's start, the hour's, the period's; none for
     /// events that are told of wherever they lie.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,6 +85,46 @@ pub struct Finding {
     pub more_events: usize,
     /// Whether it is settled now.
     pub is_repaired: bool,
+}
+
+impl MeterReport {
+    /// Of all `meters` together, under no name.
+    pub(super) fn sum(meters: &[Self]) -> Self {
+        let none = Self {
+            meter_event_name: String::new(),
+            log_units: 0,
+            stripe_units: 0,
+            usage_record_units: 0,
+            in_flight_units: 0,
+            unbilled_units: 0,
+            invoices_compared: 0,
+        };
+        meters.iter().fold(none, |sum, meter| Self {
+            log_units: sum.log_units.saturating_add(meter.log_units),
+            stripe_units: sum.stripe_units.saturating_add(meter.stripe_units),
+            usage_record_units: (sum.usage_record_units).saturating_add(meter.usage_record_units),
+            in_flight_units: sum.in_flight_units.saturating_add(meter.in_flight_units),
+            unbilled_units: sum.unbilled_units.saturating_add(meter.unbilled_units),
+            invoices_compared: sum.invoices_compared.max(meter.invoices_compared),
+            ..sum
+        })
+    }
+}
+
+impl Finding {
+    /// A finding of `kind`, of which nothing else is said yet.
+    pub(super) const fn of(kind: FindingKind) -> Self {
+        Self {
+            kind,
+            meter_event_name: None,
+            from: None,
+            log_units: None,
+            other_units: None,
+            events: Vec::new(),
+            more_events: 0,
+            is_repaired: false,
+        }
+    }
 }
 
 /// What differs, and so what is to be done.
@@ -87,6 +153,9 @@ pub enum FindingKind {
     InvoiceDiffers,
     /// Usage that Stripe has and no invoice bills, though its period is over.
     NotInvoiced,
+    /// Usage that Stripe has of a meter that the customer has no item of: no
+    /// invoice will bill it.
+    NoSubscriptionItem,
 }
 
 impl FindingKind {
@@ -120,6 +189,11 @@ impl FindingKind {
             Self::NotInvoiced => {
                 "from here on, usage that Stripe has is on no invoice, though its period is over: \
                  bill it by hand"
+            }
+            Self::NoSubscriptionItem => {
+                "from here on, no invoice bills what Stripe has of this meter, and the customer \
+                 has no item of it: bill it by hand, and run `meterline catalog subscribe` for \
+                 what is yet to come"
             }
             Self::InvoiceDiffers => {
                 "the invoice is final, and its units are not the log's for its period"

@@ -2,10 +2,12 @@
 //! only the sum of each billing period: the period stands where the minute
 //! stands for the others.
 
+use std::collections::BTreeMap;
+
 use metering::KnownCustomer;
 
 use super::ReconcileError;
-use super::log::CustomerLog;
+use super::log::MeterLog;
 use super::narrowing::{Difference, Narrowed, Window};
 
 /// What Stripe counts of a customer's usage records, by billing period.
@@ -19,37 +21,46 @@ struct UsagePeriod {
 }
 
 impl UsagePeriods {
-    /// Asks Stripe for the periods that `range` touches.
+    /// Asks Stripe for the periods of `subscription_item_ids`, which one meter's
+    /// usage is added to, the newest hundred.
     pub(super) async fn ask(
         stripe: &stripe::Client,
         customer: &KnownCustomer,
-        range: Window,
+        subscription_item_ids: &[String],
     ) -> Result<Self, ReconcileError> {
         let row = &customer.row;
-        let summaries = stripe
-            .list_usage_record_summaries(&row.item.subscription_item_id)
-            .await;
-        let summaries = summaries.map_err(ReconcileError::stripe("usage record summaries"))?;
-        let periods = summaries.iter().map(|summary| UsagePeriod {
-            // What Stripe leaves open is the current period's.
-            window: Window {
-                start: summary.period.start.unwrap_or(row.period_start.unix_s()),
-                end: summary.period.end.unwrap_or(row.period_end.unix_s()),
-            },
-            stripe_units: i64::try_from(summary.total_usage).unwrap_or(i64::MAX),
+        let mut units: BTreeMap<Window, i64> = BTreeMap::new();
+        for item_id in subscription_item_ids {
+            let summaries = stripe.list_usage_record_summaries(item_id).await;
+            let summaries = summaries.map_err(ReconcileError::stripe("usage record summaries"))?;
+            for summary in &summaries {
+                // What Stripe leaves open is the current period's.
+                let window = Window {
+                    start: summary.period.start.unwrap_or(row.period_start.unix_s()),
+                    end: summary.period.end.unwrap_or(row.period_end.unix_s()),
+                };
+                let usage = i64::try_from(summary.total_usage).unwrap_or(i64::MAX);
+                let sum = units.entry(window).or_default();
+                *sum = sum.saturating_add(usage);
+            }
+        }
+        let periods = units.into_iter().map(|(window, stripe_units)| UsagePeriod {
+            window,
+            stripe_units,
         });
-        let touches = |period: &UsagePeriod| {
-            period.window.start < range.end && range.start < period.window.end
-        };
-        Ok(Self(periods.filter(touches).collect()))
+        Ok(Self(periods.collect()))
+    }
+
+    /// Leaves out the periods that do not lie in `range`.
+    pub(super) fn keep_within(&mut self, range: Window) {
+        let lies_in = |window: Window| range.start <= window.start && window.end <= range.end;
+        self.0.retain(|period| lies_in(period.window));
     }
 
     /// `range`, with all of each period that it touches.
     pub(super) fn widen(&self, range: Window) -> Window {
-        self.0.iter().fold(range, |range, period| Window {
-            start: range.start.min(period.window.start),
-            end: range.end.max(period.window.end),
-        })
+        let touched = self.0.iter().filter(|period| period.window.touches(range));
+        touched.fold(range, |widened, period| widened.around(period.window))
     }
 
     /// The start of the period that holds `at`, in unix seconds; none where
@@ -62,7 +73,7 @@ impl UsagePeriods {
     }
 
     /// Compares each period with what the log has of it.
-    pub(super) fn compare(&self, log: &CustomerLog) -> Narrowed {
+    pub(super) fn compare(&self, log: &MeterLog) -> Narrowed {
         let by_period = log.by_minute();
         let mut narrowed = Narrowed::default();
         for period in &self.0 {
