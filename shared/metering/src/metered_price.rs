@@ -13,6 +13,8 @@ pub struct MeteredPrice {
     pub price_id: String,
     /// What it says.
     pub price: billing::Price,
+    /// How long a period is, in Stripe's words: `1 month`.
+    pub period: String,
     /// Empty for a price that bills usage records.
     pub meter_id: String,
     /// The event name that the meter listens to; see
@@ -93,6 +95,7 @@ impl MeteredPrice {
         if !usage_api.has_meter() && meter_id.is_some() {
             return Err(refuse("has a meter, which takes no usage records"));
         }
+        let period = period_of(&price);
         let computable = price_of(&price)
             .map_err(|error| refuse(&format!("cannot be computed with: {error}")))?;
         let (meter_id, meter_event_name) = match meter_id {
@@ -107,9 +110,17 @@ impl MeteredPrice {
         Ok(Self {
             meter_id,
             meter_event_name,
+            period,
             price: computable,
             price_id: price.id,
         })
+    }
+
+    /// Whether `price` bills the usage that this one does: it is the same, or
+    /// has the same meter. A customer who had both would pay twice.
+    pub fn bills_usage_of(&self, price: &Price) -> bool {
+        let has_same_meter = || meter_of(price) == Some(self.meter_id.as_str());
+        price.id == self.price_id || (!self.meter_id.is_empty() && has_same_meter())
     }
 
     /// The item `subscription_item_id` at this price.
@@ -154,8 +165,15 @@ fn meter_of(price: &Price) -> Option<&str> {
     price.recurring.as_ref()?.meter.as_deref()
 }
 
-/// What the catalog calls the usage of a product whose prices have no meter.
-fn name_by_product(catalog: Option<&Catalog>, product_id: &str) -> String {
+fn period_of(price: &Price) -> String {
+    price.recurring.as_ref().map_or_else(String::new, |it| {
+        format!("{} {}", it.interval_count.unwrap_or(1), it.interval)
+    })
+}
+
+/// What the catalog calls the usage of a product whose prices have no meter;
+/// empty where it does not tell.
+pub(crate) fn name_by_product(catalog: Option<&Catalog>, product_id: &str) -> String {
     let meters = catalog.map(Catalog::meters).unwrap_or_default();
     let meter = meters.iter().find(|meter| meter.product_id == product_id);
     meter.map_or_else(String::new, |meter| meter.event_name.clone())

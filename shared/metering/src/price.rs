@@ -1,10 +1,10 @@
 //! A price of Stripe's as one that can be computed with, and back.
 
-use billing::{Catalog, InvalidPrice, PriceTerms, TierTerms, TransformQuantity};
+use billing::{Catalog, CustomerId, InvalidPrice, PriceTerms, TierTerms, TransformQuantity};
 use ledger::{CustomerRow, MeteredItem};
 use stripe::{PriceAmount, PriceTier, Subscription, SubscriptionItem};
 
-use crate::metered_price::{MeteredPrice, MeteredPriceError, is_metered_item};
+use crate::metered_price::{MeteredPrice, MeteredPriceError, is_metered_item, name_by_product};
 
 /// What usage costs at `price`, which must have been asked for with its tiers.
 ///
@@ -39,7 +39,8 @@ pub fn price_of(price: &stripe::Price) -> Result<billing::Price, InvalidPrice> {
 /// price. Stripe bills the whole period at that.
 ///
 /// A price that cannot be computed with is not taken over. It is logged as an
-/// error: `setup` and onboarding take none. A subscription without any metered
+/// error: `setup` and onboarding take none. Items that bill usage records get
+/// the name that `catalog` has for their product. A subscription without any metered
 /// item leaves the row as it is: its usage has no other place.
 ///
 /// # Errors
@@ -50,41 +51,13 @@ pub async fn with_current_items(
     subscription: &Subscription,
     catalog: Option<&Catalog>,
 ) -> Result<CustomerRow, stripe::Error> {
-    let in_stripe = subscription.items.iter();
-    let in_stripe: Vec<&SubscriptionItem> =
-        in_stripe.filter(|item| is_metered_item(item)).collect();
     let (mut kept, mut added) = (Vec::new(), Vec::new());
-    for item in in_stripe {
+    for item in subscription.items.iter().filter(|it| is_metered_item(it)) {
         let known = row.items().find(|it| it.subscription_item_id == item.id);
-        if let Some(known) = known.filter(|known| known.price_id == item.price.id) {
-            kept.push(known.clone());
-            continue;
-        }
-        let price = MeteredPrice::retrieve(stripe, &item.price.id, catalog).await;
-        match (price, known) {
-            (Ok(price), Some(known)) => {
-                if price.meter_event_name != known.meter_event_name {
-                    tracing::error!(
-                        customer_id = %row.customer_id,
-                        price_id = price.price_id,
-                        meter = known.meter_event_name,
-                        "the customer's new price has another meter: the usage that the old one \
-                         counted in this period is billed by no item"
-                    );
-                }
-                kept.push(price.into_item(&item.id));
-            }
-            (Ok(price), None) => added.push(price.into_item(&item.id)),
-            (Err(MeteredPriceError::Stripe { source, .. }), _) => return Err(source),
-            (Err(error), known) => {
-                tracing::error!(
-                    customer_id = %row.customer_id,
-                    price_id = item.price.id,
-                    %error,
-                    "a price of the customer's subscription cannot be used"
-                );
-                kept.extend(known.cloned());
-            }
+        let current = current_item(stripe, &row.customer_id, known, item, catalog).await?;
+        match known {
+            Some(_) => kept.extend(current),
+            None => added.extend(current),
         }
     }
     // In the row's order, so that its first item stays the first.
@@ -102,6 +75,66 @@ pub async fn with_current_items(
         },
         None => row,
     })
+}
+
+/// `item` as the row is to say it, which says `known` of it so far. None for a
+/// new one whose price cannot be used.
+async fn current_item(
+    stripe: &stripe::Client,
+    customer_id: &CustomerId,
+    known: Option<&MeteredItem>,
+    item: &SubscriptionItem,
+    catalog: Option<&Catalog>,
+) -> Result<Option<MeteredItem>, stripe::Error> {
+    if let Some(known) = known.filter(|known| known.price_id == item.price.id) {
+        return Ok(Some(with_name(known.clone(), item, catalog)));
+    }
+    match MeteredPrice::retrieve(stripe, &item.price.id, catalog).await {
+        Ok(price) => {
+            if let Some(known) = known
+                && !known.meter_event_name.is_empty()
+                && known.meter_event_name != price.meter_event_name
+            {
+                tracing::error!(
+                    %customer_id,
+                    price_id = price.price_id,
+                    meter = known.meter_event_name,
+                    "the customer's new price has another meter: the usage that the old one \
+                     counted in this period is billed by no item"
+                );
+            }
+            Ok(Some(price.into_item(&item.id)))
+        }
+        Err(MeteredPriceError::Stripe { source, .. }) => Err(source),
+        Err(error) => {
+            tracing::error!(
+                %customer_id,
+                price_id = item.price.id,
+                %error,
+                "a price of the customer's subscription cannot be used"
+            );
+            Ok(known.cloned())
+        }
+    }
+}
+
+/// A customer who bills usage records may have come before the catalog, which
+/// names their usage by its product.
+fn with_name(
+    known: MeteredItem,
+    item: &SubscriptionItem,
+    catalog: Option<&Catalog>,
+) -> MeteredItem {
+    if !known.meter_id.is_empty() {
+        return known;
+    }
+    match name_by_product(catalog, &item.price.product) {
+        name if name.is_empty() => known,
+        meter_event_name => MeteredItem {
+            meter_event_name,
+            ..known
+        },
+    }
 }
 
 /// What Stripe is to ask for usage, so that it has a price of these `terms`.

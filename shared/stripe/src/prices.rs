@@ -69,6 +69,9 @@ pub struct TransformQuantity {
 pub struct Recurring {
     /// `day`, `week`, `month` or `year`.
     pub interval: String,
+    /// How many of them are a period; one if none.
+    #[serde(default)]
+    pub interval_count: Option<u32>,
     /// `metered` or `licensed`.
     pub usage_type: String,
     /// The meter whose units are billed, `mtr_…`.
