@@ -4,13 +4,16 @@
 use rusqlite::types::Value as Sql;
 use serde_json::{Value, json};
 
+use crate::api::before_basil;
 use crate::api::error::Result;
 use crate::api::expand::present;
 use crate::api::json::{array, difference, text};
-use crate::api::version::DEFAULT_VERSION;
+use crate::api::version::{DEFAULT_VERSION, Version};
 use crate::calendar::rfc3339;
 use crate::call::Call;
 use crate::store::{deliveries, objects};
+
+const DESTINATION: &str = "v2.core.event_destination";
 
 /// Something happened to an object.
 pub(crate) fn emit(call: &Call<'_>, event_type: &str, object: &Value) -> Result<()> {
@@ -47,7 +50,7 @@ pub(crate) fn emit_update(
 
 fn store(call: &Call<'_>, event_type: &str, data: Value) -> Result<String> {
     let id = call.random.id("evt");
-    let event = json!({
+    let mut event = json!({
         "id": id,
         "object": "event",
         "api_version": DEFAULT_VERSION,
@@ -60,17 +63,26 @@ fn store(call: &Call<'_>, event_type: &str, data: Value) -> Result<String> {
         },
         "type": event_type,
     });
+    let endpoints = receivers(call, "webhook_endpoint", event_type, None)?;
+    if endpoints.iter().any(is_before_basil) {
+        // The snapshot of this moment, whenever it is delivered.
+        let mut older = event["data"].clone();
+        before_basil::shape(call, &mut older)?;
+        event["_data_before_basil"] = older;
+    }
     call.insert(&event)?;
-    queue(call, "webhook_endpoint", event_type, &event, None)?;
     let payload = Some("snapshot");
-    queue(
-        call,
-        "v2.core.event_destination",
-        event_type,
-        &event,
-        payload,
-    )?;
+    let destinations = receivers(call, DESTINATION, event_type, payload)?;
+    queue(call, &event, &endpoints)?;
+    queue(call, &event, &destinations)?;
     Ok(id)
+}
+
+/// Whether an endpoint is told in the older shape.
+fn is_before_basil(endpoint: &Value) -> bool {
+    text(endpoint, "/api_version")
+        .and_then(|version| Version::parse(version).ok())
+        .is_some_and(|version| version.is_before_basil())
 }
 
 /// A thin event of v2: the delivery says that it happened, `GET /v2/core/events/{id}` what
@@ -82,14 +94,8 @@ pub(crate) fn emit_thin(
     data: Value,
 ) -> Result<()> {
     let event = store_thin(call, event_type, related, Some(data))?;
-    let payload = Some("thin");
-    queue(
-        call,
-        "v2.core.event_destination",
-        event_type,
-        &event,
-        payload,
-    )
+    let destinations = receivers(call, DESTINATION, event_type, Some("thin"))?;
+    queue(call, &event, &destinations)
 }
 
 /// Stores a thin event that nobody is told of yet.
@@ -118,22 +124,29 @@ pub(crate) fn store_thin(
     Ok(event)
 }
 
-fn queue(
+/// Who wants events of a type: endpoints, or the destinations that take such a payload.
+fn receivers(
     call: &Call<'_>,
-    receivers: &str,
+    kind: &str,
     event_type: &str,
-    event: &Value,
     payload: Option<&str>,
-) -> Result<()> {
+) -> Result<Vec<Value>> {
     let enabled = ("status", Sql::Text("enabled".to_owned()));
-    for receiver in objects::all(call.db, receivers, &[enabled])? {
-        let wants = array(&receiver, "/enabled_events")
+    let mut receivers = objects::all(call.db, kind, &[enabled])?;
+    receivers.retain(|receiver| {
+        let wants = array(receiver, "/enabled_events")
             .iter()
-            .any(|wanted| wanted == "*" || wanted == event_type)
-            && text(&receiver, "/event_payload") == payload;
-        if let (true, Some(id), Some(event)) =
-            (wants, receiver["id"].as_str(), event["id"].as_str())
-        {
+            .any(|wanted| wanted == "*" || wanted == event_type);
+        // Invoice payments are told of since basil only.
+        let knows = event_type != "invoice_payment.paid" || !is_before_basil(receiver);
+        wants && knows && text(receiver, "/event_payload") == payload
+    });
+    Ok(receivers)
+}
+
+fn queue(call: &Call<'_>, event: &Value, receivers: &[Value]) -> Result<()> {
+    for receiver in receivers {
+        if let (Some(id), Some(event)) = (receiver["id"].as_str(), event["id"].as_str()) {
             deliveries::enqueue(call.db, event, id, call.now_ms)?;
         }
     }

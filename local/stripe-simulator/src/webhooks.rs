@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 
 use crate::api::error::{Result, StripeError};
-use crate::api::expand::{adapt, present};
+use crate::api::expand::present;
 use crate::api::json::{text, text_or_empty};
 use crate::api::version::Version;
 use crate::call::Call;
@@ -119,7 +119,9 @@ fn prepare(
         fields.remove("data");
     }
     if let Some(version) = text(endpoint, "/api_version") {
-        adapt(call, &Version::parse(version)?, &mut shown["data"])?;
+        if Version::parse(version)?.is_before_basil() {
+            shown["data"] = event["_data_before_basil"].clone();
+        }
         shown["api_version"] = version.into();
     }
     let url = text(endpoint, "/url").or_else(|| text(endpoint, "/_url"));

@@ -24,6 +24,13 @@ fn added_since(kind: &str) -> &'static [&'static str] {
             "wallet_options",
         ],
         "setup_intent" => &["customer_account", "excluded_payment_method_types"],
+        "balance_transaction" => &["balance_type"],
+        "dispute" => &["intended_submission_method"],
+        "payment_intent" => &[
+            "customer_account",
+            "excluded_payment_method_types",
+            "managed_payments",
+        ],
         "customer" => &["business_name", "customer_account", "individual_name"],
         "customer_balance_transaction" => &["checkout_session", "customer_account"],
         "invoice" => &[
@@ -60,7 +67,10 @@ pub(crate) fn shape(call: &Call<'_>, value: &mut Value) -> Result<()> {
                 "event" => return Ok(()),
                 // It takes the period of its items, before they lose it.
                 "subscription" => subscription(value),
-                "invoice" => invoice(value),
+                "invoice" => invoice(call, value)?,
+                "charge" => charge(call, value)?,
+                "payment_intent" => value["invoice"] = stored(call, value)?["_invoice"].clone(),
+                "dispute" => forget(&mut value["evidence_details"], &["submission_method"]),
                 "line_item" => line(call, value)?,
                 "checkout.session" => checkout_session(value),
                 "tax_id" => forget(&mut value["owner"], &["customer_account"]),
@@ -114,7 +124,24 @@ fn checkout_session(value: &mut Value) {
     };
 }
 
-fn invoice(value: &mut Value) {
+/// The object as it is stored, with the fields that are nobody's to see.
+fn stored(call: &Call<'_>, value: &Value) -> Result<Value> {
+    let found = objects::find(call.db, &text_or_empty(value, "/id"))?;
+    Ok(found.unwrap_or_default())
+}
+
+fn charge(call: &Call<'_>, value: &mut Value) -> Result<()> {
+    value["invoice"] = stored(call, value)?["_invoice"].clone();
+    forget(&mut value["billing_details"], &["tax_id"]);
+    let card = &mut value["payment_method_details"]["card"];
+    forget(card, &["transaction_link_id"]);
+    Ok(())
+}
+
+fn invoice(call: &Call<'_>, value: &mut Value) -> Result<()> {
+    let stored = stored(call, value)?;
+    value["charge"] = stored["_charge"].clone();
+    value["payment_intent"] = stored["_payment_intent"].clone();
     let details = value["parent"]["subscription_details"].clone();
     value["subscription"] = details["subscription"].clone();
     value["subscription_details"] = json!({ "metadata": details["metadata"] });
@@ -123,9 +150,7 @@ fn invoice(value: &mut Value) {
     value["total_tax_amounts"] = json!([]);
     for field in [
         "application_fee_amount",
-        "charge",
         "discount",
-        "payment_intent",
         "quote",
         "tax",
         "transfer_data",
@@ -133,6 +158,7 @@ fn invoice(value: &mut Value) {
         value[field] = Value::Null;
     }
     forget(&mut value["automatic_tax"], &["provider"]);
+    Ok(())
 }
 
 fn line(call: &Call<'_>, value: &mut Value) -> Result<()> {

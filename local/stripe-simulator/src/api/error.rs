@@ -28,9 +28,9 @@ pub(crate) struct StripeError {
 /// What a card error has besides.
 #[derive(Debug, Clone)]
 struct Card {
-    decline_code: &'static str,
-    /// The setup intent that failed by it.
-    setup_intent: Option<Value>,
+    decline_code: Option<&'static str>,
+    /// What failed by it: the charge, the intent.
+    about: Map<String, Value>,
 }
 
 impl StripeError {
@@ -117,11 +117,15 @@ impl StripeError {
 
     /// 402: the card was declined.
     pub(crate) fn card_declined() -> Self {
-        let mut error =
-            Self::new(402, "card_error", "Your card was declined.").code("card_declined");
+        Self::card("card_declined", "Your card was declined.").declined_by("generic_decline")
+    }
+
+    /// 402: something is to be done about a card.
+    pub(crate) fn card(code: &str, message: &str) -> Self {
+        let mut error = Self::new(402, "card_error", message).code(code);
         error.card = Some(Box::new(Card {
-            decline_code: "generic_decline",
-            setup_intent: None,
+            decline_code: None,
+            about: Map::new(),
         }));
         error
     }
@@ -156,10 +160,18 @@ impl StripeError {
         self
     }
 
-    /// Shows the setup intent that a card error ended.
-    pub(crate) fn about_setup_intent(mut self, setup_intent: Value) -> Self {
+    /// What the bank said.
+    pub(crate) fn declined_by(mut self, decline_code: &'static str) -> Self {
         if let Some(card) = &mut self.card {
-            card.setup_intent = Some(setup_intent);
+            card.decline_code = Some(decline_code);
+        }
+        self
+    }
+
+    /// Shows what a card error ended: the charge's id, an intent.
+    pub(crate) fn about(mut self, kind: &str, shown: Value) -> Self {
+        if let Some(card) = &mut self.card {
+            card.about.insert(kind.to_owned(), shown);
         }
         self
     }
@@ -195,10 +207,10 @@ impl StripeError {
             error.insert("param".to_owned(), param.as_str().into());
         }
         if let Some(card) = &self.card {
-            error.insert("decline_code".to_owned(), card.decline_code.into());
-            if let Some(setup_intent) = &card.setup_intent {
-                error.insert("setup_intent".to_owned(), setup_intent.clone());
+            if let Some(decline_code) = card.decline_code {
+                error.insert("decline_code".to_owned(), decline_code.into());
             }
+            error.extend(card.about.clone());
         }
         if self.status != 401 {
             let url = format!("https://dashboard.stripe.com/test/logs/{request_id}");

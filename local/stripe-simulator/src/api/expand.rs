@@ -1,13 +1,15 @@
 //! Objects as they leave: private fields gone, older versions' shapes, ids expanded.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::before_basil;
 use super::error::{Result, StripeError};
 use super::json::text;
 use crate::api::version::Version;
 use crate::call::Call;
-use crate::resources::{checkout_sessions, prices};
+use crate::resources::{
+    balance_transactions, checkout_sessions, invoice_payments, payment_intents, prices,
+};
 use crate::store::objects;
 
 /// How deep an expansion may reach (Stripe API reference: Expanding responses).
@@ -27,6 +29,13 @@ pub(crate) fn present(call: &Call<'_>, stored: &Value) -> Result<Value> {
             }
         }
         Some("subscription_item") => fill_price(call, &mut shown)?,
+        Some("balance_transaction") => balance_transactions::fill_status(call, &mut shown),
+        Some("dispute") => {
+            let transactions = shown["balance_transactions"].as_array_mut();
+            for transaction in transactions.into_iter().flatten() {
+                balance_transactions::fill_status(call, transaction);
+            }
+        }
         Some("event") => {
             let id = text(stored, "/id").unwrap_or_default();
             shown["pending_webhooks"] = crate::store::deliveries::pending(call.db, id)?.into();
@@ -76,10 +85,8 @@ fn follow(call: &Call<'_>, value: &mut Value, segments: &[&str]) -> Result<()> {
         value["tiers"] = stored.unwrap_or_default()["_tiers"].clone();
         return Ok(());
     }
-    if *key == "confirmation_secret" && text(value, "/object") == Some("invoice") {
-        // Without payment intents there is nothing to confirm.
-        value[*key] = Value::Null;
-        return Ok(());
+    if text(value, "/object") == Some("invoice") && !call.version.is_before_basil() {
+        show_payments(call, value, key)?;
     }
     if *key == "line_items" && text(value, "/object") == Some("checkout.session") {
         let stored = objects::find(call.db, text(value, "/id").unwrap_or_default())?;
@@ -99,6 +106,23 @@ fn follow(call: &Call<'_>, value: &mut Value, segments: &[&str]) -> Result<()> {
         return Ok(());
     }
     follow(call, place, rest)
+}
+
+/// Shows what an invoice has only where it is expanded, since basil.
+fn show_payments(call: &Call<'_>, invoice: &mut Value, key: &str) -> Result<()> {
+    let id = text(invoice, "/id").unwrap_or_default();
+    let stored = objects::find(call.db, id)?.unwrap_or_default();
+    match key {
+        "payments" => invoice[key] = invoice_payments::list_of(call, &stored)?,
+        "confirmation_secret" => {
+            let intent = payment_intents::of_invoice(call, &stored)?;
+            invoice[key] = intent.map_or(Value::Null, |intent| {
+                json!({ "client_secret": intent["client_secret"], "type": "payment_intent" })
+            });
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// Gives an answer the shape of a version, once: it must not have it already.

@@ -14,6 +14,7 @@ use crate::api::error::{Result, StripeError};
 use crate::api::params::Params;
 use crate::background;
 use crate::core::Core;
+use crate::engine::payments;
 use crate::resources::{checkout_completion, setup_intents};
 use crate::server::request::ApiRequest;
 
@@ -39,6 +40,9 @@ pub(crate) async fn answer(core: &Arc<Core>, request: &ApiRequest) -> Result<Val
         ("DELETE", "/faults") => Ok(json!({ "cleared": core.faults.clear() })),
         ("POST", _) if route.starts_with("/checkout_sessions/") => complete(core, request).await,
         ("POST", _) if route.starts_with("/setup_intents/") => authenticate(core, request).await,
+        ("POST", _) if route.starts_with("/payment_intents/") => {
+            authenticate_payment(core, request).await
+        }
         _ => Err(unknown(request)),
     }
 }
@@ -72,6 +76,14 @@ async fn authenticate(core: &Arc<Core>, request: &ApiRequest) -> Result<Value> {
     let id = id_in(request, "/setup_intents/", "/authenticate")?;
     let Authentication { refused } = read(request)?;
     core.work_alone(move |call| setup_intents::authenticate(call, &id, refused))
+        .await
+}
+
+/// `POST /payment_intents/{id}/authenticate`: the same for a payment.
+async fn authenticate_payment(core: &Arc<Core>, request: &ApiRequest) -> Result<Value> {
+    let id = id_in(request, "/payment_intents/", "/authenticate")?;
+    let Authentication { refused } = read(request)?;
+    core.work_alone(move |call| payments::authenticate(call, &id, refused))
         .await
 }
 

@@ -3,12 +3,12 @@
 
 use serde_json::Value;
 
-use super::{invoice_fields, invoice_lines};
+use super::{invoice_fields, invoice_lines, payments};
 use crate::api::error::Result;
 use crate::api::json::{array, integer, integer_or_zero, text, text_or_empty};
 use crate::call::Call;
 use crate::events;
-use crate::resources::{account, customer_balance_transactions};
+use crate::resources::{account, customer_balance_transactions, payment_intents};
 use crate::store::objects;
 
 /// How long an invoice stays a draft after its period, or after the 2xx to `invoice.created`.
@@ -164,6 +164,10 @@ pub(crate) fn finalize(call: &Call<'_>, mut invoice: Value, at: i64) -> Result<V
         invoice["due_date"] = (at + days * 86_400).into();
     } else {
         invoice["next_payment_attempt"] = at.into();
+    }
+    if integer_or_zero(&invoice, "/amount_due") > 0 {
+        let method = payments::method_at_hand(call, &invoice)?;
+        payment_intents::create(call, &mut invoice, method.as_deref(), at)?;
     }
     call.save(&invoice)?;
     if customer["object"] == "customer" && customer["deleted"].is_null() {

@@ -6,13 +6,14 @@ mod invoice_lines;
 pub(crate) mod invoicing;
 pub(crate) mod payments;
 mod periods;
+pub(crate) mod trials;
 
 use serde_json::Value;
 
 use crate::api::error::Result;
 use crate::api::json::text;
 use crate::call::Call;
-use crate::resources::checkout_sessions;
+use crate::resources::{checkout_sessions, disputes};
 use crate::store::objects;
 
 /// Does all that is due on a clock (`None`: the account's own) by a moment, in the order of
@@ -31,6 +32,10 @@ fn step(call: &Call<'_>, object: Value, at: i64) -> Result<()> {
         (Some("checkout.session"), _) => {
             checkout_sessions::end(call, object)?;
             Ok(())
+        }
+        (Some("dispute"), _) => disputes::decide(call, &object),
+        (Some("subscription"), _) if trials::is_announced_at(&object, at) => {
+            trials::announce(call, object)
         }
         (Some("subscription"), _) => periods::turn(call, object, at),
         (_, Some("draft")) => {

@@ -4,16 +4,29 @@
 use rusqlite::types::Value as Sql;
 use serde_json::{Value, json};
 
-use crate::api::error::Result;
-use crate::api::json::{integer_or_zero, is_true, text, text_or_empty};
+use crate::api::error::{Result, StripeError};
+use crate::api::expand::{adapt, present};
+use crate::api::json::{integer_or_zero, text, text_or_empty};
 use crate::call::Call;
 use crate::events;
+use crate::resources::payment_intents::{self, Outcome};
 use crate::store::objects;
 
 const DAY_SECONDS: i64 = 86_400;
 
+const REQUIRES_ACTION: &str = "This payment requires additional user action before it can be completed successfully. Payment can be completed using the PaymentIntent associated with the invoice. For more details see: https://stripe.com/docs/billing/subscriptions/overview#requires-action";
+
 /// Days between a failed attempt and the next one; after the last, the subscription is unpaid.
 const RETRY_DAYS: [i64; 3] = [3, 5, 7];
+
+/// Who asked for a payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// Nobody: the invoice was due.
+    BySchedule,
+    /// A request. The customer is away, or there (`is_off_session: false`).
+    ByRequest { is_off_session: bool },
+}
 
 /// Collects a finalised invoice by itself, as its collection method says. Nothing due is paid.
 pub(crate) fn collect(call: &Call<'_>, invoice: Value, at: i64) -> Result<Value> {
@@ -21,21 +34,20 @@ pub(crate) fn collect(call: &Call<'_>, invoice: Value, at: i64) -> Result<Value>
         return mark_paid(call, invoice, at);
     }
     if text(&invoice, "/collection_method") == Some("charge_automatically") {
-        let (invoice, _) = attempt(call, invoice, None, at, true)?;
+        let (invoice, _) = attempt(call, invoice, None, Asked::BySchedule, at)?;
         return Ok(invoice);
     }
     Ok(invoice)
 }
 
-/// Charges the invoice to a payment method, the one that applies if none is given. Answers
-/// whether it was paid.
+/// Charges the invoice to a payment method, the one that applies if none is given.
 pub(crate) fn attempt(
     call: &Call<'_>,
     mut invoice: Value,
     method: Option<String>,
+    asked: Asked,
     at: i64,
-    is_automatic: bool,
-) -> Result<(Value, bool)> {
+) -> Result<(Value, Outcome)> {
     let method = match method {
         Some(method) => Some(method),
         None => applicable_method(call, &invoice)?,
@@ -44,18 +56,24 @@ pub(crate) fn attempt(
         Some(method) => call.find("payment_method", &method)?,
         None => None,
     };
-    let pays = method.is_some_and(|method| {
-        !is_true(&method, "/_charges_fail") && text(&method, "/customer").is_some()
-    });
+    let method = method.filter(|method| text(method, "/customer").is_some());
     let before = invoice.clone();
     let count = integer_or_zero(&invoice, "/attempt_count");
     // Any attempt counts as the first; after that only automatic ones follow the schedule.
-    let is_counted = is_automatic || count == 0;
+    let is_counted = asked == Asked::BySchedule || count == 0;
     let count = count + i64::from(is_counted);
     invoice["attempted"] = json!(true);
     invoice["attempt_count"] = count.into();
-    if pays {
-        return Ok((mark_paid(call, invoice, at)?, true));
+    let is_off_session = match asked {
+        Asked::BySchedule => true,
+        Asked::ByRequest { is_off_session } => is_off_session,
+    };
+    let outcome = match method {
+        Some(method) => payment_intents::confirm(call, &mut invoice, method, is_off_session, at)?,
+        None => Outcome::Failed,
+    };
+    if outcome == Outcome::Succeeded {
+        return Ok((mark_paid(call, invoice, at)?, outcome));
     }
     if is_counted {
         let index = usize::try_from(count - 1).unwrap_or_default();
@@ -64,15 +82,98 @@ pub(crate) fn attempt(
     }
     call.save(&invoice)?;
     events::emit_update(call, "invoice.updated", &before, &invoice)?;
+    if outcome == Outcome::RequiresAction {
+        events::emit(call, "invoice.payment_action_required", &invoice)?;
+    }
     events::emit(call, "invoice.payment_failed", &invoice)?;
-    set_delinquent(call, &invoice, true)?;
+    note_unpaid(call, &invoice)?;
+    Ok((invoice, outcome))
+}
+
+fn note_unpaid(call: &Call<'_>, invoice: &Value) -> Result<()> {
+    set_delinquent(call, invoice, true)?;
     let is_last = invoice["next_payment_attempt"].is_null();
     let status = if is_last { "unpaid" } else { "past_due" };
-    change_subscription(call, &invoice, |current| match current {
+    change_subscription(call, invoice, |current| match current {
         "active" | "trialing" | "past_due" => Some(status),
         _ => None,
-    })?;
-    Ok((invoice, false))
+    })
+}
+
+/// The owner of a card that waits for it authenticates, or does not: the invoice is paid, or its
+/// payment has failed after all. Answers the payment intent.
+pub(crate) fn authenticate(call: &Call<'_>, id: &str, is_refused: bool) -> Result<Value> {
+    let intent = payment_intents::get(call, id)?;
+    if text(&intent, "/status") != Some("requires_action") {
+        let message = "This PaymentIntent does not wait for anybody to authenticate.";
+        return Err(StripeError::invalid(message).code("payment_intent_unexpected_state"));
+    }
+    let method = call.get("payment_method", &text_or_empty(&intent, "/payment_method"))?;
+    let mut invoice = call.get("invoice", &text_or_empty(&intent, "/_invoice"))?;
+    let at = call.time_of(&invoice)?;
+    let outcome = if is_refused {
+        payment_intents::refuse(call, intent, &method)?;
+        Outcome::Failed
+    } else {
+        payment_intents::authenticated(call, &mut invoice, intent, method, at)?
+    };
+    if outcome == Outcome::Succeeded {
+        mark_paid(call, invoice, at)?;
+    } else {
+        call.save(&invoice)?;
+        events::emit(call, "invoice.payment_failed", &invoice)?;
+    }
+    present(call, &payment_intents::get(call, id)?)
+}
+
+/// How a request is refused whose payment was tried in vain. `subject` is what it would have paid.
+pub(crate) fn refusal(
+    call: &Call<'_>,
+    invoice: &Value,
+    subject: &str,
+    outcome: Outcome,
+) -> Result<StripeError> {
+    let intent = payment_intents::of_invoice(call, invoice)?;
+    let last_error = intent.as_ref().map(|intent| &intent["last_payment_error"]);
+    let mut error = match last_error {
+        _ if outcome == Outcome::RequiresAction => StripeError::card(
+            &format!("{subject}_payment_intent_requires_action"),
+            REQUIRES_ACTION,
+        ),
+        Some(last) if last["decline_code"] == "insufficient_funds" => {
+            StripeError::card("card_declined", "Your card has insufficient funds.")
+                .declined_by("insufficient_funds")
+        }
+        _ => StripeError::card_declined(),
+    };
+    if let Some(intent) = intent {
+        if let Some(charge) = text(&intent, "/last_payment_error/charge") {
+            error = error.about("charge", charge.into());
+        }
+        let mut shown = present(call, &intent)?;
+        adapt(call, &call.version, &mut shown)?;
+        error = error.about("payment_intent", shown);
+    }
+    Ok(error)
+}
+
+/// How a subscription is refused that was not to begin without its first payment.
+pub(crate) fn refusal_of_first(call: &Call<'_>, invoice: &Value) -> Result<StripeError> {
+    let intent = payment_intents::of_invoice(call, invoice)?.unwrap_or_default();
+    let outcome = match text(&intent, "/status") {
+        Some("requires_action") => Outcome::RequiresAction,
+        _ => Outcome::Failed,
+    };
+    refusal(call, invoice, "subscription", outcome)
+}
+
+/// What an invoice that is collected by itself would be charged to.
+pub(super) fn method_at_hand(call: &Call<'_>, invoice: &Value) -> Result<Option<String>> {
+    if text(invoice, "/collection_method") == Some("charge_automatically") {
+        applicable_method(call, invoice)
+    } else {
+        Ok(None)
+    }
 }
 
 /// The invoice's own payment method, else the subscription's, else the customer's.
@@ -110,6 +211,8 @@ pub(crate) fn mark_paid(call: &Call<'_>, mut invoice: Value, at: i64) -> Result<
     events::emit_update(call, "invoice.updated", &before, &invoice)?;
     events::emit(call, "invoice.paid", &invoice)?;
     events::emit(call, "invoice.payment_succeeded", &invoice)?;
+    // Paid by other means, the intent is not needed any more.
+    payment_intents::close(call, &invoice, "automatic", at)?;
     close(call, &invoice)?;
     Ok(invoice)
 }

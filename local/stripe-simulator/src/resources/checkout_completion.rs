@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Answer, checkout_session_fields, checkout_sessions, customers};
-use super::{payment_methods, setup_intents, subscriptions};
+use super::{payment_methods, setup_intents, subscriptions, test_cards};
 use crate::api::error::{Result, StripeError};
 use crate::api::expand::present;
 use crate::api::json::{integer_or_zero, is_true, set, text, text_or_empty};
@@ -133,15 +133,11 @@ fn subscribe(call: &Call<'_>, mut session: Value, entry: &Entry) -> Result<Value
     form.append_pair("customer", &customer);
     form.append_pair("payment_behavior", "error_if_incomplete");
     if let Some(method) = &entry.payment_method {
-        let method = payment_methods::of_card_or_id(call, method, "payment_method")?;
+        let mut method = payment_methods::of_card_or_id(call, method, "payment_method")?;
         let id = text_or_empty(&method, "/id");
-        if is_true(&method, "/_authenticates") {
-            // The person is there and authenticates.
-            let mut method = method;
-            method["_authenticates"] = false.into();
-            method["_charges_fail"] = false.into();
-            call.save(&method)?;
-        }
+        // The person is there, and authenticates where the bank wants it.
+        test_cards::authenticate(&mut method, is_due);
+        call.save(&method)?;
         payment_methods::attach_to(call, &id, &customer, "payment_method")?;
         form.append_pair("default_payment_method", &id);
     }

@@ -3,6 +3,7 @@
 use rusqlite::types::Value as Sql;
 use serde_json::Value;
 
+use super::payment_intents::{self, Outcome};
 use super::{Answer, payment_methods};
 use crate::api::error::{Result, StripeError};
 use crate::api::expand::present;
@@ -10,7 +11,8 @@ use crate::api::json::{array, integer_or_zero, text, text_or_empty};
 use crate::api::list::{self, Page};
 use crate::api::params::Params;
 use crate::call::Call;
-use crate::engine::{invoicing, payments};
+use crate::engine::invoicing;
+use crate::engine::payments::{self, Asked};
 use crate::events;
 
 /// `GET /v1/invoices/{id}`.
@@ -128,7 +130,8 @@ pub(crate) fn finalize(call: &Call<'_>, id: &str, mut params: Params) -> Answer 
 pub(crate) fn pay(call: &Call<'_>, id: &str, mut params: Params) -> Answer {
     let method = params.text("payment_method")?;
     let out_of_band = params.boolean("paid_out_of_band")?.unwrap_or(false);
-    params.discard(&["forgive", "mandate", "off_session", "source"]);
+    let is_off_session = params.boolean("off_session")?.unwrap_or(true);
+    params.discard(&["forgive", "mandate", "source"]);
     params.finish()?;
     let mut invoice = call.get("invoice", id)?;
     let at = call.time_of(&invoice)?;
@@ -161,10 +164,11 @@ pub(crate) fn pay(call: &Call<'_>, id: &str, mut params: Params) -> Answer {
         let message = "There is no `default_payment_method` set on this Customer or Invoice.";
         return Err(StripeError::invalid(message).code("missing"));
     }
-    let (invoice, is_paid) = payments::attempt(call, invoice, method, at, false)?;
-    if !is_paid {
+    let asked = Asked::ByRequest { is_off_session };
+    let (invoice, outcome) = payments::attempt(call, invoice, method, asked, at)?;
+    if outcome != Outcome::Succeeded {
         // The attempt happened: its traces stay though the answer is an error.
-        return Err(StripeError::card_declined().keeping_work());
+        return Err(payments::refusal(call, &invoice, "invoice", outcome)?.keeping_work());
     }
     present(call, &invoice)
 }
@@ -210,6 +214,10 @@ fn close(
     invoice["status_transitions"][format!("{event}_at")] = call.time_of(&invoice)?.into();
     save(call, &before, &invoice)?;
     events::emit(call, &format!("invoice.{event}"), &invoice)?;
+    if status == "void" {
+        let at = call.time_of(&invoice)?;
+        payment_intents::close(call, &invoice, "void_invoice", at)?;
+    }
     payments::close(call, &invoice)?;
     present(call, &invoice)
 }

@@ -3,6 +3,7 @@
 use rusqlite::types::Value as Sql;
 use serde_json::{Value, json};
 
+use super::test_cards::{self, Card};
 use super::{Answer, customers};
 use crate::api::error::{Result, StripeError};
 use crate::api::expand::present;
@@ -12,94 +13,11 @@ use crate::api::params::Params;
 use crate::call::Call;
 use crate::events;
 
-/// What charging a card does (Stripe's documentation: Testing).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    Pays,
-    /// Can be attached, then every charge fails.
-    ChargeFails,
-    /// Cannot even be attached.
-    Declined,
-    /// Its bank wants its owner to authenticate; set up once, it pays.
-    Authenticates,
-}
-
-/// One of Stripe's test cards.
-struct Card {
-    /// After `pm_card_` and `tok_`.
-    name: &'static str,
-    number: &'static str,
-    brand: &'static str,
-    outcome: Outcome,
-}
-
-const CARDS: [Card; 6] = [
-    Card {
-        name: "visa",
-        number: "4242424242424242",
-        brand: "visa",
-        outcome: Outcome::Pays,
-    },
-    Card {
-        name: "mastercard",
-        number: "5555555555554444",
-        brand: "mastercard",
-        outcome: Outcome::Pays,
-    },
-    Card {
-        name: "amex",
-        number: "378282246310005",
-        brand: "amex",
-        outcome: Outcome::Pays,
-    },
-    Card {
-        name: "chargeCustomerFail",
-        number: "4000000000000341",
-        brand: "visa",
-        outcome: Outcome::ChargeFails,
-    },
-    Card {
-        name: "chargeDeclined",
-        number: "4000000000000002",
-        brand: "visa",
-        outcome: Outcome::Declined,
-    },
-    Card {
-        name: "authenticationRequiredOnSetup",
-        number: "4000002500003155",
-        brand: "visa",
-        outcome: Outcome::Authenticates,
-    },
-];
-
-impl Card {
-    fn of_alias(alias: &str) -> Option<&'static Self> {
-        let name = alias.strip_prefix("pm_card_")?;
-        let name = match name {
-            "us" => "visa",
-            "visa_chargeDeclined" => "chargeDeclined",
-            name => name,
-        };
-        CARDS.iter().find(|card| card.name == name)
-    }
-
-    fn of_token(token: &str) -> Option<&'static Self> {
-        let name = token.strip_prefix("tok_")?;
-        CARDS.iter().find(|card| card.name == name)
-    }
-
-    fn last4(&self) -> &'static str {
-        self.number.get(self.number.len() - 4..).unwrap_or_default()
-    }
-}
-
 fn make(call: &Call<'_>, card: &Card) -> Value {
     json!({
         "id": call.random.id("pm"),
         "object": "payment_method",
-        "_authenticates": card.outcome == Outcome::Authenticates,
-        "_attaches": card.outcome != Outcome::Declined,
-        "_charges_fail": card.outcome != Outcome::Pays,
+        "_card": card.name,
         "allow_redisplay": "unspecified",
         "billing_details": {
             "address": {
@@ -147,7 +65,7 @@ pub(crate) fn attach_to(call: &Call<'_>, id: &str, customer: &str, param: &str) 
         }
         None => {}
     }
-    if method["_attaches"] == false {
+    if !test_cards::attaches(&method) {
         return Err(StripeError::card_declined());
     }
     method["customer"] = customer.into();
@@ -199,9 +117,8 @@ pub(crate) fn create(call: &Call<'_>, mut params: Params) -> Answer {
     let kind = match (card.text("token")?, card.text("number")?) {
         (Some(token), _) => Card::of_token(&token)
             .ok_or_else(|| StripeError::no_such_param("token", &token, "card[token]"))?,
-        (None, number) => CARDS
-            .iter()
-            .find(|card| Some(card.number) == number.as_deref())
+        (None, number) => number
+            .and_then(|number| Card::of_number(&number))
             .ok_or_else(StripeError::card_declined)?,
     };
     card.discard(&["exp_month", "exp_year", "cvc"]);

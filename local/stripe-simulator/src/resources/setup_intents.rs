@@ -4,7 +4,7 @@
 use rusqlite::types::Value as Sql;
 use serde_json::{Value, json};
 
-use super::{Answer, payment_methods, subscriptions};
+use super::{Answer, payment_methods, subscriptions, test_cards};
 use crate::api::error::{Result, StripeError};
 use crate::api::expand::present;
 use crate::api::json::{text, text_or_empty};
@@ -222,7 +222,7 @@ fn confirm_with(
         return Err(unexpected_state(message));
     };
     let method = call.get("payment_method", method)?;
-    if method["_authenticates"] != true {
+    if !test_cards::authenticates_setup(&method) {
         return succeed(call, intent);
     }
     let action = match return_url {
@@ -246,13 +246,12 @@ fn confirm_with(
 pub(super) fn succeed(call: &Call<'_>, mut intent: Value) -> Result<Value> {
     let id = text_or_empty(&intent, "/payment_method");
     let mut method = call.get("payment_method", &id)?;
-    if method["_attaches"] == false {
+    if !test_cards::attaches(&method) {
         return fail(call, intent, &method);
     }
-    if method["_authenticates"] == true {
-        // Authenticated once, it can be charged while its owner is away.
-        method["_authenticates"] = false.into();
-        method["_charges_fail"] = false.into();
+    if test_cards::authenticates_setup(&method) {
+        // Authenticated once, it may be charged while its owner is away.
+        test_cards::set_up(&mut method);
         call.save(&method)?;
     }
     if let Some(customer) = text(&intent, "/customer") {
@@ -286,7 +285,7 @@ fn fail(call: &Call<'_>, mut intent: Value, method: &Value) -> Result<Value> {
     call.save(&intent)?;
     events::emit(call, "setup_intent.setup_failed", &intent)?;
     let shown = present(call, &intent)?;
-    Err(declined.about_setup_intent(shown).keeping_work())
+    Err(declined.about("setup_intent", shown).keeping_work())
 }
 
 /// `POST /v1/setup_intents/{id}/cancel`.

@@ -13,7 +13,7 @@ use crate::api::params::Params;
 use crate::calendar::Interval;
 use crate::call::Call;
 use crate::engine::invoicing::{self, Period, Plan};
-use crate::engine::payments;
+use crate::engine::{payments, trials};
 use crate::events;
 
 /// Parameters of Stripe's that change nothing here.
@@ -145,6 +145,7 @@ fn begin(call: &Call<'_>, mut subscription: Value, behavior: &str, start: i64) -
         usage_is_free: is_trial,
     };
     let invoice = invoicing::draft(call, &subscription, &plan, start)?;
+    let id = text_or_empty(&subscription, "/id");
     let is_due = integer_or_zero(&invoice, "/amount_due") > 0;
     let is_charged = text(&invoice, "/collection_method") == Some("charge_automatically");
     let waits = behavior == "default_incomplete" && is_due;
@@ -162,6 +163,9 @@ fn begin(call: &Call<'_>, mut subscription: Value, behavior: &str, start: i64) -
     call.save(&subscription)?;
     call.insert(&invoice)?;
     events::emit(call, "customer.subscription.created", &subscription)?;
+    if trials::is_announced_at(&subscription, start) {
+        trials::announce(call, subscription)?;
+    }
     events::emit(call, "invoice.created", &invoice)?;
     let mut invoice = invoicing::finalize(call, invoice, start)?;
     if waits {
@@ -170,10 +174,9 @@ fn begin(call: &Call<'_>, mut subscription: Value, behavior: &str, start: i64) -
     } else {
         invoice = payments::collect(call, invoice, start)?;
     }
-    let id = text_or_empty(&subscription, "/id");
     let is_incomplete = text(&invoice, "/status") == Some("open") && is_charged;
     if is_incomplete && behavior == "error_if_incomplete" {
-        return Err(StripeError::card_declined());
+        return Err(payments::refusal_of_first(call, &invoice)?);
     }
     if is_incomplete {
         // The customer has to act; the retry schedule is for subscriptions that were active.

@@ -58,9 +58,9 @@ pub(crate) fn list(call: &Call<'_>, params: Params) -> Answer {
 pub(crate) fn delete(call: &Call<'_>, id: &str, params: Params) -> Answer {
     params.finish()?;
     let clock = call.get(KIND, id)?;
-    call.db
-        .prepare_cached("DELETE FROM objects WHERE clock = ?1 OR id = ?1")?
-        .execute([id])?;
+    let sql = "DELETE FROM objects WHERE clock = ?1 OR id = ?1 OR customer IN
+        (SELECT id FROM objects WHERE kind = 'customer' AND clock = ?1)";
+    call.db.prepare_cached(sql)?.execute([id])?;
     events::emit(call, "test_helpers.test_clock.deleted", &clock)?;
     Ok(json!({ "id": id, "object": KIND, "deleted": true }))
 }

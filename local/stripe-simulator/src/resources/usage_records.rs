@@ -2,14 +2,16 @@
 //! Records, Usage Record Summaries).
 
 use rusqlite::params;
+use rusqlite::types::Value as Sql;
 use serde_json::{Value, json};
 
 use super::{Answer, prices, subscription_items, subscriptions};
 use crate::api::error::{Result, StripeError};
-use crate::api::json::{text, text_or_empty};
+use crate::api::json::{array, integer_or_zero, text, text_or_empty};
 use crate::api::list::{self, Page};
 use crate::api::params::Params;
 use crate::call::Call;
+use crate::engine::invoicing::Period;
 use crate::store::meter_events::{self, Formula, MeterEvent, Scope};
 use crate::store::objects;
 
@@ -93,13 +95,63 @@ fn check_timestamp(subscription: &Value, timestamp: i64) -> Result<()> {
     Err(StripeError::invalid(message).param("timestamp"))
 }
 
-/// `GET /v1/subscription_items/{id}/usage_record_summaries`: the current period's.
+/// `GET /v1/subscription_items/{id}/usage_record_summaries`: the current period's, then those of
+/// the periods before, the newest first.
 pub(crate) fn summaries(call: &Call<'_>, item_id: &str, mut params: Params) -> Answer {
     let page = Page::take(&mut params)?;
     params.finish()?;
     let (subscription, _) = metered(call, item_id)?;
+    let invoiced = invoiced(call, &subscription, item_id)?;
     let (start, end) = subscriptions::period(&subscription);
-    let customer = text_or_empty(&subscription, "/customer");
+    let mut summaries = Vec::new();
+    if invoiced.first().is_none_or(|last| last.period.0 < start) {
+        let current = Summary {
+            period: (start, end),
+            invoice: None,
+        };
+        summaries.push(summary(call, &subscription, item_id, &current)?);
+    }
+    for past in &invoiced {
+        summaries.push(summary(call, &subscription, item_id, past)?);
+    }
+    let url = format!("/v1/subscription_items/{item_id}/usage_record_summaries");
+    Ok(list::slice(summaries, &page, &url))
+}
+
+/// A period of an item, and the invoice that bills it.
+struct Summary {
+    period: Period,
+    invoice: Option<String>,
+}
+
+/// The periods of an item that were invoiced, the newest first.
+fn invoiced(call: &Call<'_>, subscription: &Value, item_id: &str) -> Result<Vec<Summary>> {
+    let filter = ("parent", Sql::Text(text_or_empty(subscription, "/id")));
+    let mut periods = Vec::new();
+    for invoice in objects::all(call.db, "invoice", &[filter])? {
+        let line = array(&invoice, "/lines/data").iter().find(|line| {
+            text(line, "/parent/subscription_item_details/subscription_item") == Some(item_id)
+        });
+        let Some(line) = line else { continue };
+        let period = (
+            integer_or_zero(line, "/period/start"),
+            integer_or_zero(line, "/period/end"),
+        );
+        // The first invoice is of no time yet.
+        if period.0 < period.1 {
+            periods.push(Summary {
+                period,
+                invoice: text(&invoice, "/id").map(str::to_owned),
+            });
+        }
+    }
+    periods.reverse();
+    Ok(periods)
+}
+
+fn summary(call: &Call<'_>, subscription: &Value, item_id: &str, of: &Summary) -> Result<Value> {
+    let (start, end) = of.period;
+    let customer = text_or_empty(subscription, "/customer");
     let scope = Scope {
         meter: item_id,
         customer: &customer,
@@ -107,15 +159,15 @@ pub(crate) fn summaries(call: &Call<'_>, item_id: &str, mut params: Params) -> A
         end,
     };
     let total = meter_events::value(call.db, Formula::Sum, scope)?;
-    let summary = json!({
+    // A period that runs has no end yet.
+    let end = of.invoice.as_ref().map(|_| end);
+    Ok(json!({
         "id": format!("sis_{item_id}_{start}"),
         "object": "usage_record_summary",
-        "invoice": null,
+        "invoice": of.invoice,
         "livemode": false,
-        "period": { "start": start, "end": null },
+        "period": { "start": start, "end": end },
         "subscription_item": item_id,
         "total_usage": total.unwrap_or_default(),
-    });
-    let url = format!("/v1/subscription_items/{item_id}/usage_record_summaries");
-    Ok(list::slice(vec![summary], &page, &url))
+    }))
 }

@@ -12,9 +12,10 @@ use crate::api::expand;
 use crate::api::params::Params;
 use crate::call::Call;
 use crate::resources::{
-    Answer, account, billing_portal_sessions, checkout_sessions, customer_balance_transactions,
-    customers, event_destinations, events, invoice_preview, invoices, meter_event_adjustments,
-    meter_event_stream, meter_event_summaries, meter_events, meters, payment_methods, prices,
+    Answer, account, balance_transactions, billing_portal_sessions, charges, checkout_sessions,
+    customer_balance_transactions, customers, disputes, event_destinations, events,
+    invoice_payments, invoice_preview, invoices, meter_event_adjustments, meter_event_stream,
+    meter_event_summaries, meter_events, meters, payment_intents, payment_methods, prices,
     products, search, setup_intents, subscription_items, subscriptions, tax_ids, test_clocks,
     usage_records, webhook_endpoints,
 };
@@ -60,6 +61,11 @@ fn v1(call: &Call<'_>, request: &ApiRequest, path: &[&str]) -> Option<Answer> {
         "products" | "prices" | "account" | "accounts" => catalog(call, method, path, params),
         "customers" | "payment_methods" => payers(call, method, path, params),
         "setup_intents" | "checkout" | "billing_portal" => set_up(call, method, path, params),
+        "charges"
+        | "payment_intents"
+        | "disputes"
+        | "balance_transactions"
+        | "invoice_payments" => paid(call, method, path, params),
         "subscriptions" | "subscription_items" => subscribed(call, method, path, params),
         "billing" => billing(call, method, path.get(1..)?, params),
         "invoices" => invoiced(call, method, path.get(1..)?, params),
@@ -130,6 +136,29 @@ fn payers(call: &Call<'_>, method: &Method, path: &[&str], params: Params) -> Op
         ("GET", ["payment_methods", id]) => payment_methods::retrieve(call, id, params),
         ("POST", ["payment_methods", id, "attach"]) => payment_methods::attach(call, id, params),
         ("POST", ["payment_methods", id, "detach"]) => payment_methods::detach(call, id, params),
+        _ => return None,
+    })
+}
+
+fn paid(call: &Call<'_>, method: &Method, path: &[&str], params: Params) -> Option<Answer> {
+    Some(match (method.as_str(), path) {
+        ("GET", ["balance_transactions"]) => balance_transactions::list(call, params),
+        ("GET", ["balance_transactions", id]) => balance_transactions::retrieve(call, id, params),
+        ("GET", ["charges"]) => charges::list(call, params),
+        ("GET", ["charges", id]) => charges::retrieve(call, id, params),
+        ("GET", ["disputes"]) => disputes::list(call, params),
+        ("GET", ["disputes", id]) => disputes::retrieve(call, id, params),
+        ("POST", ["disputes", id]) => disputes::update(call, id, params),
+        ("POST", ["disputes", id, "close"]) => disputes::close(call, id, params),
+        ("GET", ["payment_intents"]) => payment_intents::list(call, params),
+        ("GET", ["payment_intents", id]) => payment_intents::retrieve(call, id, params),
+        // Added in basil.
+        ("GET", ["invoice_payments"]) if !call.version.is_before_basil() => {
+            invoice_payments::list(call, params)
+        }
+        ("GET", ["invoice_payments", id]) if !call.version.is_before_basil() => {
+            invoice_payments::retrieve(call, id, params)
+        }
         _ => return None,
     })
 }

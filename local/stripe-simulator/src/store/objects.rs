@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::api::error::{Result, StripeError};
 use crate::api::json::{array, integer, is_true, text};
 use crate::calendar::parse_rfc3339;
+use crate::engine::trials;
 
 /// A condition of a list: a column and what it must be, or any condition with one `?`.
 pub(crate) type Filter = (&'static str, Sql);
@@ -37,7 +38,7 @@ impl Columns {
             "inactive"
         };
         let mut columns = Self {
-            customer: owned("/customer"),
+            customer: owned("/customer").or_else(|| owned("/_customer")),
             status: owned("/status"),
             clock: owned("/test_clock"),
             ..Self::default()
@@ -62,6 +63,21 @@ impl Columns {
                 columns.due_at = session_due(document);
             }
             "setup_intent" => columns.parent = owned("/payment_method"),
+            "payment_intent" => columns.parent = owned("/_invoice"),
+            "charge" => columns.parent = owned("/payment_intent"),
+            "invoice_payment" => {
+                columns.parent = owned("/invoice");
+                columns.label = owned("/payment/payment_intent");
+            }
+            "dispute" => {
+                columns.parent = owned("/charge");
+                columns.label = owned("/payment_intent");
+                columns.due_at = integer(document, "/_decided_at");
+            }
+            "balance_transaction" => {
+                columns.parent = owned("/source");
+                columns.label = owned("/type");
+            }
             "event" | "v2.core.event" => columns.label = owned("/type"),
             _ => {}
         }
@@ -79,7 +95,9 @@ fn subscription_due(document: &Value) -> Option<i64> {
                 .iter()
                 .filter_map(|item| integer(item, "/current_period_end"))
                 .min();
-            end.into_iter().chain(integer(document, "/cancel_at")).min()
+            let cancel_at = integer(document, "/cancel_at");
+            let trial = trials::announcement(document);
+            end.into_iter().chain(cancel_at).chain(trial).min()
         }
         _ => None,
     }

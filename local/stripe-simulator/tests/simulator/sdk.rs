@@ -74,7 +74,11 @@ async fn until_acacia_objects_had_another_shape() {
     let request = stripe.request(Method::GET, &path);
     let invoice = send(request.header("Stripe-Version", ACACIA)).await.ok();
     assert_eq!(invoice["paid"], true);
-    assert!(invoice["payment_intent"].is_null());
+    let intent = &invoice["payment_intent"];
+    assert_eq!(intent["status"], "succeeded");
+    assert_eq!(intent["latest_charge"], invoice["charge"]);
+    assert_eq!(intent["invoice"], invoice["id"]);
+    assert!(intent.get("managed_payments").is_none());
     assert!(invoice.get("parent").is_none());
     let line = &invoice["lines"]["data"][0];
     assert_eq!(line["type"], "subscription");

@@ -196,6 +196,18 @@ impl Stripe {
         assert_eq!(self.get(&path).await["status"], "ready");
     }
 
+    /// The types of the events that are about one of these resources, oldest first.
+    pub(crate) async fn told_of(&self, resources: &[&str]) -> Vec<String> {
+        let events = self.get("/v1/events?limit=100").await;
+        let newest_first = events["data"].as_array().unwrap().iter().rev();
+        let types = newest_first.map(|event| event["type"].as_str().unwrap().to_owned());
+        let is_about = |found: &String| {
+            let resource = |name: &&str| found.starts_with(&format!("{name}."));
+            resources.iter().any(|name| resource(&name))
+        };
+        types.filter(is_about).collect()
+    }
+
     pub(crate) async fn webhook_endpoint(&self, url: &str) -> String {
         let form = [("url", url), ("enabled_events[]", "*")];
         let endpoint = self.post("/v1/webhook_endpoints", &form).await.ok();
@@ -262,6 +274,17 @@ impl Subscriber {
             meter,
             subscription,
         }
+    }
+
+    /// One whose first period has ended: 8 documents are invoiced, and were to be paid.
+    pub(crate) async fn billed(stripe: &Stripe, card: &str) -> Self {
+        let subscriber = Self::with_card(stripe, card).await;
+        let token = stripe.session().await;
+        let usage = [event("one", &subscriber.customer, "8", 0)];
+        stripe.stream(&token, &usage).await.ok();
+        let paid_at = subscriber.period_end() + HOUR;
+        stripe.advance(&subscriber.test_clock, paid_at).await;
+        subscriber
     }
 
     pub(crate) fn subscription_id(&self) -> String {
