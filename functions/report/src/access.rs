@@ -20,7 +20,7 @@ pub(crate) struct Answer {
     /// Why not, in words; null where the customer may act.
     reason: Option<&'static str>,
     status: &'static str,
-    /// Units of the current period so far.
+    /// Units of the current period so far, of every meter.
     units: u64,
     /// The most units of a period; null while there is no such limit.
     limit: Option<u64>,
@@ -31,14 +31,14 @@ pub(crate) async fn show(
     Readable(customer_id): Readable,
 ) -> Result<Json<Answer>, Problem> {
     let customer = parts.customer(&customer_id).await?;
-    let totals = parts.totals_of_current_period(&customer).await?;
+    let days = parts.days_of_current_period(&customer).await?;
     let ends_at = customer.row.subscription_ends_at;
     let reason = refusal(customer.status(), ends_at, customer.now);
     Ok(Json(Answer {
         allowed: reason.is_none(),
         reason,
         status: customer.status().as_str(),
-        units: Summary::of(&totals).total_units,
+        units: Summary::of(&days).total_units,
         limit: None,
     }))
 }

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use web::{Problem, ProblemType};
 
 use crate::Parts;
+use crate::bill::{Bill, Stretch};
 use crate::customer::Readable;
 use crate::invoices::InvoiceAnswer;
 use crate::links::Refusal;
@@ -94,15 +95,14 @@ impl Parts {
     async fn dashboard(&self, customer_id: &CustomerId) -> Result<Dashboard, Problem> {
         let as_of = self.clock.now();
         let customer = self.customer(customer_id).await?;
-        let totals = self.totals_of_current_period(&customer).await?;
-        let summary = Summary::of(&totals);
-        let price = &customer.row.item.price;
+        let summary = Summary::of(&self.days_of_current_period(&customer).await?);
+        let bill = Bill::of(&customer.row, &summary, Stretch::Period)?;
         Ok(Dashboard {
             status: customer.status(),
             period: usage::current_period(&customer),
-            cost: price.cost(summary.total_units).to_string(),
-            currency: price.currency().as_str().to_owned(),
+            currency: customer.row.item.price.currency().as_str().to_owned(),
             summary,
+            bill,
             invoices: self.invoices_in_time(customer_id).await,
             as_of,
         })

@@ -2,6 +2,7 @@
 //! JSON, Stripe's invoices, and a dashboard behind a signed link.
 
 mod access;
+mod bill;
 mod customer;
 mod dashboard;
 mod invoices;

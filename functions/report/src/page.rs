@@ -5,10 +5,11 @@ use std::sync::{Arc, LazyLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use billing::Timestamp;
+use billing::{Money, Timestamp};
 use ledger::CustomerStatus;
 use sha2::{Digest, Sha256};
 
+use crate::bill::{Bill, MeterUsage};
 use crate::invoices::InvoiceAnswer;
 use crate::query::Hours;
 use crate::summary::Summary;
@@ -33,8 +34,7 @@ pub(crate) struct Dashboard {
     pub(crate) status: CustomerStatus,
     pub(crate) period: Hours,
     pub(crate) summary: Summary,
-    /// In major units.
-    pub(crate) cost: String,
+    pub(crate) bill: Bill,
     pub(crate) currency: String,
     /// None where Stripe does not say.
     pub(crate) invoices: Option<Arc<[InvoiceAnswer]>>,
@@ -50,11 +50,8 @@ pub(crate) fn dashboard(dashboard: &Dashboard) -> String {
     let mut body = String::new();
     let (badge, status) = standing(dashboard.status);
     let units = grouped(&dashboard.summary.total_units.to_string());
-    let cost = format!(
-        "{} {}",
-        dashboard.currency.to_uppercase(),
-        grouped(&dashboard.cost)
-    );
+    let cost = dashboard.bill.cost.as_ref().ok().map(Money::to_string);
+    let cost = amount(&dashboard.currency, cost.as_deref().unwrap_or("–"));
     let period = format!(
         "{} to {}",
         day(&dashboard.period.start.to_string()),
@@ -82,6 +79,7 @@ pub(crate) fn dashboard(dashboard: &Dashboard) -> String {
             escaped(&cost),
         ),
     );
+    push_meters(&mut body, &dashboard.bill.by_meter, &dashboard.currency);
     push_actions(&mut body, &dashboard.summary);
     push_invoices(&mut body, dashboard.invoices.as_deref());
     push(
@@ -139,6 +137,28 @@ fn document(title: &str, refresh_s: Option<u32>, body: &str) -> String {
          <body><main>{body}</main></body></html>",
         escaped(title)
     )
+}
+
+/// What each meter counts and costs, where there is more than one.
+fn push_meters(body: &mut String, by_meter: &[MeterUsage], currency: &str) {
+    if by_meter.len() < 2 {
+        return;
+    }
+    body.push_str("<section><h2>By meter</h2><table><thead><tr><th>Meter</th><th class=\"number\">Units</th><th class=\"number\">Cost</th></tr></thead><tbody>");
+    for usage in by_meter {
+        let cost = usage.estimated_cost.as_deref();
+        let cost = cost.map_or_else(|| "not billed".to_owned(), |cost| amount(currency, cost));
+        push(
+            body,
+            format_args!(
+                "<tr><td>{}</td><td class=\"number\">{}</td><td class=\"number\">{}</td></tr>",
+                escaped(usage.meter_event_name.as_deref().unwrap_or("–")),
+                grouped(&usage.units.to_string()),
+                escaped(&cost),
+            ),
+        );
+    }
+    body.push_str("</tbody></table></section>");
 }
 
 fn push_actions(body: &mut String, summary: &Summary) {
@@ -208,11 +228,10 @@ fn push_invoice(body: &mut String, invoice: &InvoiceAnswer) {
     push(
         body,
         format_args!(
-            "<tr><td>{}</td><td>{number}{pdf}</td><td>{}</td><td class=\"number\">{} {}</td></tr>",
+            "<tr><td>{}</td><td>{number}{pdf}</td><td>{}</td><td class=\"number\">{}</td></tr>",
             escaped(day(&invoice.created_at)),
             escaped(invoice.status.as_deref().unwrap_or("–")),
-            escaped(&invoice.currency.to_uppercase()),
-            escaped(&grouped(&invoice.total)),
+            escaped(&amount(&invoice.currency, &invoice.total)),
         ),
     );
 }
@@ -239,6 +258,11 @@ fn is_web_address(url: &str) -> bool {
 /// The day of an RFC 3339 time.
 fn day(time: &str) -> &str {
     time.split('T').next().unwrap_or(time)
+}
+
+/// An amount of money in major units: `USD 1,234.50`.
+fn amount(currency: &str, major_units: &str) -> String {
+    format!("{} {}", currency.to_uppercase(), grouped(major_units))
 }
 
 /// A decimal number with its thousands apart: `1,234,567.89`.
@@ -273,7 +297,23 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use billing::Currency;
+
     use super::*;
+
+    fn used(meter: &str, units: u64, cost: Option<&str>) -> MeterUsage {
+        MeterUsage {
+            meter_event_name: Some(meter.to_owned()),
+            subscription_item_id: cost.map(|_| format!("si_{meter}")),
+            price_id: cost.map(|_| format!("price_{meter}")),
+            units,
+            pending_units: 0,
+            estimated_cost: cost.map(str::to_owned),
+            estimated_cost_unavailable: None,
+        }
+    }
 
     fn a_dashboard() -> Dashboard {
         let start = Timestamp::from_unix_s(1_767_225_600);
@@ -291,8 +331,15 @@ mod tests {
                     .into_iter()
                     .map(|(action, units)| (action.to_owned(), units))
                     .collect(),
+                by_meter: BTreeMap::new(),
             },
-            cost: "20.10".to_owned(),
+            bill: Bill {
+                by_meter: vec![used("documents", 1_005, Some("20.10"))],
+                cost: Ok(Money::from_minor_units(
+                    2_010,
+                    Currency::parse("usd").unwrap(),
+                )),
+            },
             currency: "usd".to_owned(),
             invoices: Some(Arc::new([])),
             as_of: start,
@@ -310,6 +357,26 @@ mod tests {
             "3 of them",
         ] {
             assert!(page.contains(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn meters_have_a_row_each_where_there_are_several() {
+        let mut shown = a_dashboard();
+        assert!(!dashboard(&shown).contains("By meter"));
+        let gone = used("<b>gone</b>", 7, None);
+        shown
+            .bill
+            .by_meter
+            .push(used("tokens", 1_234, Some("1000.50")));
+        shown.bill.by_meter.push(gone);
+        let page = dashboard(&shown);
+        for row in [
+            "<td>documents</td><td class=\"number\">1,005</td><td class=\"number\">USD 20.10</td>",
+            "<td>tokens</td><td class=\"number\">1,234</td><td class=\"number\">USD 1,000.50</td>",
+            "<td>&lt;b&gt;gone&lt;/b&gt;</td><td class=\"number\">7</td><td class=\"number\">not billed</td>",
+        ] {
+            assert!(page.contains(row), "{row}: {page}");
         }
     }
 

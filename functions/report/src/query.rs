@@ -47,6 +47,8 @@ pub(crate) enum GroupBy {
     Day,
     /// Each action.
     ActionType,
+    /// Each meter.
+    Meter,
 }
 
 /// Whole hours from `start`, inclusive, to `end`, exclusive.
@@ -124,7 +126,7 @@ impl GroupBy {
     /// The start of the stretch of time that `hour` is counted in.
     pub(crate) const fn bucket(self, hour: Timestamp) -> Timestamp {
         match self {
-            Self::Hour | Self::ActionType => hour,
+            Self::Hour | Self::ActionType | Self::Meter => hour,
             Self::Day => Timestamp::from_unix_ms(hour.unix_ms().div_euclid(DAY_MS) * DAY_MS),
         }
     }
@@ -153,9 +155,10 @@ fn parse_group_by(text: &str) -> Result<GroupBy, FieldError> {
         "hour" => Ok(GroupBy::Hour),
         "day" => Ok(GroupBy::Day),
         "action_type" => Ok(GroupBy::ActionType),
+        "meter" => Ok(GroupBy::Meter),
         _ => Err(FieldError::new(
             "group_by",
-            "must be hour, day or action_type",
+            "must be hour, day, action_type or meter",
         )),
     }
 }

@@ -1,9 +1,9 @@
-//! Sums over the cells of the totals.
+//! Sums over the days of the totals.
 
 use std::collections::BTreeMap;
 
-use billing::{ActionType, Timestamp, UsageStatus};
-use ledger::{Tally, Total};
+use billing::Timestamp;
+use ledger::{BillableDay, BillableUnits};
 use serde::Serialize;
 
 use crate::query::GroupBy;
@@ -11,12 +11,14 @@ use crate::query::GroupBy;
 /// Usage of some stretch of time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Summary {
-    /// Units that are, or will be, on an invoice.
+    /// Units of every meter that Stripe has, or will have.
     pub(crate) total_units: u64,
     /// Those of them that Stripe is not yet known to have.
     pub(crate) pending_units: u64,
     /// Units by action, of actions that have any.
     pub(crate) by_action_type: BTreeMap<String, u64>,
+    /// Units by the event name of the meter that counts them.
+    pub(crate) by_meter: BTreeMap<String, BillableUnits>,
 }
 
 /// One entry of a series.
@@ -37,136 +39,87 @@ pub(crate) enum SeriesEntry {
         /// Units.
         units: u64,
     },
+    /// Usage that one meter counts.
+    Meter {
+        /// The meter; none for usage records that no catalog tells apart.
+        meter_event_name: Option<String>,
+        /// Units.
+        units: u64,
+    },
 }
 
 impl Summary {
-    /// Adds the cells up. Cells are added before they are read: what one shard
+    /// Adds the days up. They are added before they are read: what one shard
     /// counted in, another may have counted out.
-    pub(crate) fn of(totals: &[Total]) -> Self {
-        let mut total = Tally::default();
-        for cell in totals {
-            total.add(&cell.tally);
+    pub(crate) fn of(days: &[BillableDay]) -> Self {
+        let mut total = BillableUnits::default();
+        let mut by_action_type = BTreeMap::new();
+        let mut by_meter = BTreeMap::new();
+        for day in days {
+            let units = day.units();
+            total.add(units);
+            add(&mut by_action_type, day.action_type.as_str(), units);
+            add(&mut by_meter, day.meter_event_name.as_str(), units);
         }
-        let by_action_type: BTreeMap<ActionType, Tally> =
-            grouped(totals, |cell| cell.key.action_type.clone());
         Self {
-            total_units: total.billable_units(),
-            pending_units: total.units(UsageStatus::Pending),
+            total_units: total.total(),
+            pending_units: total.pending(),
             by_action_type: by_action_type
                 .into_iter()
-                .map(|(action_type, tally)| {
-                    (action_type.as_str().to_owned(), tally.billable_units())
-                })
+                .map(|(action_type, units)| (action_type.to_owned(), units.total()))
                 .filter(|(_, units)| *units > 0)
                 .collect(),
+            by_meter: by_meter
+                .into_iter()
+                .map(|(event_name, units)| (event_name.to_owned(), units))
+                .collect(),
+        }
+    }
+
+    /// The days that were summed up as a series; stretches without usage have no
+    /// entry.
+    pub(crate) fn series(&self, days: &[BillableDay], group_by: GroupBy) -> Vec<SeriesEntry> {
+        match group_by {
+            GroupBy::Hour | GroupBy::Day => by_time(days, group_by),
+            GroupBy::ActionType => {
+                let entries = self.by_action_type.iter();
+                let entry = |(action_type, units): (&String, &u64)| SeriesEntry::Action {
+                    action_type: action_type.clone(),
+                    units: *units,
+                };
+                entries.map(entry).collect()
+            }
+            GroupBy::Meter => {
+                let used = self.by_meter.iter().filter(|(_, units)| units.total() > 0);
+                let entry = |(event_name, units): (&String, &BillableUnits)| SeriesEntry::Meter {
+                    meter_event_name: shown_event_name(event_name),
+                    units: units.total(),
+                };
+                used.map(entry).collect()
+            }
         }
     }
 }
 
-/// The cells as a series; stretches without usage have no entry.
-pub(crate) fn series(totals: &[Total], group_by: GroupBy) -> Vec<SeriesEntry> {
-    if group_by == GroupBy::ActionType {
-        let summary = Summary::of(totals);
-        return summary
-            .by_action_type
-            .into_iter()
-            .map(|(action_type, units)| SeriesEntry::Action { action_type, units })
-            .collect();
+/// A meter's event name as an answer has it: none where usage records are sent
+/// and no catalog names them.
+pub(crate) fn shown_event_name(meter_event_name: &str) -> Option<String> {
+    (!meter_event_name.is_empty()).then(|| meter_event_name.to_owned())
+}
+
+fn by_time(days: &[BillableDay], group_by: GroupBy) -> Vec<SeriesEntry> {
+    let mut by_start: BTreeMap<Timestamp, BillableUnits> = BTreeMap::new();
+    for (hour, units) in days.iter().flat_map(BillableDay::hours) {
+        add(&mut by_start, group_by.bucket(hour), units);
     }
-    let by_start: BTreeMap<Timestamp, Tally> =
-        grouped(totals, |cell| group_by.bucket(cell.key.hour));
     by_start
         .into_iter()
-        .map(|(start, tally)| (start.to_string(), tally.billable_units()))
+        .map(|(start, units)| (start.to_string(), units.total()))
         .filter(|(_, units)| *units > 0)
         .map(|(start, units)| SeriesEntry::Time { start, units })
         .collect()
 }
 
-fn grouped<K: Ord>(totals: &[Total], key: impl Fn(&Total) -> K) -> BTreeMap<K, Tally> {
-    let mut groups: BTreeMap<K, Tally> = BTreeMap::new();
-    for cell in totals {
-        groups.entry(key(cell)).or_default().add(&cell.tally);
-    }
-    groups
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use billing::CustomerId;
-    use ledger::TotalKey;
-
-    const HOUR: Timestamp = Timestamp::from_unix_s(1_769_860_800);
-
-    fn cell(action: &str, hours: i64, changes: &[(UsageStatus, i64)]) -> Total {
-        let mut tally = Tally::default();
-        for (status, units) in changes {
-            match u64::try_from(*units) {
-                Ok(units) => tally.enter(*status, units),
-                Err(_) => tally.leave(*status, units.unsigned_abs()),
-            }
-        }
-        let key = TotalKey {
-            customer_id: CustomerId::parse("cus_1").unwrap(),
-            period_start: Some(HOUR),
-            hour: HOUR.plus_ms(hours * 3_600_000),
-            meter_event_name: "agent_operations".to_owned(),
-            action_type: ActionType::parse(action).unwrap(),
-        };
-        Total { key, tally }
-    }
-
-    fn cells() -> Vec<Total> {
-        use UsageStatus::{Delivered, Pending, Rejected, Voided};
-        vec![
-            // Counted in by one shard, out by another.
-            cell("document", 0, &[(Pending, 5)]),
-            cell("document", 0, &[(Pending, -5), (Delivered, 5)]),
-            cell("document", 13, &[(Delivered, 2), (Pending, 1)]),
-            cell("search", 0, &[(Delivered, 10), (Rejected, 7)]),
-            cell("mail", 0, &[(Voided, 3)]),
-        ]
-    }
-
-    #[test]
-    fn delivered_and_pending_usage_counts_once() {
-        let summary = Summary::of(&cells());
-        assert_eq!((summary.total_units, summary.pending_units), (18, 1));
-        let by_action: Vec<_> = summary.by_action_type.into_iter().collect();
-        assert_eq!(
-            by_action,
-            [("document".to_owned(), 8), ("search".to_owned(), 10)]
-        );
-    }
-
-    #[test]
-    fn series_add_up_to_the_total() {
-        let times = |group_by| -> Vec<(String, u64)> {
-            let read = |entry| match entry {
-                SeriesEntry::Time { start, units } => (start, units),
-                SeriesEntry::Action { action_type, units } => (action_type, units),
-            };
-            series(&cells(), group_by).into_iter().map(read).collect()
-        };
-        let entry = |name: &str, units| (name.to_owned(), units);
-        assert_eq!(
-            times(GroupBy::Hour),
-            [
-                entry("2026-01-31T12:00:00Z", 15),
-                entry("2026-02-01T01:00:00Z", 3)
-            ]
-        );
-        assert_eq!(
-            times(GroupBy::Day),
-            [
-                entry("2026-01-31T00:00:00Z", 15),
-                entry("2026-02-01T00:00:00Z", 3)
-            ]
-        );
-        assert_eq!(
-            times(GroupBy::ActionType),
-            [entry("document", 8), entry("search", 10)]
-        );
-    }
+fn add<K: Ord>(sums: &mut BTreeMap<K, BillableUnits>, key: K, units: BillableUnits) {
+    sums.entry(key).or_default().add(units);
 }

@@ -7,15 +7,16 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use billing::NoRangeCost;
-use ledger::{CustomerRow, Total};
+use ledger::{BillableDay, CustomerRow};
 use metering::KnownCustomer;
 use serde::Serialize;
 use web::{Problem, ProblemType};
 
 use crate::Parts;
+use crate::bill::{Bill, MeterUsage, Stretch};
 use crate::customer::Readable;
 use crate::query::{Hours, RawUsageQuery, UsageQuery};
-use crate::summary::{SeriesEntry, Summary, series};
+use crate::summary::{SeriesEntry, Summary};
 
 /// Usage over a stretch of time, by the time that it is billed at. Times are
 /// RFC 3339, amounts decimal texts in major units.
@@ -28,14 +29,20 @@ pub(crate) struct Answer {
     period_start: String,
     /// Its end, exclusive.
     period_end: String,
-    /// Units that are, or will be, on an invoice.
+    /// Units of every meter that Stripe has, or will have: as many as those of
+    /// `by_action_type` and of a series. Those of a meter that no item bills any
+    /// more are among them, since they were used and a range's may have been
+    /// billed; `by_meter` tells them apart, and they are in no cost.
     total_units: u64,
     /// Those of them that Stripe is not yet known to have.
     pending_units: u64,
     by_action_type: BTreeMap<String, u64>,
+    /// The subscription's items, in its order, and what each bills; then the
+    /// meters that no item bills any more.
+    by_meter: Vec<MeterUsage>,
     currency: String,
-    /// What the units cost on an invoice: each line exact, rounded once. None
-    /// where a range has no defined cost.
+    /// What the units cost on an invoice: the sum of the items, each line exact,
+    /// rounded once. None where a range has no defined cost.
     estimated_cost: Option<String>,
     /// The same, where the currency is usd.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,29 +66,29 @@ pub(crate) async fn show(
     let as_of = parts.clock.now();
     let customer = parts.customer(&customer_id).await?;
     let range = query.range.hours(customer.now)?;
-    let (hours, totals) = match range {
+    let (hours, days, stretch) = match range {
         Some(hours) => {
-            let totals = parts
+            let (start, end) = (hours.start, hours.end);
+            let days = parts
                 .ledger
-                .totals_of_range(&customer_id, hours.start, hours.end);
-            (hours, totals.await?)
+                .billable_days_of_range(&customer_id, start, end);
+            (hours, days.await?, Stretch::Range)
         }
-        None => (
-            current_period(&customer),
-            parts.totals_of_current_period(&customer).await?,
-        ),
+        None => {
+            let days = parts.days_of_current_period(&customer).await?;
+            (current_period(&customer), days, Stretch::Period)
+        }
     };
-    let summary = Summary::of(&totals);
-    let price = &customer.row.item.price;
-    let cost = match range {
-        Some(_) => price.cost_of_range(summary.total_units),
-        None => Ok(price.cost(summary.total_units)),
-    };
-    let (estimated_cost, unavailable) = match cost {
+    let summary = Summary::of(&days);
+    let series = query
+        .group_by
+        .map(|group_by| summary.series(&days, group_by));
+    let bill = Bill::of(&customer.row, &summary, stretch)?;
+    let (estimated_cost, unavailable) = match bill.cost {
         Ok(cost) => (Some(cost.to_string()), None),
         Err(reason) => (None, Some(reason)),
     };
-    let currency = price.currency().as_str();
+    let currency = customer.row.item.price.currency().as_str();
     Ok(Json(Answer {
         customer_id: customer_id.to_string(),
         period_days: hours.days(),
@@ -90,25 +97,26 @@ pub(crate) async fn show(
         total_units: summary.total_units,
         pending_units: summary.pending_units,
         by_action_type: summary.by_action_type,
+        by_meter: bill.by_meter,
         estimated_cost_usd: (currency == "usd").then(|| estimated_cost.clone()),
         estimated_cost,
         estimated_cost_unavailable: unavailable,
         currency: currency.to_owned(),
         as_of: as_of.to_string(),
-        series: query.group_by.map(|group_by| series(&totals, group_by)),
+        series,
     }))
 }
 
 impl Parts {
-    /// The totals of the period that `customer` is in.
-    pub(crate) async fn totals_of_current_period(
+    /// The usage of the period that `customer` is in.
+    pub(crate) async fn days_of_current_period(
         &self,
         customer: &KnownCustomer,
-    ) -> Result<Vec<Total>, Problem> {
+    ) -> Result<Vec<BillableDay>, Problem> {
         let start = current_period(customer).start;
         Ok(self
             .ledger
-            .totals_of_period(&customer.row.customer_id, start)
+            .billable_days_of_period(&customer.row.customer_id, start)
             .await?)
     }
 }

@@ -14,6 +14,7 @@ use web::{Problem, ProblemType};
 
 use crate::Parts;
 use crate::customer::{Readable, unreadable_path};
+use crate::summary::shown_event_name;
 
 /// One usage event and every status that it went through. Times are RFC 3339.
 #[derive(Serialize)]
@@ -29,8 +30,11 @@ pub(crate) struct Answer {
     billed_at: Option<String>,
     period_start: Option<String>,
     carried_over: bool,
+    /// Why it is billed by nothing, where it is held.
     held_reason: Option<HeldReason>,
-    meter_event_name: String,
+    /// The meter that counts it; of held usage the one that would. None for
+    /// usage records that no catalog tells apart.
+    meter_event_name: Option<String>,
     recorded_at: String,
     first_attempt_at: String,
     stripe_code: Option<String>,
@@ -118,7 +122,7 @@ impl From<UsageEventRow> for Answer {
             period_start: row.period_start.map(text),
             carried_over: row.carried_over,
             held_reason: row.held_reason,
-            meter_event_name: row.meter_event_name,
+            meter_event_name: shown_event_name(&row.meter_event_name),
             recorded_at: text(row.recorded_at),
             first_attempt_at: text(row.first_attempt_at),
             stripe_code: row.stripe_code,

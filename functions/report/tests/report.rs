@@ -29,7 +29,7 @@ async fn usage_of_the_current_period_is_exact() {
             ("page_read", 0, UsageStatus::Delivered, 2),
             ("document_processed", 0, UsageStatus::Pending, 3),
             ("document_processed", 0, UsageStatus::Rejected, 50),
-            ("document_processed", 0, UsageStatus::Voided, 70),
+            ("mail_sent", 0, UsageStatus::Voided, 70),
         ])
         .await;
     let usage = story.get("usage").await.expect(200);
@@ -45,6 +45,14 @@ async fn usage_of_the_current_period_is_exact() {
             "total_units": 1_005,
             "pending_units": 3,
             "by_action_type": { "document_processed": 1_003, "page_read": 2 },
+            "by_meter": [{
+                "meter_event_name": METER_EVENT_NAME,
+                "subscription_item_id": story.customer.item.subscription_item_id,
+                "price_id": story.customer.item.price_id,
+                "units": 1_005,
+                "pending_units": 3,
+                "estimated_cost": "20.10",
+            }],
             "currency": "usd",
             "estimated_cost": "20.10",
             "estimated_cost_usd": "20.10",

@@ -90,6 +90,16 @@ impl Money {
         &self.currency
     }
 
+    /// Both amounts together; none where they are of two currencies.
+    pub fn checked_add(&self, other: &Self) -> Option<Self> {
+        (self.currency == other.currency).then(|| {
+            Self::new(
+                &self.minor_units + &other.minor_units,
+                self.currency.clone(),
+            )
+        })
+    }
+
     /// The minor units; none where they are more than Stripe's amounts hold.
     pub fn minor_units(&self) -> Option<i64> {
         i64::try_from(&self.minor_units).ok()
@@ -128,6 +138,13 @@ mod tests {
         assert_eq!(money(-5, "usd").to_string(), "-0.05");
         assert_eq!(money(21, "jpy").to_string(), "21");
         assert_eq!(money(3_000, "kwd").to_string(), "3.000");
+    }
+
+    #[test]
+    fn amounts_of_one_currency_add_up() {
+        let sum = money(i64::MAX, "usd").checked_add(&money(1, "usd"));
+        assert_eq!(sum.unwrap().to_string(), "92233720368547758.08");
+        assert_eq!(money(1, "usd").checked_add(&money(1, "eur")), None);
     }
 
     #[test]

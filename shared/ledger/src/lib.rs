@@ -5,6 +5,7 @@
 
 mod already_delivered;
 mod api_keys;
+mod billable_units;
 mod billing_events;
 mod carry_over;
 mod catalog;
@@ -31,6 +32,7 @@ mod usage_totals;
 mod void_credits;
 
 pub use api_keys::{ApiKeyRow, InvalidApiKey, NewApiKey, PresentedApiKey, Scope};
+pub use billable_units::{BillableDay, BillableUnits};
 pub use billing_events::{
     Applied, BillingEventRow, BillingEventState, Consequence, StoredNotification,
 };

@@ -17,6 +17,8 @@ use crate::usage_totals::{Tally, TotalKey};
 
 const HOUR_S: i64 = 3_600;
 const DAY_S: i64 = 24 * HOUR_S;
+/// Hours of a row.
+pub(crate) const HOURS_OF_DAY: usize = 24;
 
 /// Period of what has none: held events.
 const NO_PERIOD: &str = "held";
@@ -30,9 +32,9 @@ const COUNTS_MAX: usize = 64;
 pub(crate) struct TotalsDay {
     pub(crate) customer_id: CustomerId,
     period_start: Option<Timestamp>,
-    day: Timestamp,
-    meter_event_name: String,
-    action_type: ActionType,
+    pub(crate) day: Timestamp,
+    pub(crate) meter_event_name: String,
+    pub(crate) action_type: ActionType,
 }
 
 /// Tallies of a day, by the hour of the day.
@@ -125,12 +127,7 @@ impl Hours {
     /// What `item` holds, hour by hour.
     pub(crate) fn from_item(item: &Item) -> Self {
         let mut hours = Self::default();
-        for (name, value) in item {
-            let Some(count) = Count::parse(name) else {
-                continue;
-            };
-            let amount = value.as_n().ok().and_then(|digits| digits.parse().ok());
-            let amount: i128 = amount.unwrap_or_default();
+        for (count, amount) in counts_in(item) {
             let tally = hours.tally(count.hour);
             if count.is_units {
                 tally.change(count.status, amount, 0);
@@ -158,6 +155,14 @@ impl Hours {
         }
         (format!("ADD {}", parts.join(", ")), values)
     }
+}
+
+/// What a row counts, each with how much of it; other attributes are passed over.
+pub(crate) fn counts_in(item: &Item) -> impl Iterator<Item = (Count, i128)> {
+    item.iter().filter_map(|(name, value)| {
+        let amount = value.as_n().ok().and_then(|digits| digits.parse().ok());
+        Some((Count::parse(name)?, amount.unwrap_or_default()))
+    })
 }
 
 /// An update that sets an hour of a row to `tally`, whatever it was.
@@ -209,11 +214,12 @@ fn attributes(hour: u8, tally: &Tally) -> impl Iterator<Item = (String, Attribut
 
 /// What an attribute counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Count {
-    status: UsageStatus,
-    hour: u8,
+pub(crate) struct Count {
+    pub(crate) status: UsageStatus,
+    /// Of the day, 0 to 23.
+    pub(crate) hour: u8,
     /// Units; else events.
-    is_units: bool,
+    pub(crate) is_units: bool,
 }
 
 impl Count {
@@ -223,20 +229,20 @@ impl Count {
     }
 
     fn parse(name: &str) -> Option<Self> {
-        let mut letters = name.chars();
-        let (first, last) = (letters.next()?, letters.next_back()?);
-        let digits = letters.as_str();
-        let is_hour = digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_digit());
-        let hour = digits.parse().ok().filter(|hour| is_hour && *hour < 24)?;
+        let &[status, tens, ones, kind] = name.as_bytes() else {
+            return None;
+        };
+        let digit = |byte: u8| char::from(byte).to_digit(10);
+        let hour = u8::try_from(digit(tens)? * 10 + digit(ones)?).ok()?;
         let status = UsageStatus::ALL
             .into_iter()
-            .find(|it| letter(*it) == first)?;
-        let is_units = match last {
-            'u' => true,
-            'e' => false,
+            .find(|it| letter(*it) == char::from(status))?;
+        let is_units = match kind {
+            b'u' => true,
+            b'e' => false,
             _ => return None,
         };
-        Some(Self {
+        (usize::from(hour) < HOURS_OF_DAY).then_some(Self {
             status,
             hour,
             is_units,

@@ -164,8 +164,8 @@ impl Ledger {
         customer_id: &CustomerId,
         period_start: Timestamp,
     ) -> Result<Vec<Total>, LedgerError> {
-        self.totals_of_prefix(customer_id, &period_prefix(Some(period_start)))
-            .await
+        let period = Bounds::of_period(Some(period_start));
+        self.totals_between(customer_id, period).await
     }
 
     /// The totals of `customer_id` whose hour lies in `from..to`, of any period
@@ -179,12 +179,8 @@ impl Ledger {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<Total>, LedgerError> {
-        const LONGEST_PERIOD_MS: i64 = 366 * 24 * 3_600_000;
-        let first = period_prefix(Some(from.plus_ms(-LONGEST_PERIOD_MS)));
-        let last = period_prefix(Some(to));
-        let mut totals = self
-            .totals_between(customer_id, first, format!("{last}$"))
-            .await?;
+        let periods = Bounds::of_range(from, to);
+        let mut totals = self.totals_between(customer_id, periods).await?;
         totals.retain(|total| (from..to).contains(&total.key.hour));
         Ok(totals)
     }
@@ -194,26 +190,30 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Unavailable`] where DynamoDB fails.
     pub async fn held_totals(&self, customer_id: &CustomerId) -> Result<Vec<Total>, LedgerError> {
-        self.totals_of_prefix(customer_id, &period_prefix(None))
-            .await
-    }
-
-    async fn totals_of_prefix(
-        &self,
-        customer_id: &CustomerId,
-        prefix: &str,
-    ) -> Result<Vec<Total>, LedgerError> {
-        self.totals_between(customer_id, format!("{prefix}#"), format!("{prefix}$"))
-            .await
+        let held = Bounds::of_period(None);
+        self.totals_between(customer_id, held).await
     }
 
     async fn totals_between(
         &self,
         customer_id: &CustomerId,
-        first: String,
-        last: String,
+        bounds: Bounds,
     ) -> Result<Vec<Total>, LedgerError> {
         let mut totals = Vec::new();
+        let take = |item: &Item| {
+            totals.extend(totals_in(item).into_iter().map(|(_, total)| total));
+        };
+        self.read_totals(customer_id, bounds, take).await?;
+        Ok(totals)
+    }
+
+    /// Hands every row of `customer_id` within `bounds` to `take`.
+    pub(crate) async fn read_totals(
+        &self,
+        customer_id: &CustomerId,
+        bounds: Bounds,
+        mut take: impl FnMut(&Item),
+    ) -> Result<(), LedgerError> {
         let mut pages = self
             .client
             .query()
@@ -222,28 +222,50 @@ impl Ledger {
                 "customer_id = :customer AND total_key BETWEEN :first AND :last",
             )
             .expression_attribute_values(":customer", text(customer_id.as_str()))
-            .expression_attribute_values(":first", text(first))
-            .expression_attribute_values(":last", text(last))
+            .expression_attribute_values(":first", text(bounds.first))
+            .expression_attribute_values(":last", text(bounds.last))
             .consistent_read(true)
             .into_paginator()
             .items()
             .send();
         while let Some(item) = pages.next().await {
             let item = item.map_err(LedgerError::unavailable("read totals"))?;
-            for (_, total) in totals_in(&item) {
-                totals.push(total);
-            }
+            take(&item);
         }
-        Ok(totals)
+        Ok(())
+    }
+}
+
+/// Between which sort keys a customer's totals are asked for, inclusive.
+pub(crate) struct Bounds {
+    first: String,
+    last: String,
+}
+
+impl Bounds {
+    /// Those of one period; of what has none, for none.
+    pub(crate) fn of_period(period_start: Option<Timestamp>) -> Self {
+        let prefix = period_prefix(period_start);
+        Self {
+            first: format!("{prefix}#"),
+            last: format!("{prefix}$"),
+        }
+    }
+
+    /// Those of the periods that may have an hour of `from..to`.
+    pub(crate) fn of_range(from: Timestamp, to: Timestamp) -> Self {
+        const LONGEST_PERIOD_MS: i64 = 366 * 24 * 3_600_000;
+        Self {
+            first: period_prefix(Some(from.plus_ms(-LONGEST_PERIOD_MS))),
+            last: format!("{}$", period_prefix(Some(to))),
+        }
     }
 }
 
 /// The cells of a row, each with the row's slot; none in what is no row of
 /// totals: checkpoints and records that were set aside lie beside them.
 pub(crate) fn totals_in(item: &Item) -> Vec<(&str, Total)> {
-    let attribute = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
-    let row = attribute("customer_id").zip(attribute("total_key"));
-    let Some((day, slot)) = row.and_then(|(customer, key)| TotalsDay::parse(customer, key)) else {
+    let Some((day, slot)) = day_of(item) else {
         return Vec::new();
     };
     let tallies = Hours::from_item(item).into_tallies();
@@ -252,6 +274,12 @@ pub(crate) fn totals_in(item: &Item) -> Vec<(&str, Total)> {
         (slot, Total { key, tally })
     };
     tallies.map(total).collect()
+}
+
+/// What a row is of, and its slot.
+pub(crate) fn day_of(item: &Item) -> Option<(TotalsDay, &str)> {
+    let attribute = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
+    TotalsDay::parse(attribute("customer_id")?, attribute("total_key")?)
 }
 
 #[cfg(test)]

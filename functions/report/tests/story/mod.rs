@@ -4,10 +4,14 @@
 
 use billing::{ActionType, Clock, Timestamp, UsageStatus};
 use ledger::{Advance, Advanced, CustomerRow, TotalKey};
+use metering::MeteredPrice;
 use report::{DashboardLinks, State};
 use reqwest::Method;
 use serde_json::json;
-use stripe::{MeterEvent, MeterEventStream, PriceAmount, RequestOptions, SecretString};
+use stripe::{
+    Aggregation, CreateMeter, CreatePrice, CreateProduct, CreateSubscriptionItem, MeterEvent,
+    MeterEventStream, PriceAmount, RequestOptions, SecretString,
+};
 
 use crate::support::world::{
     Answer, DAY_MS, HOUR_MS, LOOKUP_KEY, METER_EVENT_NAME, World, a_customer, send,
@@ -77,6 +81,16 @@ impl Story {
     /// Counts units as the rollup does, in the hour of the period's start or
     /// so many hours later; earlier ones belong to an earlier period.
     pub(crate) async fn count(&self, cells: &[(&str, i64, UsageStatus, u64)]) {
+        let meter_event_name = &self.customer.item.meter_event_name;
+        self.count_on(meter_event_name, cells).await;
+    }
+
+    /// Counts units of another meter.
+    pub(crate) async fn count_on(
+        &self,
+        meter_event_name: &str,
+        cells: &[(&str, i64, UsageStatus, u64)],
+    ) {
         let mut advance = Advance::default();
         let period_start = self.customer.period_start;
         for (action_type, hours, status, units) in cells {
@@ -85,7 +99,7 @@ impl Story {
                 customer_id: self.customer.customer_id.clone(),
                 period_start: Some(period_start.plus_ms(if is_earlier { -60 * DAY_MS } else { 0 })),
                 hour: period_start.start_of_hour().plus_ms(hours * HOUR_MS),
-                meter_event_name: self.customer.item.meter_event_name.clone(),
+                meter_event_name: meter_event_name.to_owned(),
                 action_type: ActionType::parse(action_type).unwrap(),
             };
             advance.total(key).enter(*status, *units);
@@ -111,9 +125,14 @@ impl Story {
 
     /// Gives Stripe's meter so many units, and counts them.
     pub(crate) async fn use_up(&self, event_id: &str, units: u64) {
+        self.use_up_on(METER_EVENT_NAME, event_id, units).await;
+    }
+
+    /// Gives another meter so many units, and counts them.
+    pub(crate) async fn use_up_on(&self, meter_event_name: &str, event_id: &str, units: u64) {
         let event = MeterEvent::new(
             event_id,
-            METER_EVENT_NAME,
+            meter_event_name,
             self.customer.period_start.unix_ms(),
             self.customer.customer_id.as_str(),
             units,
@@ -122,7 +141,45 @@ impl Story {
         stream.send(&[event], &RequestOptions::new()).await.unwrap();
         self.world.settle().await;
         let usage = ("document_processed", 0, UsageStatus::Delivered, units);
-        self.count(&[usage]).await;
+        self.count_on(meter_event_name, &[usage]).await;
+    }
+
+    /// Subscribes the customer to a price of a further meter, in Stripe and in
+    /// the tables.
+    pub(crate) async fn subscribe(&mut self, meter_event_name: &str, amount: PriceAmount) {
+        let options = RequestOptions::new;
+        let stripe = &self.world.stripe;
+        let meter = CreateMeter {
+            display_name: meter_event_name.to_owned(),
+            event_name: meter_event_name.to_owned(),
+            formula: Aggregation::Sum,
+        };
+        let meter = stripe.create_meter(&meter, &options()).await.unwrap();
+        let product = CreateProduct {
+            name: meter_event_name.to_owned(),
+            ..CreateProduct::default()
+        };
+        let product = stripe.create_product(&product, &options()).await.unwrap();
+        let price = CreatePrice {
+            product: product.id,
+            currency: self.customer.item.price.currency().as_str().to_owned(),
+            amount,
+            interval: "month".to_owned(),
+            meter: Some(meter.id),
+            ..CreatePrice::default()
+        };
+        let price = stripe.create_price(&price, &options()).await.unwrap();
+        let item = CreateSubscriptionItem {
+            subscription: self.customer.subscription_id.clone(),
+            price: price.id.clone(),
+            ..CreateSubscriptionItem::default()
+        };
+        let item = stripe.create_subscription_item(&item, &options()).await;
+        let price = MeteredPrice::retrieve(stripe, &price.id, None).await;
+        let item = price.unwrap().into_item(&item.unwrap().id);
+        self.set(|row| row.more_items.push(item)).await;
+        let customer_id = self.customer.customer_id.clone();
+        self.customer = self.world.customer(customer_id.as_str()).await;
     }
 
     pub(crate) async fn set(&self, change: impl FnOnce(&mut CustomerRow)) {

@@ -1,0 +1,132 @@
+//! What usage costs: each item of the subscription bills what its own meter
+//! counts, at its own price, and the invoice is the sum.
+
+use billing::{Money, NoRangeCost};
+use ledger::{BillableUnits, CustomerRow, MeteredItem};
+use serde::Serialize;
+use web::{Problem, ProblemType};
+
+use crate::summary::{Summary, shown_event_name};
+
+/// Which usage is billed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stretch {
+    /// That of exactly one billing period.
+    Period,
+    /// Any other: of a part of a period, or of several.
+    Range,
+}
+
+/// What a customer's usage comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Bill {
+    /// Each item of the subscription, in its order, an item without usage too:
+    /// its first tier may have a flat amount. Then the meters that no item bills.
+    pub(crate) by_meter: Vec<MeterUsage>,
+    /// The sum of all items, each line of theirs rounded by itself. None where
+    /// an item that has usage has no defined cost; why is the first such reason.
+    pub(crate) cost: Result<Money, NoRangeCost>,
+}
+
+/// Usage that one meter counts, and the item that bills it. Amounts are decimal
+/// texts in major units.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct MeterUsage {
+    /// None for usage records that no catalog tells apart.
+    pub(crate) meter_event_name: Option<String>,
+    /// None for a meter that no item bills any more: Stripe has its units, and
+    /// they are on no invoice.
+    pub(crate) subscription_item_id: Option<String>,
+    pub(crate) price_id: Option<String>,
+    pub(crate) units: u64,
+    /// Those of them that Stripe is not yet known to have.
+    pub(crate) pending_units: u64,
+    /// None where nothing bills them, or a range has no defined cost.
+    pub(crate) estimated_cost: Option<String>,
+    /// Why there is no cost, of an item.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) estimated_cost_unavailable: Option<NoRangeCost>,
+}
+
+impl Bill {
+    /// Bills the usage of `summary` to the items of `customer`, at their prices
+    /// of today.
+    ///
+    /// # Errors
+    /// A [`Problem`] where the items are of several currencies, which Stripe has
+    /// in no subscription.
+    pub(crate) fn of(
+        customer: &CustomerRow,
+        summary: &Summary,
+        stretch: Stretch,
+    ) -> Result<Self, Problem> {
+        let currency = customer.item.price.currency().clone();
+        let mut cost = Ok(Money::from_minor_units(0, currency));
+        let mut by_meter = Vec::new();
+        let mut unbilled = summary.by_meter.clone();
+        for item in customer.items() {
+            let event_name = &item.meter_event_name;
+            let counted = summary.by_meter.get(event_name).copied();
+            let mut units = counted.unwrap_or_default();
+            unbilled.remove(event_name);
+            if *item == customer.item && item.meter_id.is_empty() {
+                // Where usage records were sent before a catalog named them, they
+                // went to the first item.
+                units.add(unbilled.remove("").unwrap_or_default());
+            }
+            let item_cost = cost_of(item, units, stretch);
+            by_meter.push(MeterUsage::billed(item, units, &item_cost));
+            cost = match (cost, item_cost) {
+                (Ok(sum), Ok(more)) => Ok(sum.checked_add(&more).ok_or_else(mixed_currencies)?),
+                (Err(reason), _) | (Ok(_), Err(reason)) => Err(reason),
+            };
+        }
+        let unbilled = unbilled.iter().filter(|(_, units)| units.total() > 0);
+        by_meter.extend(unbilled.map(|(name, units)| MeterUsage::unbilled(name, *units)));
+        Ok(Self { by_meter, cost })
+    }
+}
+
+/// What `item` bills. A range is billed for its usage alone: without any it
+/// costs nothing, where a period still owes the first tier's flat amount.
+fn cost_of(
+    item: &MeteredItem,
+    units: BillableUnits,
+    stretch: Stretch,
+) -> Result<Money, NoRangeCost> {
+    let price = &item.price;
+    match (stretch, units.total()) {
+        (Stretch::Period, units) => Ok(price.cost(units)),
+        (Stretch::Range, 0) => Ok(Money::from_minor_units(0, price.currency().clone())),
+        (Stretch::Range, units) => price.cost_of_range(units),
+    }
+}
+
+fn mixed_currencies() -> Problem {
+    tracing::error!("the items of a subscription are of several currencies");
+    Problem::new(ProblemType::Internal, "the cost cannot be summed up")
+}
+
+impl MeterUsage {
+    fn billed(item: &MeteredItem, units: BillableUnits, cost: &Result<Money, NoRangeCost>) -> Self {
+        Self {
+            subscription_item_id: Some(item.subscription_item_id.clone()),
+            price_id: Some(item.price_id.clone()),
+            estimated_cost: cost.as_ref().ok().map(Money::to_string),
+            estimated_cost_unavailable: cost.as_ref().err().copied(),
+            ..Self::unbilled(&item.meter_event_name, units)
+        }
+    }
+
+    fn unbilled(meter_event_name: &str, units: BillableUnits) -> Self {
+        Self {
+            meter_event_name: shown_event_name(meter_event_name),
+            subscription_item_id: None,
+            price_id: None,
+            units: units.total(),
+            pending_units: units.pending(),
+            estimated_cost: None,
+            estimated_cost_unavailable: None,
+        }
+    }
+}
