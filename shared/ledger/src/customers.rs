@@ -6,7 +6,7 @@ use billing::{BillingTime, CustomerId, EndedPeriod, Price, Subscription, Timesta
 use serde::{Deserialize, Serialize};
 
 use crate::items::{from_item, number, text, to_item};
-use crate::{Ledger, LedgerError};
+use crate::{Ledger, LedgerError, UsageEventRow};
 
 pub(crate) const TABLE: &str = "customers";
 
@@ -106,6 +106,18 @@ impl CustomerRow {
     pub fn item_of_meter(&self, meter_event_name: &str) -> Option<&MeteredItem> {
         self.items()
             .find(|item| item.meter_event_name == meter_event_name)
+    }
+
+    /// The item that bills `row`, a recorded event: that of its meter. Usage
+    /// records are added to the item that the row names, whatever the catalog
+    /// called that item's usage when it was recorded.
+    pub fn item_of_event(&self, row: &UsageEventRow) -> Option<&MeteredItem> {
+        let named = row.subscription_item_id.as_deref();
+        let is_named = |item: &&MeteredItem| {
+            item.meter_id.is_empty() && named == Some(&item.subscription_item_id)
+        };
+        let by_name = || self.item_of_meter(&row.meter_event_name);
+        self.items().find(is_named).or_else(by_name)
     }
 
     /// What billing needs to know of the subscription.

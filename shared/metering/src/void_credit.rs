@@ -37,7 +37,10 @@ pub enum CreditError {
     #[error("{0} is no customer here: the credit has no price")]
     UnknownCustomer(CustomerId),
     /// Nothing bills the event's meter any more.
-    #[error("the customer's subscription has no item that bills {0}: the credit has no price")]
+    #[error(
+        "the customer's subscription has no item that bills {0:?}, and the credit no price: \
+         run `meterline catalog subscribe`, or credit in Stripe what an invoice has of it"
+    )]
     NoItem(String),
     /// The row has no period to be credited in.
     #[error("the event was billed in no period that is known")]
@@ -91,9 +94,8 @@ pub(crate) async fn give(
 ) -> Result<Credit, CreditError> {
     let customer = ledger.customer(&row.customer_id).await?;
     let customer = customer.ok_or_else(|| CreditError::UnknownCustomer(row.customer_id.clone()))?;
-    let meter = &row.meter_event_name;
-    let item = customer.item_of_meter(meter);
-    let item = item.ok_or_else(|| CreditError::NoItem(meter.clone()))?;
+    let item = customer.item_of_event(row);
+    let item = item.ok_or_else(|| CreditError::NoItem(row.meter_event_name.clone()))?;
     let minor_units = match row.void_credit_minor_units {
         Some(minor_units) => minor_units,
         None => fix(ledger, stripe, row, item).await?,

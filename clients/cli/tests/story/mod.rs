@@ -5,6 +5,8 @@
 #[path = "../../../../local/stack/tests/support/mod.rs"]
 mod support;
 
+pub(crate) mod catalog;
+
 use std::path::Path;
 use std::sync::Arc;
 
