@@ -1,13 +1,18 @@
 //! Somebody whom Stripe bills already.
 
-use metering::{METADATA_ONBOARDING, MeteredPrice, is_metered};
+use billing::CustomerId;
+use metering::{METADATA_ONBOARDING, is_metered};
 use stripe::{
     Customer, ListSubscriptions, RequestOptions, Subscription, UpdateCustomer, UpdateSubscription,
 };
 
 use crate::error::OnboardingError;
+use crate::prices::Prices;
 use crate::steps::Steps;
-use billing::CustomerId;
+
+/// The most items that a subscription takes (Stripe API reference:
+/// Subscriptions, `items`).
+const ITEMS_MAX: usize = 20;
 
 impl Steps<'_> {
     /// Takes a customer of the account's over: it is marked as Meterline's, so
@@ -59,26 +64,33 @@ impl Steps<'_> {
         }
     }
 
-    /// Takes the subscription to `price` over that the customer has: a second
-    /// one would bill all usage twice.
+    /// Takes the subscription over that bills usage of `prices` for the customer
+    /// already: a second one would bill it twice.
     pub(crate) async fn adopt_subscription(
         &self,
         customer_id: &str,
-        price: &MeteredPrice,
+        prices: &Prices,
     ) -> Result<Option<Subscription>, OnboardingError> {
         let filter = ListSubscriptions {
             customer: Some(customer_id.to_owned()),
-            price: Some(price.price_id.clone()),
             ..Default::default()
         };
         let found = self.stripe().list_all_subscriptions(&filter).await;
         let found = found.map_err(OnboardingError::stripe("list subscriptions"))?;
-        let usable = found
-            .into_iter()
-            .find(|found| !found.has_ended() && found.status != "incomplete");
-        let Some(found) = usable else {
+        let bills_usage = |found: &&Subscription| {
+            let mut items = found.items.iter();
+            items.any(|item| prices.iter().any(|price| price.bills_usage_of(&item.price)))
+        };
+        let mut usable = found
+            .iter()
+            .filter(|found| !found.has_ended() && found.status != "incomplete")
+            .filter(bills_usage);
+        let Some(found) = usable.next() else {
             return Ok(None);
         };
+        if usable.next().is_some() {
+            return Err(OnboardingError::SeveralSubscriptions);
+        }
         let mark = UpdateSubscription {
             metadata: self.metadata(),
             ..Default::default()
@@ -95,7 +107,14 @@ impl Steps<'_> {
 
     /// Refuses prices beside the metered one that bill usage themselves: their
     /// usage would be sent by nobody.
-    pub(crate) async fn check_additional_prices(&self) -> Result<(), OnboardingError> {
+    pub(crate) async fn check_additional_prices(
+        &self,
+        prices: &Prices,
+    ) -> Result<(), OnboardingError> {
+        let additional_max = ITEMS_MAX.saturating_sub(prices.iter().count());
+        if self.request.terms.additional_prices.len() > additional_max {
+            return Err(OnboardingError::AdditionalPrices(additional_max));
+        }
         for id in &self.request.terms.additional_prices {
             let price = self.stripe().retrieve_price(id).await;
             let price = price.map_err(|source| {

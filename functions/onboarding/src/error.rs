@@ -39,6 +39,9 @@ pub(crate) enum OnboardingError {
     /// A field holds what Stripe takes and Meterline does not.
     #[error("additional_prices must be active, recurring and not metered")]
     AdditionalPrice,
+    /// More prices than a subscription has room for beside the metered ones.
+    #[error("additional_prices must be at most {0} beside the metered ones")]
+    AdditionalPrices(usize),
     /// The price to change to cannot be changed to.
     #[error("price_lookup_key {0}")]
     NextPrice(&'static str),
@@ -57,6 +60,15 @@ pub(crate) enum OnboardingError {
     /// The customer to adopt came by another onboarding.
     #[error("the Stripe customer is onboarded already, under another external_id")]
     Onboarded,
+    /// An adopted customer pays for the same usage twice, or would.
+    #[error(
+        "several subscriptions of the Stripe customer bill usage that goes to Meterline's meters: \
+         leave one"
+    )]
+    SeveralSubscriptions,
+    /// The catalog has no meter.
+    #[error("the catalog has no meter")]
+    NoMeter,
     /// The account is not set up.
     #[error("the price {name:?} {reason}")]
     Price {
@@ -111,10 +123,17 @@ impl From<OnboardingError> for Problem {
             OnboardingError::Conflict(_)
             | OnboardingError::Deleted
             | OnboardingError::Ended
-            | OnboardingError::Onboarded => Self::new(ProblemType::Conflict, error.to_string()),
+            | OnboardingError::Onboarded
+            | OnboardingError::SeveralSubscriptions => {
+                Self::new(ProblemType::Conflict, error.to_string())
+            }
             OnboardingError::AdditionalPrice => Self::field(&FieldError::new(
                 "additional_prices",
                 "must be active, recurring and not metered",
+            )),
+            OnboardingError::AdditionalPrices(at_most) => Self::field(&FieldError::new(
+                "additional_prices",
+                format!("must be at most {at_most}, beside the metered ones"),
             )),
             OnboardingError::NextPrice(reason) => {
                 Self::field(&FieldError::new("price_lookup_key", reason))
@@ -124,7 +143,7 @@ impl From<OnboardingError> for Problem {
                 "payment_method",
                 "is needed, or checkout or setup_intent: the customer has no default one",
             )),
-            OnboardingError::Price { .. } => {
+            OnboardingError::Price { .. } | OnboardingError::NoMeter => {
                 tracing::error!(%error, "Stripe is not set up");
                 let detail = format!("{error}; its operator must run `meterline setup`");
                 Self::new(ProblemType::Internal, detail)

@@ -8,9 +8,13 @@ mod customer;
 mod customer_path;
 mod error;
 mod finish;
+mod item_answer;
+mod items;
+mod next_price;
 mod onboard;
 mod outcome;
 mod portal;
+mod prices;
 mod request;
 mod steps;
 mod subscription;
@@ -31,6 +35,7 @@ use web::{Authenticator, Caller, JsonBody, Problem};
 
 use crate::body::Body;
 pub use crate::finish::{Finished, finish};
+use crate::item_answer::{ItemAnswer, item_answers};
 use crate::onboard::Onboarder;
 use crate::outcome::{Awaited, Outcome, Way};
 use crate::request::Request;
@@ -43,8 +48,9 @@ pub struct State {
 }
 
 impl State {
-    /// Onboards into `ledger` and `stripe`; customers subscribe to the price
-    /// with the lookup key `price_lookup_key`.
+    /// Onboards into `ledger` and `stripe`; customers subscribe to the prices of
+    /// the catalog in `ledger`, or to the one with the lookup key
+    /// `price_lookup_key` where there is no catalog.
     pub fn new(
         ledger: Ledger,
         stripe: stripe::Client,
@@ -89,7 +95,9 @@ pub fn router(state: State) -> Router {
 struct Answer<'a> {
     customer_id: &'a str,
     subscription_id: &'a str,
+    /// The first of `subscription_items`.
     subscription_item_id: &'a str,
+    subscription_items: Vec<ItemAnswer<'a>>,
     status: &'static str,
 }
 
@@ -124,6 +132,7 @@ fn created(customer: &CustomerRow) -> Response {
         customer_id: customer.customer_id.as_str(),
         subscription_id: &customer.subscription_id,
         subscription_item_id: &customer.item.subscription_item_id,
+        subscription_items: item_answers(customer),
         status: customer.status.as_str(),
     };
     (StatusCode::CREATED, axum::Json(answer)).into_response()

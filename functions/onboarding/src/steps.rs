@@ -12,20 +12,17 @@
 //! object was made. Stripe's lists, unlike its search, hold what was just made,
 //! so they settle it; only where they have nothing is the next key tried.
 
-use billing::{CustomerId, Timestamp};
-use ledger::{Created, CustomerRow, CustomerStatus};
-use metering::{
-    METADATA_EXTERNAL_ID, METADATA_ONBOARDING, MeteredPrice, customer_status, is_metered_item,
-};
+use ledger::{Created, CustomerRow};
+use metering::{METADATA_EXTERNAL_ID, METADATA_ONBOARDING};
 use stripe::{
-    CreateSubscription, Customer, IdempotencyKey, ListSubscriptions, Metadata, RequestOptions,
-    Subscription, SubscriptionItem,
+    CreateSubscription, IdempotencyKey, ListSubscriptions, Metadata, RequestOptions, Subscription,
 };
 use tokio::time::Instant;
 
 use crate::error::OnboardingError;
 use crate::onboard::Onboarder;
 use crate::outcome::Outcome;
+use crate::prices::Prices;
 use crate::request::{Payment, Request, Who};
 
 /// How often a creation is tried that Stripe answers with errors of its own.
@@ -48,41 +45,36 @@ impl Steps<'_> {
     pub(crate) async fn run(&self) -> Result<Outcome, OnboardingError> {
         // First what changes nothing: an account that is not set up gets no
         // half-made customers.
-        let price =
-            MeteredPrice::find(self.stripe(), &self.onboarder.price_lookup_key, None).await?;
-        self.check_additional_prices().await?;
+        let prices = self.onboarder.prices().await?;
+        self.check_additional_prices(&prices).await?;
         let customer = self.customer().await?;
         if let Payment::Given(payment_method) = &self.request.payment {
             self.set_payment_method(&customer.id, payment_method)
                 .await?;
         }
-        let known = self.known_subscription(&customer.id, &price).await?;
+        let known = self.known_subscription(&customer.id, &prices).await?;
         let subscription = match known {
             Some(subscription) => subscription,
             None => {
-                if let Some(awaited) = self.collect_payment_method(&customer, &price).await? {
+                if let Some(awaited) = self
+                    .collect_payment_method(&customer, prices.first())
+                    .await?
+                {
                     return Ok(Outcome::Awaits(awaited));
                 }
-                self.create_subscription(&customer.id, &price).await?
+                self.create_subscription(&customer.id, &prices).await?
             }
         };
-        let item = metered_item(&subscription, &price)?;
-        let price = if item.price.id == price.price_id {
-            price
-        } else {
-            // The lookup key moved to another price since an earlier run.
-            MeteredPrice::retrieve(self.stripe(), &item.price.id, None).await?
-        };
-        let row = self.row(&customer, &subscription, item, price)?;
+        let row = self.complete_row(&customer, &subscription, &prices).await?;
         Ok(Outcome::Onboarded(Box::new(self.store(row).await?)))
     }
 
     /// The subscription that need not be made: of an earlier run, or one that
-    /// an adopted customer has to the same price.
+    /// an adopted customer has to one of the prices.
     async fn known_subscription(
         &self,
         customer_id: &str,
-        price: &MeteredPrice,
+        prices: &Prices,
     ) -> Result<Option<Subscription>, OnboardingError> {
         let adopts = matches!(self.request.who, Who::Existing { .. });
         if !self.resumes && !adopts {
@@ -92,7 +84,7 @@ impl Steps<'_> {
         if known.is_some() || !adopts {
             return Ok(known);
         }
-        self.adopt_subscription(customer_id, price).await
+        self.adopt_subscription(customer_id, prices).await
     }
 
     pub(crate) const fn stripe(&self) -> &stripe::Client {
@@ -138,24 +130,24 @@ impl Steps<'_> {
     async fn create_subscription(
         &self,
         customer_id: &str,
-        price: &MeteredPrice,
+        prices: &Prices,
     ) -> Result<Subscription, OnboardingError> {
         let terms = &self.request.terms;
-        let mut prices = vec![price.price_id.clone()];
-        prices.extend(terms.additional_prices.iter().cloned());
+        let metered = prices.ids();
+        let additional = terms.additional_prices.iter().cloned();
         let create = CreateSubscription {
             customer: customer_id.to_owned(),
-            prices,
+            prices: metered.iter().cloned().chain(additional).collect(),
             trial_period_days: terms.trial_period_days,
             billing_cycle_anchor: terms.billing_cycle_anchor,
             proration_behavior: terms.proration_behavior,
             automatic_tax: terms.automatic_tax,
             metadata: self.metadata(),
-            bills_usage_records: price.meter_id.is_empty(),
+            bills_usage_records: prices.first().meter_id.is_empty(),
             ..Default::default()
         };
-        // Another price is another request, which an old key would not take.
-        let object = format!("subscription to {}", price.price_id);
+        // Other prices are another request, which an old key would not take.
+        let object = format!("subscription to {}", metered.join(" "));
         let mut attempt = 0;
         let created = loop {
             let options = self.options(self.request.onboarding.creation(&object, attempt));
@@ -176,37 +168,7 @@ impl Steps<'_> {
         }
         // Perhaps Stripe repeated an earlier answer, about a subscription that
         // has ended since: such a one is not listed.
-        let current = self.stripe().retrieve_subscription(&created.id).await;
-        current.map_err(OnboardingError::stripe("retrieve subscription"))
-    }
-
-    fn row(
-        &self,
-        customer: &Customer,
-        subscription: &Subscription,
-        item: &SubscriptionItem,
-        price: MeteredPrice,
-    ) -> Result<CustomerRow, OnboardingError> {
-        let customer_id = CustomerId::parse(&customer.id)
-            .map_err(|_| OnboardingError::Unusable("customer has an id of no known form"))?;
-        let at = Timestamp::from_unix_s;
-        Ok(CustomerRow {
-            customer_id,
-            external_id: self.request.external_id.clone(),
-            subscription_id: subscription.id.clone(),
-            item: price.into_item(&item.id),
-            more_items: Vec::new(),
-            subscription_started_at: at(subscription.start_date),
-            subscription_ends_at: subscription.ended_at.or(subscription.cancel_at).map(at),
-            period_start: at(item.current_period_start),
-            period_end: at(item.current_period_end),
-            // Nothing is owed before the first period is over.
-            status: customer_status(CustomerStatus::Active, &subscription.status, false),
-            grace_ends_at: None,
-            test_clock: customer.test_clock.clone(),
-            version: 1,
-            created_at: self.onboarder.clock.now(),
-        })
+        self.current_subscription(&created.id).await
     }
 
     /// Stores the row. Where an earlier run stored one, webhooks may have
@@ -222,22 +184,4 @@ impl Steps<'_> {
 
 pub(crate) fn is_server_error(error: &stripe::Error) -> bool {
     error.status().is_some_and(|status| status >= 500)
-}
-
-/// The item whose usage is billed here; of several metered ones, the one of
-/// `price`.
-fn metered_item<'a>(
-    subscription: &'a Subscription,
-    price: &MeteredPrice,
-) -> Result<&'a SubscriptionItem, OnboardingError> {
-    let items = || {
-        let items = subscription.items.iter();
-        items.filter(|item| is_metered_item(item))
-    };
-    items()
-        .find(|item| item.price.id == price.price_id)
-        .or_else(|| items().next())
-        .ok_or(OnboardingError::Unusable(
-            "subscription has no metered item",
-        ))
 }

@@ -10,18 +10,17 @@
 use axum::extract::{Query, State as Shared};
 use axum::response::{IntoResponse, Response};
 use billing::{FieldError, Timestamp};
-use ledger::{CustomerRow, CustomerStatus, Updated};
+use ledger::{CustomerRow, CustomerStatus, MeteredItem, Updated};
+use metering::customer_status;
 use metering::customers::with_subscription;
-use metering::{MeteredPrice, MeteredPriceError, customer_status};
 use serde::{Deserialize, Serialize};
-use stripe::{
-    CancelSubscription, ProrationBehavior, RequestOptions, Subscription, UpdateSubscription,
-};
+use stripe::{CancelSubscription, ProrationBehavior, RequestOptions, Subscription};
 use web::{JsonBody, Problem};
 
 use crate::State;
 use crate::customer_path::CustomerPath;
 use crate::error::OnboardingError;
+use crate::item_answer::{ItemAnswer, item_answers};
 use crate::onboard::Onboarder;
 
 /// How often a row that others change meanwhile is read again.
@@ -32,10 +31,10 @@ const ATTEMPTS_MAX: u32 = 8;
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Changes {
     /// The price that usage is billed at from now on.
-    price_lookup_key: Option<String>,
-    proration_behavior: Option<ProrationBehavior>,
+    pub(crate) price_lookup_key: Option<String>,
+    pub(crate) proration_behavior: Option<ProrationBehavior>,
     /// Whether it ends with the current period; `false` takes that back.
-    cancel_at_period_end: Option<bool>,
+    pub(crate) cancel_at_period_end: Option<bool>,
 }
 
 /// How a subscription is to end.
@@ -50,8 +49,11 @@ pub(crate) struct CancelQuery {
 struct Answer<'a> {
     customer_id: &'a str,
     subscription_id: &'a str,
+    /// The item that was changed, else the first one.
     subscription_item_id: &'a str,
+    subscription_items: Vec<ItemAnswer<'a>>,
     status: &'static str,
+    /// Of that item.
     price_id: &'a str,
     current_period_end: String,
     ends_at: Option<String>,
@@ -73,32 +75,19 @@ pub(crate) async fn update(
         return Err(FieldError::new("proration_behavior", reason).into());
     }
     let customer = onboarder.known(&customer_id).await?;
-    let price = match &changes.price_lookup_key {
+    let next_price = match &changes.price_lookup_key {
         Some(lookup_key) => Some(onboarder.next_price(lookup_key, &customer).await?),
         None => None,
     };
-    let update = UpdateSubscription {
-        item_price: price.as_ref().map(|price| {
-            let item = customer.item.subscription_item_id.clone();
-            (item, price.price_id.clone())
-        }),
-        proration_behavior: changes.proration_behavior,
-        cancel_at_period_end: changes.cancel_at_period_end,
-        ..UpdateSubscription::default()
-    };
-    let options = RequestOptions::until(onboarder.deadline());
-    let subscription = onboarder
-        .stripe
-        .update_subscription(&customer.subscription_id, &update, &options)
-        .await;
-    let subscription = match subscription {
-        Ok(subscription) => subscription,
+    let changed = onboarder.change(&customer.subscription_id, &changes, next_price);
+    let (subscription, item) = match changed.await {
+        Ok(changed) => changed,
         Err(error) => return Err(onboarder.explain(&customer, error).await.into()),
     };
     let row = onboarder
-        .follow(customer, &subscription, price.as_ref())
+        .follow(customer, &subscription, item.as_ref())
         .await?;
-    Ok(answer(&row))
+    Ok(answer(&row, item.as_ref()))
 }
 
 /// Ends the subscription at once. Ending what has ended is no error.
@@ -122,42 +111,21 @@ pub(crate) async fn cancel(
         .await;
     let subscription = match ended {
         Ok(subscription) => subscription,
-        Err(error) if error.is_not_found() => onboarder.ended(&customer).await?,
+        Err(error) if error.is_not_found() => onboarder.subscription_of(&customer).await?,
         Err(error) => {
             return Err(OnboardingError::stripe("cancel subscription")(error).into());
         }
     };
     let row = onboarder.follow(customer, &subscription, None).await?;
-    Ok(answer(&row))
+    Ok(answer(&row, None))
 }
 
 impl Onboarder {
-    /// The price to change to. Its usage must go to the same meter: what was
-    /// sent to the old one would be billed by nobody.
-    async fn next_price(
+    /// The customer's subscription as Stripe has it now.
+    pub(crate) async fn subscription_of(
         &self,
-        lookup_key: &str,
         customer: &CustomerRow,
-    ) -> Result<MeteredPrice, OnboardingError> {
-        if lookup_key.is_empty() {
-            return Err(OnboardingError::NextPrice("must not be empty"));
-        }
-        let price = MeteredPrice::find(&self.stripe, lookup_key, None).await;
-        let price = price.map_err(|error| match error {
-            MeteredPriceError::Unusable { .. } => {
-                OnboardingError::NextPrice("names no price that usage can be billed at")
-            }
-            error => error.into(),
-        })?;
-        if price.meter_id != customer.item.meter_id {
-            let reason = "names a price with another meter, which has none of this period's usage";
-            return Err(OnboardingError::NextPrice(reason));
-        }
-        Ok(price)
-    }
-
-    /// The subscription that Stripe cannot end, where that is because it has.
-    async fn ended(&self, customer: &CustomerRow) -> Result<Subscription, OnboardingError> {
+    ) -> Result<Subscription, OnboardingError> {
         let subscription = self
             .stripe
             .retrieve_subscription(&customer.subscription_id)
@@ -167,7 +135,7 @@ impl Onboarder {
 
     /// Why Stripe did not change a subscription.
     async fn explain(&self, customer: &CustomerRow, error: stripe::Error) -> OnboardingError {
-        match self.ended(customer).await {
+        match self.subscription_of(customer).await {
             Ok(subscription) if subscription.has_ended() => OnboardingError::Ended,
             _ => OnboardingError::stripe("update subscription")(error),
         }
@@ -179,7 +147,7 @@ impl Onboarder {
         &self,
         mut read: CustomerRow,
         subscription: &Subscription,
-        price: Option<&MeteredPrice>,
+        item: Option<&MeteredItem>,
     ) -> Result<CustomerRow, OnboardingError> {
         for _ in 0..ATTEMPTS_MAX {
             let mut row = with_subscription(&read, subscription);
@@ -187,9 +155,8 @@ impl Onboarder {
                 row.status = customer_status(read.status, &subscription.status, false);
                 row.grace_ends_at = None;
             }
-            if let Some(price) = price {
-                row.item.price_id.clone_from(&price.price_id);
-                row.item.price = price.price.clone();
+            if let Some(item) = item {
+                put(&mut row, item);
             }
             if row == read {
                 return Ok(read);
@@ -204,13 +171,24 @@ impl Onboarder {
     }
 }
 
-fn answer(row: &CustomerRow) -> Response {
+/// Puts `item` in the place of the one with its id, or beside the others.
+fn put(row: &mut CustomerRow, item: &MeteredItem) {
+    let mut items = std::iter::once(&mut row.item).chain(&mut row.more_items);
+    match items.find(|it| it.subscription_item_id == item.subscription_item_id) {
+        Some(before) => before.clone_from(item),
+        None => row.more_items.push(item.clone()),
+    }
+}
+
+fn answer(row: &CustomerRow, changed: Option<&MeteredItem>) -> Response {
+    let item = changed.unwrap_or(&row.item);
     let answer = Answer {
         customer_id: row.customer_id.as_str(),
         subscription_id: &row.subscription_id,
-        subscription_item_id: &row.item.subscription_item_id,
+        subscription_item_id: &item.subscription_item_id,
+        subscription_items: item_answers(row),
         status: CustomerStatus::as_str(row.status),
-        price_id: &row.item.price_id,
+        price_id: &item.price_id,
         current_period_end: row.period_end.to_string(),
         ends_at: row.subscription_ends_at.as_ref().map(Timestamp::to_string),
     };

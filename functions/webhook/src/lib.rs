@@ -28,7 +28,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use billing::Clock;
 use ledger::{BillingEventRow, BillingEventState, Ledger};
-use metering::{CustomerDirectory, Deliverer};
+use metering::{CatalogCache, CustomerDirectory, Deliverer};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use stripe::{MeterErrorReport, WebhookEvent, webhook_signature};
@@ -54,6 +54,7 @@ struct Parts {
     ledger: Ledger,
     stripe: stripe::Client,
     customers: CustomerDirectory,
+    catalog: CatalogCache,
     deliverer: Deliverer,
     signing_secrets: Vec<SecretString>,
     notifier: Notifier,
@@ -95,6 +96,7 @@ impl State {
         let (known_in, told_by) = (ledger.clone(), stripe.clone());
         Self(Arc::new(Parts {
             customers: CustomerDirectory::new(known_in, told_by, Arc::clone(&clock)),
+            catalog: CatalogCache::new(ledger.clone(), Arc::clone(&clock)),
             deliverer: Deliverer::new(ledger.clone(), stripe.clone(), Arc::clone(&clock)),
             ledger,
             stripe,

@@ -126,14 +126,17 @@ impl Parts {
             Err(error) => return Err(WebhookError::stripe("retrieve subscription")(error)),
         };
         let standing = self.standing(customer, &subscription).await?;
+        let catalog = self.catalog.current().await?;
+        let row = customer.clone();
+        let row = with_current_items(&self.stripe, row, &subscription, catalog.as_deref())
+            .await
+            .map_err(WebhookError::stripe("retrieve price"))?;
+        // The items first: one of them tells the period.
         let row = CustomerRow {
             status: standing.status,
             grace_ends_at: standing.grace_ends_at,
-            ..with_subscription(customer, &subscription)
+            ..with_subscription(&row, &subscription)
         };
-        let row = with_current_items(&self.stripe, row, &subscription, None)
-            .await
-            .map_err(WebhookError::stripe("retrieve price"))?;
         Ok(Current {
             row,
             subscription: Some(subscription),
