@@ -109,7 +109,7 @@ impl World {
     pub(crate) async fn onboard(&self, test_clock: Option<&str>) -> CustomerRow {
         let stripe = &self.stripe;
         let options = RequestOptions::new;
-        let (meter_id, price_id) = self.catalog().await;
+        let (meter_id, price_id) = self.metered_price(METER_EVENT_NAME).await;
         let customer = CreateCustomer {
             test_clock: test_clock.map(str::to_owned),
             ..CreateCustomer::default()
@@ -156,21 +156,40 @@ impl World {
         row
     }
 
-    /// The meter, if usage goes to one, and the price, made once.
-    async fn catalog(&self) -> (String, String) {
+    /// Gives `customer` an item for the meter of `event_name`, in Stripe and in
+    /// the tables.
+    pub(crate) async fn subscribe(&self, customer: &CustomerRow, event_name: &str) -> CustomerRow {
+        let (meter_id, price_id) = self.metered_price(event_name).await;
+        let subscription = &customer.subscription_id;
+        let form = format!("subscription={subscription}&price={price_id}");
+        let item = self
+            .post_form_to_stripe("/v1/subscription_items", &form)
+            .await;
+        let mut row = customer.clone();
+        row.more_items.push(MeteredItem {
+            subscription_item_id: item["id"].as_str().unwrap().to_owned(),
+            price_id,
+            price: PriceTerms::per_unit("1", "usd").try_into().unwrap(),
+            meter_id,
+            meter_event_name: event_name.to_owned(),
+        });
+        self.ledger.update_customer(customer, row).await.unwrap();
+        let row = self.ledger.customer(&customer.customer_id).await;
+        row.unwrap().unwrap()
+    }
+
+    /// The meter of `event_name`, if usage goes to one, and its price, made once.
+    pub(crate) async fn metered_price(&self, event_name: &str) -> (String, String) {
         let stripe = &self.stripe;
         let options = RequestOptions::new;
-        let known = stripe
-            .list_prices_by_lookup_key(METER_EVENT_NAME)
-            .await
-            .unwrap();
+        let known = stripe.list_prices_by_lookup_key(event_name).await.unwrap();
         if let Some(price) = known.iter().next() {
             let meter = price.recurring.clone().unwrap().meter;
             return (meter.unwrap_or_default(), price.id.clone());
         }
         let meter = CreateMeter {
             display_name: "Agent operations".to_owned(),
-            event_name: METER_EVENT_NAME.to_owned(),
+            event_name: event_name.to_owned(),
             formula: Aggregation::Sum,
         };
         let meter = match stripe.usage_api().has_meter() {
@@ -191,7 +210,7 @@ impl World {
             },
             interval: "month".to_owned(),
             meter: meter.clone(),
-            lookup_key: Some(METER_EVENT_NAME.to_owned()),
+            lookup_key: Some(event_name.to_owned()),
             transfer_lookup_key: false,
             metadata: stripe::Metadata::default(),
         };
@@ -217,14 +236,15 @@ impl World {
     }
 
     /// A request of somebody else to Stripe, with a form.
-    pub(crate) async fn post_form_to_stripe(&self, path: &str, form: &'static str) {
+    pub(crate) async fn post_form_to_stripe(&self, path: &str, form: &str) -> Value {
         let request = self.http.post(format!("{}{path}", self.simulator.url()));
         let request = request
             .bearer_auth(DEFAULT_SECRET_KEY)
             .header("stripe-version", stripe::STRIPE_VERSION)
             .header("content-type", "application/x-www-form-urlencoded")
-            .body(form);
-        request.send().await.unwrap().error_for_status().unwrap();
+            .body(form.to_owned());
+        let answer = request.send().await.unwrap().error_for_status().unwrap();
+        answer.json().await.unwrap()
     }
 
     /// Breaks Stripe, as the simulator's `POST /_simulator/faults` says.
