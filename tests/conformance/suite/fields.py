@@ -18,6 +18,8 @@ from stripe._object_classes import OBJECT_CLASSES, V2_OBJECT_CLASSES
 HALF_DESCRIBED = ("search_result",)
 # Deleted objects are another shape, of three fields.
 UNSAID = {"deleted"}
+# These hold a field for each kind of payment method, or of action; here it is a card, or theirs.
+KINDS = (".payment_method_options", "charge.payment_method_details", ".next_action")
 # What an account can do, and how each of its products is set, is no matter of billing.
 UNEXPLORED = {"account.capabilities", "account.settings", "account.business_profile"}
 
@@ -159,8 +161,8 @@ class Fields:
             return
         expected = annotations(cls)
         others = other_kinds(cls, answer)
-        if path.endswith(".payment_method_options"):
-            others = expected.keys() - {"card"}
+        if path.endswith(KINDS):
+            others = expected.keys() - {"card", "type", answer.get("type")}
         for name, hint in expected.items():
             if name in others and name not in answer:
                 continue

@@ -102,6 +102,29 @@ def test_a_trial_postpones_the_first_period(subscribed):
     assert stripe.Subscription.retrieve(subscription.id).status == "active"
 
 
+def announced(subscription):
+    """The events that announce the end of the subscription's trial."""
+    found = stripe.Event.list(type="customer.subscription.trial_will_end", limit=100).data
+    return [event.data.object for event in found if event.data.object.id == subscription.id]
+
+
+def test_the_end_of_a_trial_is_announced_three_days_before(subscribed):
+    story = subscribed(trial_period_days=14)
+    announced_at = story.subscription.trial_end - 3 * DAY
+    story.advance(announced_at - 60)
+    assert announced(story.subscription) == []
+    story.advance(announced_at)
+    (shown,) = announced(story.subscription)
+    assert (shown.status, shown.trial_end) == ("trialing", story.subscription.trial_end)
+    story.advance(story.subscription.trial_end + 60)
+    assert len(announced(story.subscription)) == 1
+
+
+def test_the_end_of_a_short_trial_is_announced_at_once(subscribed):
+    story = subscribed(trial_period_days=2)
+    assert len(announced(story.subscription)) == 1
+
+
 def test_a_trial_says_what_happens_without_a_payment_method(subscribed):
     settings = {"end_behavior": {"missing_payment_method": "pause"}}
     subscription = subscribed(trial_period_days=1, trial_settings=settings).subscription

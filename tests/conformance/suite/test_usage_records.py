@@ -5,7 +5,7 @@ import time
 import pytest
 import stripe
 
-from conftest import DAY, make_client, make_payer, unique
+from conftest import DAY, HOUR, make_client, make_payer, unique
 
 pytestmark = [pytest.mark.acacia, pytest.mark.usefixtures("simulator")]
 
@@ -76,6 +76,31 @@ def test_usage_records_are_billed(item, simulator):
     simulator.settle()
     preview = stripe.Invoice.create_preview(subscription=item.subscription)
     assert preview.total == 700
+
+
+def test_each_period_has_a_summary(subscribed, simulator):
+    price = stripe.Price.create(
+        currency="usd", unit_amount=7, product_data={"name": "Legacy tokens"},
+        recurring={"interval": "month", "usage_type": "metered"},
+    )  # fmt: skip
+    story = subscribed(price=price)
+    ends = [story.subscription.start_date]
+    for quantity in [10, 20, 0]:
+        if quantity:
+            stripe.SubscriptionItem.create_usage_record(story.item.id, quantity=quantity)
+        ends.append(story.period_end())
+        story.advance(ends[-1] + 2 * HOUR)
+    stripe.SubscriptionItem.create_usage_record(story.item.id, quantity=3)
+    simulator.settle()
+    summaries = list(stripe.SubscriptionItem.list_usage_record_summaries(story.item.id, limit=2).auto_paging_iter())
+    assert [one.total_usage for one in summaries] == [3, 0, 20, 10]
+    assert [one.period.start for one in summaries] == ends[::-1]
+    assert [one.period.end for one in summaries] == [None, *ends[:0:-1]]
+    current, *past = [one.invoice for one in summaries]
+    assert current is None
+    invoices = [stripe.Invoice.retrieve(invoice) for invoice in past]
+    assert [invoice.total for invoice in invoices] == [0, 140, 70]
+    assert all(invoice.subscription == story.subscription.id for invoice in invoices)
 
 
 def test_the_client_style_makes_the_same(item, simulator):

@@ -70,7 +70,7 @@ pub(crate) fn shape(call: &Call<'_>, value: &mut Value) -> Result<()> {
                 "invoice" => invoice(call, value)?,
                 "charge" => charge(call, value)?,
                 "payment_intent" => value["invoice"] = stored(call, value)?["_invoice"].clone(),
-                "dispute" => forget(&mut value["evidence_details"], &["submission_method"]),
+                "dispute" => dispute(value),
                 "line_item" => line(call, value)?,
                 "checkout.session" => checkout_session(value),
                 "tax_id" => forget(&mut value["owner"], &["customer_account"]),
@@ -136,6 +136,12 @@ fn charge(call: &Call<'_>, value: &mut Value) -> Result<()> {
     let card = &mut value["payment_method_details"]["card"];
     forget(card, &["transaction_link_id"]);
     Ok(())
+}
+
+fn dispute(value: &mut Value) {
+    forget(&mut value["evidence_details"], &["submission_method"]);
+    let card = &mut value["payment_method_details"]["card"];
+    forget(card, &["network"]);
 }
 
 fn invoice(call: &Call<'_>, value: &mut Value) -> Result<()> {

@@ -18,7 +18,7 @@ enum Bank {
     AuthenticatesUnlessSetUp,
     /// Wants the owner to authenticate each payment.
     AuthenticatesAlways,
-    /// Wants the owner to authenticate while he is there, and pays while he is away.
+    /// Wants an owner who is there to authenticate, and pays while the owner is away.
     AuthenticatesOnSession,
     /// Wants the owner to authenticate each payment, then finds no funds.
     AuthenticatesThenFails,
