@@ -1,5 +1,6 @@
 //! The operator's commands, as a library for those who run them in-process.
 
+pub mod catalog;
 pub mod complaint;
 pub mod import;
 pub mod rebuild;
@@ -8,6 +9,7 @@ pub mod secret_file;
 pub mod setup;
 pub mod webhook_setup;
 
+pub use catalog::{CatalogFile, CatalogReport, CatalogSetupOptions, Subscriber, set_up_catalog};
 pub use rebuild::{RebuildError, RebuildReport, Rebuilder};
 pub use reconcile::{ReconcileError, ReconcileOptions, Reconciler};
 pub use setup::{Found, SetupError, SetupOptions, SetupReport, setup};

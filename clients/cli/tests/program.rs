@@ -3,44 +3,11 @@
 
 mod story;
 
-use ledger::{
-    Applied, BillingEventRow, BillingEventState, Consequence, TableNames, UnnamedRefusals,
-};
-use secrecy::ExposeSecret;
+use ledger::{Applied, BillingEventRow, BillingEventState, Consequence, UnnamedRefusals};
 use serde_json::Value;
 use story::Story;
-use tokio::process::Command;
 
 impl Story {
-    /// Runs `meterline` in the surroundings of this system: its exit status and
-    /// what it prints on stdout and stderr.
-    async fn meterline(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_meterline"));
-        command.args(arguments).env_clear();
-        for (variable, table) in TableNames::VARIABLES {
-            command.env(variable, table);
-        }
-        let output = command
-            .env("STRIPE_API_BASE", self.system.stripe_url())
-            .env("STRIPE_METER_EVENTS_BASE", self.system.meter_events_url())
-            .env(
-                "STRIPE_SECRET_KEY",
-                self.system.stripe_secret_key().expose_secret(),
-            )
-            .env("AWS_ENDPOINT_URL_DYNAMODB", self.system.dynamodb_url())
-            .env("AWS_REGION", "us-east-1")
-            .env("AWS_ACCESS_KEY_ID", "local")
-            .env("AWS_SECRET_ACCESS_KEY", "local")
-            .output()
-            .await
-            .unwrap();
-        (
-            output.status.code(),
-            String::from_utf8(output.stdout).unwrap(),
-            String::from_utf8(output.stderr).unwrap(),
-        )
-    }
-
     async fn meterline_reconcile(&self, more: &[&str]) -> (Option<i32>, String, String) {
         let (from, to) = (self.now().plus_ms(-86_400_000), self.now());
         let (from, to) = (from.to_string(), to.to_string());

@@ -1,6 +1,7 @@
 //! The commands, a file each: arguments, and what is printed. What they do is
 //! the library's.
 
+mod catalog;
 mod environment;
 mod import;
 mod keys;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use ledger::LedgerError;
 use meterline_cli::SetupError;
+use meterline_cli::catalog::{CatalogSetupError, SubscribeError};
 use meterline_cli::import::SourceError;
 use meterline_cli::reconcile::EmptyRange;
 use web::SettingsError;
@@ -29,6 +31,9 @@ pub(crate) use meterline_cli::complaint::complain;
 pub(crate) enum Command {
     /// Make, or find again, what Stripe must hold: product, meter, price, webhook.
     Setup(setup::SetupArguments),
+    /// Which meter counts which action.
+    #[command(subcommand)]
+    Catalog(catalog::CatalogCommand),
     /// Compare audit log, totals, Stripe's meter and final invoices.
     Reconcile(reconcile::ReconcileArguments),
     /// Record usage from a file, each row once, and deliver what Stripe has not.
@@ -53,6 +58,12 @@ pub(crate) enum Failure {
     Config(#[from] stripe::ConfigError),
     #[error(transparent)]
     Setup(#[from] SetupError),
+    #[error(transparent)]
+    CatalogSetup(#[from] CatalogSetupError),
+    #[error(transparent)]
+    Subscribe(#[from] SubscribeError),
+    #[error("no catalog is stored: `meterline setup --catalog FILE` stores one")]
+    NoCatalog,
     #[error(transparent)]
     Settings(#[from] SettingsError),
     #[error(transparent)]
@@ -88,6 +99,7 @@ impl Command {
     pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
         match self {
             Self::Setup(arguments) => setup::run(arguments).await?,
+            Self::Catalog(command) => return catalog::run(command).await,
             Self::Reconcile(arguments) => return reconcile::run(arguments).await,
             Self::Import(arguments) => return import::run(arguments).await,
             Self::Void(arguments) => return void::run(arguments).await,

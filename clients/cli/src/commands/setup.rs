@@ -1,15 +1,32 @@
 //! `meterline setup`: its arguments, and what it prints.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use meterline_cli::catalog::MeterReport;
 use meterline_cli::secret_file::SecretFile;
-use meterline_cli::{SetupOptions, SetupReport, WebhookOptions, setup};
+use meterline_cli::{
+    CatalogFile, CatalogReport, CatalogSetupOptions, Found, SetupOptions, SetupReport,
+    WebhookOptions, WebhookReport, set_up_catalog, setup,
+};
+use web::{Settings, SettingsError, check_stripe_account};
 
 use super::Failure;
 use super::environment::stripe_client;
 use super::price::PriceArguments;
+
+/// The arguments that say one meter and its price, as a catalog says several.
+const OF_ONE_METER: [&str; 8] = [
+    "product_name",
+    "event_name",
+    "lookup_key",
+    "currency",
+    "unit_amount_decimal",
+    "transform_quantity",
+    "tiers_mode",
+    "tiers",
+];
 
 #[derive(Args)]
 pub(crate) struct SetupArguments {
@@ -24,7 +41,14 @@ pub(crate) struct SetupArguments {
     lookup_key: String,
     #[command(flatten)]
     price: PriceArguments,
-    /// For accounts older than Stripe's meters: a price without one, which bills
+    /// Several meters with their prices and the actions that each counts, from a
+    /// JSON file. Stored in the deployed table that CUSTOMERS_TABLE names.
+    #[arg(long, value_name = "FILE", conflicts_with_all = OF_ONE_METER)]
+    catalog: Option<PathBuf>,
+    /// Only say what would be made and what would change.
+    #[arg(long, requires = "catalog", conflicts_with = "webhook_url")]
+    dry_run: bool,
+    /// For accounts older than Stripe's meters: prices without one, which bill
     /// usage records. The functions need USAGE_API=usage_record then.
     #[arg(long, conflicts_with = "event_name")]
     legacy: bool,
@@ -55,13 +79,11 @@ pub(crate) struct SetupArguments {
 
 /// Sets Stripe up and prints what is there.
 pub(crate) async fn run(arguments: SetupArguments) -> Result<(), Failure> {
+    if let Some(file) = &arguments.catalog {
+        return run_catalog(&arguments, file).await;
+    }
     let stripe = stripe_client(&arguments.stripe_api_base)?;
-    let webhook = arguments.webhook_url.map(|url| WebhookOptions {
-        url,
-        name: arguments.webhook_name,
-        secret_file: SecretFile::new(&arguments.webhook_secret_file),
-        replace: arguments.replace_webhook,
-    });
+    let webhook = arguments.webhook();
     let options = SetupOptions {
         product_name: arguments.product_name,
         event_name: arguments.event_name,
@@ -80,10 +102,43 @@ pub(crate) async fn run(arguments: SetupArguments) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Sets Stripe up for the catalog of `file`, and stores it.
+async fn run_catalog(arguments: &SetupArguments, file: &Path) -> Result<(), Failure> {
+    let file = CatalogFile::read(file).map_err(meterline_cli::catalog::CatalogSetupError::from)?;
+    let stripe = stripe_client(&arguments.stripe_api_base)?;
+    let settings = Settings::from_environment().await?;
+    let ledger = settings.ledger();
+    let checked = check_stripe_account(&ledger, &stripe).await;
+    checked.map_err(SettingsError::from)?;
+    let options = CatalogSetupOptions {
+        legacy: arguments.legacy,
+        is_dry_run: arguments.dry_run,
+        webhook: arguments.webhook(),
+    };
+    let now = settings.clock().now();
+    let report = set_up_catalog(&stripe, &ledger, &file, &options, now).await?;
+    if arguments.json {
+        writeln!(io::stdout(), "{}", serde_json::to_string(&report)?)?;
+    } else {
+        print_catalog(&report)?;
+    }
+    Ok(())
+}
+
+impl SetupArguments {
+    fn webhook(&self) -> Option<WebhookOptions> {
+        self.webhook_url.as_ref().map(|url| WebhookOptions {
+            url: url.clone(),
+            name: self.webhook_name.clone(),
+            secret_file: SecretFile::new(&self.webhook_secret_file),
+            replace: self.replace_webhook,
+        })
+    }
+}
+
 fn print_report(report: &SetupReport, options: &SetupOptions) -> io::Result<()> {
     let mut out = io::stdout();
-    let mode = if report.livemode { "live" } else { "test" };
-    writeln!(out, "account    {} ({mode} mode)", report.account_id)?;
+    print_account(&mut out, &report.account_id, report.livemode)?;
     let name = options.product_name.as_str();
     let price = format!("{}; lookup key {}", report.terms, options.lookup_key);
     let events = format!("sums {}", options.event_name);
@@ -96,7 +151,71 @@ fn print_report(report: &SetupReport, options: &SetupOptions) -> io::Result<()> 
         let Some((id, found)) = part else { continue };
         writeln!(out, "{what:10} {id}  {detail}  [{}]", found.as_str())?;
     }
-    let Some(webhook) = &report.webhook else {
+    print_webhook(&mut out, report.webhook.as_ref())
+}
+
+fn print_catalog(report: &CatalogReport) -> io::Result<()> {
+    let mut out = io::stdout();
+    print_account(&mut out, &report.account_id, report.livemode)?;
+    for meter in &report.meters {
+        print_meter(&mut out, meter, report.default_meter.as_deref())?;
+    }
+    if report.default_meter.is_none() {
+        writeln!(out, "any other action is refused")?;
+    }
+    let (version, found) = report.catalog;
+    let stored = match (report.dry_run, found) {
+        (true, Found::Created) => "to be stored",
+        (true, Found::Changed) => "to be changed",
+        (false, Found::Created) => "stored",
+        (_, found) => found.as_str(),
+    };
+    writeln!(out, "{:10} version {version}  [{stored}]", "catalog")?;
+    for change in &report.changes {
+        writeln!(out, "  {change}")?;
+    }
+    if !report.dry_run && found == Found::Changed {
+        writeln!(
+            out,
+            "It counts within 30 seconds. What is recorded keeps its meter. Customers who lack an \
+             item get it by `meterline catalog subscribe`."
+        )?;
+    }
+    print_webhook(&mut out, report.webhook.as_ref())
+}
+
+fn print_meter(
+    out: &mut impl Write,
+    meter: &MeterReport,
+    default_meter: Option<&str>,
+) -> io::Result<()> {
+    let price = format!("{}; lookup key {}", meter.terms, meter.lookup_key);
+    let events = format!("sums {}", meter.event_name);
+    let rows = [
+        ("product", Some(&meter.product), meter.product_name.as_str()),
+        ("meter", meter.meter.as_ref(), events.as_str()),
+        ("price", Some(&meter.price), price.as_str()),
+    ];
+    for (what, part, detail) in rows {
+        let Some((id, found)) = part else { continue };
+        let id = id.as_deref().unwrap_or("-");
+        writeln!(out, "{what:10} {id}  {detail}  [{}]", found.as_str())?;
+    }
+    let mut actions = meter.actions.clone();
+    if default_meter == Some(meter.event_name.as_str()) {
+        actions.push("any other action".to_owned());
+    }
+    let (what, name) = ("actions", &meter.event_name);
+    writeln!(out, "{what:10} {}  to {name}", actions.join(", "))
+}
+
+fn print_account(out: &mut impl Write, account_id: &str, livemode: bool) -> io::Result<()> {
+    let mode = if livemode { "live" } else { "test" };
+    writeln!(out, "account    {account_id} ({mode} mode)")
+}
+
+fn print_webhook(out: &mut impl Write, webhook: Option<&WebhookReport>) -> io::Result<()> {
+    let Some(webhook) = webhook else {
         return Ok(());
     };
     let rows = [

@@ -6,8 +6,10 @@
 //! | [`source`] | reads rows from a file, one after the other |
 //! | [`row`] | makes usage events of them |
 //! | [`report`] | what is said |
+//! | `billed` | finds what counts and bills a row, or why nothing does |
 //! | `periods` | finds the period of what Stripe has already |
 
+mod billed;
 mod periods;
 pub mod report;
 pub mod row;
@@ -16,15 +18,18 @@ pub mod source;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use billing::{Clock, ContentHash, FieldError, Identifier, Repeat, Timestamp, UsageStatus, window};
+use billing::{
+    BillingTime, Catalog, Clock, ContentHash, HeldReason, Identifier, Repeat, UsageStatus,
+};
 use ledger::{Ledger, LedgerError, Recorded, UsageEventRow};
 use metering::delivery::{BATCH_EVENTS_MAX, SEND_BUDGET_MS};
 use metering::{
-    CustomerDirectory, CustomerError, Delivered, Deliverer, Kept, KnownCustomer, PeriodUnknown,
-    Sending, in_order, keep_billable,
+    CatalogCache, CustomerDirectory, CustomerError, Delivered, Deliverer, Kept, KnownCustomer,
+    PeriodUnknown, Sending, in_order, keep_billable,
 };
 use stripe::{IdempotencyKey, UsageApi};
 
+use billed::{Billed, Refusal};
 use periods::Periods;
 pub use report::{ImportReport, Issue, Outcome};
 pub use row::{ImportRow, InvalidSourceName, SourceName};
@@ -57,6 +62,7 @@ pub enum ImportError {
 pub struct Importer {
     ledger: Ledger,
     customers: CustomerDirectory,
+    catalog: CatalogCache,
     periods: Periods,
     deliverer: Deliverer,
     usage_api: UsageApi,
@@ -100,6 +106,7 @@ impl Importer {
         let customers = CustomerDirectory::new(ledger.clone(), stripe.clone(), Arc::clone(&clock));
         Self {
             customers,
+            catalog: CatalogCache::new(ledger.clone(), Arc::clone(&clock)),
             deliverer: Deliverer::new(ledger.clone(), stripe.clone(), Arc::clone(&clock)),
             usage_api: stripe.usage_api(),
             periods: Periods::new(stripe),
@@ -172,63 +179,80 @@ impl Importer {
             let reason = format!("there is no customer {}", event.customer_id);
             return Ok(Plan::Leave(Outcome::UnknownCustomer, reason));
         };
-        let (now, token) = (self.clock.now(), attempt_token());
-        let meter_event_name = &customer.row.item.meter_event_name;
+        let catalog = self.catalog.current().await?;
+        let catalog = catalog.as_deref();
         if let Some(record_id) = &row.stripe_record_id {
-            let at = row.occurred_at;
-            let period_start = self.periods.start_of(&customer.row, at).await;
-            let times = (at, period_start.map_err(ImportError::Periods)?);
-            let row = UsageEventRow::already_delivered(
-                event,
-                times,
-                record_id,
-                meter_event_name,
-                token,
-                now,
-            );
-            return Ok(Plan::Record {
-                row: Box::new(row),
-                customer,
-                outcome: Outcome::AlreadyInStripe,
-            });
+            return self.plan_noting(row, record_id, customer, catalog).await;
         }
-        if let Err((outcome, refusal)) = check(row, &customer) {
-            return self.refuse(row, outcome, &refusal).await;
-        }
-        let billing_time = self
-            .customers
-            .billing_time(&customer, row.occurred_at)
-            .await?;
-        let mut row = UsageEventRow::new(
+        let billed = match billed::to_send(row, &customer, catalog, self.usage_api) {
+            Ok(billed) => billed,
+            Err(refusal) => return self.refuse(row, refusal).await,
+        };
+        let billing_time = match billed.item {
+            Some(_) => {
+                let time = self.customers.billing_time(&customer, row.occurred_at);
+                time.await?
+            }
+            None => BillingTime::Held(HeldReason::NoSubscriptionItem),
+        };
+        let mut to_record = UsageEventRow::new(
             event,
             row.occurred_at,
             billing_time,
-            meter_event_name,
-            token,
-            now,
+            billed.meter_event_name,
+            attempt_token(),
+            self.clock.now(),
         );
-        if !self.usage_api.has_meter() {
-            row.subscription_item_id = Some(customer.row.item.subscription_item_id.clone());
+        if let Some(item) = billed.item.filter(|_| !self.usage_api.has_meter()) {
+            // A repeat must name the item that the first sending named.
+            to_record.subscription_item_id = Some(item.subscription_item_id.clone());
         }
-        let outcome = match row.status {
+        let outcome = match to_record.status {
             UsageStatus::Held => Outcome::Held,
             _ => Outcome::ToSend,
         };
         Ok(Plan::Record {
-            row: Box::new(row),
+            row: Box::new(to_record),
             customer,
             outcome,
         })
     }
 
+    /// What becomes of a row that Stripe has already, as `record_id`.
+    async fn plan_noting(
+        &mut self,
+        row: &ImportRow,
+        record_id: &str,
+        customer: KnownCustomer,
+        catalog: Option<&Catalog>,
+    ) -> Result<Plan, ImportError> {
+        let Billed {
+            meter_event_name, ..
+        } = match billed::already(row, &customer, catalog) {
+            Ok(billed) => billed,
+            Err(refusal) => return self.refuse(row, refusal).await,
+        };
+        let at = row.occurred_at;
+        let period_start = self.periods.start_of(&customer.row, at).await;
+        let times = (at, period_start.map_err(ImportError::Periods)?);
+        let to_record = UsageEventRow::already_delivered(
+            &row.event,
+            times,
+            record_id,
+            meter_event_name,
+            attempt_token(),
+            self.clock.now(),
+        );
+        Ok(Plan::Record {
+            row: Box::new(to_record),
+            customer,
+            outcome: Outcome::AlreadyInStripe,
+        })
+    }
+
     /// What was recorded once is a repeat, however late: the checks are for
     /// what is new.
-    async fn refuse(
-        &self,
-        row: &ImportRow,
-        outcome: Outcome,
-        refusal: &FieldError,
-    ) -> Result<Plan, ImportError> {
+    async fn refuse(&self, row: &ImportRow, refusal: Refusal) -> Result<Plan, ImportError> {
         let identifier = Identifier::of(&row.event.customer_id, &row.event.event_id);
         let known = self.ledger.usage_event(&identifier).await?;
         Ok(match known {
@@ -236,7 +260,7 @@ impl Importer {
                 let (outcome, reason) = repeated(&known, &ContentHash::of(&row.event));
                 Plan::Leave(outcome, reason)
             }
-            None => Plan::Leave(outcome, refusal.to_string()),
+            None => Plan::Leave(refusal.outcome, refusal.reason),
         })
     }
 
@@ -357,31 +381,17 @@ fn outcome_of(delivered: Delivered) -> (Outcome, String) {
 /// Why a row that is recorded is not billed, where it is not.
 fn outcome_reason(row: &UsageEventRow) -> String {
     match row.held_reason {
-        Some(reason) => format!("is held, {reason:?}: it lies in no billable period"),
+        Some(HeldReason::NoSubscriptionItem) => format!(
+            "is held: the customer has no subscription item of the meter {}; `meterline catalog \
+             subscribe` adds it, then `meterline redrive --status held` sends this",
+            row.meter_event_name
+        ),
+        Some(reason) => format!(
+            "is held, {}: it lies in no billable period",
+            reason.as_str()
+        ),
         None => String::new(),
     }
-}
-
-/// What a row must be, besides well-formed, to be sent.
-fn check(row: &ImportRow, customer: &KnownCustomer) -> Result<(), (Outcome, FieldError)> {
-    let named = row.event.subscription_item_id.as_ref();
-    if named.is_some_and(|id| *id != customer.row.item.subscription_item_id) {
-        let reason = "is not the subscription item that the customer was onboarded with";
-        let refusal = FieldError::new("subscription_item_id", reason);
-        return Err((Outcome::Invalid, refusal));
-    }
-    window::check_occurred_at(row.occurred_at, customer.now).map_err(|refusal| {
-        let outcome = if is_past(row.occurred_at, customer.now) {
-            Outcome::TooOld
-        } else {
-            Outcome::Invalid
-        };
-        (outcome, refusal)
-    })
-}
-
-fn is_past(occurred_at: Timestamp, now: Timestamp) -> bool {
-    occurred_at < now
 }
 
 /// Names the call that records a row.

@@ -23,7 +23,8 @@ pub enum Outcome {
     Duplicate,
     /// Recorded before, with other content: left as it was.
     Conflict,
-    /// Recorded, and not billed: it lies in no billable period.
+    /// Recorded, and not billed: it lies in no billable period, or the customer
+    /// has no subscription item of its meter.
     Held,
     /// Recorded, and refused by Stripe.
     Rejected,
@@ -57,7 +58,7 @@ impl Outcome {
             Self::Pending => "pending: redelivery will deliver them",
             Self::Duplicate => "recorded before",
             Self::Conflict => "recorded before with other content, left as they were",
-            Self::Held => "held: in no billable period",
+            Self::Held => "held: nothing bills them yet",
             Self::Rejected => "recorded and not billed",
             Self::TooOld => "too old for Stripe, not recorded",
             Self::UnknownCustomer => "of unknown customers, not recorded",

@@ -6,6 +6,7 @@
 mod support;
 
 pub(crate) mod catalog;
+mod program;
 
 use std::path::Path;
 use std::sync::Arc;
