@@ -1,9 +1,9 @@
-//! A Stripe account for many customers, each with a price of its own.
+//! A Stripe account for many customers, each with prices of its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use billing::{InvalidPrice, Price, PriceTerms};
+use billing::{InvalidPrice, Money, Price, PriceTerms};
 use metering::{in_order, price_amount, price_of};
 use secrecy::SecretString;
 use stripe::{
@@ -13,9 +13,11 @@ use stripe::{
 use stripe_simulator::{Clock, Config, DEFAULT_SECRET_KEY, Simulator};
 use time::OffsetDateTime;
 
-use crate::Pair;
+use crate::customer::ITEMS_MAX;
+use crate::{Customer, Pair};
 
-const EVENT_NAME: &str = "operations";
+/// The meters: that of a customer's first item, of its second, of its third.
+const EVENT_NAMES: [&str; ITEMS_MAX] = ["operations", "tokens", "pages"];
 /// Stripe's limit for a request to the meter event stream.
 const EVENTS_PER_REQUEST: usize = 100;
 const IN_FLIGHT: usize = 16;
@@ -48,15 +50,18 @@ pub enum Failure {
     /// A period was not billed.
     #[error("{0}: the period has no final invoice")]
     NoInvoice(String),
+    /// Prices that have no sum.
+    #[error("{0}: the prices are in several currencies")]
+    Currencies(String),
     /// A cost beyond Stripe's amounts.
     #[error("{0}: the cost is more than an amount holds")]
     TooMuch(String),
 }
 
-/// One pair's figures, each in minor units and with its units.
+/// One customer's figures, each in minor units and with its units.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Billed {
-    /// What `billing` makes of the price as Stripe has it.
+    /// What `billing` makes of the prices as Stripe has them.
     pub(crate) cost: i64,
     pub(crate) preview: (i64, u64),
     pub(crate) invoice: (i64, u64),
@@ -77,10 +82,11 @@ pub struct Account {
     stripe: Client,
     http: reqwest::Client,
     product: String,
-    meter: String,
+    /// In the order of [`EVENT_NAMES`].
+    meters: Vec<String>,
 }
 
-/// One pair's customer.
+/// A customer as Stripe has it.
 struct Subscriber {
     customer_id: String,
     subscription_id: String,
@@ -88,7 +94,7 @@ struct Subscriber {
 }
 
 impl Account {
-    /// Opens one with a meter.
+    /// Opens one with its meters.
     ///
     /// # Errors
     /// A [`Failure`].
@@ -118,15 +124,19 @@ impl Account {
             ..CreateProduct::default()
         };
         let product = stripe.create_product(&product, &options()).await;
-        let meter = CreateMeter {
-            display_name: "Operations".to_owned(),
-            event_name: EVENT_NAME.to_owned(),
-            formula: Aggregation::Sum,
-        };
-        let meter = stripe.create_meter(&meter, &options()).await;
+        let mut meters = Vec::new();
+        for event_name in EVENT_NAMES {
+            let meter = CreateMeter {
+                display_name: event_name.to_owned(),
+                event_name: event_name.to_owned(),
+                formula: Aggregation::Sum,
+            };
+            let meter = stripe.create_meter(&meter, &options()).await;
+            meters.push(meter.map_err(failed(event_name))?.id);
+        }
         Ok(Self {
             product: product.map_err(failed("product"))?.id,
-            meter: meter.map_err(failed("meter"))?.id,
+            meters,
             simulator,
             clock,
             stripe,
@@ -139,21 +149,21 @@ impl Account {
         self.simulator.stop().await;
     }
 
-    /// Subscribes a customer to each pair's price, sends the usage, and lets the
+    /// Subscribes each customer to its prices, sends the usage, and lets the
     /// period pass.
-    pub(crate) async fn bill(&self, pairs: &[Pair]) -> Result<Vec<Billed>, Failure> {
-        let subscribers = pairs.iter().map(|pair| self.subscribe(pair)).collect();
-        let subscribers = all(in_order(subscribers, IN_FLIGHT).await)?;
-        self.send(pairs, &subscribers).await?;
+    pub(crate) async fn bill(&self, customers: &[Customer]) -> Result<Vec<Billed>, Failure> {
+        let subscribers = customers.iter().map(|customer| self.subscribe(customer));
+        let subscribers = all(in_order(subscribers.collect(), IN_FLIGHT).await)?;
+        self.send(customers, &subscribers).await?;
         self.settle().await?;
-        let each = || pairs.iter().zip(&subscribers);
-        let previews = each().map(|(pair, subscriber)| self.preview(pair, subscriber));
+        let each = || customers.iter().zip(&subscribers);
+        let previews = each().map(|(customer, subscriber)| self.preview(customer, subscriber));
         let previews = all(in_order(previews.collect(), IN_FLIGHT).await)?;
         for passing_ms in [PERIOD_MS, DRAFT_MS] {
             self.clock.0.fetch_add(passing_ms, Ordering::SeqCst);
             self.settle().await?;
         }
-        let invoices = each().map(|(pair, subscriber)| self.invoice(pair, subscriber));
+        let invoices = each().map(|(customer, subscriber)| self.invoice(customer, subscriber));
         let invoices = all(in_order(invoices.collect(), IN_FLIGHT).await)?;
         let figures = subscribers.iter().zip(previews.into_iter().zip(invoices));
         let billed = figures.map(|(subscriber, (preview, invoice))| Billed {
@@ -164,39 +174,59 @@ impl Account {
         Ok(billed.collect())
     }
 
-    async fn subscribe(&self, pair: &Pair) -> Result<Subscriber, Failure> {
+    async fn subscribe(&self, customer: &Customer) -> Result<Subscriber, Failure> {
         let options = RequestOptions::new;
-        let create = CreatePrice {
-            product: self.product.clone(),
-            currency: pair.terms.currency.clone(),
-            amount: price_amount(&pair.terms),
-            interval: "month".to_owned(),
-            meter: Some(self.meter.clone()),
-            ..CreatePrice::default()
-        };
-        let price = self.stripe.create_price(&create, &options()).await;
-        let price_id = price.map_err(failed(pair))?.id;
-        let customer = CreateCustomer {
+        let mut prices = Vec::new();
+        for (pair, meter) in customer.pairs.iter().zip(&self.meters) {
+            let create = CreatePrice {
+                product: self.product.clone(),
+                currency: pair.terms.currency.clone(),
+                amount: price_amount(&pair.terms),
+                interval: "month".to_owned(),
+                meter: Some(meter.clone()),
+                ..CreatePrice::default()
+            };
+            let price = self.stripe.create_price(&create, &options()).await;
+            prices.push(price.map_err(failed(pair))?.id);
+        }
+        let create = CreateCustomer {
             payment_method: Some("pm_card_visa".to_owned()),
             ..CreateCustomer::default()
         };
-        let customer = self.stripe.create_customer(&customer, &options()).await;
-        let customer_id = customer.map_err(failed(pair))?.id;
+        let created = self.stripe.create_customer(&create, &options()).await;
+        let customer_id = created.map_err(failed(customer))?.id;
+        let cost = self.cost(customer, &prices).await?;
         let create = CreateSubscription {
             customer: customer_id.clone(),
-            prices: vec![price_id.clone()],
+            prices,
             ..CreateSubscription::default()
         };
         let subscription = self.stripe.create_subscription(&create, &options()).await;
         Ok(Subscriber {
             customer_id,
-            subscription_id: subscription.map_err(failed(pair))?.id,
-            cost: self.cost(pair, &price_id).await?,
+            subscription_id: subscription.map_err(failed(customer))?.id,
+            cost,
         })
     }
 
-    /// By the price as Stripe has it, stored and read as a customer's row is.
-    async fn cost(&self, pair: &Pair, price_id: &str) -> Result<i64, Failure> {
+    /// What the items come to together, each by its price.
+    async fn cost(&self, customer: &Customer, prices: &[String]) -> Result<i64, Failure> {
+        let mut sum: Option<Money> = None;
+        for (pair, price_id) in customer.pairs.iter().zip(prices) {
+            let cost = self.price(pair, price_id).await?.cost(pair.units);
+            sum = Some(match sum {
+                None => cost,
+                Some(sum) => sum
+                    .checked_add(&cost)
+                    .ok_or_else(|| Failure::Currencies(customer.to_string()))?,
+            });
+        }
+        let minor_units = sum.and_then(|sum| sum.minor_units());
+        minor_units.ok_or_else(|| Failure::TooMuch(customer.to_string()))
+    }
+
+    /// The price as Stripe has it, stored and read as a customer's row is.
+    async fn price(&self, pair: &Pair, price_id: &str) -> Result<Price, Failure> {
         let invalid = |source| Failure::Price {
             what: pair.to_string(),
             source,
@@ -204,31 +234,39 @@ impl Account {
         let price = self.stripe.retrieve_price(price_id).await;
         let price = price_of(&price.map_err(failed(pair))?).map_err(invalid)?;
         let stored = PriceTerms::from(price);
-        let price = Price::try_from(stored).map_err(invalid)?;
-        let cost = price.cost(pair.units).minor_units();
-        cost.ok_or_else(|| Failure::TooMuch(pair.to_string()))
+        Price::try_from(stored).map_err(invalid)
     }
 
-    async fn send(&self, pairs: &[Pair], subscribers: &[Subscriber]) -> Result<(), Failure> {
+    async fn send(
+        &self,
+        customers: &[Customer],
+        subscribers: &[Subscriber],
+    ) -> Result<(), Failure> {
         let stream = MeterEventStream::new(self.stripe.clone());
-        let events: Vec<MeterEvent> = pairs
-            .iter()
-            .zip(subscribers)
-            .flat_map(|(pair, subscriber)| {
-                let values = pair.events.iter().enumerate();
-                values.map(|(index, value)| {
-                    let identifier = format!("{}-{index}", subscriber.customer_id);
-                    let at_ms = self.clock.now_ms();
-                    let customer_id = subscriber.customer_id.as_str();
-                    MeterEvent::new(identifier, EVENT_NAME, at_ms, customer_id, *value)
-                })
-            })
+        let each = customers.iter().zip(subscribers);
+        let events: Vec<MeterEvent> = each
+            .flat_map(|(customer, subscriber)| self.usage(customer, &subscriber.customer_id))
             .collect();
         for events in events.chunks(EVENTS_PER_REQUEST) {
             let sent = stream.send(events, &RequestOptions::new()).await;
             sent.map_err(failed("usage"))?;
         }
         Ok(())
+    }
+
+    /// The usage of each pair, for its own meter.
+    fn usage(&self, customer: &Customer, customer_id: &str) -> Vec<MeterEvent> {
+        let at_ms = self.clock.now_ms();
+        let of_pair = |(pair, event_name): (&Pair, &str)| {
+            let event = |(index, value): (usize, &u64)| {
+                let identifier = format!("{customer_id}-{event_name}-{index}");
+                MeterEvent::new(identifier, event_name, at_ms, customer_id, *value)
+            };
+            let events = pair.events.iter().enumerate().map(event);
+            events.collect::<Vec<_>>()
+        };
+        let pairs = customer.pairs.iter().zip(EVENT_NAMES);
+        pairs.flat_map(of_pair).collect()
     }
 
     async fn settle(&self) -> Result<(), Failure> {
@@ -240,25 +278,33 @@ impl Account {
         Ok(())
     }
 
-    async fn preview(&self, pair: &Pair, subscriber: &Subscriber) -> Result<(i64, u64), Failure> {
+    async fn preview(
+        &self,
+        customer: &Customer,
+        subscriber: &Subscriber,
+    ) -> Result<(i64, u64), Failure> {
         let (customer_id, subscription_id) = (&subscriber.customer_id, &subscriber.subscription_id);
         let preview = self
             .stripe
             .create_invoice_preview(customer_id, subscription_id)
             .await;
-        Ok(figure(&preview.map_err(failed(pair))?))
+        Ok(figure(&preview.map_err(failed(customer))?))
     }
 
     /// The invoice of the first period.
-    async fn invoice(&self, pair: &Pair, subscriber: &Subscriber) -> Result<(i64, u64), Failure> {
+    async fn invoice(
+        &self,
+        customer: &Customer,
+        subscriber: &Subscriber,
+    ) -> Result<(i64, u64), Failure> {
         let invoices = self.stripe.list_all_invoices(&subscriber.customer_id).await;
-        let invoices = invoices.map_err(failed(pair))?;
+        let invoices = invoices.map_err(failed(customer))?;
         let is_final = |invoice: &&Invoice| {
             invoice.status_transitions.finalized_at.is_some()
                 && invoice.billing_reason.as_deref() == Some("subscription_cycle")
         };
         let invoice = invoices.iter().rev().find(is_final);
-        let invoice = invoice.ok_or_else(|| Failure::NoInvoice(pair.to_string()))?;
+        let invoice = invoice.ok_or_else(|| Failure::NoInvoice(customer.to_string()))?;
         Ok(figure(invoice))
     }
 }

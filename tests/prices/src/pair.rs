@@ -8,14 +8,12 @@ use fastrand::Rng;
 /// With two decimals, none, and three.
 const CURRENCIES: [&str; 8] = ["usd", "eur", "gbp", "jpy", "krw", "xof", "kwd", "bhd"];
 const TIERS_MAX: usize = 6;
-/// Stripe's amounts have 12 digits; a line beyond is none that it would bill.
-const MINOR_UNITS_MAX: i64 = 999_999_999_999;
+/// Stripe's amounts have 12 digits; an invoice beyond is none that it would make.
+const MINOR_UNITS_MAX: i64 = 999_999_999_999 / 3;
 
 /// A price and the units of one period.
 #[derive(Clone, Debug)]
 pub struct Pair {
-    /// What made it.
-    pub seed: u64,
     /// The price.
     pub terms: PriceTerms,
     /// The units.
@@ -25,15 +23,18 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// The pair of `seed`: always the same.
-    pub fn of(seed: u64) -> Self {
-        let mut rng = Rng::with_seed(seed);
-        let terms = price(&mut rng);
-        let units = units(&mut rng, &terms);
+    pub(crate) fn random(rng: &mut Rng) -> Self {
+        let currency = CURRENCIES[rng.usize(..CURRENCIES.len())];
+        Self::random_in(rng, currency)
+    }
+
+    /// One whose price is in `currency`.
+    pub(crate) fn random_in(rng: &mut Rng, currency: &str) -> Self {
+        let terms = price(rng, currency);
+        let units = units(rng, &terms);
         let units = billable(&terms, units);
-        let events = events(&mut rng, units);
+        let events = events(rng, units);
         Self {
-            seed,
             terms,
             units,
             events,
@@ -51,8 +52,7 @@ impl fmt::Display for Pair {
     }
 }
 
-fn price(rng: &mut Rng) -> PriceTerms {
-    let currency = CURRENCIES[rng.usize(..CURRENCIES.len())];
+fn price(rng: &mut Rng, currency: &str) -> PriceTerms {
     let terms = PriceTerms::per_unit(&amount(rng), currency);
     match rng.u8(..5) {
         0 | 1 => terms,

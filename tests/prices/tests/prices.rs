@@ -1,16 +1,16 @@
-//! `PAIRS` random prices with usage (1,000 where nothing is said), from `SEED`
-//! on: a pair's seed is that of the first plus its number, so `PAIRS=1 SEED=…`
-//! repeats one.
+//! `PAIRS` random prices with usage (1,000 where nothing is said), of customers
+//! who have one to three of them each, from `SEED` on: a customer's seed is that
+//! of the first plus its number, so `PAIRS=1 SEED=…` repeats one with all its pairs.
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use std::env;
 
 use billing::TiersMode;
-use prices::{Pair, compare};
+use prices::{Customer, Pair, compare};
 
-const PAIRS: u64 = 1_000;
+const PAIRS: usize = 1_000;
 /// So that no account grows beyond what it was made for.
-const PAIRS_PER_ACCOUNT: usize = 1_000;
+const CUSTOMERS_PER_ACCOUNT: usize = 1_000;
 
 fn number(name: &str) -> Option<u64> {
     let text = env::var(name).ok().filter(|text| !text.is_empty())?;
@@ -19,17 +19,22 @@ fn number(name: &str) -> Option<u64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_invoice_is_what_was_told_before() {
-    let count = number("PAIRS").unwrap_or(PAIRS);
+    let count = number("PAIRS").map_or(PAIRS, |pairs| usize::try_from(pairs).unwrap());
     let seed = number("SEED").unwrap_or_else(|| fastrand::u64(..u64::MAX / 2));
     println!("{count} pairs: SEED={seed} PAIRS={count} cargo test -p prices");
-    let pairs: Vec<Pair> = (seed..)
-        .take(usize::try_from(count).unwrap())
-        .map(Pair::of)
+    let mut pairs = 0;
+    let customers: Vec<Customer> = (seed..)
+        .map(Customer::of)
+        .take_while(|customer| {
+            let is_wanted = pairs < count;
+            pairs += customer.pairs.len();
+            is_wanted
+        })
         .collect();
     let mut differences = Vec::new();
     let mut figures = 0;
-    for pairs in pairs.chunks(PAIRS_PER_ACCOUNT) {
-        let (compared, found) = compare(pairs).await.unwrap();
+    for customers in customers.chunks(CUSTOMERS_PER_ACCOUNT) {
+        let (compared, found) = compare(customers).await.unwrap();
         figures += compared;
         differences.extend(found);
     }
@@ -43,7 +48,7 @@ async fn every_invoice_is_what_was_told_before() {
             difference.ours
         );
     }
-    assert_eq!(figures, pairs.len() * 2);
+    assert_eq!(figures, customers.len() * 2);
     assert!(
         differences.is_empty(),
         "{} figures differ",
@@ -53,7 +58,12 @@ async fn every_invoice_is_what_was_told_before() {
 
 #[test]
 fn pairs_are_of_every_kind() {
-    let pairs: Vec<Pair> = (0..1_000).map(Pair::of).collect();
+    let customers: Vec<Customer> = (0..1_000).map(Customer::of).collect();
+    for items in 1..=3 {
+        let of_them = customers.iter().filter(|it| it.pairs.len() == items);
+        assert!(of_them.count() > 200, "{items} items");
+    }
+    let pairs: Vec<Pair> = customers.into_iter().flat_map(|it| it.pairs).collect();
     let count = |is: &dyn Fn(&Pair) -> bool| pairs.iter().filter(|pair| is(pair)).count();
     let reaches = |pair: &Pair, tier: usize| {
         let below = tier
@@ -76,13 +86,36 @@ fn pairs_are_of_every_kind() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_figure_that_is_off_is_found() {
-    let mut pairs: Vec<Pair> = (1..=3).map(Pair::of).collect();
-    pairs[1].units += 1;
-    let (compared, differences) = compare(&pairs).await.unwrap();
+    let mut customers: Vec<Customer> = (1..=100).map(Customer::of).collect();
+    customers.retain(|customer| customer.pairs.len() == 3);
+    customers.truncate(3);
+    let seed = customers[1].seed;
+    // Neither of the first item, whose meter has the right units.
+    customers[1].pairs[1].units += 1;
+    let (compared, differences) = compare(&customers).await.unwrap();
     assert_eq!(compared, 6);
     let found: Vec<_> = differences
         .iter()
         .map(|difference| (difference.seed, difference.figure))
         .collect();
-    assert_eq!(found, [(2, "preview"), (2, "invoice")]);
+    assert_eq!(found, [(seed, "preview"), (seed, "invoice")]);
+}
+
+/// Two meters' units are not the sum of them at one price.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn units_of_another_meter_are_another_cost() {
+    let mut customers: Vec<Customer> = (1..=100).map(Customer::of).collect();
+    customers.retain(|customer| {
+        let units: Vec<u64> = customer.pairs.iter().map(|pair| pair.units).collect();
+        matches!(units[..], [first, second] if first != second)
+    });
+    customers.truncate(5);
+    for customer in &mut customers {
+        let [first, second] = &mut customer.pairs[..] else {
+            unreachable!("of two items");
+        };
+        std::mem::swap(&mut first.units, &mut second.units);
+    }
+    let (_, differences) = compare(&customers).await.unwrap();
+    assert!(!differences.is_empty());
 }
