@@ -150,7 +150,7 @@ async fn usage_of_a_meter_without_an_item_is_told_and_costs_nothing() {
         "7.06"
     );
     let item = story.customer.more_items[0].subscription_item_id.clone();
-    let path = format!("/v1/subscription_items/{item}?clear_usage=true");
+    let path = format!("/v1/subscription_items/{item}");
     story.world.stripe_delete(&path).await;
     story.set(|row| row.more_items.clear()).await;
     for query in ["usage", "usage?period_days=30"] {
