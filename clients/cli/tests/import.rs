@@ -5,11 +5,13 @@ mod story;
 
 use std::path::PathBuf;
 
-use billing::UsageStatus;
+use billing::{HeldReason, UsageStatus};
 use meterline_cli::import::{Format, ImportReport, Importer, Outcome, Source};
 use rusqlite::Connection;
 use serde_json::json;
+use story::catalog::{DOCUMENTS, TOKENS};
 use story::{DAY_S, Story, findings};
+use stripe::{Client, Config, UsageApi};
 
 impl Story {
     /// Imports `file` under the name of `source`.
@@ -18,11 +20,22 @@ impl Story {
     }
 
     async fn import_with(&self, source: &str, file: &str, is_dry_run: bool) -> ImportReport {
+        let stripe = self.system.stripe().clone();
+        self.import_to(stripe, source, file, is_dry_run).await
+    }
+
+    async fn import_to(
+        &self,
+        stripe: Client,
+        source: &str,
+        file: &str,
+        is_dry_run: bool,
+    ) -> ImportReport {
         let path = self.path(file);
         let mut file = Source::open(&path, Format::of(&path).unwrap()).unwrap();
         let mut importer = Importer::new(
             self.system.ledger().clone(),
-            self.system.stripe().clone(),
+            stripe,
             self.clock.clone(),
             source.parse().unwrap(),
             is_dry_run,
@@ -66,6 +79,31 @@ impl Story {
             "action_type": "read", "timestamp": self.now().unix_s() - days * DAY_S,
         });
         format!("{row}\n")
+    }
+
+    /// Rows of JSON lines, of now: their ids and actions, the subscription items
+    /// that they name, and Stripe's ids of them.
+    fn write_rows(&self, file: &str, rows: &[(&str, &str, Option<&str>, Option<&str>)]) {
+        let line = |(id, action_type, item, record_id): &(_, _, _, _)| {
+            let row = json!({
+                "id": id, "customer_id": self.customer_id, "quantity": 3,
+                "action_type": action_type, "timestamp": self.now().unix_s(),
+                "subscription_item_id": item, "stripe_record_id": record_id,
+            });
+            format!("{row}\n")
+        };
+        let lines: String = rows.iter().map(line).collect();
+        self.write(file, &lines);
+    }
+
+    /// By which meter each of the rows is counted.
+    async fn meters_of(&self, rows: &[&str]) -> Vec<String> {
+        let mut meters = Vec::new();
+        for id in rows {
+            let row = self.row(&format!("import:nightly:{id}")).await;
+            meters.push(row.meter_event_name);
+        }
+        meters
     }
 }
 
@@ -287,4 +325,143 @@ async fn usage_of_a_period_that_is_invoiced_is_carried_over() {
     assert_eq!(row.billed_at, Some(story.now()));
     story.rest().await;
     assert_eq!(findings(&story.reconcile().await), []);
+}
+
+#[tokio::test]
+async fn rows_go_where_the_catalog_sends_their_actions() {
+    let story = Story::start().await;
+    story.sell_tokens().await;
+    story.write_rows(
+        "a.jsonl",
+        &[
+            ("document", "document_processed", None, None),
+            ("token", "llm.output", None, None),
+            ("other", "read", None, None),
+        ],
+    );
+    let report = story.import("nightly", "a.jsonl").await;
+    assert_eq!(
+        outcomes(&report),
+        [
+            (Outcome::Delivered, 1),
+            (Outcome::Held, 1),
+            (Outcome::Invalid, 1)
+        ]
+    );
+    let reasons: Vec<&str> = report.issues.iter().map(|it| it.reason.as_str()).collect();
+    assert!(
+        reasons[0].contains("`meterline catalog subscribe`"),
+        "{reasons:?}"
+    );
+    assert!(
+        reasons[1].contains("read is not in the catalog"),
+        "{reasons:?}"
+    );
+    let held = story.row("import:nightly:token").await;
+    assert_eq!(held.held_reason, Some(HeldReason::NoSubscriptionItem));
+    assert_eq!(
+        story.meters_of(&["document", "token"]).await,
+        [DOCUMENTS, TOKENS]
+    );
+    assert_eq!(story.in_stripe().await, (1, 3));
+
+    story.subscribe_to_tokens().await;
+    let redrive = ["redrive", "--status", "held", "--yes"];
+    let (status, out, err) = story.meterline(&redrive).await;
+    assert_eq!(status, Some(0), "{out}{err}");
+    assert_eq!(story.in_stripe().await, (2, 6));
+    let again = story.import("nightly", "a.jsonl").await;
+    assert_eq!(
+        outcomes(&again),
+        [(Outcome::Duplicate, 2), (Outcome::Invalid, 1)]
+    );
+}
+
+#[tokio::test]
+async fn what_stripe_has_is_noted_under_the_item_that_has_it() {
+    let story = Story::of_two_meters(UsageApi::default()).await;
+    let row = story.customer().await;
+    let tokens = row
+        .item_of_meter(TOKENS)
+        .unwrap()
+        .subscription_item_id
+        .as_str();
+    story.write_rows(
+        "a.jsonl",
+        &[
+            // The item says more than the catalog, which is from later.
+            ("named", "document_processed", Some(tokens), Some("mbur_1")),
+            ("uncovered", "read", Some(tokens), Some("mbur_2")),
+            // An item of another subscription says nothing.
+            (
+                "stranger",
+                "document_processed",
+                Some("si_old"),
+                Some("mbur_3"),
+            ),
+            ("unnamed", "llm.output", None, Some("mbur_4")),
+            ("nowhere", "read", None, Some("mbur_5")),
+        ],
+    );
+    let report = story.import("nightly", "a.jsonl").await;
+    assert_eq!(
+        outcomes(&report),
+        [(Outcome::AlreadyInStripe, 4), (Outcome::Invalid, 1)]
+    );
+    assert_eq!(report.issues[0].row, 5);
+    assert_eq!(
+        story
+            .meters_of(&["named", "uncovered", "stranger", "unnamed"])
+            .await,
+        [TOKENS, TOKENS, DOCUMENTS, TOKENS]
+    );
+    assert_eq!(story.in_stripe().await, (0, 0));
+}
+
+#[tokio::test]
+async fn a_row_names_the_item_that_bills_its_action_or_none() {
+    let story = Story::of_two_meters(UsageApi::default()).await;
+    let row = story.customer().await;
+    let item = |event_name| {
+        let item = row.item_of_meter(event_name).unwrap();
+        Some(item.subscription_item_id.as_str())
+    };
+    story.write_rows(
+        "a.jsonl",
+        &[
+            ("right", "llm.output", item(TOKENS), None),
+            ("wrong", "llm.output", item(DOCUMENTS), None),
+        ],
+    );
+    let report = story.import("nightly", "a.jsonl").await;
+    assert_eq!(
+        outcomes(&report),
+        [(Outcome::Delivered, 1), (Outcome::Invalid, 1)]
+    );
+    let reason = &report.issues[0].reason;
+    assert!(
+        reason.starts_with("subscription_item_id is not the"),
+        "{reason}"
+    );
+}
+
+#[tokio::test]
+async fn usage_that_the_price_cannot_take_is_not_recorded() {
+    let story = Story::start().await;
+    story.write("a.jsonl", &story.line("job-1", 3, 0));
+    let key = story.system.stripe_secret_key().clone();
+    let config = Config::new(key)
+        .with_api_base(story.system.stripe_url())
+        .with_usage_api(UsageApi::UsageRecord);
+    let stripe = Client::new(config).unwrap();
+    let report = story.import_to(stripe, "nightly", "a.jsonl", false).await;
+    assert_eq!(outcomes(&report), [(Outcome::Invalid, 1)]);
+    let reason = &report.issues[0].reason;
+    assert!(
+        reason.contains("takes no usage by usage_record: set USAGE_API"),
+        "{reason}"
+    );
+    // With the API that the price needs, it comes in.
+    let report = story.import("nightly", "a.jsonl").await;
+    assert_eq!(outcomes(&report), [(Outcome::Delivered, 1)]);
 }
