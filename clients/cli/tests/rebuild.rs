@@ -16,6 +16,8 @@ use serde_json::json;
 use stack::connection::Connection;
 use stack::tables::names;
 use story::Story;
+use story::catalog::{DOCUMENTS, TOKENS};
+use stripe::UsageApi;
 use tokio::runtime::Handle;
 
 type Item = HashMap<String, AttributeValue>;
@@ -218,6 +220,46 @@ async fn totals_that_are_gone_are_made_anew() {
     story.system.stop().await.unwrap();
 }
 
+/// The meters whose totals differ.
+fn meters(report: &RebuildReport) -> Vec<&str> {
+    let differences = report.differences.iter();
+    differences
+        .map(|difference| match difference {
+            Difference::Total { key, .. } => key.meter_event_name.as_str(),
+            other => panic!("{other}"),
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn totals_are_rebuilt_meter_by_meter() {
+    let story = Story::of_two_meters(UsageApi::default()).await;
+    story.emit("a", 3).await;
+    story.emit_tokens("b", 700).await;
+    story.pump().await;
+    // Tokens are counted with documents from now on, within the same hour.
+    story
+        .store_catalog(&[(DOCUMENTS, "llm.*"), (TOKENS, "document_processed")])
+        .await;
+    story.emit("c", 5).await;
+    story.emit_tokens("d", 50).await;
+    story.pump().await;
+    assert_eq!(story.check().await.differences, vec![]);
+
+    for meter in [DOCUMENTS, TOKENS] {
+        story.lose_totals_of(meter).await;
+        let found = story.check().await;
+        // An action each.
+        assert_eq!(meters(&found), [meter, meter]);
+        let told = found.differences[0].to_string();
+        assert!(told.contains(meter), "{told}");
+        assert_eq!(story.rebuild().await, found);
+        assert_eq!(story.check().await.differences, vec![]);
+        assert_eq!(story.totals().await, (758, 0));
+    }
+    story.system.stop().await.unwrap();
+}
+
 impl Story {
     /// Five units too many, and something pending that the outbox does not list.
     async fn plant(&self) {
@@ -266,9 +308,15 @@ impl Story {
 
     /// Somebody deletes all totals, and leaves the checkpoints.
     async fn lose_totals(&self) {
+        self.lose_totals_of("").await;
+    }
+
+    /// The same, of those whose key names `meter`.
+    async fn lose_totals_of(&self, meter: &str) {
         for item in self.items(&names().usage_totals).await {
             let customer_id = item["customer_id"].clone();
-            if customer_id.as_s().unwrap().contains('#') {
+            let is_total = !customer_id.as_s().unwrap().contains('#');
+            if !is_total || !item["total_key"].as_s().unwrap().contains(meter) {
                 continue;
             }
             self.tables()

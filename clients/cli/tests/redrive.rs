@@ -11,7 +11,9 @@ use std::task::Poll;
 use billing::{HeldReason, Timestamp, UsageStatus};
 use metering::{CustomerDirectory, Delivered, Deliverer, Prospect, Redriven, Redriver};
 use serde_json::json;
+use story::catalog::{DOCUMENTS, TOKENS};
 use story::{DAY_S, Story};
+use stripe::UsageApi;
 
 impl Story {
     fn redriver(&self) -> Redriver {
@@ -249,5 +251,103 @@ async fn what_was_carried_over_is_not_noted_in_a_period_that_may_be_the_wrong_on
     let noted = story.redriver().note_in_stripe(&[row]).await;
     assert!(matches!(noted[0], Redriven::Left(Prospect::CarriedOver)));
     assert_eq!(story.row("late").await.status, UsageStatus::Quarantined);
+    story.system.stop().await.unwrap();
+}
+
+fn is_without_item(redriven: &Redriven) -> bool {
+    let held = Prospect::Held(HeldReason::NoSubscriptionItem);
+    matches!(redriven, Redriven::Left(left) if *left == held)
+}
+
+#[tokio::test]
+async fn an_event_without_an_item_is_sent_once_its_customer_has_one() {
+    for usage_api in UsageApi::ALL {
+        let story = Story::with_usage_api(usage_api).await;
+        story.sell_tokens().await;
+        assert_eq!(story.emit_tokens("held", 700).await, "held");
+        let left = story.redrive("held").await;
+        assert!(is_without_item(&left), "{usage_api}: {left:?}");
+        assert_eq!(story.row("held").await.status, UsageStatus::Held);
+
+        story.subscribe_to_tokens().await;
+        let redriven = story.redrive("held").await;
+        assert!(is_delivered(&redriven), "{usage_api}: {redriven:?}");
+        let row = story.row("held").await;
+        assert_eq!((row.held_reason, &*row.meter_event_name), (None, TOKENS));
+        assert_eq!(story.units_of(TOKENS).await, 700, "{usage_api}");
+        assert_eq!(story.units_of(DOCUMENTS).await, 0, "{usage_api}");
+        story.pump().await;
+        assert_eq!(story.totals().await, (700, 0));
+        story.system.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_rejected_event_follows_the_catalog_of_today_and_a_quarantined_one_keeps_its_meter() {
+    let story = Story::of_two_meters(UsageApi::default()).await;
+    for event_id in ["rejected", "quarantined"] {
+        story.emit_in_vain(event_id, 5).await;
+    }
+    story
+        .move_row("rejected", UsageStatus::Pending, UsageStatus::Rejected)
+        .await;
+    story.quarantine_what_is_pending().await;
+    // Documents are counted as tokens from now on.
+    story
+        .store_catalog(&[(TOKENS, "document_processed"), (DOCUMENTS, "llm.*")])
+        .await;
+    for (event_id, meter) in [("rejected", TOKENS), ("quarantined", DOCUMENTS)] {
+        let redriven = story.redrive(event_id).await;
+        assert!(is_delivered(&redriven), "{redriven:?}");
+        assert_eq!(story.row(event_id).await.meter_event_name, meter);
+        assert_eq!(story.units_of(meter).await, 5, "{event_id}");
+    }
+    story.pump().await;
+    assert_eq!(story.totals().await, (10, 0));
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_quarantined_event_of_a_removed_item_is_not_sent() {
+    let story = Story::of_two_meters(UsageApi::default()).await;
+    story.strike("error_before").await;
+    assert_eq!(story.emit_tokens("quarantined", 5).await, "pending");
+    story.heal().await;
+    story.quarantine_what_is_pending().await;
+    story.unsubscribe_from_tokens().await;
+    let left = story.redrive("quarantined").await;
+    assert!(is_without_item(&left), "{left:?}");
+    let row = story.row("quarantined").await;
+    assert_eq!(row.status, UsageStatus::Quarantined);
+    assert_eq!(story.in_stripe().await, (0, 0));
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_usage_record_of_before_the_catalog_is_sent_to_the_item_that_its_row_names() {
+    use UsageStatus::{Delivered, Pending, Quarantined};
+    let story = Story::with_usage_api(UsageApi::UsageRecord).await;
+    for event_id in ["quarantined", "pending"] {
+        assert_eq!(story.emit(event_id, 5).await, "delivered");
+    }
+    story.move_row("quarantined", Delivered, Quarantined).await;
+    story.move_row("pending", Delivered, Pending).await;
+    story.pump().await;
+    // The catalog gives a name to the usage of the item.
+    story.sell_tokens().await;
+    story.subscribe_to_tokens().await;
+
+    let row = story.row("quarantined").await;
+    let Prospect::Send(billing) = story.redriver().prospect(&row).await.unwrap() else {
+        panic!("it is not to be sent");
+    };
+    assert_eq!(billing.meter_event_name, DOCUMENTS);
+    // Stripe knows its key, and counts it once.
+    let redriven = story.redrive("quarantined").await;
+    assert!(is_delivered(&redriven), "{redriven:?}");
+    story.clock.advance_s(120);
+    story.system.redeliver().await.unwrap();
+    assert_eq!(story.row("pending").await.status, Delivered);
+    assert_eq!(story.units_of(DOCUMENTS).await, 10);
     story.system.stop().await.unwrap();
 }

@@ -53,7 +53,7 @@ pub async fn keep_billable(
     customer: &KnownCustomer,
     at: Timestamp,
 ) -> Result<Kept, LedgerError> {
-    if customer.row.item_of_meter(&row.meter_event_name).is_none() {
+    if customer.row.item_of_event(&row).is_none() {
         // Stripe would take it and bill it never.
         return quarantine(customers.ledger(), &row, at, NO_ITEM).await;
     }

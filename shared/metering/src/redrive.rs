@@ -131,7 +131,7 @@ impl Redriver {
         row: &UsageEventRow,
         customer: &KnownCustomer,
     ) -> Result<Option<MeteredItem>, LedgerError> {
-        let recorded = || customer.row.item_of_meter(&row.meter_event_name).cloned();
+        let recorded = || customer.row.item_of_event(row).cloned();
         if !is_unsent(row.status) {
             return Ok(recorded());
         }

@@ -1,12 +1,13 @@
 //! `meterline redrive`: its arguments, and what it prints.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use billing::{CustomerId, EventId, UsageStatus};
+use billing::{CustomerId, EventId, HeldReason, Identifier, UsageStatus};
 use clap::{Args, ValueEnum};
-use ledger::{Ledger, UsageEventFilter, UsageEventRow};
+use ledger::{Ledger, READ_EVENTS_MAX, UsageEventFilter, UsageEventRow};
 use metering::{CustomerDirectory, Delivered, Deliverer, Prospect, Redriven, Redriver};
 use serde_json::json;
 
@@ -90,16 +91,18 @@ pub(crate) async fn run(arguments: RedriveArguments) -> Result<ExitCode, Failure
         customer_id: arguments.customer.clone(),
     };
     let mut run = Run {
+        ledger,
         redriver,
         arguments,
         listed: 0,
         delivered: 0,
     };
-    run.all(&ledger, &filter).await?;
+    run.all(&filter).await?;
     run.end()
 }
 
 struct Run {
+    ledger: Ledger,
     redriver: Redriver,
     arguments: RedriveArguments,
     listed: u64,
@@ -107,12 +110,12 @@ struct Run {
 }
 
 impl Run {
-    async fn all(&mut self, ledger: &Ledger, filter: &UsageEventFilter) -> Result<(), Failure> {
+    async fn all(&mut self, filter: &UsageEventFilter) -> Result<(), Failure> {
         let mut progress = Progress::new();
         let mut scanned: u64 = 0;
         let mut cursor = None;
         loop {
-            let mut page = ledger.scan_usage_events(filter, cursor).await?;
+            let mut page = self.ledger.scan_usage_events(filter, cursor).await?;
             scanned = scanned.saturating_add(page.scanned);
             progress.say(&format!(
                 "{scanned} events looked at, {} found",
@@ -136,56 +139,85 @@ impl Run {
     async fn page(&mut self, rows: &[UsageEventRow]) -> Result<(), Failure> {
         self.listed = self.listed.saturating_add(rows.len() as u64);
         if !self.arguments.yes {
-            for row in rows {
-                let outcome = if self.arguments.in_stripe {
-                    describe_note(row)
-                } else {
-                    describe_prospect(&self.redriver.prospect(row).await?)
-                };
-                self.print(row, &outcome, false)?;
-            }
-            return Ok(());
+            return self.list(rows).await;
         }
         let redriven = if self.arguments.in_stripe {
             self.redriver.note_in_stripe(rows).await
         } else {
             self.redriver.redrive(rows).await
         };
+        let meters = self.meters_of(rows).await;
         for (row, redriven) in rows.iter().zip(redriven) {
             let is_delivered = matches!(
                 redriven,
                 Redriven::Sent(Delivered::Delivered) | Redriven::Noted
             );
             self.delivered = self.delivered.saturating_add(u64::from(is_delivered));
-            self.print(row, &describe(&redriven), is_delivered)?;
+            let meter = meters.get(&row.identifier).unwrap_or(&row.meter_event_name);
+            let outcome = describe(&redriven, row);
+            self.print(row, meter, &outcome, is_delivered)?;
         }
         Ok(())
     }
 
-    fn print(&self, row: &UsageEventRow, outcome: &str, is_delivered: bool) -> io::Result<()> {
-        let mut out = io::stdout();
-        if !self.arguments.json {
-            let UsageEventRow {
-                customer_id,
-                event_id,
-                quantity,
-                ..
-            } = row;
-            return writeln!(
-                out,
-                "{customer_id}  {:?}  {quantity}  {outcome}",
-                event_id.as_str()
-            );
+    async fn list(&self, rows: &[UsageEventRow]) -> Result<(), Failure> {
+        for row in rows {
+            if self.arguments.in_stripe {
+                self.print(row, &row.meter_event_name, &describe_note(row), false)?;
+                continue;
+            }
+            let prospect = self.redriver.prospect(row).await?;
+            let meter = match &prospect {
+                Prospect::Send(billing) => &billing.meter_event_name,
+                _ => &row.meter_event_name,
+            };
+            let outcome = describe_prospect(&prospect, row);
+            self.print(row, meter, &outcome, false)?;
         }
-        let line = json!({
-            "customer_id": row.customer_id,
-            "event_id": row.event_id,
-            "identifier": row.identifier,
-            "quantity": row.quantity,
-            "delivered": is_delivered,
-            "outcome": outcome,
-        });
-        writeln!(out, "{line}")
+        Ok(())
+    }
+
+    /// The meters that count `rows` now: a redrive may have chosen others. Where
+    /// the table does not tell, what was read before is printed.
+    async fn meters_of(&self, rows: &[UsageEventRow]) -> HashMap<Identifier, String> {
+        let mut meters = HashMap::with_capacity(rows.len());
+        for rows in rows.chunks(READ_EVENTS_MAX) {
+            let identifiers: Vec<Identifier> =
+                rows.iter().map(|row| row.identifier.clone()).collect();
+            let now = self.ledger.usage_events(&identifiers).await;
+            let now = now.unwrap_or_default().into_iter();
+            meters.extend(now.map(|row| (row.identifier, row.meter_event_name)));
+        }
+        meters
+    }
+
+    fn print(
+        &self,
+        row: &UsageEventRow,
+        meter: &str,
+        outcome: &str,
+        is_delivered: bool,
+    ) -> io::Result<()> {
+        let mut out = io::stdout();
+        if self.arguments.json {
+            let line = json!({
+                "customer_id": row.customer_id,
+                "event_id": row.event_id,
+                "identifier": row.identifier,
+                "action_type": row.action_type,
+                "meter_event_name": meter,
+                "quantity": row.quantity,
+                "delivered": is_delivered,
+                "outcome": outcome,
+            });
+            return writeln!(out, "{line}");
+        }
+        let (customer_id, event_id) = (&row.customer_id, row.event_id.as_str());
+        write!(out, "{customer_id}  {event_id:?}  {}", row.quantity)?;
+        if !meter.is_empty() {
+            write!(out, " {meter}")?;
+        }
+        writeln!(out, "  {outcome}")
     }
 
     fn end(self) -> Result<ExitCode, Failure> {
@@ -215,12 +247,12 @@ impl Run {
 
 fn describe_note(row: &UsageEventRow) -> String {
     if row.carried_over {
-        return describe_prospect(&Prospect::CarriedOver);
+        return describe_prospect(&Prospect::CarriedOver, row);
     }
     "to be noted as delivered".to_owned()
 }
 
-fn describe(redriven: &Redriven) -> String {
+fn describe(redriven: &Redriven, row: &UsageEventRow) -> String {
     match redriven {
         Redriven::Sent(Delivered::Delivered) => "delivered".to_owned(),
         Redriven::Sent(Delivered::Rejected { stripe_code }) => format!("rejected: {stripe_code}"),
@@ -228,18 +260,26 @@ fn describe(redriven: &Redriven) -> String {
         Redriven::Sent(Delivered::Quarantined) => "quarantined".to_owned(),
         Redriven::Sent(Delivered::Settled(status)) => format!("settled by another: {status}"),
         Redriven::Noted => "noted as delivered".to_owned(),
-        Redriven::Left(prospect) => describe_prospect(prospect),
+        Redriven::Left(prospect) => describe_prospect(prospect, row),
         Redriven::Changed => "changed meanwhile: run it again".to_owned(),
         Redriven::Failed(error) => format!("failed: {error}"),
     }
 }
 
-fn describe_prospect(prospect: &Prospect) -> String {
+fn describe_prospect(prospect: &Prospect, row: &UsageEventRow) -> String {
     match prospect {
         Prospect::Send(time) if time.carried_over => {
             format!("to be carried over, billed at {}", time.billed_at)
         }
         Prospect::Send(time) => format!("to be billed at {}", time.billed_at),
+        Prospect::Held(reason @ HeldReason::NoSubscriptionItem) => format!(
+            "{}: {}: its customer has no item of the meter that counts {}; \
+             run `meterline catalog subscribe --customer {}`, then this again",
+            row.status,
+            reason.as_str(),
+            row.action_type.as_str(),
+            row.customer_id
+        ),
         Prospect::Held(reason) => format!("held: {}", reason.as_str()),
         Prospect::UnknownCustomer => "its customer is unknown".to_owned(),
         Prospect::NotGivenUp(status) => format!("is {status}"),

@@ -67,12 +67,16 @@ impl fmt::Display for Difference {
                 let period = key
                     .period_start
                     .map_or_else(|| "held".to_owned(), |at| at.to_string());
+                let (meter, action_type) = (&key.meter_event_name, key.action_type.as_str());
+                let action = match meter.is_empty() {
+                    true => action_type.to_owned(),
+                    false => format!("{action_type} by {meter}"),
+                };
                 write!(
                     f,
-                    "total of {} in the period {period}, hour {}, {}: {found}; the log says {due}",
-                    key.customer_id,
-                    key.hour,
-                    key.action_type.as_str()
+                    "total of {} in the period {period}, hour {}, {action}: {found}; \
+                     the log says {due}",
+                    key.customer_id, key.hour,
                 )
             }
             Self::NotInOutbox { identifier, .. } => {

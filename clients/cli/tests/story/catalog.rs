@@ -5,11 +5,11 @@ use ledger::{CatalogStored, CustomerRow, MeteredItem, Updated};
 use secrecy::ExposeSecret;
 use serde_json::json;
 use stripe::{
-    Aggregation, CreateMeter, CreatePrice, CreateProduct, CreateSubscriptionItem, PriceAmount,
-    RequestOptions,
+    Aggregation, CreateMeter, CreatePrice, CreateProduct, CreateSubscriptionItem,
+    ListMeterEventSummaries, PriceAmount, RequestOptions,
 };
 
-use super::{MINUTE_S, Story, support};
+use super::{HOUR_S, MINUTE_S, Story, support};
 
 /// What counts documents: the meter that everybody is onboarded with.
 pub(crate) const DOCUMENTS: &str = "agent_operations";
@@ -158,6 +158,28 @@ impl Story {
         ledger.customer(&self.customer_id).await.unwrap().unwrap()
     }
 
+    /// Units that Stripe counts of the customer's item of `event_name`, in the
+    /// current period.
+    pub(crate) async fn units_of(&self, event_name: &str) -> i64 {
+        self.settle().await;
+        let (stripe, customer) = (self.system.stripe(), self.customer().await);
+        let item = customer.item_of_meter(event_name).unwrap();
+        if !stripe.usage_api().has_meter() {
+            let summaries = stripe.list_usage_record_summaries(&item.subscription_item_id);
+            let current = summaries.await.unwrap().into_iter().next();
+            return i64::try_from(current.unwrap().total_usage).unwrap();
+        }
+        let window = ListMeterEventSummaries {
+            customer: self.customer_id.to_string(),
+            start_time: customer.period_start.unix_s() / MINUTE_S * MINUTE_S,
+            end_time: customer.period_end.unix_s() / MINUTE_S * MINUTE_S,
+            value_grouping_window: None,
+        };
+        let summaries = stripe.list_meter_event_summaries(&item.meter_id, &window);
+        let summaries = summaries.await.unwrap();
+        summaries.iter().map(|it| it.aggregated_value).sum()
+    }
+
     async fn update(&self, read: &CustomerRow, row: CustomerRow) {
         let ledger = self.system.ledger();
         let updated = ledger.update_customer(read, row).await.unwrap();
@@ -174,7 +196,7 @@ impl Story {
     pub(crate) async fn end_period(&self) {
         let period_end = self.customer().await.period_end;
         let left_s = period_end.ms_since(self.now()) / 1_000;
-        for seconds in [left_s + 60, 2 * super::HOUR_S, 2 * super::HOUR_S] {
+        for seconds in [left_s + 60, 2 * HOUR_S, 2 * HOUR_S] {
             self.clock.advance_s(seconds);
             self.settle().await;
         }
