@@ -4,10 +4,13 @@
 mod service;
 mod support;
 
+use std::fmt::Write;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 use stripe::{ListCustomers, ListSubscriptions};
-use support::world::{Answer, LOOKUP_KEY, World, a_customer, send};
+use support::catalog::{PRICE_OF_TOKENS, TOKENS};
+use support::world::{Answer, DAY_MS, LOOKUP_KEY, METER_EVENT_NAME, World, a_customer, send};
 
 struct Story {
     world: World,
@@ -30,6 +33,21 @@ impl Story {
     async fn customer_of_stripe(&self, form: &str) -> String {
         let customer = self.world.stripe_form("/v1/customers", form).await;
         customer["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Their subscription, made by other means, too.
+    async fn subscription_of_stripe(&self, customer_id: &str, prices: &[&str]) -> String {
+        let mut form = format!("customer={customer_id}");
+        for (index, price) in prices.iter().enumerate() {
+            write!(form, "&items[{index}][price]={price}").unwrap();
+        }
+        let made = self.world.stripe_form("/v1/subscriptions", &form).await;
+        made["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn price_of_operations(&self) -> String {
+        let prices = self.world.stripe.list_prices_by_lookup_key(LOOKUP_KEY);
+        prices.await.unwrap().data[0].id.clone()
     }
 
     async fn subscriptions_count(&self) -> usize {
@@ -71,12 +89,7 @@ async fn a_customer_of_stripes_is_adopted_once() {
 async fn a_subscription_to_the_price_is_adopted_with_its_customer() {
     let story = Story::start().await;
     let customer_id = story.customer_of_stripe(WITH_CARD).await;
-    let prices = story
-        .world
-        .stripe
-        .list_prices_by_lookup_key(LOOKUP_KEY)
-        .await;
-    let price = prices.unwrap().data[0].id.clone();
+    let price = story.price_of_operations().await;
     let form = format!("customer={customer_id}&items[0][price]={price}&metadata[crm]=8");
     let subscription = story.world.stripe_form("/v1/subscriptions", &form).await;
     let done = story.onboard(&adopting(&customer_id)).await.expect(201);
@@ -172,4 +185,97 @@ async fn whom_stripe_does_not_have_is_refused() {
     let all = ListCustomers::default();
     let all = story.world.stripe.list_all_customers(&all).await.unwrap();
     assert_eq!(all.data.len(), 1);
+}
+
+/// Each call to Stripe is lost, or fails, in turn; the repeat finds what is done.
+#[tokio::test]
+async fn a_subscription_that_lacks_meters_of_the_catalog_gets_them_once() {
+    for kind in ["error_before", "lose_answer"] {
+        let mut crashes = 0;
+        loop {
+            let story = Story::start().await;
+            let operations = story.price_of_operations().await;
+            let customer_id = story.customer_of_stripe(WITH_CARD).await;
+            let subscription_id = story
+                .subscription_of_stripe(&customer_id, &[&operations])
+                .await;
+            story.world.start_catalog().await;
+            let fault = json!({ "kind": kind, "path_prefix": "/v1", "skip": crashes });
+            story.world.break_stripe(&fault).await;
+            let mut answer = story.onboard(&adopting(&customer_id)).await;
+            let has_crashed = story.world.repair_stripe().await == 1;
+            if answer.status != 201 {
+                answer = story.onboard(&adopting(&customer_id)).await;
+            }
+            let done = answer.expect(201);
+            assert_eq!(done["subscription_id"], subscription_id.as_str());
+            let names = story.world.agreed_items(&customer_id).await;
+            assert_eq!(names, [METER_EVENT_NAME, TOKENS], "{kind} {crashes}");
+            assert_eq!(story.subscriptions_count().await, 1);
+            if !has_crashed {
+                break;
+            }
+            crashes += 1;
+        }
+        // Prices, meters, customer and its mark, setups, subscriptions twice and
+        // the mark, the item, and the subscription anew.
+        assert_eq!(crashes, 11, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_item_is_found_again_when_stripe_has_forgotten_its_key() {
+    let story = Story::start().await;
+    let operations = story.price_of_operations().await;
+    let customer_id = story.customer_of_stripe(WITH_CARD).await;
+    story
+        .subscription_of_stripe(&customer_id, &[&operations])
+        .await;
+    story.world.start_catalog().await;
+    let fault = json!({ "kind": "lose_answer", "path_prefix": "/v1/subscription_items" });
+    story.world.break_stripe(&fault).await;
+    let lost = story.onboard(&adopting(&customer_id)).await;
+    assert_eq!(lost.problem(503), "stripe-unavailable");
+    assert_eq!(story.world.repair_stripe().await, 1);
+    story.world.clock.advance_ms(2 * DAY_MS);
+    story.onboard(&adopting(&customer_id)).await.expect(201);
+    let names = story.world.agreed_items(&customer_id).await;
+    assert_eq!(names, [METER_EVENT_NAME, TOKENS]);
+}
+
+#[tokio::test]
+async fn whatever_bills_a_meter_of_the_catalog_already_is_adopted_at_its_price() {
+    let story = Story::start().await;
+    // An old price of the tokens, and nothing for operations.
+    let (old_tokens, _) = story.world.metered_price(&PRICE_OF_TOKENS).await;
+    let customer_id = story.customer_of_stripe(WITH_CARD).await;
+    let subscription_id = story
+        .subscription_of_stripe(&customer_id, &[&old_tokens])
+        .await;
+    story.world.start_catalog().await;
+    let done = story.onboard(&adopting(&customer_id)).await.expect(201);
+    assert_eq!(done["subscription_id"], subscription_id.as_str());
+    let names = story.world.agreed_items(&customer_id).await;
+    assert_eq!(names, [METER_EVENT_NAME, TOKENS]);
+    let row = story.world.customer(&customer_id).await;
+    assert_eq!(row.item_of_meter(TOKENS).unwrap().price_id, old_tokens);
+}
+
+#[tokio::test]
+async fn two_subscriptions_to_the_catalogs_meters_are_for_the_operator_to_join() {
+    let story = Story::start().await;
+    let operations = story.price_of_operations().await;
+    let tokens = story.world.start_catalog().await;
+    let customer_id = story.customer_of_stripe(WITH_CARD).await;
+    story
+        .subscription_of_stripe(&customer_id, &[&operations])
+        .await;
+    let other = story.subscription_of_stripe(&customer_id, &[&tokens]).await;
+    let refused = story.onboard(&adopting(&customer_id)).await;
+    assert_eq!(refused.problem(409), "conflict");
+    let path = format!("/v1/subscriptions/{other}");
+    story.world.stripe_delete(&path).await;
+    story.onboard(&adopting(&customer_id)).await.expect(201);
+    let names = story.world.agreed_items(&customer_id).await;
+    assert_eq!(names, [METER_EVENT_NAME, TOKENS]);
 }

@@ -9,7 +9,8 @@ use ledger::{CustomerStatus, Scope};
 use reqwest::Method;
 use serde_json::{Value, json};
 use stripe::{CreatePrice, PriceAmount, RequestOptions};
-use support::world::{Answer, LOOKUP_KEY, World, a_customer, send};
+use support::catalog::{PRICE_OF_TOKENS, PriceOf, TOKENS, TOKENS_LOOKUP_KEY};
+use support::world::{Answer, LOOKUP_KEY, METER_EVENT_NAME, World, a_customer, send};
 
 struct Story {
     world: World,
@@ -20,7 +21,16 @@ struct Story {
 
 impl Story {
     async fn start() -> Self {
+        Self::in_world(World::start().await).await
+    }
+
+    async fn start_with_catalog() -> Self {
         let world = World::start().await;
+        world.start_catalog().await;
+        Self::in_world(world).await
+    }
+
+    async fn in_world(world: World) -> Self {
         let url = service::serve(&world).await;
         let customers = format!("{url}/v1/customers");
         let request = world.request(Method::POST, &customers);
@@ -153,6 +163,59 @@ async fn a_price_is_changed_to_another_of_the_same_meter() {
     let item = &story.of_stripe().await["items"]["data"][0];
     assert_eq!(item["price"]["id"], dearer.as_str());
     assert_eq!(story.change(&change).await.expect(200), answer);
+}
+
+#[tokio::test]
+async fn the_price_of_each_meter_can_be_changed() {
+    let story = Story::start_with_catalog().await;
+    let before = story.world.customer(&story.customer_id).await;
+    let tokens = before.item_of_meter(TOKENS).unwrap().clone();
+    let dearer = PriceOf {
+        lookup_key: "dear_tokens",
+        unit_amount_decimal: "0.0008",
+        ..PRICE_OF_TOKENS
+    };
+    let (dearer, _) = story.world.metered_price(&dearer).await;
+    let change = json!({ "price_lookup_key": "dear_tokens", "cancel_at_period_end": true });
+    let answer = story.change(&change).await.expect(200);
+    assert_eq!(answer["price_id"], dearer.as_str());
+    assert_eq!(answer["subscription_item_id"], tokens.subscription_item_id);
+    assert_eq!(answer["subscription_items"][1]["price_id"], dearer.as_str());
+    assert_eq!(answer["ends_at"], answer["current_period_end"]);
+    let names = story.world.agreed_items(&story.customer_id).await;
+    assert_eq!(names, [METER_EVENT_NAME, TOKENS]);
+    let row = story.world.customer(&story.customer_id).await;
+    let changed = row.item_of_meter(TOKENS).unwrap();
+    assert_eq!(changed.price.to_string(), "0.000008 usd a unit");
+    assert_eq!(row.item, before.item);
+    assert_eq!(story.change(&change).await.expect(200), answer);
+}
+
+#[tokio::test]
+async fn a_meter_that_came_into_the_catalog_later_gets_an_item_once() {
+    for kind in ["error_before", "lose_answer"] {
+        let story = Story::start().await;
+        let change = json!({ "price_lookup_key": TOKENS_LOOKUP_KEY });
+        let (_, tokens) = story.world.metered_price(&PRICE_OF_TOKENS).await;
+        // No usage would go there yet.
+        let refused = story.change(&change).await.expect(400);
+        assert_eq!(refused["field"], "price_lookup_key");
+        let operations = story.world.operations().await;
+        story.world.store_catalog(&[operations, tokens]).await;
+        let fault = json!({ "kind": kind, "path_prefix": "/v1/subscription_items" });
+        story.world.break_stripe(&fault).await;
+        let lost = story.change(&change).await;
+        assert_eq!(lost.problem(503), "stripe-unavailable", "{kind}");
+        assert_eq!(story.world.repair_stripe().await, 1);
+        let answer = story.change(&change).await.expect(200);
+        let names = story.world.agreed_items(&story.customer_id).await;
+        assert_eq!(names, [METER_EVENT_NAME, TOKENS]);
+        let row = story.world.customer(&story.customer_id).await;
+        let added = row.item_of_meter(TOKENS).unwrap();
+        assert_eq!(answer["subscription_item_id"], added.subscription_item_id);
+        assert_eq!(answer["price_id"], added.price_id);
+        assert_eq!(story.change(&change).await.expect(200), answer);
+    }
 }
 
 #[tokio::test]

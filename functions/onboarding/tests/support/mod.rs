@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
+pub(crate) mod catalog;
 #[path = "../../../emission/tests/support/lossy.rs"]
 pub(crate) mod lossy;
 #[path = "../../../emission/tests/support/tables.rs"]
