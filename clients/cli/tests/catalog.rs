@@ -154,7 +154,7 @@ async fn a_changed_file_shows_which_action_moves() {
         to: Some(DOCUMENTS.to_owned()),
     };
     let dry = story.set_up_dry(&changed).await;
-    assert_eq!(dry.changes, [moved.clone()]);
+    assert_eq!(dry.changes, std::slice::from_ref(&moved));
     assert_eq!(dry.catalog, (2, Found::Changed));
     assert_eq!(story.stored().await.unwrap().0, 1);
     let report = story.set_up_now(&changed).await;

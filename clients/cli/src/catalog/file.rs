@@ -62,34 +62,27 @@ pub enum CatalogFileError {
         source: serde_json::Error,
     },
     /// A price makes no sense.
-    #[error("{}: {place}.price: {source}", .path.display())]
+    #[error("{place}.price: {source}")]
     Price {
-        /// The file.
-        path: PathBuf,
-        /// The meter: `meters[1] (llm_tokens)`.
+        /// The file and the meter: `catalog.json: meters[1] (llm_tokens)`.
         place: String,
         /// Why.
         source: InvalidPrice,
     },
     /// A meter's product has no name, and an invoice would show none.
-    #[error("{}: {place}.product_name: must not be empty", .path.display())]
+    #[error("{place}.product_name: must not be empty")]
     NoProductName {
-        /// The file.
-        path: PathBuf,
-        /// The meter.
+        /// The file and the meter.
         place: String,
     },
     /// The prices are in several currencies.
     #[error(
-        "{}: {place}.price.currency: is {currency}, and that of the meter before is {first}; one \
+        "{place}.price.currency: is {currency}, and that of the meter before is {first}; one \
          subscription bills all meters, in one currency: give them prices in one, or \
-         customers of another currency a Meterline of their own",
-        .path.display()
+         customers of another currency a Meterline of their own"
     )]
     Currencies {
-        /// The file.
-        path: PathBuf,
-        /// The first meter whose price is in another currency.
+        /// The file and the first meter whose price is in another currency.
         place: String,
         /// That one.
         currency: String,
@@ -175,8 +168,7 @@ impl CatalogFile {
         match meters.find(|(_, meter)| meter.price.currency() != first) {
             None => Ok(()),
             Some((index, other)) => Err(CatalogFileError::Currencies {
-                path: self.path.clone(),
-                place: place(index, &other.event_name),
+                place: place(&self.path, index, &other.event_name),
                 currency: other.price.currency().as_str().to_owned(),
                 first: first.as_str().to_owned(),
             }),
@@ -185,8 +177,8 @@ impl CatalogFile {
 }
 
 /// How a meter of the file is named to the operator.
-pub(super) fn place(index: usize, event_name: &str) -> String {
-    format!("meters[{index}] ({event_name})")
+pub(super) fn place(path: &Path, index: usize, event_name: &str) -> String {
+    format!("{}: meters[{index}] ({event_name})", path.display())
 }
 
 #[derive(Deserialize)]
@@ -251,19 +243,12 @@ struct UpTo(Option<u64>);
 
 impl MeterTerms {
     fn check(self, path: &Path, index: usize) -> Result<MeterEntry, CatalogFileError> {
-        let place = || place(index, &self.event_name);
+        let place = place(path, index, &self.event_name);
         if self.product_name.trim().is_empty() {
-            return Err(CatalogFileError::NoProductName {
-                path: path.to_owned(),
-                place: place(),
-            });
+            return Err(CatalogFileError::NoProductName { place });
         }
         let price = Price::try_from(self.price.terms());
-        let price = price.map_err(|source| CatalogFileError::Price {
-            path: path.to_owned(),
-            place: place(),
-            source,
-        })?;
+        let price = price.map_err(|source| CatalogFileError::Price { place, source })?;
         Ok(MeterEntry {
             price,
             event_name: self.event_name,

@@ -3,7 +3,6 @@
 //! checked before anything is made, and found again by the next run.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 
 use billing::{Catalog, Timestamp};
 use ledger::{CatalogRow, CatalogStored, Ledger, LedgerError};
@@ -82,26 +81,21 @@ pub enum CatalogSetupError {
     #[error(transparent)]
     Setup(#[from] SetupError),
     /// What a meter needs is not in Stripe as it should be.
-    #[error("{}: {place}: {source}", .path.display())]
+    #[error("{place}: {source}")]
     Meter {
-        /// The file.
-        path: PathBuf,
-        /// The meter: `meters[1] (llm_tokens)`.
+        /// The file and the meter: `catalog.json: meters[1] (llm_tokens)`.
         place: String,
         /// Why.
-        source: SetupError,
+        source: Box<SetupError>,
     },
     /// Two prices without a meter are of one product.
     #[error(
-        "{}: {place}.lookup_key: its price is of the product {product_id}, as that of {other} is, \
+        "{place}.lookup_key: its price is of the product {product_id}, as that of {other} is, \
          and usage records are told apart by the product; choose another lookup key, and setup \
-         makes a price of a product of its own",
-        .path.display()
+         makes a price of a product of its own"
     )]
     SharedProduct {
-        /// The file.
-        path: PathBuf,
-        /// The second of the meters.
+        /// The file and the second of the meters.
         place: String,
         /// The event name of the first.
         other: String,
@@ -129,6 +123,7 @@ pub enum CatalogSetupError {
 
 /// A meter of the file, and what Stripe has of it.
 struct Looked<'a> {
+    place: String,
     entry: &'a MeterEntry,
     options: SetupOptions,
     known: Known,
@@ -163,7 +158,7 @@ pub async fn set_up_catalog(
     for looked in looked {
         meters.push(match options.is_dry_run {
             true => looked.left(),
-            false => looked.made(stripe, file).await?,
+            false => looked.made(stripe).await?,
         });
     }
     let stored = match options.is_dry_run {
@@ -202,14 +197,14 @@ async fn look<'a>(
             legacy: options.legacy,
             ..SetupOptions::default()
         };
-        let place = || place(index, &entry.event_name);
+        let place = place(&file.path, index, &entry.event_name);
         let known = parts::find(stripe, &options, &entry.price).await;
         let known = known.map_err(|source| CatalogSetupError::Meter {
-            path: file.path.clone(),
-            place: place(),
-            source,
+            place: place.clone(),
+            source: Box::new(source),
         })?;
         let this = Looked {
+            place,
             entry,
             options,
             known,
@@ -219,10 +214,9 @@ async fn look<'a>(
             && let Some(other) = before.find(|other| other.product_id() == this.product_id())
         {
             return Err(CatalogSetupError::SharedProduct {
-                path: file.path.clone(),
-                place: place(),
                 other: other.entry.event_name.clone(),
                 product_id: this.product_id(),
+                place: this.place,
             });
         }
         looked.push(this);
@@ -238,12 +232,9 @@ impl Looked<'_> {
     }
 
     /// Makes what is missing.
-    async fn made(
-        self,
-        stripe: &Client,
-        file: &CatalogFile,
-    ) -> Result<MeterReport, CatalogSetupError> {
+    async fn made(self, stripe: &Client) -> Result<MeterReport, CatalogSetupError> {
         let Self {
+            place,
             entry,
             options,
             known,
@@ -253,14 +244,9 @@ impl Looked<'_> {
             product,
             meter,
             price,
-        } = made.map_err(|source| {
-            let mut entries = file.meters.iter();
-            let index = entries.position(|other| other.event_name == entry.event_name);
-            CatalogSetupError::Meter {
-                path: file.path.clone(),
-                place: place(index.unwrap_or_default(), &entry.event_name),
-                source,
-            }
+        } = made.map_err(|source| CatalogSetupError::Meter {
+            place,
+            source: Box::new(source),
         })?;
         let some = |(id, found)| (Some(id), found);
         Ok(report(entry, some(product), meter.map(some), some(price)))

@@ -30,7 +30,7 @@ pub(crate) use meterline_cli::complaint::complain;
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Make, or find again, what Stripe must hold: product, meter, price, webhook.
-    Setup(setup::SetupArguments),
+    Setup(Box<setup::SetupArguments>),
     /// Which meter counts which action.
     #[command(subcommand)]
     Catalog(catalog::CatalogCommand),
@@ -98,7 +98,7 @@ impl Command {
     /// Does it, prints what came of it, and answers the exit status.
     pub(crate) async fn run(self) -> Result<ExitCode, Failure> {
         match self {
-            Self::Setup(arguments) => setup::run(arguments).await?,
+            Self::Setup(arguments) => setup::run(*arguments).await?,
             Self::Catalog(command) => return catalog::run(command).await,
             Self::Reconcile(arguments) => return reconcile::run(arguments).await,
             Self::Import(arguments) => return import::run(arguments).await,
