@@ -25,6 +25,10 @@ def missing():
     )
     for call in [stripe.Charge.list, stripe.PaymentIntent.list, stripe.Dispute.list]:
         REFUSALS.add(lambda w, call=call: call(starting_after="none"), Invalid, 400, MISSING, "starting_after")
+    REFUSALS.add(
+        lambda w: stripe.SubscriptionItem.list_usage_record_summaries(w.legacy_item.id, starting_after="none"),
+        Invalid, 400, MISSING, "starting_after", only="acacia",
+    )  # fmt: skip
 
 
 def parameters():

@@ -146,16 +146,21 @@ pub(crate) fn envelope(data: Vec<Value>, has_more: bool, url: &str) -> Value {
     json!({ "object": "list", "data": data, "has_more": has_more, "url": url })
 }
 
-/// A page of a list that is part of a document, such as an invoice's lines.
-pub(crate) fn slice(elements: Vec<Value>, page: &Page, url: &str) -> Value {
-    let position = |id: &Option<String>| {
-        let id = id.as_deref()?;
-        elements.iter().position(|element| element["id"] == id)
+/// A page of a list that is part of a document, such as an invoice's lines; `what` it is of.
+pub(crate) fn slice(elements: Vec<Value>, page: &Page, what: &str, url: &str) -> Result<Value> {
+    let position = |id: &Option<String>, param: &str| {
+        let Some(id) = id.as_deref() else {
+            return Ok(None);
+        };
+        let found = elements.iter().position(|element| element["id"] == id);
+        found
+            .map(Some)
+            .ok_or_else(|| StripeError::no_such_param(what, id, param))
     };
     let length = usize::try_from(page.limit).unwrap_or_default();
     let (start, end) = match (
-        position(&page.starting_after),
-        position(&page.ending_before),
+        position(&page.starting_after, "starting_after")?,
+        position(&page.ending_before, "ending_before")?,
     ) {
         (Some(after), _) => (after + 1, elements.len().min(after + 1 + length)),
         (None, Some(before)) => (before.saturating_sub(length), before),
@@ -167,5 +172,5 @@ pub(crate) fn slice(elements: Vec<Value>, page: &Page, url: &str) -> Value {
         end < elements.len()
     };
     let data = elements.get(start..end).unwrap_or_default().to_vec();
-    envelope(data, has_more, url)
+    Ok(envelope(data, has_more, url))
 }

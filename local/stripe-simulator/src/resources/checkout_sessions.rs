@@ -121,7 +121,7 @@ pub(crate) fn line_items(call: &Call<'_>, id: &str, mut params: Params) -> Answe
     params.finish()?;
     let items = show_line_items(call, &get(call, id)?)?;
     let url = format!("/v1/checkout/sessions/{id}/line_items");
-    Ok(list::slice(array(&items, "/data").to_vec(), &page, &url))
+    list::slice(array(&items, "/data").to_vec(), &page, "item", &url)
 }
 
 /// The line items as a list object, with their prices as they are now.

@@ -67,7 +67,7 @@ pub(crate) fn upcoming_lines(call: &Call<'_>, mut params: Params) -> Answer {
     let page = Page::take(&mut params)?;
     let invoice = create(call, params)?;
     let lines = array(&invoice, "/lines/data").to_vec();
-    Ok(list::slice(lines, &page, "/v1/invoices/upcoming/lines"))
+    list::slice(lines, &page, "line_item", "/v1/invoices/upcoming/lines")
 }
 
 /// A preview is no invoice yet: its id says so, and nothing is found under it.

@@ -53,7 +53,7 @@ pub(crate) fn lines(call: &Call<'_>, id: &str, mut params: Params) -> Answer {
     let invoice = current(call, id)?;
     let lines = array(&invoice, "/lines/data").to_vec();
     let url = format!("/v1/invoices/{id}/lines");
-    Ok(list::slice(lines, &page, &url))
+    list::slice(lines, &page, "line_item", &url)
 }
 
 /// `POST /v1/invoices/{id}`: metadata, description, payment method, whether it goes on by itself.

@@ -59,7 +59,7 @@ pub(crate) fn list(call: &Call<'_>, meter: &str, mut params: Params) -> Answer {
         }
     };
     let url = format!("/v1/billing/meters/{meter}/event_summaries");
-    Ok(list::slice(summaries, &page, &url))
+    list::slice(summaries, &page, "meter_event_summary", &url)
 }
 
 /// Times lie on a minute; on an hour or a day (UTC) with a grouping window.

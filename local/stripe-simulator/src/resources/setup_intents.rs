@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Answer, payment_methods, subscriptions, test_cards};
 use crate::api::error::{Result, StripeError};
-use crate::api::expand::present;
+use crate::api::expand::{adapt, present};
 use crate::api::json::{text, text_or_empty};
 use crate::api::list;
 use crate::api::params::Params;
@@ -284,7 +284,8 @@ fn fail(call: &Call<'_>, mut intent: Value, method: &Value) -> Result<Value> {
     intent["status"] = "requires_payment_method".into();
     call.save(&intent)?;
     events::emit(call, "setup_intent.setup_failed", &intent)?;
-    let shown = present(call, &intent)?;
+    let mut shown = present(call, &intent)?;
+    adapt(call, &call.version, &mut shown)?;
     Err(declined.about("setup_intent", shown).keeping_work())
 }
 

@@ -210,7 +210,7 @@ pub(crate) fn list(call: &Call<'_>, mut params: Params) -> Answer {
     let subscription = call.referenced("subscription", &id, "subscription")?;
     let shown = present(call, &subscription)?;
     let items = array(&shown, "/items/data").to_vec();
-    Ok(list::slice(items, &page, "/v1/subscription_items"))
+    list::slice(items, &page, "subscription_item", "/v1/subscription_items")
 }
 
 /// Subscriptions that have an item of a price.

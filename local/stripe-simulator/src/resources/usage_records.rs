@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Answer, prices, subscription_items, subscriptions};
 use crate::api::error::{Result, StripeError};
-use crate::api::json::{array, integer_or_zero, text, text_or_empty};
+use crate::api::json::{array, integer, integer_or_zero, text, text_or_empty};
 use crate::api::list::{self, Page};
 use crate::api::params::Params;
 use crate::call::Call;
@@ -115,7 +115,7 @@ pub(crate) fn summaries(call: &Call<'_>, item_id: &str, mut params: Params) -> A
         summaries.push(summary(call, &subscription, item_id, past)?);
     }
     let url = format!("/v1/subscription_items/{item_id}/usage_record_summaries");
-    Ok(list::slice(summaries, &page, &url))
+    list::slice(summaries, &page, "usage_record_summary", &url)
 }
 
 /// A period of an item, and the invoice that bills it.
@@ -159,8 +159,11 @@ fn summary(call: &Call<'_>, subscription: &Value, item_id: &str, of: &Summary) -
         end,
     };
     let total = meter_events::value(call.db, Formula::Sum, scope)?;
-    // A period that runs has no end yet.
-    let end = of.invoice.as_ref().map(|_| end);
+    // A period that runs has no end yet; where nothing was invoiced, the subscription's ended it.
+    let end = match of.invoice {
+        Some(_) => Some(end),
+        None => integer(subscription, "/ended_at"),
+    };
     Ok(json!({
         "id": format!("sis_{item_id}_{start}"),
         "object": "usage_record_summary",

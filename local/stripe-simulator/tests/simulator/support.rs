@@ -203,7 +203,7 @@ impl Stripe {
         let types = newest_first.map(|event| event["type"].as_str().unwrap().to_owned());
         let is_about = |found: &String| {
             let resource = |name: &&str| found.starts_with(&format!("{name}."));
-            resources.iter().any(|name| resource(&name))
+            resources.iter().any(resource)
         };
         types.filter(is_about).collect()
     }

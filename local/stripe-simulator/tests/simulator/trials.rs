@@ -70,3 +70,22 @@ async fn a_subscription_that_ends_before_announces_nothing() {
     stripe.advance(&ada.test_clock, START + 15 * DAY).await;
     assert_eq!(announcements(&stripe).await, 0);
 }
+
+#[tokio::test]
+async fn without_a_test_clock_it_is_announced_in_the_accounts_time() {
+    let stripe = Stripe::start().await;
+    let (_, price) = catalog(&stripe).await;
+    let customer = id(&stripe.post("/v1/customers", &[]).await.ok());
+    let form = [
+        ("customer", customer.as_str()),
+        ("items[0][price]", &price),
+        ("trial_period_days", "14"),
+    ];
+    stripe.post("/v1/subscriptions", &form).await.ok();
+    stripe.clock.pass(11 * DAY - 1);
+    stripe.settle().await;
+    assert_eq!(announcements(&stripe).await, 0);
+    stripe.clock.pass(1);
+    stripe.settle().await;
+    assert_eq!(announcements(&stripe).await, 1);
+}

@@ -88,6 +88,27 @@ async fn a_summary_of_each_period_names_its_invoice() {
     let page = get(&stripe, &format!("{path}?limit=2&starting_after={after}")).await;
     assert_eq!(page["data"], json!([summaries["data"][2]]));
     assert_eq!(page["has_more"], false);
+    let path = format!("{path}?starting_after=sis_none");
+    let request = stripe.request(Method::GET, &path);
+    let refused = send(request.header("Stripe-Version", ACACIA)).await;
+    assert_eq!(refused.refused(400)["param"], "starting_after");
+}
+
+#[tokio::test]
+async fn what_is_cancelled_at_once_ends_uninvoiced() {
+    let stripe = Stripe::start().await;
+    let ada = subscribed(&stripe).await;
+    let item = id(&ada.subscription["items"]["data"][0]);
+    stripe.advance(&ada.test_clock, START + DAY).await;
+    let path = format!("/v1/subscriptions/{}", ada.subscription_id());
+    stripe.delete(&path).await;
+    let path = format!("/v1/subscription_items/{item}/usage_record_summaries");
+    let summary = get(&stripe, &path).await["data"][0].clone();
+    assert_eq!(
+        summary["period"],
+        json!({ "start": START, "end": START + DAY })
+    );
+    assert!(summary["invoice"].is_null());
 }
 
 #[tokio::test]
