@@ -100,6 +100,7 @@ mod tests {
         let image = json!({
             "identifier": { "S": format!("{event:064x}") },
             "customer_id": { "S": "cus_1" },
+            "meter_event_name": { "S": "agent_operations" },
             "action_type": { "S": "document_processed" },
             "quantity": { "N": "1" },
             "status": { "S": status },

@@ -207,6 +207,7 @@ mod tests {
         json!({
             "identifier": { "S": "ab".repeat(32) },
             "customer_id": { "S": "cus_1" },
+            "meter_event_name": { "S": "agent_operations" },
             "action_type": { "S": "document_processed" },
             "quantity": { "N": "3" },
             "status": { "S": "pending" },

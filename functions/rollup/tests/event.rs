@@ -75,6 +75,7 @@ fn image(n: u64, action_type: &str, status: &str) -> Value {
         "identifier": { "S": format!("{n:064x}") },
         "customer_id": { "S": "cus_1" },
         "event_id": { "S": format!("job-{n}") },
+        "meter_event_name": { "S": "agent_operations" },
         "action_type": { "S": action_type },
         "quantity": { "N": "2" },
         "status": { "S": status },

@@ -74,6 +74,7 @@ pub struct AuditRow {
     customer_id: String,
     event_id: String,
     quantity: i64,
+    meter_event_name: String,
     action_type: String,
     status: String,
     pending_since: i64,
@@ -91,7 +92,7 @@ pub struct Observed {
     pub stripe: Vec<MeterEvent>,
     /// The audit log.
     pub audit: Vec<AuditRow>,
-    /// The totals, by `{customer}/{period}#{hour}#{action}`, slots added up.
+    /// The totals, by `{customer}/{period}#{hour}#{meter}#{action}`, slots added up.
     pub totals: BTreeMap<String, Cell>,
     /// What the outbox lists, by identifier: the time of the last entry that does.
     pub outbox: BTreeMap<String, i64>,
@@ -299,8 +300,9 @@ impl AuditRow {
             None => "held".to_owned(),
         };
         let hour = self.counted_at.div_euclid(HOUR_MS) * (HOUR_MS / 1_000);
-        let (customer_id, action_type) = (&self.customer_id, &self.action_type);
-        format!("{customer_id}/{period}#{hour:010}#{action_type}")
+        let (meter, action_type) = (&self.meter_event_name, &self.action_type);
+        let customer_id = &self.customer_id;
+        format!("{customer_id}/{period}#{hour:010}#{meter}#{action_type}")
     }
 }
 
@@ -328,6 +330,7 @@ fn audit_row(item: &Item) -> AuditRow {
         customer_id: text(item, "customer_id"),
         event_id: text(item, "event_id"),
         quantity: number(item, "quantity"),
+        meter_event_name: text(item, "meter_event_name"),
         action_type: text(item, "action_type"),
         status: text(item, "status"),
         pending_since: number(item, "pending_since"),
@@ -339,7 +342,7 @@ fn audit_row(item: &Item) -> AuditRow {
 /// Adds a row of the totals: a day, whose attributes are its hours, as `d07u`.
 fn add_total(totals: &mut BTreeMap<String, Cell>, customer_id: &str, item: &Item) {
     let key = text(item, "total_key");
-    let [period, day, action, _slot] = key.split('#').collect::<Vec<_>>()[..] else {
+    let [period, day, meter, action, _slot] = key.split('#').collect::<Vec<_>>()[..] else {
         panic!("{key} is no key of the totals");
     };
     let day: i64 = day.parse().unwrap();
@@ -360,7 +363,7 @@ fn add_total(totals: &mut BTreeMap<String, Cell>, customer_id: &str, item: &Item
         } else {
             "events"
         };
-        let cell = format!("{customer_id}/{period}#{hour:010}#{action}");
+        let cell = format!("{customer_id}/{period}#{hour:010}#{meter}#{action}");
         let cell = totals.entry(cell).or_default();
         *cell.entry(format!("{status}_{kind}")).or_default() += number(item, name);
     }
@@ -459,6 +462,7 @@ mod tests {
             customer_id: "cus_1".to_owned(),
             event_id: "job-7".to_owned(),
             quantity: 3,
+            meter_event_name: "agent_operations".to_owned(),
             action_type: "read".to_owned(),
             status: "delivered".to_owned(),
             pending_since: 1,
@@ -469,7 +473,7 @@ mod tests {
             ("delivered_units".to_owned(), 3),
             ("delivered_events".to_owned(), 1),
         ]);
-        let key = "cus_1/1769860800#1769864400#read".to_owned();
+        let key = "cus_1/1769860800#1769864400#agent_operations#read".to_owned();
         Observed {
             stripe: vec![event()],
             audit: vec![row],

@@ -10,8 +10,14 @@ use crate::functions::Functions;
 use crate::random::Random;
 use crate::world::Customer;
 
-/// What agents do.
-pub(crate) const ACTION_TYPES: [&str; 4] = ["read", "write", "document_processed", "tool:call.v2"];
+/// What agents do, and the event name of the meter that the catalog of
+/// [`crate::world`] counts it by: as the default, by name, by a prefix.
+pub(crate) const ACTIONS: [(&str, &str); 4] = [
+    ("read", "agent_operations"),
+    ("write", "agent_operations"),
+    ("document_processed", "agent_operations"),
+    ("tool:call.v2", "tool_calls"),
+];
 
 /// Emissions that may be repeated soon, and ones that are kept to be repeated
 /// much later.
@@ -207,13 +213,13 @@ impl Agents {
             6..=9 => Some(self.random.below(3)),
             _ => None,
         };
-        let place = self.random.place(ACTION_TYPES.len());
+        let place = self.random.place(ACTIONS.len());
         let emission = Emission {
             event: self.told.len(),
             customer,
             event_id,
             quantity,
-            action_type: ACTION_TYPES.get(place).copied().unwrap_or("read"),
+            action_type: ACTIONS.get(place).map_or("read", |(action, _)| action),
             occurred_at: back.map(|back| now_s.saturating_sub_unsigned(back)),
         };
         self.told.push(Told {

@@ -20,9 +20,12 @@ pub enum SoakError {
     /// The Stripe client's settings are none.
     #[error(transparent)]
     Stripe(#[from] stripe::ConfigError),
-    /// Stripe's catalog could not be set up.
+    /// The catalog is none.
     #[error(transparent)]
-    Setup(#[from] meterline_cli::SetupError),
+    Catalog(#[from] meterline_cli::catalog::CatalogFileError),
+    /// The catalog could not be set up.
+    #[error(transparent)]
+    Setup(#[from] meterline_cli::catalog::CatalogSetupError),
     /// There is no signing secret.
     #[error(transparent)]
     SigningSecret(#[from] webhook::NoSigningSecret),

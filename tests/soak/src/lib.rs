@@ -80,9 +80,24 @@ pub struct Options {
     pub plant: Option<Plant>,
 }
 
+/// What a run is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Agents emit, under faults.
+    Emitting,
+    /// What is pending is sent, and periods end.
+    ComingToRest,
+    /// All is counted.
+    Counting,
+    /// The operator's part.
+    Reconciling,
+}
+
 /// How far a run is.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
+    /// What it is at.
+    pub step: Step,
     /// Events sent so far.
     pub events: u64,
     /// Faults so far.
@@ -134,6 +149,7 @@ async fn run(
     let mut planted = None;
 
     runner.play().await?;
+    runner.begin(Step::ComingToRest);
     runner.make_peace().await?;
     if options.plant == Some(Plant::Outbox) {
         planted = Some(plant::forget(runner.subject()).await?);
@@ -143,6 +159,9 @@ async fn run(
     match options.plant {
         Some(Plant::Loss) => planted = Some(plant::lose(runner.subject(), folder).await?),
         Some(Plant::Double) => planted = Some(plant::double(runner.subject()).await?),
+        Some(Plant::Meter) => {
+            planted = Some(plant::count_elsewhere(runner.subject(), folder).await?);
+        }
         _ => {}
     }
     runner.close_periods().await?;
@@ -151,6 +170,7 @@ async fn run(
         Some(Plant::Total) => planted = Some(plant::miscount(runner.subject()).await?),
         _ => {}
     }
+    runner.begin(Step::Counting);
     check_all(runner.subject(), &mut findings).await?;
     let mut report = Report::of(options, &runner, findings, planted);
     if options.plant.is_none() {
@@ -163,17 +183,22 @@ async fn run(
 /// operator the rest by Stripe's list of events; the system comes to rest again,
 /// and all is counted once more.
 async fn reconcile(runner: &mut Runner<'_>, report: &mut Report) -> Result<(), SoakError> {
+    runner.begin(Step::Reconciling);
     let repair = Reconciliation::of(&runner.world, Repair::Open).await?;
     let decisions = Decisions::take(&runner.world).await?;
+    runner.begin(Step::ComingToRest);
     runner.make_peace().await?;
     runner.come_to_rest().await?;
     runner.close_periods().await?;
     let mut findings = Findings::default();
     // What was carried over cannot be noted by word alone: but with all else
     // decided, Stripe's sums tell.
+    runner.begin(Step::Reconciling);
     Reconciliation::of(&runner.world, Repair::Open).await?;
     runner.make_peace().await?;
+    runner.begin(Step::Counting);
     check_all(runner.subject(), &mut findings).await?;
+    runner.begin(Step::Reconciling);
     let after = Reconciliation::of(&runner.world, Repair::Nothing).await?;
     report.reconciled(repair, decisions, after, findings);
     Ok(())

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser;
-use soak::{Options, Plant, Progress, SoakError, soak};
+use soak::{Options, Plant, Progress, SoakError, Step, soak};
 use stripe::UsageApi;
 
 /// Runs the whole system under seeded faults, and counts what is left.
@@ -87,10 +87,16 @@ fn usage_api(name: &str) -> Result<UsageApi, String> {
 
 fn tell(progress: &Progress, of: u64) {
     let Progress {
+        step,
         events,
         faults,
         elapsed,
     } = progress;
     let seconds = elapsed.as_secs();
-    eprintln!("{seconds:>5} s  {events} of {of} events, {faults} faults");
+    match step {
+        Step::Emitting => eprintln!("{seconds:>5} s  {events} of {of} events, {faults} faults"),
+        Step::ComingToRest => eprintln!("{seconds:>5} s  coming to rest"),
+        Step::Counting => eprintln!("{seconds:>5} s  counting {events} events"),
+        Step::Reconciling => eprintln!("{seconds:>5} s  reconciling"),
+    }
 }

@@ -27,6 +27,8 @@ pub enum Plant {
     Loss,
     /// One event is in Stripe under another identifier, too.
     Double,
+    /// One event of Stripe's is counted by another meter.
+    Meter,
     /// One event of Stripe's lies in a period whose invoice was final before.
     Unbilled,
     /// A total is off by one.
@@ -37,9 +39,10 @@ pub enum Plant {
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Loss,
         Self::Double,
+        Self::Meter,
         Self::Unbilled,
         Self::Total,
         Self::Outbox,
@@ -51,6 +54,7 @@ impl fmt::Display for Plant {
         f.write_str(match self {
             Self::Loss => "loss",
             Self::Double => "double",
+            Self::Meter => "meter",
             Self::Unbilled => "unbilled",
             Self::Total => "total",
             Self::Outbox => "outbox",
@@ -64,7 +68,7 @@ impl FromStr for Plant {
     fn from_str(word: &str) -> Result<Self, Self::Err> {
         let mut all = Self::ALL.into_iter();
         all.find(|plant| plant.to_string() == word)
-            .ok_or_else(|| "loss, double, unbilled, total or outbox is expected".to_owned())
+            .ok_or_else(|| "loss, double, meter, unbilled, total or outbox is expected".to_owned())
     }
 }
 
@@ -119,6 +123,21 @@ pub(crate) async fn double(subject: Subject<'_>) -> Result<String, SoakError> {
         .direct
         .stripe_post("/v1/billing/meter_events", &form)
         .await?;
+    Ok(identifier)
+}
+
+/// Plants an event that another meter counts than its action's. Answers the
+/// identifier.
+pub(crate) async fn count_elsewhere(
+    subject: Subject<'_>,
+    folder: &Path,
+) -> Result<String, SoakError> {
+    let (identifier, event) = victim(subject).await?;
+    let stripe = Connection::open(stripe_file(folder))?;
+    let moved = "UPDATE meter_events SET (event_name, meter) =
+        (SELECT event_name, meter FROM meter_events WHERE event_name <> ?2 LIMIT 1)
+        WHERE identifier = ?1";
+    stripe.execute(moved, (&identifier, text(&event, "event_name")?))?;
     Ok(identifier)
 }
 

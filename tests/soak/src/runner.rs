@@ -16,7 +16,7 @@ use crate::proxy::Proxy;
 use crate::random::Random;
 use crate::stream::Stream;
 use crate::world::World;
-use crate::{Options, Progress, SoakError};
+use crate::{Options, Progress, SoakError, Step};
 
 const SECOND_MS: i64 = 1_000;
 const MINUTE_MS: i64 = 60 * SECOND_MS;
@@ -95,6 +95,7 @@ pub(crate) struct Runner<'a> {
     functions: Arc<Functions>,
     stream: Stream,
     random: Random,
+    step: Step,
     started: Instant,
     told_at: Instant,
     on_progress: &'a dyn Fn(&Progress),
@@ -114,6 +115,7 @@ impl<'a> Runner<'a> {
         Ok(Self {
             agents: Agents::new(options.seed, world.customers.len()),
             random: Random::of(options.seed, "runner"),
+            step: Step::Emitting,
             started: Instant::now(),
             told_at: Instant::now(),
             world,
@@ -402,8 +404,15 @@ impl<'a> Runner<'a> {
         (self.on_progress)(&self.progress());
     }
 
+    /// Says what comes now.
+    pub(crate) fn begin(&mut self, step: Step) {
+        self.step = step;
+        (self.on_progress)(&self.progress());
+    }
+
     pub(crate) fn progress(&self) -> Progress {
         Progress {
+            step: self.step,
             events: self.agents.told.len() as u64,
             faults: self.world.faults.struck().values().sum(),
             elapsed: self.started.elapsed(),

@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use ledger::{NewApiKey, Scope, TableNames};
+use billing::Timestamp;
+use ledger::{Ledger, NewApiKey, Scope};
+use meterline_cli::catalog::CatalogSetupOptions;
 use meterline_cli::secret_file::SecretFile;
-use meterline_cli::{SetupOptions, WebhookOptions};
+use meterline_cli::{CatalogFile, WebhookOptions, set_up_catalog};
 use secrecy::SecretString;
 use serde_json::json;
 use stack::dynamodb::{DynamoDb, StreamRecords};
@@ -21,11 +23,29 @@ use crate::endpoint::Endpoint;
 use crate::fault::Faults;
 use crate::functions::{Functions, Surroundings, ledger, stripe_client};
 use crate::proxy::{Proxy, Service, Traffic};
-use crate::{Options, SoakError};
+use crate::{BEGINNING_MS, Options, SoakError};
 
 /// Customers who live in the account's time, and on test clocks of their own.
 const CUSTOMERS: usize = 10;
 const CUSTOMERS_ON_TEST_CLOCKS: usize = 2;
+
+/// The price that customers are onboarded with.
+const LOOKUP_KEY: &str = "agent_operations_monthly";
+
+/// What [`crate::agents::ACTIONS`] are counted by.
+const CATALOG: &str = r#"{
+  "meters": [
+    { "event_name": "agent_operations", "product_name": "Agent operations",
+      "lookup_key": "agent_operations_monthly",
+      "price": { "currency": "usd", "unit_amount_decimal": "2" },
+      "actions": ["document_processed"] },
+    { "event_name": "tool_calls", "product_name": "Tool calls",
+      "lookup_key": "tool_calls_monthly",
+      "price": { "currency": "usd", "unit_amount_decimal": "0.0004" },
+      "actions": ["tool:*"] }
+  ],
+  "default_meter": "agent_operations"
+}"#;
 
 /// A test clock goes no further at once than two of its customer's periods.
 const ADVANCE_S_MAX: i64 = 50 * 86_400;
@@ -89,16 +109,16 @@ impl World {
         let endpoint = Endpoint::start(faults.clone()).await?;
         let direct = Direct::new(dynamodb.url(), &simulator.url())?;
         let tables = stack::tables::create_tables(&dynamodb.connection().client()).await?;
-        let options = setup_options(endpoint.url(), folder);
-        let webhook_secrets = set_up(&simulator.url(), &options, folder).await?;
-        let api_key = api_key(dynamodb.url(), tables.clone(), &clock).await?;
+        let ledger = ledger(dynamodb.url(), tables.clone());
+        let webhook_secrets = set_up(&simulator.url(), &ledger, endpoint.url(), folder).await?;
+        let api_key = api_key(&ledger, &clock).await?;
         let surroundings = Surroundings {
             dynamodb_url: dynamodb_proxy.url().to_owned(),
             stripe_url: stripe_proxy.url().to_owned(),
             tables,
             webhook_secrets,
             usage_api,
-            price_lookup_key: options.lookup_key,
+            price_lookup_key: LOOKUP_KEY.to_owned(),
             api_key,
             clock: clock.clone(),
         };
@@ -206,18 +226,6 @@ fn address(url: &str) -> Result<SocketAddr, SoakError> {
     Ok(address.map_err(io::Error::other)?)
 }
 
-fn setup_options(webhook_url: &str, folder: &Path) -> SetupOptions {
-    SetupOptions {
-        webhook: Some(WebhookOptions {
-            url: webhook_url.to_owned(),
-            name: None,
-            secret_file: secret_file(folder),
-            replace: true,
-        }),
-        ..SetupOptions::default()
-    }
-}
-
 fn secret_file(folder: &Path) -> SecretFile {
     SecretFile::new(folder.join("webhook-secrets"))
 }
@@ -225,21 +233,29 @@ fn secret_file(folder: &Path) -> SecretFile {
 /// The catalog and the webhook, as the operator sets them up.
 async fn set_up(
     stripe_url: &str,
-    options: &SetupOptions,
+    ledger: &Ledger,
+    webhook_url: &str,
     folder: &Path,
 ) -> Result<SecretString, SoakError> {
     let stripe = stripe_client(stripe_url, UsageApi::default())?;
-    meterline_cli::setup(&stripe, options).await?;
+    let file = CatalogFile::parse(Path::new("the simulation's catalog"), CATALOG)?;
+    let options = CatalogSetupOptions {
+        webhook: Some(WebhookOptions {
+            url: webhook_url.to_owned(),
+            name: None,
+            secret_file: secret_file(folder),
+            replace: true,
+        }),
+        ..CatalogSetupOptions::default()
+    };
+    let now = Timestamp::from_unix_ms(BEGINNING_MS);
+    set_up_catalog(&stripe, ledger, &file, &options, now).await?;
     Ok(secret_file(folder).joined()?)
 }
 
-async fn api_key(
-    dynamodb_url: &str,
-    tables: TableNames,
-    clock: &HandClock,
-) -> Result<SecretString, SoakError> {
+async fn api_key(ledger: &Ledger, clock: &HandClock) -> Result<SecretString, SoakError> {
     let now = billing::Clock::now(clock);
     let NewApiKey { key, row } = NewApiKey::generate(vec![Scope::Admin], now)?;
-    ledger(dynamodb_url, tables).put_api_key(&row).await?;
+    ledger.put_api_key(&row).await?;
     Ok(key)
 }

@@ -78,6 +78,13 @@ fn an_event_under_two_identifiers_is_found() {
 }
 
 #[test]
+fn an_event_that_another_meter_counts_is_found() {
+    let report = assert_found(Plant::Meter, Kind::WrongMeter);
+    assert_eq!(report.count(Kind::WrongMeter), 1, "{report}");
+    assert_named(&report, Kind::WrongMeter);
+}
+
+#[test]
 fn an_event_in_a_period_that_was_billed_before_is_found() {
     let report = assert_found(Plant::Unbilled, Kind::Unbilled);
     assert_named(&report, Kind::Unbilled);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Findings, Identifier, Kind, Subject, identifier, parse_identifier, place_of};
 use crate::SoakError;
-use crate::agents::{ACTION_TYPES, Told};
+use crate::agents::{ACTIONS, Told};
 use crate::direct::{integer, text};
 
 const TABLE: &str = "UsageEventsTable";
@@ -17,7 +17,8 @@ pub(super) struct Row {
     pub(super) customer: usize,
     pub(super) quantity: i64,
     pub(super) status: &'static str,
-    pub(super) action_type: usize,
+    /// Its place in [`ACTIONS`].
+    pub(super) action: usize,
     pub(super) occurred_at_ms: i64,
     pub(super) billed_at_ms: Option<i64>,
     pub(super) period_start_ms: Option<i64>,
@@ -37,6 +38,7 @@ const STATUSES: [&str; 7] = [
 /// What Stripe has under one identifier.
 #[derive(Clone, Debug)]
 pub(super) struct InStripe {
+    pub(super) meter_event_name: String,
     pub(super) customer: Option<usize>,
     pub(super) value: i64,
     pub(super) timestamp: i64,
@@ -65,7 +67,7 @@ pub(super) async fn read_log(
     let mut rows = Rows::new();
     let parameters = json!({
         "ProjectionExpression": "identifier, customer_id, event_id, quantity, #status, \
-            action_type, occurred_at, billed_at, period_start, carried_over",
+            action_type, meter_event_name, occurred_at, billed_at, period_start, carried_over",
         "ExpressionAttributeNames": { "#status": "status" },
     });
     let take = |item: &Value| {
@@ -82,6 +84,12 @@ pub(super) async fn read_log(
         }
         match row(subject, item)? {
             Some(row) => {
+                let by = text(&item["meter_event_name"], "S")?;
+                if by != row.meter_event_name() {
+                    findings.add(Kind::WrongMeter, || {
+                        format!("the log counts {digits} by {by}: {row:?}")
+                    });
+                }
                 findings.carried_over += u64::from(item["carried_over"]["BOOL"] == json!(true));
                 rows.insert(own, row);
             }
@@ -99,20 +107,27 @@ fn row(subject: Subject<'_>, item: &Value) -> Result<Option<Row>, SoakError> {
     let status = text(&item["status"], "S")?;
     let status = STATUSES.into_iter().find(|known| *known == status);
     let action_type = text(&item["action_type"], "S")?;
-    let action_type = ACTION_TYPES.iter().position(|known| *known == action_type);
-    let (Some(customer), Some(status), Some(action_type)) = (customer, status, action_type) else {
+    let action = ACTIONS.iter().position(|known| known.0 == action_type);
+    let (Some(customer), Some(status), Some(action)) = (customer, status, action) else {
         return Ok(None);
     };
     let optional = |field: &str| number(&item[field]).ok();
     Ok(Some(Row {
         customer,
         status,
-        action_type,
+        action,
         quantity: number(&item["quantity"])?,
         occurred_at_ms: number(&item["occurred_at"])?,
         billed_at_ms: optional("billed_at"),
         period_start_ms: optional("period_start"),
     }))
+}
+
+impl Row {
+    /// The meter that has to count it.
+    pub(super) fn meter_event_name(&self) -> &'static str {
+        ACTIONS.get(self.action).map_or("", |(_, meter)| meter)
+    }
 }
 
 /// A number as DynamoDB writes it.
@@ -126,6 +141,7 @@ pub(super) async fn read_stripe(subject: Subject<'_>) -> Result<Stripe, SoakErro
     let (mut known, mut others): Stripe = (HashMap::new(), Vec::new());
     let take = |event: &Value| {
         let found = InStripe {
+            meter_event_name: text(event, "event_name")?.to_owned(),
             customer: place_of(subject.customers, text(event, "customer")?),
             value: integer(event, "value")?,
             timestamp: integer(event, "timestamp")?,
@@ -243,6 +259,11 @@ fn compare_event(
     if event.times > 1 {
         findings.add(Kind::Doubled, || {
             format!("{} is in Stripe {} times", name(), event.times)
+        });
+    }
+    if event.meter_event_name != row.meter_event_name() {
+        findings.add(Kind::WrongMeter, || {
+            format!("{}: {event:?}, {row:?}", name())
         });
     }
     if event.value != row.quantity || event.customer != Some(row.customer) {

@@ -17,6 +17,8 @@ pub enum Kind {
     Stranger,
     /// A quantity that was not sent, or not acknowledged.
     WrongQuantity,
+    /// Counted by another meter than the catalog says.
+    WrongMeter,
     /// In Stripe, and on no invoice.
     Unbilled,
     /// On an invoice, and not in Stripe.
@@ -38,6 +40,7 @@ impl fmt::Display for Kind {
             Self::Doubled => "doubled",
             Self::Stranger => "sent by no agent",
             Self::WrongQuantity => "wrong quantity",
+            Self::WrongMeter => "wrong meter",
             Self::Unbilled => "unbilled",
             Self::Overbilled => "overbilled",
             Self::TotalsDiffer => "totals differ",

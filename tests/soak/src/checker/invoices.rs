@@ -1,5 +1,7 @@
 //! Invoices against what Stripe has: every event lies in a period whose final
-//! invoice counts it.
+//! invoice counts it, in the line of its meter.
+
+use std::collections::HashMap;
 
 use serde_json::Value;
 
@@ -11,6 +13,7 @@ use crate::direct::{integer, text};
 /// One line of a final invoice.
 #[derive(Debug)]
 struct Line {
+    meter_event_name: String,
     start: i64,
     end: i64,
     finalized_at: i64,
@@ -27,8 +30,9 @@ pub(super) async fn compare(
     findings: &mut Findings,
 ) -> Result<(), SoakError> {
     let mut lines: Vec<Vec<Line>> = Vec::new();
+    let meters = meters_by_price(subject).await?;
     for customer in subject.customers {
-        lines.push(read(subject, &customer.id).await?);
+        lines.push(read(subject, &customer.id, &meters).await?);
     }
     for (identifier, event) in stripe {
         let name = || format!("{} ({event:?})", hex::encode(identifier));
@@ -58,7 +62,31 @@ pub(super) async fn compare(
     Ok(())
 }
 
-async fn read(subject: Subject<'_>, customer_id: &str) -> Result<Vec<Line>, SoakError> {
+/// The event name of the meter behind each price.
+async fn meters_by_price(subject: Subject<'_>) -> Result<HashMap<String, String>, SoakError> {
+    let meters = subject
+        .direct
+        .stripe("/v1/billing/meters?limit=100")
+        .await?;
+    let mut names = HashMap::new();
+    for meter in meters["data"].as_array().into_iter().flatten() {
+        names.insert(text(meter, "id")?, text(meter, "event_name")?);
+    }
+    let prices = subject.direct.stripe("/v1/prices?limit=100").await?;
+    let mut by_price = HashMap::new();
+    for price in prices["data"].as_array().into_iter().flatten() {
+        let name = names.get(text(&price["recurring"], "meter")?);
+        let name = name.ok_or(SoakError::Missing("a price's meter"))?;
+        by_price.insert(text(price, "id")?.to_owned(), (*name).to_owned());
+    }
+    Ok(by_price)
+}
+
+async fn read(
+    subject: Subject<'_>,
+    customer_id: &str,
+    meters: &HashMap<String, String>,
+) -> Result<Vec<Line>, SoakError> {
     let mut lines = Vec::new();
     let mut after = String::new();
     loop {
@@ -72,7 +100,11 @@ async fn read(subject: Subject<'_>, customer_id: &str) -> Result<Vec<Line>, Soak
                 continue;
             };
             for line in invoice["lines"]["data"].as_array().into_iter().flatten() {
+                let price = text(&line["pricing"]["price_details"], "price")?;
+                let meter_event_name = meters.get(price).cloned();
                 lines.push(Line {
+                    meter_event_name: meter_event_name
+                        .ok_or(SoakError::Missing("the meter of a line"))?,
                     start: integer(&line["period"], "start")?,
                     end: integer(&line["period"], "end")?,
                     finalized_at,
@@ -107,7 +139,7 @@ fn count(
     let lines = lines
         .get_mut(customer)
         .map_or(&mut [][..], Vec::as_mut_slice);
-    let Some(line) = lines.iter_mut().find(|line| line.holds(event.timestamp)) else {
+    let Some(line) = lines.iter_mut().find(|line| line.holds(event)) else {
         findings.add(Kind::Unbilled, || {
             format!("{} is in no final invoice's period", name())
         });
@@ -128,12 +160,13 @@ fn count(
 /// Whether Stripe bills the event in another period than the log says.
 fn is_elsewhere(period_start_ms: Option<i64>, event: &InStripe, lines: &[Vec<Line>]) -> bool {
     let lines = event.customer.and_then(|customer| lines.get(customer));
-    let line = lines.and_then(|lines| lines.iter().find(|line| line.holds(event.timestamp)));
+    let line = lines.and_then(|lines| lines.iter().find(|line| line.holds(event)));
     line.is_some_and(|line| Some(line.start) != period_start_ms.map(|at| at.div_euclid(1_000)))
 }
 
 impl Line {
-    const fn holds(&self, timestamp: i64) -> bool {
-        self.start <= timestamp && timestamp < self.end
+    fn holds(&self, event: &InStripe) -> bool {
+        let is_in_period = self.start <= event.timestamp && event.timestamp < self.end;
+        is_in_period && self.meter_event_name == event.meter_event_name
     }
 }

@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 use super::audit::{Rows, number};
 use super::{Findings, Kind, Subject, place_of};
 use crate::SoakError;
-use crate::agents::ACTION_TYPES;
+use crate::agents::ACTIONS;
 use crate::direct::text;
 
 const TABLE: &str = "UsageTotalsTable";
 const HOUR_MS: i64 = 3_600_000;
 
 /// Customer, period's start (seconds; none for held usage), hour (seconds),
-/// action and status.
-type Cell = (usize, Option<i64>, i64, usize, String);
+/// meter, action and status.
+type Cell = (usize, Option<i64>, i64, String, usize, String);
 
 /// Units and events.
 type Count = (i64, i64);
@@ -33,7 +33,8 @@ pub(super) async fn compare(
             row.customer,
             row.period_start_ms.map(|at| at.div_euclid(1_000)),
             (hour_ms - hour_ms.rem_euclid(HOUR_MS)) / 1_000,
-            row.action_type,
+            row.meter_event_name().to_owned(),
+            row.action,
             row.status.to_owned(),
         );
         let count = expected.entry(cell).or_default();
@@ -71,9 +72,10 @@ fn read(
     };
     let key = text(&item["total_key"], "S")?;
     let mut parts = key.split('#');
-    let (period, day, action) = (parts.next(), parts.next(), parts.next());
-    let action_type = ACTION_TYPES.iter().position(|known| Some(*known) == action);
-    let (Some(day), Some(action_type)) = (whole(day), action_type) else {
+    let (period, day) = (parts.next(), parts.next());
+    let (meter, action) = (parts.next(), parts.next());
+    let action = ACTIONS.iter().position(|known| Some(known.0) == action);
+    let (Some(day), Some(meter), Some(action)) = (whole(day), meter, action) else {
         return Err(SoakError::Missing("total_key"));
     };
     for (name, value) in item.as_object().into_iter().flatten() {
@@ -87,7 +89,8 @@ fn read(
             customer,
             whole(period),
             day + hour * HOUR_MS / 1_000,
-            action_type,
+            meter.to_owned(),
+            action,
             status.1.to_owned(),
         );
         let count = found.entry(cell).or_default();
