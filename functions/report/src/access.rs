@@ -38,7 +38,7 @@ pub(crate) async fn show(
         allowed: reason.is_none(),
         reason,
         status: customer.status().as_str(),
-        units: Summary::of(&days).total_units,
+        units: Summary::of(&customer.row, &days).total_units,
         limit: None,
     }))
 }

@@ -63,17 +63,9 @@ impl Bill {
         let currency = customer.item.price.currency().clone();
         let mut cost = Ok(Money::from_minor_units(0, currency));
         let mut by_meter = Vec::new();
-        let mut unbilled = summary.by_meter.clone();
         for item in customer.items() {
-            let event_name = &item.meter_event_name;
-            let counted = summary.by_meter.get(event_name).copied();
-            let mut units = counted.unwrap_or_default();
-            unbilled.remove(event_name);
-            if *item == customer.item && item.meter_id.is_empty() {
-                // Where usage records were sent before a catalog named them, they
-                // went to the first item.
-                units.add(unbilled.remove("").unwrap_or_default());
-            }
+            let units = summary.by_meter.get(&item.meter_event_name).copied();
+            let units = units.unwrap_or_default();
             let item_cost = cost_of(item, units, stretch);
             by_meter.push(MeterUsage::billed(item, units, &item_cost));
             cost = match (cost, item_cost) {
@@ -81,8 +73,11 @@ impl Bill {
                 (Err(reason), _) | (Ok(_), Err(reason)) => Err(reason),
             };
         }
-        let unbilled = unbilled.iter().filter(|(_, units)| units.total() > 0);
-        by_meter.extend(unbilled.map(|(name, units)| MeterUsage::unbilled(name, *units)));
+        for (event_name, units) in &summary.by_meter {
+            if units.total() > 0 && customer.item_of_meter(event_name).is_none() {
+                by_meter.push(MeterUsage::unbilled(event_name, *units));
+            }
+        }
         Ok(Self { by_meter, cost })
     }
 }

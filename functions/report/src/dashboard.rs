@@ -95,7 +95,8 @@ impl Parts {
     async fn dashboard(&self, customer_id: &CustomerId) -> Result<Dashboard, Problem> {
         let as_of = self.clock.now();
         let customer = self.customer(customer_id).await?;
-        let summary = Summary::of(&self.days_of_current_period(&customer).await?);
+        let days = self.days_of_current_period(&customer).await?;
+        let summary = Summary::of(&customer.row, &days);
         let bill = Bill::of(&customer.row, &summary, Stretch::Period)?;
         Ok(Dashboard {
             status: customer.status(),

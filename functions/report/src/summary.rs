@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use billing::Timestamp;
-use ledger::{BillableDay, BillableUnits};
+use ledger::{BillableDay, BillableUnits, CustomerRow};
 use serde::Serialize;
 
 use crate::query::GroupBy;
@@ -17,7 +17,8 @@ pub(crate) struct Summary {
     pub(crate) pending_units: u64,
     /// Units by action, of actions that have any.
     pub(crate) by_action_type: BTreeMap<String, u64>,
-    /// Units by the event name of the meter that counts them.
+    /// Units by the event name of the meter that counts them. Usage records from
+    /// before a catalog named them went to the first item, and have its name.
     pub(crate) by_meter: BTreeMap<String, BillableUnits>,
 }
 
@@ -49,9 +50,9 @@ pub(crate) enum SeriesEntry {
 }
 
 impl Summary {
-    /// Adds the days up. They are added before they are read: what one shard
-    /// counted in, another may have counted out.
-    pub(crate) fn of(days: &[BillableDay]) -> Self {
+    /// Adds the days of `customer` up. They are added before they are read: what
+    /// one shard counted in, another may have counted out.
+    pub(crate) fn of(customer: &CustomerRow, days: &[BillableDay]) -> Self {
         let mut total = BillableUnits::default();
         let mut by_action_type = BTreeMap::new();
         let mut by_meter = BTreeMap::new();
@@ -59,7 +60,7 @@ impl Summary {
             let units = day.units();
             total.add(units);
             add(&mut by_action_type, day.action_type.as_str(), units);
-            add(&mut by_meter, day.meter_event_name.as_str(), units);
+            add(&mut by_meter, meter_of(customer, day), units);
         }
         Self {
             total_units: total.total(),
@@ -99,6 +100,14 @@ impl Summary {
             }
         }
     }
+}
+
+fn meter_of<'a>(customer: &'a CustomerRow, day: &'a BillableDay) -> &'a str {
+    let first = &customer.item;
+    if day.meter_event_name.is_empty() && first.meter_id.is_empty() {
+        return &first.meter_event_name;
+    }
+    &day.meter_event_name
 }
 
 /// A meter's event name as an answer has it: none where usage records are sent

@@ -79,7 +79,7 @@ pub(crate) async fn show(
             (current_period(&customer), days, Stretch::Period)
         }
     };
-    let summary = Summary::of(&days);
+    let summary = Summary::of(&customer.row, &days);
     let series = query
         .group_by
         .map(|group_by| summary.series(&days, group_by));

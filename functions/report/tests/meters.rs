@@ -7,7 +7,8 @@ mod story;
 mod support;
 
 use billing::{
-    ActionType, BillingTime, Clock, EventId, HeldReason, Quantity, UsageEvent, UsageStatus,
+    ActionType, BillingTime, Clock, EventId, HeldReason, PriceTerms, Quantity, UsageEvent,
+    UsageStatus,
 };
 use ledger::UsageEventRow;
 use serde_json::{Value, json};
@@ -240,9 +241,24 @@ async fn usage_records_have_the_name_that_the_catalog_gives_them() {
     };
     story.set(named).await;
     story.count(&usage).await;
-    let after = story.get("usage").await.expect(200);
+    let after = story.get("usage?group_by=meter").await.expect(200);
     assert_eq!(entries(&after), [(json!(METER_EVENT_NAME), json!(10))]);
+    let series = json!([{ "meter_event_name": METER_EVENT_NAME, "units": 10 }]);
+    assert_eq!(after["series"], series);
     assert_eq!(after["estimated_cost"], "0.20");
+}
+
+/// Stripe has no such subscription, and a sum over currencies would be a lie.
+#[tokio::test]
+async fn prices_of_two_currencies_have_no_sum() {
+    let mut story = Story::start().await;
+    story.subscribe(TOKENS, per_unit("100")).await;
+    let euros = PriceTerms::per_unit("100", "eur").try_into().unwrap();
+    story.set(|row| row.more_items[0].price = euros).await;
+    assert_eq!(story.get("usage").await.problem(500), "internal");
+    let page = story.open(&story.link().await).await;
+    assert_eq!(page.status, 500);
+    assert!(page.text.contains("cannot be shown right now"));
 }
 
 #[tokio::test]

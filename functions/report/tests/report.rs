@@ -61,6 +61,29 @@ async fn usage_of_the_current_period_is_exact() {
     );
 }
 
+#[tokio::test]
+async fn usage_that_two_shards_saw_counts_once() {
+    let story = Story::start().await;
+    let pending = ("document_processed", 0, UsageStatus::Pending, 5);
+    story
+        .count(&[pending, ("page_read", 1, UsageStatus::Pending, 1)])
+        .await;
+    story
+        .deliver_in_another_shard("document_processed", 5)
+        .await;
+    for group_by in ["hour", "action_type", "meter"] {
+        let query = format!("usage?group_by={group_by}");
+        let usage = story.get(&query).await.expect(200);
+        assert_eq!(usage["total_units"], 6);
+        assert_eq!(usage["pending_units"], 1);
+        assert_eq!(usage["by_action_type"]["document_processed"], 5);
+        assert_eq!(usage["by_meter"][0]["pending_units"], 1);
+        let series = usage["series"].as_array().unwrap().iter();
+        let units = series.map(|entry| entry["units"].as_u64().unwrap());
+        assert_eq!(units.sum::<u64>(), 6, "{group_by}");
+    }
+}
+
 /// 10 units at 0.25 cents, the rest at 0.15 cents and a cent and a half once.
 fn graduated() -> PriceAmount {
     let first = PriceTier {
