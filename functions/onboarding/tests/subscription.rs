@@ -219,6 +219,24 @@ async fn a_meter_that_came_into_the_catalog_later_gets_an_item_once() {
 }
 
 #[tokio::test]
+async fn a_meter_that_took_the_event_name_of_another_is_another_meter() {
+    let story = Story::start().await;
+    let row = story.world.customer(&story.customer_id).await;
+    let meters = "/v1/billing/meters";
+    let deactivate = format!("{meters}/{}/deactivate", row.item.meter_id);
+    story.world.stripe_form(&deactivate, "").await;
+    let form =
+        format!("display_name=New&event_name={METER_EVENT_NAME}&default_aggregation[formula]=sum");
+    let meter = story.world.stripe_form(meters, &form).await;
+    let meter = meter["id"].as_str().unwrap().to_owned();
+    story.price("renewed", Some(meter)).await;
+    let change = json!({ "price_lookup_key": "renewed" });
+    let refused = story.change(&change).await.expect(400);
+    assert_eq!(refused["field"], "price_lookup_key");
+    assert_eq!(story.world.customer(&story.customer_id).await, row);
+}
+
+#[tokio::test]
 async fn what_would_lose_usage_or_says_nothing_is_refused() {
     let story = Story::start().await;
     let meter = story

@@ -39,9 +39,10 @@ pub fn price_of(price: &stripe::Price) -> Result<billing::Price, InvalidPrice> {
 /// price. Stripe bills the whole period at that.
 ///
 /// A price that cannot be computed with is not taken over. It is logged as an
-/// error: `setup` and onboarding take none. Items that bill usage records get
-/// the name that `catalog` has for their product. A subscription without any metered
-/// item leaves the row as it is: its usage has no other place.
+/// error: `setup` and onboarding take none. So is a meter that no item bills any
+/// more. Items that bill usage records get the name that `catalog` has for their
+/// product. A subscription without any metered item leaves the row as it is: its
+/// usage has no other place.
 ///
 /// # Errors
 /// Stripe's, where it does not tell a price or its meter.
@@ -66,7 +67,9 @@ pub async fn with_current_items(
         known.position(|it| it.subscription_item_id == item.subscription_item_id)
     };
     kept.sort_by_key(position);
-    let mut items = kept.into_iter().chain(added);
+    kept.extend(added);
+    log_lost_meters(&row, &kept);
+    let mut items = kept.into_iter();
     Ok(match items.next() {
         Some(item) => CustomerRow {
             item,
@@ -75,6 +78,21 @@ pub async fn with_current_items(
         },
         None => row,
     })
+}
+
+/// What goes to a meter that none of `items` bills any more is lost money: the
+/// usage of this period that it has counted.
+fn log_lost_meters(row: &CustomerRow, items: &[MeteredItem]) {
+    let is_lost = |meter: &str| !items.iter().any(|item| item.meter_event_name == meter);
+    let meters = row.items().map(|item| item.meter_event_name.as_str());
+    for meter in meters.filter(|&meter| !meter.is_empty() && is_lost(meter)) {
+        tracing::error!(
+            customer_id = %row.customer_id,
+            meter,
+            "the customer's subscription has no item of the meter any more: what that has counted \
+             in this period is billed by no item"
+        );
+    }
 }
 
 /// `item` as the row is to say it, which says `known` of it so far. None for a
@@ -90,21 +108,7 @@ async fn current_item(
         return Ok(Some(with_name(known.clone(), item, catalog)));
     }
     match MeteredPrice::retrieve(stripe, &item.price.id, catalog).await {
-        Ok(price) => {
-            if let Some(known) = known
-                && !known.meter_event_name.is_empty()
-                && known.meter_event_name != price.meter_event_name
-            {
-                tracing::error!(
-                    %customer_id,
-                    price_id = price.price_id,
-                    meter = known.meter_event_name,
-                    "the customer's new price has another meter: the usage that the old one \
-                     counted in this period is billed by no item"
-                );
-            }
-            Ok(Some(price.into_item(&item.id)))
-        }
+        Ok(price) => Ok(Some(price.into_item(&item.id))),
         Err(MeteredPriceError::Stripe { source, .. }) => Err(source),
         Err(error) => {
             tracing::error!(
