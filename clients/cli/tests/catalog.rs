@@ -541,6 +541,15 @@ async fn the_program_sets_a_catalog_up_shows_it_and_subscribes() {
          read  refused: no entry covers it\n"
     );
 
+    let (_, out, _) = story.meterline(&[&which[..], &["--json"]].concat()).await;
+    let lines = out.lines().map(|line| serde_json::from_str(line).unwrap());
+    let lines: Vec<Value> = lines.collect();
+    assert_eq!(
+        lines[0]["by"],
+        json!({ "rule": "prefix", "entry": "llm.*" })
+    );
+    assert_eq!(lines[1]["event_name"], json!(null));
+
     let subscribe = ["catalog", "subscribe"];
     let (status, out, _) = story
         .meterline(&[&subscribe[..], &["--dry-run"]].concat())

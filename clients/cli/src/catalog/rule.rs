@@ -5,7 +5,7 @@ use std::fmt;
 use billing::{ActionType, Catalog, CatalogMeter};
 use serde::Serialize;
 
-/// The entry that decides, by itself.
+/// The entry that decides. Serialised as `{"rule": "prefix", "entry": "llm.*"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "rule", content = "entry", rename_all = "snake_case")]
 pub enum Rule {

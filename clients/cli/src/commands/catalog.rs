@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use billing::{ActionType, CatalogTerms, CustomerId};
 use clap::{Args, Subcommand};
-use ledger::{CatalogRow, CustomerCursor, CustomerRow};
+use ledger::{CatalogRow, CustomerCursor, CustomerRow, Ledger};
 use meterline_cli::catalog::{AddedItem, Rule, SubscribeError, Subscribed, Subscriber};
 use serde_json::{Value, json};
-use web::Settings;
+use web::{Settings, SettingsError};
 
 use super::environment::{Surroundings, surroundings};
 use super::progress::Progress;
@@ -67,9 +67,15 @@ pub(crate) async fn run(command: CatalogCommand) -> Result<ExitCode, Failure> {
     }
 }
 
+/// The tables, one of which keeps the catalog.
+pub(super) fn tables(settings: &Settings) -> Result<Ledger, SettingsError> {
+    settings.required("CUSTOMERS_TABLE")?;
+    Ok(settings.ledger())
+}
+
 async fn show(arguments: ShowArguments) -> Result<ExitCode, Failure> {
     let settings = Settings::from_environment().await?;
-    let row = settings.ledger().catalog().await?;
+    let row = tables(&settings)?.catalog().await?;
     let mut out = io::stdout();
     if arguments.json {
         writeln!(out, "{}", described(row))?;
@@ -105,7 +111,7 @@ fn described(row: Option<CatalogRow>) -> Value {
 /// The status is 0 where the catalog covers every action, 1 where it refuses one.
 async fn which(arguments: WhichArguments) -> Result<ExitCode, Failure> {
     let settings = Settings::from_environment().await?;
-    let row = settings.ledger().catalog().await?;
+    let row = tables(&settings)?.catalog().await?;
     let catalog = row.ok_or(Failure::NoCatalog)?.catalog;
     let mut out = io::stdout();
     let mut is_refused = false;
@@ -123,19 +129,12 @@ async fn which(arguments: WhichArguments) -> Result<ExitCode, Failure> {
             }
             (None, false) => writeln!(out, "{action}  refused: no entry covers it")?,
             (found, true) => {
-                let (rule, entry) = match found.as_ref().map(|(_, rule)| rule) {
-                    Some(Rule::Name(name)) => (Some("name"), Some(name)),
-                    Some(Rule::Prefix(prefix)) => (Some("prefix"), Some(prefix)),
-                    Some(Rule::Default) => (Some("default"), None),
-                    None => (None, None),
-                };
-                let meter = found.as_ref().map(|(meter, _)| meter);
+                let (meter, rule) = found.unzip();
                 let line = json!({
                     "action_type": action,
                     "event_name": meter.map(|meter| &meter.event_name),
                     "lookup_key": meter.map(|meter| &meter.lookup_key),
-                    "rule": rule,
-                    "entry": entry,
+                    "by": rule,
                 });
                 writeln!(out, "{line}")?;
             }

@@ -107,7 +107,7 @@ async fn run_catalog(arguments: &SetupArguments, file: &Path) -> Result<(), Fail
     let file = CatalogFile::read(file).map_err(meterline_cli::catalog::CatalogSetupError::from)?;
     let stripe = stripe_client(&arguments.stripe_api_base)?;
     let settings = Settings::from_environment().await?;
-    let ledger = settings.ledger();
+    let ledger = super::catalog::tables(&settings)?;
     let checked = check_stripe_account(&ledger, &stripe).await;
     checked.map_err(SettingsError::from)?;
     let options = CatalogSetupOptions {
@@ -174,7 +174,7 @@ fn print_catalog(report: &CatalogReport) -> io::Result<()> {
     for change in &report.changes {
         writeln!(out, "  {change}")?;
     }
-    if !report.dry_run && found == Found::Changed {
+    if !report.dry_run && matches!(found, Found::Created | Found::Changed) {
         writeln!(
             out,
             "It counts within 30 seconds. What is recorded keeps its meter. Customers who lack an \
