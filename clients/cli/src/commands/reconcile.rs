@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use billing::{CustomerId, Timestamp};
 use clap::Args;
 use ledger::{CustomerCursor, Ledger, UnnamedRefusals};
-use meterline_cli::reconcile::{CustomerReport, Finding, NamedEvent, Repair};
+use meterline_cli::reconcile::{CustomerReport, Finding, MeterReport, NamedEvent, Repair};
 use meterline_cli::{ReconcileOptions, Reconciler};
 
 use super::environment::{Surroundings, surroundings};
@@ -185,37 +185,13 @@ fn print_report(out: &mut impl Write, report: &CustomerReport) -> io::Result<()>
     let verdict = if report.agrees() { "agrees" } else { "DIFFERS" };
     write!(out, "{}  {verdict}  ", report.customer_id)?;
     match report.meters.len() {
-        0 => print_units(
-            out,
-            &Units {
-                log: report.log_units,
-                stripe: report.stripe_units,
-                besides: [
-                    report.in_flight_units,
-                    report.unbilled_units,
-                    report.usage_record_units,
-                ],
-                invoices_compared: report.invoices_compared,
-            },
-        )?,
+        0 => print_units(out, &Units::of_customer(report))?,
         // What they count does not add up to anything.
         several => writeln!(out, "{several} meters")?,
     }
     for meter in &report.meters {
         write!(out, "  {}  ", name(&meter.meter_event_name))?;
-        print_units(
-            out,
-            &Units {
-                log: meter.log_units,
-                stripe: meter.stripe_units,
-                besides: [
-                    meter.in_flight_units,
-                    meter.unbilled_units,
-                    meter.usage_record_units,
-                ],
-                invoices_compared: meter.invoices_compared,
-            },
-        )?;
+        print_units(out, &Units::of_meter(meter))?;
     }
     for finding in &report.findings {
         print_finding(out, finding)?;
@@ -227,20 +203,44 @@ fn print_report(out: &mut impl Write, report: &CustomerReport) -> io::Result<()>
 struct Units {
     log: i64,
     stripe: i64,
-    /// In flight, unbilled, and compared with nothing.
-    besides: [u64; 3],
+    in_flight: u64,
+    unbilled: u64,
+    not_compared: u64,
     invoices_compared: usize,
+}
+
+impl Units {
+    const fn of_customer(report: &CustomerReport) -> Self {
+        Self {
+            log: report.log_units,
+            stripe: report.stripe_units,
+            in_flight: report.in_flight_units,
+            unbilled: report.unbilled_units,
+            not_compared: report.usage_record_units,
+            invoices_compared: report.invoices_compared,
+        }
+    }
+
+    const fn of_meter(report: &MeterReport) -> Self {
+        Self {
+            log: report.log_units,
+            stripe: report.stripe_units,
+            in_flight: report.in_flight_units,
+            unbilled: report.unbilled_units,
+            not_compared: report.usage_record_units,
+            invoices_compared: report.invoices_compared,
+        }
+    }
 }
 
 fn print_units(out: &mut impl Write, units: &Units) -> io::Result<()> {
     write!(out, "log {}, Stripe {}", units.log, units.stripe)?;
-    let words = [
-        "in flight",
-        "rejected or voided",
-        "usage records, not compared",
-    ];
-    for (units, what) in units.besides.iter().zip(words) {
-        if *units > 0 {
+    for (units, what) in [
+        (units.in_flight, "in flight"),
+        (units.unbilled, "rejected or voided"),
+        (units.not_compared, "usage records, not compared"),
+    ] {
+        if units > 0 {
             write!(out, ", {units} {what}")?;
         }
     }
@@ -308,4 +308,81 @@ fn print_finding(out: &mut impl Write, finding: &Finding) -> io::Result<()> {
         writeln!(out, "    and {} more", finding.more_events)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use meterline_cli::reconcile::FindingKind;
+
+    use super::*;
+
+    fn printed(report: &CustomerReport) -> String {
+        let mut out = Vec::new();
+        print_report(&mut out, report).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    fn totals_differ(meter: Option<&str>) -> Finding {
+        Finding {
+            kind: FindingKind::TotalsDiffer,
+            meter_event_name: meter.map(str::to_owned),
+            from: Some("2026-10-14T09:00:00Z".to_owned()),
+            log_units: Some(12),
+            other_units: Some(17),
+            events: Vec::new(),
+            more_events: 0,
+            is_repaired: false,
+        }
+    }
+
+    fn report(meters: Vec<MeterReport>, findings: Vec<Finding>) -> CustomerReport {
+        CustomerReport {
+            customer_id: CustomerId::parse("cus_A").unwrap(),
+            now: "2026-11-25T00:00:00Z".to_owned(),
+            log_units: 12,
+            stripe_units: 12,
+            usage_record_units: 0,
+            in_flight_units: 5,
+            unbilled_units: 0,
+            invoices_compared: 1,
+            meters,
+            findings,
+        }
+    }
+
+    fn meter(name: &str, units: i64) -> MeterReport {
+        MeterReport {
+            meter_event_name: name.to_owned(),
+            log_units: units,
+            stripe_units: units,
+            usage_record_units: 0,
+            in_flight_units: 0,
+            unbilled_units: 3,
+            invoices_compared: 1,
+        }
+    }
+
+    #[test]
+    fn of_the_only_meter_no_name_is_printed() {
+        assert_eq!(
+            printed(&report(Vec::new(), vec![totals_differ(None)])),
+            "cus_A  DIFFERS  log 12, Stripe 12, 5 in flight; 1 invoiced periods\n  \
+             2026-10-14T09:00:00Z  12 by the log, 17 found: \
+             the totals are not the log's: run `meterline rebuild`\n"
+        );
+    }
+
+    #[test]
+    fn of_several_meters_each_has_a_line_and_its_findings_name_it() {
+        let meters = vec![meter("", 4), meter("llm_tokens", 8)];
+        let findings = vec![totals_differ(Some("llm_tokens"))];
+        assert_eq!(
+            printed(&report(meters, findings)),
+            "cus_A  DIFFERS  2 meters\n  \
+             (no name)  log 4, Stripe 4, 3 rejected or voided; 1 invoiced periods\n  \
+             llm_tokens  log 8, Stripe 8, 3 rejected or voided; 1 invoiced periods\n  \
+             llm_tokens  2026-10-14T09:00:00Z  12 by the log, 17 found: \
+             the totals are not the log's: run `meterline rebuild`\n"
+        );
+    }
 }
