@@ -66,9 +66,19 @@ pub(crate) enum OnboardingError {
          leave one"
     )]
     SeveralSubscriptions,
-    /// The catalog has no meter.
-    #[error("the catalog has no meter")]
-    NoMeter,
+    /// An adopted customer's subscription cannot have the catalog's prices.
+    #[error(
+        "the subscription of the Stripe customer is in {subscription}, and the price {price_id} in \
+         {price}: a subscription has one currency"
+    )]
+    Currency {
+        /// The subscription's currency.
+        subscription: String,
+        /// A price that it lacks.
+        price_id: String,
+        /// The price's currency.
+        price: String,
+    },
     /// The account is not set up.
     #[error("the price {name:?} {reason}")]
     Price {
@@ -124,7 +134,8 @@ impl From<OnboardingError> for Problem {
             | OnboardingError::Deleted
             | OnboardingError::Ended
             | OnboardingError::Onboarded
-            | OnboardingError::SeveralSubscriptions => {
+            | OnboardingError::SeveralSubscriptions
+            | OnboardingError::Currency { .. } => {
                 Self::new(ProblemType::Conflict, error.to_string())
             }
             OnboardingError::AdditionalPrice => Self::field(&FieldError::new(
@@ -143,7 +154,7 @@ impl From<OnboardingError> for Problem {
                 "payment_method",
                 "is needed, or checkout or setup_intent: the customer has no default one",
             )),
-            OnboardingError::Price { .. } | OnboardingError::NoMeter => {
+            OnboardingError::Price { .. } => {
                 tracing::error!(%error, "Stripe is not set up");
                 let detail = format!("{error}; its operator must run `meterline setup`");
                 Self::new(ProblemType::Internal, detail)

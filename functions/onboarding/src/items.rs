@@ -24,6 +24,9 @@ impl Steps<'_> {
         if lacking.is_empty() {
             return Ok(row);
         }
+        for price in &lacking {
+            check_currency(price, &row)?;
+        }
         for price in lacking {
             self.create_item(&subscription.id, price).await?;
         }
@@ -159,6 +162,18 @@ fn lacking<'a>(
             && !metered_items(subscription).any(|item| price.bills_usage_of(&item.price))
     };
     prices.iter().filter(is_lacking).collect()
+}
+
+fn check_currency(price: &MeteredPrice, row: &CustomerRow) -> Result<(), OnboardingError> {
+    let (of_price, of_row) = (price.price.currency(), row.item.price.currency());
+    if of_price == of_row {
+        return Ok(());
+    }
+    Err(OnboardingError::Currency {
+        subscription: of_row.as_str().to_owned(),
+        price_id: price.price_id.clone(),
+        price: of_price.as_str().to_owned(),
+    })
 }
 
 /// `row` with the item of a meter first, if it has one.

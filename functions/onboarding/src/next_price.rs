@@ -37,6 +37,10 @@ impl Onboarder {
             }
             error => error.into(),
         })?;
+        if price.price.currency() != customer.item.price.currency() {
+            let reason = "names a price in another currency than the customer's subscription";
+            return Err(OnboardingError::NextPrice(reason));
+        }
         match self.item_for(&price, customer, catalog.as_ref()).await? {
             Some(item) if item.meter_id == price.meter_id => {
                 Ok(NextPrice::Of(price.into_item(&item.subscription_item_id)))

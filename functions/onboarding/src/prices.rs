@@ -25,26 +25,24 @@ impl Onboarder {
     /// two sets of prices, and who is onboarded after a change gets the change.
     pub(crate) async fn prices(&self) -> Result<Prices, OnboardingError> {
         let catalog = self.ledger.catalog().await?.map(|row| row.catalog);
-        let stripe = &self.stripe;
-        let Some(catalog) = catalog else {
-            return Ok(Prices {
-                first: MeteredPrice::find(stripe, &self.price_lookup_key, None).await?,
-                more: Vec::new(),
-                catalog: None,
-            });
-        };
-        let meters = first_first(&catalog, &self.price_lookup_key);
-        let found = meters.iter().map(|meter| find(stripe, &catalog, meter));
+        let (stripe, lookup_key) = (&self.stripe, &self.price_lookup_key);
+        let meters = catalog.as_ref().map(|it| meters_in_order(it, lookup_key));
+        let meters = meters.unwrap_or_default();
+        let found = meters
+            .iter()
+            .map(|meter| find(stripe, meter, catalog.as_ref()));
         let found = in_order(found.collect(), LOOK_UPS_IN_FLIGHT).await;
         let found: Vec<MeteredPrice> = found.into_iter().collect::<Result<_, _>>()?;
         check_alike(&meters, &found)?;
         let mut found = found.into_iter();
-        // A catalog has a meter: it could not be read otherwise.
-        let first = found.next().ok_or(OnboardingError::NoMeter)?;
+        let first = match found.next() {
+            Some(first) => first,
+            None => MeteredPrice::find(stripe, lookup_key, None).await?,
+        };
         Ok(Prices {
             first,
             more: found.collect(),
-            catalog: Some(catalog),
+            catalog,
         })
     }
 }
@@ -74,7 +72,7 @@ impl Prices {
 
 /// The catalog's meters. First the one of the configured price, which customers
 /// of before the catalog have; else the one that counts what no entry covers.
-fn first_first<'a>(catalog: &'a Catalog, price_lookup_key: &str) -> Vec<&'a CatalogMeter> {
+fn meters_in_order<'a>(catalog: &'a Catalog, price_lookup_key: &str) -> Vec<&'a CatalogMeter> {
     let mut meters: Vec<&CatalogMeter> = catalog.meters().iter().collect();
     let configured = |meter: &&CatalogMeter| meter.lookup_key == price_lookup_key;
     let default = |meter: &&CatalogMeter| catalog.default_meter() == Some(&meter.event_name);
@@ -88,10 +86,10 @@ fn first_first<'a>(catalog: &'a Catalog, price_lookup_key: &str) -> Vec<&'a Cata
 /// The price of `meter`, which must bill what that counts.
 async fn find(
     stripe: &stripe::Client,
-    catalog: &Catalog,
     meter: &CatalogMeter,
+    catalog: Option<&Catalog>,
 ) -> Result<MeteredPrice, OnboardingError> {
-    let price = MeteredPrice::find(stripe, &meter.lookup_key, Some(catalog)).await?;
+    let price = MeteredPrice::find(stripe, &meter.lookup_key, catalog).await?;
     if price.meter_event_name == meter.event_name {
         return Ok(price);
     }
@@ -160,7 +158,7 @@ mod tests {
             ("other", None, ["a", "b", "c"]),
         ] {
             let catalog = catalog(default_meter);
-            let meters = first_first(&catalog, configured);
+            let meters = meters_in_order(&catalog, configured);
             let names: Vec<&str> = meters.iter().map(|it| it.event_name.as_str()).collect();
             assert_eq!(names, order, "{configured} {default_meter:?}");
         }

@@ -9,7 +9,7 @@ use std::fmt::Write;
 use reqwest::Method;
 use serde_json::{Value, json};
 use stripe::{ListCustomers, ListSubscriptions};
-use support::catalog::{PRICE_OF_TOKENS, TOKENS};
+use support::catalog::{PRICE_OF_TOKENS, PriceOf, TOKENS};
 use support::world::{Answer, DAY_MS, LOOKUP_KEY, METER_EVENT_NAME, World, a_customer, send};
 
 struct Story {
@@ -278,4 +278,23 @@ async fn two_subscriptions_to_the_catalogs_meters_are_for_the_operator_to_join()
     story.onboard(&adopting(&customer_id)).await.expect(201);
     let names = story.world.agreed_items(&customer_id).await;
     assert_eq!(names, [METER_EVENT_NAME, TOKENS]);
+}
+
+#[tokio::test]
+async fn a_subscription_in_another_currency_than_the_catalogs_is_not_adopted() {
+    let story = Story::start().await;
+    let in_euros = PriceOf {
+        currency: "eur",
+        ..PRICE_OF_TOKENS
+    };
+    let (in_euros, _) = story.world.metered_price(&in_euros).await;
+    let customer_id = story.customer_of_stripe(WITH_CARD).await;
+    story
+        .subscription_of_stripe(&customer_id, &[&in_euros])
+        .await;
+    story.world.start_catalog().await;
+    let refused = story.onboard(&adopting(&customer_id)).await;
+    assert_eq!(refused.problem(409), "conflict");
+    let told = refused.json()["detail"].to_string();
+    assert!(told.contains("customer is in eur, and the price"), "{told}");
 }

@@ -248,12 +248,23 @@ async fn what_would_lose_usage_or_says_nothing_is_refused() {
         .await;
     let meter = meter["id"].as_str().unwrap().to_owned();
     story.price("elsewhere", Some(meter)).await;
+    let in_euros = PriceOf {
+        event_name: METER_EVENT_NAME,
+        lookup_key: "in_euros",
+        currency: "eur",
+        ..PRICE_OF_TOKENS
+    };
+    story.world.metered_price(&in_euros).await;
     for (changes, field) in [
         (
             json!({ "price_lookup_key": "elsewhere" }),
             "price_lookup_key",
         ),
         (json!({ "price_lookup_key": "nowhere" }), "price_lookup_key"),
+        (
+            json!({ "price_lookup_key": "in_euros" }),
+            "price_lookup_key",
+        ),
         (json!({ "price_lookup_key": "" }), "price_lookup_key"),
         (json!({}), "price_lookup_key"),
         (
