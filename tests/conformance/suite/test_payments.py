@@ -160,6 +160,18 @@ def test_a_first_payment_may_need_the_customer(world, simulator):
     assert stripe.Subscription.retrieve(subscription.id).status == "active"
 
 
+def test_the_funds_may_be_missing_after_all(world, simulator):
+    subscription = stripe.Subscription.create(
+        customer=make_payer("pm_card_authenticationRequiredChargeDeclinedInsufficientFunds").id,
+        items=[{"price": world.seat.id}], expand=["latest_invoice"],
+    )  # fmt: skip
+    intent = intent_of(subscription.latest_invoice)
+    authenticate(simulator, intent)
+    error = stripe.PaymentIntent.retrieve(intent.id).last_payment_error
+    assert (error.code, error.decline_code) == ("card_declined", "insufficient_funds")
+    assert stripe.Subscription.retrieve(subscription.id).status == "incomplete"
+
+
 @pytest.mark.parametrize(
     ("card", "when_away", "when_there"),
     [

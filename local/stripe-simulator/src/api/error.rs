@@ -28,7 +28,7 @@ pub(crate) struct StripeError {
 /// What a card error has besides.
 #[derive(Debug, Clone)]
 struct Card {
-    decline_code: Option<&'static str>,
+    decline_code: Option<String>,
     /// What failed by it: the charge, the intent.
     about: Map<String, Value>,
 }
@@ -161,9 +161,9 @@ impl StripeError {
     }
 
     /// What the bank said.
-    pub(crate) fn declined_by(mut self, decline_code: &'static str) -> Self {
+    pub(crate) fn declined_by(mut self, decline_code: &str) -> Self {
         if let Some(card) = &mut self.card {
-            card.decline_code = Some(decline_code);
+            card.decline_code = Some(decline_code.to_owned());
         }
         self
     }
@@ -207,8 +207,8 @@ impl StripeError {
             error.insert("param".to_owned(), param.as_str().into());
         }
         if let Some(card) = &self.card {
-            if let Some(decline_code) = card.decline_code {
-                error.insert("decline_code".to_owned(), decline_code.into());
+            if let Some(decline_code) = &card.decline_code {
+                error.insert("decline_code".to_owned(), decline_code.as_str().into());
             }
             error.extend(card.about.clone());
         }

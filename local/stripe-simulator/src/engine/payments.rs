@@ -140,9 +140,10 @@ pub(crate) fn refusal(
             &format!("{subject}_payment_intent_requires_action"),
             REQUIRES_ACTION,
         ),
-        Some(last) if last["decline_code"] == "insufficient_funds" => {
-            StripeError::card("card_declined", "Your card has insufficient funds.")
-                .declined_by("insufficient_funds")
+        Some(last) if last["code"] == "card_declined" => {
+            let (message, code) = (text(last, "/message"), text(last, "/decline_code"));
+            StripeError::card("card_declined", message.unwrap_or_default())
+                .declined_by(code.unwrap_or_default())
         }
         _ => StripeError::card_declined(),
     };
