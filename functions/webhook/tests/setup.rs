@@ -11,7 +11,8 @@ use ledger::CustomerStatus;
 use reqwest::Method;
 use serde_json::{Value, json};
 use stripe::ListSubscriptions;
-use support::world::{Answer, send};
+use support::catalog::TOKENS;
+use support::world::{Answer, METER_EVENT_NAME, send};
 
 use crate::story::Story;
 
@@ -63,6 +64,21 @@ async fn whoever_completes_checkout_is_a_customer_by_stripes_word() {
     // The caller who comes back finds it done.
     let done = onboard(&story, &by_checkout()).await.expect(201);
     assert_eq!(done["subscription_id"], row.subscription_id.as_str());
+    assert_eq!(subscriptions_count(&story).await, 1);
+}
+
+#[tokio::test]
+async fn whoever_waited_subscribes_to_the_catalog_of_the_day() {
+    let story = Story::start().await;
+    let waits = onboard(&story, &by_checkout()).await.expect(202);
+    let customer_id = waits["customer_id"].as_str().unwrap();
+    story.world.start_catalog().await;
+    fill_in(&story, &waits).await;
+    story.world.settle().await;
+    let names = story.world.agreed_items(customer_id).await;
+    assert_eq!(names, [METER_EVENT_NAME, TOKENS]);
+    let done = onboard(&story, &by_checkout()).await.expect(201);
+    assert_eq!(done["subscription_items"][1]["meter_event_name"], TOKENS);
     assert_eq!(subscriptions_count(&story).await, 1);
 }
 
