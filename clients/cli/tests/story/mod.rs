@@ -6,6 +6,7 @@
 mod support;
 
 pub(crate) mod catalog;
+pub(crate) mod catalog_file;
 mod program;
 
 use std::path::Path;
@@ -133,6 +134,11 @@ impl Story {
             UsageApi::UsageRecord => "/v1/subscription_items",
         };
         let fault = json!({ "kind": kind, "path_prefix": path_prefix, "times": 1_000 });
+        support::fault(&self.system, Some(fault)).await;
+    }
+
+    /// Has Stripe strike as `fault` says, until [`Story::heal`].
+    pub(crate) async fn order_fault(&self, fault: Value) {
         support::fault(&self.system, Some(fault)).await;
     }
 
