@@ -8,31 +8,11 @@ use std::pin::pin;
 use std::task::Poll;
 
 use billing::{CustomerId, Timestamp, UsageStatus};
-use metering::{CreditError, Found, METADATA_VOID, Void, VoidError, Voider};
+use metering::{CreditError, Found, Void, VoidError};
 use serde_json::json;
-use story::catalog::{DOCUMENTS, TOKENS};
 use story::{DAY_S, HOUR_S, Story};
-use stripe::{CustomerBalanceTransaction, UsageApi};
 
 impl Story {
-    fn voider(&self) -> Voider {
-        let (ledger, stripe) = (self.system.ledger(), self.system.stripe());
-        Voider::new(ledger.clone(), stripe.clone(), self.clock.clone())
-    }
-
-    async fn void(&self, event_id: &str) -> Result<Void, VoidError> {
-        self.void_found(event_id, None).await
-    }
-
-    async fn void_found(&self, event_id: &str, found: Option<Found>) -> Result<Void, VoidError> {
-        let identifier = self.identifier(event_id);
-        self.voider().void(&identifier, found).await
-    }
-
-    async fn status(&self, event_id: &str) -> UsageStatus {
-        self.row(event_id).await.status
-    }
-
     /// An event that Stripe does not have, or whose answer was lost: pending.
     async fn emit_in_vain(&self, event_id: &str, quantity: u64, kind: &str) {
         self.strike(kind).await;
@@ -59,16 +39,6 @@ impl Story {
         self.strike("lose_answer").await;
         self.emit_many(name, count, 1).await;
         self.heal().await;
-    }
-
-    /// Credits for voided usage, the newest first.
-    async fn credits(&self) -> Vec<CustomerBalanceTransaction> {
-        let stripe = self.system.stripe();
-        let customer_id = self.customer_id.as_str();
-        let all = stripe.list_customer_balance_transactions(customer_id).await;
-        let all = all.unwrap().into_iter();
-        all.filter(|it| it.metadata.contains_key(METADATA_VOID))
-            .collect()
     }
 
     async fn summed_by_stripe(&self) -> i64 {
@@ -414,92 +384,5 @@ async fn cut_off_anywhere_a_credit_is_given_once() {
         (sum.units, sum.minor_units),
         (u64::from(voided) * 3, i64::from(voided) * 6)
     );
-    story.system.stop().await.unwrap();
-}
-
-fn is_credit_of(voided: &Void, cents: i64) -> bool {
-    matches!(voided, Void::Credited { minor_units, .. } if *minor_units == cents)
-}
-
-#[tokio::test]
-async fn an_event_is_cancelled_under_the_name_of_its_own_meter() {
-    let story = Story::of_two_meters(UsageApi::default()).await;
-    story.emit("kept", 3).await;
-    story.emit_tokens("wrong", 700).await;
-    story.emit_tokens("right", 50).await;
-    assert_eq!(story.void("wrong").await.unwrap(), Void::Cancelled);
-    assert_eq!(story.units_of(DOCUMENTS).await, 3);
-    assert_eq!(story.units_of(TOKENS).await, 50);
-    story.pump().await;
-    assert_eq!(story.totals().await, (53, 0));
-    // Its item may be gone meanwhile: what Stripe has is taken back all the same.
-    story.unsubscribe_from_tokens().await;
-    assert_eq!(story.void("right").await.unwrap(), Void::Cancelled);
-    assert_eq!(story.in_stripe().await, (1, 3));
-    story.system.stop().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_credit_is_what_the_line_of_its_own_item_costs_less() {
-    let story = Story::of_two_meters(UsageApi::default()).await;
-    // 5 documents are 10 cents; 13 tokens are 5.2 cents, and 5 on the invoice.
-    for (event_id, quantity) in [("document", 2), ("more documents", 3)] {
-        story.emit(event_id, quantity).await;
-    }
-    for (event_id, quantity) in [("tokens", 2), ("more tokens", 11)] {
-        story.emit_tokens(event_id, quantity).await;
-    }
-    story.end_period().await;
-    let stripe = story.system.stripe();
-    let invoices = stripe.list_all_invoices(story.customer_id.as_str()).await;
-    assert!(invoices.unwrap().iter().any(|it| it.total == 15));
-
-    // 11 tokens are 4.4 cents, and then nothing is left of 5.
-    let period_start = story.row("tokens").await.period_start.unwrap();
-    for (event_id, cents) in [("tokens", 1), ("document", 4), ("more tokens", 4)] {
-        let voided = story.void(event_id).await.unwrap();
-        assert!(is_credit_of(&voided, cents), "{event_id}: {voided:?}");
-    }
-    let ledger = story.system.ledger();
-    for (event_id, units, cents) in [("tokens", 13, 5), ("document", 2, 4)] {
-        let row = story.row(event_id).await;
-        let sum = ledger.void_credits(&row, period_start).await.unwrap();
-        assert_eq!((sum.units, sum.minor_units), (units, cents), "{event_id}");
-    }
-    let credits: Vec<i64> = story.credits().await.iter().map(|it| it.amount).collect();
-    assert_eq!(credits, [-4, -4, -1]);
-    story.system.stop().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_credit_waits_for_an_item_where_none_has_a_price_for_it() {
-    let story = Story::of_two_meters(UsageApi::default()).await;
-    story.emit_tokens("wrong", 50).await;
-    story.clock.advance_s(26 * HOUR_S);
-    story.unsubscribe_from_tokens().await;
-    let refused = story.void("wrong").await.unwrap_err();
-    let VoidError::Credit(CreditError::NoItem(meter)) = &refused else {
-        panic!("{refused}");
-    };
-    assert_eq!(meter, TOKENS);
-    assert_eq!(story.status("wrong").await, UsageStatus::Voiding);
-    story.subscribe_to_tokens().await;
-    let voided = story.void("wrong").await.unwrap();
-    assert!(is_credit_of(&voided, 20), "{voided:?}");
-    story.system.stop().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_usage_record_is_credited_at_the_price_of_the_item_that_it_was_added_to() {
-    let story = Story::with_usage_api(UsageApi::UsageRecord).await;
-    // Of before the catalog: its row names no meter.
-    story.emit("document", 3).await;
-    story.sell_tokens().await;
-    story.subscribe_to_tokens().await;
-    story.emit_tokens("tokens", 50).await;
-    for (event_id, cents) in [("document", 6), ("tokens", 20)] {
-        let voided = story.void(event_id).await.unwrap();
-        assert!(is_credit_of(&voided, cents), "{event_id}: {voided:?}");
-    }
     story.system.stop().await.unwrap();
 }

@@ -8,6 +8,7 @@ mod support;
 pub(crate) mod catalog;
 pub(crate) mod catalog_file;
 mod program;
+mod voids;
 
 use std::path::Path;
 use std::sync::Arc;
