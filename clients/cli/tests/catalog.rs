@@ -271,7 +271,9 @@ async fn usage_records_are_told_apart_by_their_products() {
     };
     let report = story.set_up(&catalog, &legacy).await.unwrap();
     assert!(report.meters.iter().all(|meter| meter.meter.is_none()));
+    // An item from before the catalog has no name in it.
     assert_eq!(row.item.meter_event_name, "");
+    assert_eq!(story.emit("early", 1).await, "held");
     assert!(matches!(
         story.subscribe().await.unwrap(),
         Subscribed::Added { .. }

@@ -84,6 +84,9 @@ async fn which_says_by_which_entry_and_by_its_status_whether_any_is_refused() {
 #[tokio::test]
 async fn subscribe_says_an_outcome_for_each_customer() {
     let story = Story::start().await;
+    for external_id in ["second", "third", "fourth", "fifth"] {
+        story.caller.onboard(external_id).await;
+    }
     story.set_up_now(&two_meters()).await;
     let subscribe = ["catalog", "subscribe"];
     let (status, out, _) = story
@@ -93,7 +96,8 @@ async fn subscribe_says_an_outcome_for_each_customer() {
     assert!(out.contains("would be subscribed to llm_tokens"), "{out}");
     let (status, out, err) = story.meterline(&subscribe).await;
     assert_eq!(status, Some(0), "{err}");
-    assert!(out.ends_with("1 customers done, 0 failed\n"), "{out}");
+    assert_eq!(out.matches("  subscribed: si_").count(), 5, "{out}");
+    assert!(out.ends_with("5 customers done, 0 failed\n"), "{out}");
     let stranger = ["--customer", "cus_stranger", "--json"];
     let (status, out, _) = story.meterline(&[&subscribe[..], &stranger].concat()).await;
     assert_eq!(status, Some(1));

@@ -117,7 +117,10 @@ async fn a_price_that_left_the_catalogs_meter_subscribes_nobody() {
         .await;
     assert_eq!(stored.unwrap(), CatalogStored::Done);
     let refused = story.subscribe().await.unwrap_err().to_string();
-    assert!(refused.contains("\"nowhere\" does not exist"), "{refused}");
+    assert!(
+        refused.contains("\"nowhere\" does not exist in Stripe: run"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]

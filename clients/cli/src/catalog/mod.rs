@@ -2,7 +2,7 @@
 //!
 //! | module | does |
 //! | --- | --- |
-//! | [`file`] | reads what the operator wrote |
+//! | [`mod@file`] | reads what the operator wrote |
 //! | [`setup`] | brings Stripe and the tables to it |
 //! | [`changes`] | says what it changes |
 //! | [`rule`] | says by which entry it covers an action |

@@ -60,9 +60,12 @@ pub struct AddedItem {
 /// Why a customer, or anybody, could not be subscribed.
 #[derive(Debug, thiserror::Error)]
 pub enum SubscribeError {
-    /// A price of the catalog cannot be used.
+    /// Stripe did not tell a price of the catalog.
     #[error(transparent)]
-    Price(#[from] MeteredPriceError),
+    Price(MeteredPriceError),
+    /// A price of the catalog cannot be used.
+    #[error("{0}: run `meterline setup --catalog` again")]
+    NotSetUp(#[source] MeteredPriceError),
     /// A price of the catalog is of another meter than the catalog says.
     #[error(
         "the price {lookup_key} is of the meter {in_stripe:?}, not of {event_name}: somebody \
@@ -130,8 +133,8 @@ impl Subscriber {
     /// up in `stripe` once; with `is_dry_run` only says what it would do.
     ///
     /// # Errors
-    /// [`SubscribeError::Price`] or [`SubscribeError::OtherMeter`] where the
-    /// catalog is not what Stripe has.
+    /// [`SubscribeError::NotSetUp`] or [`SubscribeError::OtherMeter`] where the
+    /// catalog is not what Stripe has, [`SubscribeError::Price`] where Stripe fails.
     pub async fn new(
         ledger: Ledger,
         stripe: Client,
@@ -140,7 +143,11 @@ impl Subscriber {
     ) -> Result<Self, SubscribeError> {
         let mut prices = Vec::with_capacity(catalog.meters().len());
         for meter in catalog.meters() {
-            let price = MeteredPrice::find(&stripe, &meter.lookup_key, Some(&catalog)).await?;
+            let price = MeteredPrice::find(&stripe, &meter.lookup_key, Some(&catalog)).await;
+            let price = price.map_err(|error| match error {
+                MeteredPriceError::Stripe { .. } => SubscribeError::Price(error),
+                MeteredPriceError::Unusable { .. } => SubscribeError::NotSetUp(error),
+            })?;
             if price.meter_event_name != meter.event_name {
                 return Err(SubscribeError::OtherMeter {
                     lookup_key: meter.lookup_key.clone(),
