@@ -10,7 +10,7 @@ use std::task::Poll;
 
 use billing::{HeldReason, Timestamp, UsageStatus};
 use metering::{CustomerDirectory, Delivered, Deliverer, Prospect, Redriven, Redriver};
-use serde_json::json;
+use serde_json::{Value, json};
 use story::catalog::{DOCUMENTS, TOKENS};
 use story::{DAY_S, Story};
 use stripe::UsageApi;
@@ -280,6 +280,32 @@ async fn an_event_without_an_item_is_sent_once_its_customer_has_one() {
         assert_eq!(story.totals().await, (700, 0));
         story.system.stop().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn the_list_names_the_meter_and_what_a_held_event_waits_for() {
+    let story = Story::start().await;
+    story.sell_tokens().await;
+    assert_eq!(story.emit_tokens("held", 700).await, "held");
+    let customer_id = &story.customer_id;
+    let list = ["redrive", "--status", "held"];
+    let (status, out, err) = story.meterline(&list).await;
+    assert_eq!(status, Some(0), "{out}{err}");
+    let line = format!(
+        "{customer_id}  \"held\"  700 llm_tokens  held: no_subscription_item: its customer has no \
+         item of the meter that counts llm.output; run `meterline catalog subscribe --customer \
+         {customer_id}`, then this again\n"
+    );
+    assert_eq!(out, line);
+
+    story.subscribe_to_tokens().await;
+    let (status, out, err) = story.meterline(&[&list[..], &["--json"]].concat()).await;
+    assert_eq!(status, Some(0), "{out}{err}");
+    let line: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(line["meter_event_name"], TOKENS);
+    let outcome = line["outcome"].as_str().unwrap();
+    assert!(outcome.contains("billed at"), "{outcome}");
+    story.system.stop().await.unwrap();
 }
 
 #[tokio::test]
