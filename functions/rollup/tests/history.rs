@@ -21,8 +21,8 @@ const SHARD: &str = "shardId-1";
 const HOUR_MS: i64 = 3_600_000;
 const START: Timestamp = Timestamp::from_unix_s(1_769_860_800);
 
-/// Cell (customer, period, hour, action) and status, to units and events.
-type Count = BTreeMap<(String, i64, i64, String, &'static str), (u64, u64)>;
+/// Cell (customer, period, hour, meter, action) and status, to units and events.
+type Count = BTreeMap<(String, i64, i64, String, String, &'static str), (u64, u64)>;
 
 /// A stream's records, and what they must come to.
 #[derive(Default)]
@@ -86,6 +86,7 @@ impl History {
                 row.customer_id.as_str().to_owned(),
                 row.period_start.map_or(0, Timestamp::unix_s),
                 hour_of(row.billed_at.unwrap_or(row.occurred_at)),
+                row.meter_event_name.clone(),
                 row.action_type.as_str().to_owned(),
                 row.status.as_str(),
             );
@@ -195,6 +196,7 @@ async fn counted(tables: &Tables) -> Count {
                     key.customer_id.as_str().to_owned(),
                     key.period_start.map_or(0, Timestamp::unix_s),
                     key.hour.unix_s(),
+                    key.meter_event_name.clone(),
                     key.action_type.as_str().to_owned(),
                     status.as_str(),
                 );

@@ -25,7 +25,10 @@ pub enum SoakError {
     Catalog(#[from] meterline_cli::catalog::CatalogFileError),
     /// The catalog could not be set up.
     #[error(transparent)]
-    Setup(#[from] meterline_cli::catalog::CatalogSetupError),
+    CatalogSetup(#[from] meterline_cli::catalog::CatalogSetupError),
+    /// The webhook could not be set up.
+    #[error(transparent)]
+    Setup(#[from] meterline_cli::SetupError),
     /// There is no signing secret.
     #[error(transparent)]
     SigningSecret(#[from] webhook::NoSigningSecret),
