@@ -2,18 +2,13 @@
 //! the actions that it counts, as JSON. A field that is not known is refused: a
 //! misspelt one would be another price.
 
-use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use billing::{
-    Catalog, CatalogMeter, CatalogTerms, InvalidCatalog, InvalidPrice, Price, PriceTerms, Round,
-    TierTerms, TiersMode, TransformQuantity,
-};
-use serde::Deserialize;
-use serde::de::{self, Deserializer, Visitor};
+use billing::{Catalog, CatalogMeter, CatalogTerms, InvalidCatalog, InvalidPrice, Price};
 
+use super::fields::{FileTerms, MeterTerms};
 use crate::setup::product_id;
 
 /// What a file says, every price checked and the whole known to make sense.
@@ -181,66 +176,6 @@ pub(super) fn place(path: &Path, index: usize, event_name: &str) -> String {
     format!("{}: meters[{index}] ({event_name})", path.display())
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileTerms {
-    meters: Vec<MeterTerms>,
-    #[serde(default)]
-    default_meter: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MeterTerms {
-    event_name: String,
-    product_name: String,
-    lookup_key: String,
-    price: PriceFields,
-    #[serde(default)]
-    actions: Vec<String>,
-}
-
-/// [`PriceTerms`] with nothing besides.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PriceFields {
-    currency: String,
-    #[serde(default)]
-    unit_amount_decimal: Option<Amount>,
-    #[serde(default)]
-    transform_quantity: Option<TransformFields>,
-    #[serde(default)]
-    tiers_mode: Option<TiersMode>,
-    #[serde(default)]
-    tiers: Vec<TierFields>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TransformFields {
-    divide_by: u64,
-    round: Round,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TierFields {
-    #[serde(default)]
-    up_to: UpTo,
-    #[serde(default)]
-    unit_amount_decimal: Option<Amount>,
-    #[serde(default)]
-    flat_amount_decimal: Option<Amount>,
-}
-
-/// An amount in minor units. A number of JSON's would be a float to whoever
-/// reads the file.
-struct Amount(String);
-
-/// The last unit of a tier; none for the last tier.
-#[derive(Default)]
-struct UpTo(Option<u64>);
-
 impl MeterTerms {
     fn check(self, path: &Path, index: usize) -> Result<MeterEntry, CatalogFileError> {
         let place = place(path, index, &self.event_name);
@@ -256,75 +191,6 @@ impl MeterTerms {
             lookup_key: self.lookup_key,
             actions: self.actions,
         })
-    }
-}
-
-impl PriceFields {
-    fn terms(&self) -> PriceTerms {
-        let text = |amount: &Option<Amount>| amount.as_ref().map(|amount| amount.0.clone());
-        let tiers = self.tiers.iter().map(|tier| TierTerms {
-            up_to: tier.up_to.0,
-            unit_amount_decimal: text(&tier.unit_amount_decimal),
-            flat_amount_decimal: text(&tier.flat_amount_decimal),
-        });
-        let transform = self.transform_quantity.as_ref();
-        PriceTerms {
-            currency: self.currency.clone(),
-            unit_amount_decimal: text(&self.unit_amount_decimal),
-            transform_quantity: transform.map(|transform| TransformQuantity {
-                divide_by: transform.divide_by,
-                round: transform.round,
-            }),
-            tiers_mode: self.tiers_mode,
-            tiers: tiers.collect(),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Amount {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AmountVisitor;
-        impl Visitor<'_> for AmountVisitor {
-            type Value = Amount;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a decimal text in minor units, such as \"0.0004\"")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Amount, E> {
-                Ok(Amount(text.to_owned()))
-            }
-        }
-        deserializer.deserialize_str(AmountVisitor)
-    }
-}
-
-impl<'de> Deserialize<'de> for UpTo {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct UpToVisitor;
-        impl Visitor<'_> for UpToVisitor {
-            type Value = UpTo;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number of units, or \"inf\" for the last tier")
-            }
-
-            fn visit_u64<E: de::Error>(self, units: u64) -> Result<UpTo, E> {
-                Ok(UpTo(Some(units)))
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<UpTo, E> {
-                match text {
-                    "inf" => Ok(UpTo(None)),
-                    _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
-                }
-            }
-
-            fn visit_unit<E: de::Error>(self) -> Result<UpTo, E> {
-                Ok(UpTo(None))
-            }
-        }
-        deserializer.deserialize_any(UpToVisitor)
     }
 }
 
