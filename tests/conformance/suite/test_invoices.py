@@ -50,6 +50,24 @@ def test_usage_of_a_draft_still_counts(subscribed):
     assert stripe.Invoice.retrieve(invoice.id).total == 15 * 5
 
 
+def test_an_added_item_bills_usage_from_its_addition_on(subscribed):
+    story = subscribed()
+    added_at = story.subscription.start_date + 10 * DAY
+    story.advance(added_at)
+    other = make_metered_price(story.meter, unit_amount=9)
+    added = stripe.SubscriptionItem.create(subscription=story.subscription.id, price=other.id)
+    assert added.created == added_at
+    story.use(1, timestamp=added_at - 1)
+    story.use(2, timestamp=added_at)
+    end = story.period_end()
+    invoice = drafted(story)
+    lines = {price_of(line): line for line in invoice.lines.data}
+    assert (lines[story.price.id].quantity, lines[other.id].quantity) == (3, 2)
+    period = lines[other.id].period
+    assert (period.start, period.end) == (added_at, end)
+    assert invoice.total == 3 * 5 + 2 * 9
+
+
 def test_a_draft_is_finalised_and_paid_by_hand(subscribed):
     story = subscribed()
     story.use(100)

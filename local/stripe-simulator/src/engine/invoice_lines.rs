@@ -25,6 +25,9 @@ pub(super) fn of_item(
     let Some(period) = (if is_metered { plan.usage } else { plan.advance }) else {
         return Ok(Vec::new());
     };
+    let Some(period) = billed(subscription, item, &price, period) else {
+        return Ok(Vec::new());
+    };
     let quantity = if is_metered {
         let customer = text_or_empty(subscription, "/customer");
         usage(call, &customer, &text_or_empty(item, "/id"), &price, period)?
@@ -42,7 +45,20 @@ pub(super) fn of_item(
     lines.collect()
 }
 
-/// The lines of a draft with its usage as of now. A line that stays keeps its id.
+/// What an item bills of a period. An item that was added to its subscription bills what its meter
+/// counts from then on (Stripe's documentation: Manage your usage-based billing setup), so nothing
+/// of a period that was over by then. A usage record says itself whose it is.
+fn billed(subscription: &Value, item: &Value, price: &Value, period: Period) -> Option<Period> {
+    let added_at = integer_or_zero(item, "/created");
+    let was_added = added_at > integer_or_zero(subscription, "/created");
+    if !was_added || text(price, "/recurring/meter").is_none() {
+        return Some(period);
+    }
+    (added_at < period.1).then(|| (period.0.max(added_at), period.1))
+}
+
+/// The lines of a draft with its usage as of now, each of its own period. A line that stays keeps
+/// its id.
 pub(super) fn recount(call: &Call<'_>, invoice: &Value, lines: &Value) -> Result<Vec<Value>> {
     let customer = text_or_empty(invoice, "/customer");
     let mut recounted = Vec::new();

@@ -129,6 +129,7 @@ pub(crate) fn create(call: &Call<'_>, mut params: Params) -> Answer {
     params.discard(&UNUSED_IN_CHANGES);
     params.finish()?;
     let (start, end) = subscriptions::period(&before);
+    item["created"] = call.time_of(&before)?.into();
     item["subscription"] = id.into();
     item["current_period_start"] = start.into();
     item["current_period_end"] = end.into();

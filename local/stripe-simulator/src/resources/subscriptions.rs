@@ -289,9 +289,13 @@ fn take_item_changes(call: &Call<'_>, params: &mut Params, subscription: &mut Va
                 match place.flatten() {
                     Some(index) => {
                         item["id"] = items[index]["id"].clone();
+                        item["created"] = items[index]["created"].clone();
                         items[index] = item;
                     }
-                    None => items.push(item),
+                    None => {
+                        item["created"] = call.time_of(subscription)?.into();
+                        items.push(item);
+                    }
                 }
             }
         }

@@ -6,6 +6,7 @@
     reason = "a failed helper is a failed test"
 )]
 
+mod added_items;
 mod api;
 mod billing;
 mod checkout;

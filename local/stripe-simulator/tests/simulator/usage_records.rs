@@ -95,6 +95,26 @@ async fn a_summary_of_each_period_names_its_invoice() {
 }
 
 #[tokio::test]
+async fn an_added_item_counts_every_record_it_is_given() {
+    let stripe = Stripe::start().await;
+    let ada = subscribed(&stripe).await;
+    let price = id(&ada.subscription["items"]["data"][0]["price"]);
+    stripe.advance(&ada.test_clock, START + 10 * DAY).await;
+    // Twice the same price is as good as another here.
+    let subscription = ada.subscription_id();
+    let form = [("subscription", subscription.as_str()), ("price", &price)];
+    let added = stripe.post("/v1/subscription_items", &form).await.ok();
+    let records = format!("/v1/subscription_items/{}/usage_records", id(&added));
+    let before = (START + DAY).to_string();
+    let form = [("quantity", "7"), ("timestamp", before.as_str())];
+    post(&stripe, &records, &form).await;
+    stripe.advance(&ada.test_clock, ada.period_end()).await;
+    let line = &ada.invoice(&stripe).await["lines"]["data"][1];
+    let whole = json!({ "start": START, "end": ada.period_end() });
+    assert_eq!((&line["quantity"], &line["period"]), (&json!(7), &whole));
+}
+
+#[tokio::test]
 async fn what_is_cancelled_at_once_ends_uninvoiced() {
     let stripe = Stripe::start().await;
     let ada = subscribed(&stripe).await;
