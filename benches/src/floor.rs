@@ -79,7 +79,7 @@ impl Floor {
         let row = UsageEventRow::new(
             &event,
             now,
-            customer.row.billing_time(now, now),
+            customer.row.billing_time(&customer.row.item, now, now),
             &customer.row.item.meter_event_name,
             token.clone(),
             now,

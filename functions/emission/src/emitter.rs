@@ -178,7 +178,10 @@ impl Emitter {
             Err(refusal) => return self.refused(event, customer, refusal).await,
         };
         let billing_time = match billed.item {
-            Some(_) => self.customers.billing_time(customer, occurred_at).await,
+            Some(item) => {
+                let time = self.customers.billing_time(customer, item, occurred_at);
+                time.await
+            }
             None => Ok(BillingTime::Held(HeldReason::NoSubscriptionItem)),
         };
         let billing_time = match billing_time {
@@ -387,15 +390,15 @@ fn check<'a>(
             return Err(FieldError::new("action_type", reason).into());
         }
     };
-    if let Some(item) = billed.item {
-        if item.meter_id.is_empty() == usage_api.has_meter() {
-            return Err(other_usage_api(&event.customer_id, usage_api));
-        }
-        let named = event.subscription_item_id.as_ref();
-        if named.is_some_and(|id| *id != item.subscription_item_id) {
-            let reason = "must be the customer's subscription item that bills the action";
-            return Err(FieldError::new("subscription_item_id", reason).into());
-        }
+    let is_of_other_api = |item: &MeteredItem| item.meter_id.is_empty() == usage_api.has_meter();
+    if billed.item.is_some_and(is_of_other_api) {
+        return Err(other_usage_api(&event.customer_id, usage_api));
+    }
+    let named = event.subscription_item_id.as_deref();
+    let billing = billed.item.map(|item| item.subscription_item_id.as_str());
+    if named.is_some() && named != billing {
+        let reason = "must be the customer's subscription item that bills the action";
+        return Err(FieldError::new("subscription_item_id", reason).into());
     }
     window::check_occurred_at(occurred_at, customer.now)?;
     Ok(billed)

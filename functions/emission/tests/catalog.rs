@@ -227,6 +227,59 @@ async fn a_pending_event_whose_item_is_taken_away_is_quarantined() {
 }
 
 #[tokio::test]
+async fn usage_of_before_its_item_was_added_is_billed_from_then_on() {
+    let story = Story::of_two_meters(UsageApi::default()).await;
+    let added_at = story.world.now();
+    let mut row = story.customer.clone();
+    row.subscription_started_at = added_at.plus_ms(-48 * HOUR_MS);
+    row.period_start = row.subscription_started_at;
+    row.more_items[0].added_at = Some(added_at);
+    let ledger = &story.world.ledger;
+    ledger.update_customer(&story.customer, row).await.unwrap();
+    let yesterday = added_at.plus_ms(-24 * HOUR_MS);
+    for (action_type, carried_over) in [("llm.input", true), ("document_processed", false)] {
+        let mut event = story.event_of(action_type, action_type, 7);
+        event["occurred_at"] = json!(yesterday.to_string());
+        let (status, answer) = story.emit(&event).await;
+        assert_eq!(status, 200, "{answer}");
+        let recorded = story.row(action_type).await;
+        assert_eq!(recorded.carried_over, carried_over, "{action_type}");
+        assert_eq!(recorded.billed_at.unwrap() >= added_at, carried_over);
+    }
+}
+
+#[tokio::test]
+async fn a_row_from_before_the_item_quarantines_nothing() {
+    let story = Story::of_two_meters(UsageApi::default()).await;
+    // What this process remembers of the customer.
+    let without = CustomerRow {
+        more_items: Vec::new(),
+        ..story.customer.clone()
+    };
+    let ledger = &story.world.ledger;
+    ledger
+        .update_customer(&story.customer, without)
+        .await
+        .unwrap();
+    let (status, _) = story.emit(&story.event("job-1", 1)).await;
+    assert_eq!(status, 200);
+    let read = ledger.customer(&story.customer.customer_id).await;
+    let (read, row) = (read.unwrap().unwrap(), story.customer.clone());
+    ledger.update_customer(&read, row).await.unwrap();
+    // Another process records usage of the item that was added, and does not
+    // get it to Stripe.
+    let other = Story::of(story.world, story.customer).await;
+    other.world.break_stream(503, 3).await;
+    let event = other.event_of("llm.input", "job-2", 7);
+    let (status, _) = other.emit(&event).await;
+    assert_eq!(status, 202);
+    let again = other.world.http.post(format!("{}/v1/usage", story.url));
+    let again = again.bearer_auth(&other.key).body(event.to_string());
+    let answer: Value = again.send().await.unwrap().json().await.unwrap();
+    assert_eq!(answer["status"], "delivered", "{answer}");
+}
+
+#[tokio::test]
 async fn a_named_item_must_be_the_one_that_bills_the_action() {
     let story = Story::of_two_meters(UsageApi::default()).await;
     let tokens = &story

@@ -45,6 +45,12 @@ pub(crate) enum OnboardingError {
     /// The price to change to cannot be changed to.
     #[error("price_lookup_key {0}")]
     NextPrice(&'static str),
+    /// A change of price would forgive what was used before it.
+    #[error(
+        "proration_behavior none would forgive the usage of this period so far, which Stripe bills \
+         at a change of price as a proration"
+    )]
+    ForgivenUsage,
     /// The subscription has ended, for good.
     #[error("the subscription has ended: onboard the customer anew")]
     Ended,
@@ -149,6 +155,11 @@ impl From<OnboardingError> for Problem {
             OnboardingError::NextPrice(reason) => {
                 Self::field(&FieldError::new("price_lookup_key", reason))
             }
+            OnboardingError::ForgivenUsage => Self::field(&FieldError::new(
+                "proration_behavior",
+                "must not be none at a change to another price: Stripe would not bill what was \
+                 used in this period before the change",
+            )),
             OnboardingError::Unknown => Self::new(ProblemType::CustomerNotFound, error.to_string()),
             OnboardingError::NoPaymentMethod => Self::field(&FieldError::new(
                 "payment_method",

@@ -3,7 +3,7 @@
 
 use billing::{CustomerId, Timestamp};
 use ledger::{CustomerRow, CustomerStatus, MeteredItem};
-use metering::{MeteredPrice, customer_status, is_metered_item, with_current_items};
+use metering::{MeteredPrice, added_at, customer_status, is_metered_item, with_current_items};
 use stripe::{CreateSubscriptionItem, Customer, ProrationBehavior, Subscription, SubscriptionItem};
 
 use crate::error::OnboardingError;
@@ -48,7 +48,11 @@ impl Steps<'_> {
         let first = first_item(subscription, prices)?;
         let mut known = prices.iter().filter_map(|price| {
             let item = metered_items(subscription).find(|it| it.price.id == price.price_id)?;
-            Some(price.clone().into_item(&item.id))
+            Some(
+                price
+                    .clone()
+                    .into_item(&item.id, added_at(item, subscription)),
+            )
         });
         let item = match known.next() {
             Some(item) => item,
@@ -56,7 +60,9 @@ impl Steps<'_> {
             None => {
                 let price =
                     MeteredPrice::retrieve(self.stripe(), &first.price.id, prices.catalog());
-                price.await?.into_item(&first.id)
+                price
+                    .await?
+                    .into_item(&first.id, added_at(first, subscription))
             }
         };
         let at = Timestamp::from_unix_s;

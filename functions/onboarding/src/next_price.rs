@@ -1,9 +1,11 @@
 //! Another price for a customer's usage, whichever of its meters counts that.
 
-use billing::Catalog;
+use billing::{Catalog, Timestamp};
 use ledger::{CustomerRow, MeteredItem};
 use metering::{MeteredPrice, MeteredPriceError, with_current_items};
-use stripe::{CreateSubscriptionItem, RequestOptions, Subscription, UpdateSubscription};
+use stripe::{
+    CreateSubscriptionItem, ProrationBehavior, RequestOptions, Subscription, UpdateSubscription,
+};
 
 use crate::error::OnboardingError;
 use crate::onboard::Onboarder;
@@ -20,10 +22,12 @@ pub(crate) enum NextPrice {
 impl Onboarder {
     /// The price with `lookup_key`, for an item of the customer's or a new one.
     /// Its usage must go to the meter of that item, or to one of the catalog's:
-    /// what is sent to another one is billed by nobody.
+    /// what is sent to another one is billed by nobody. Nor is what was used at the
+    /// price before, where the change comes without prorations.
     pub(crate) async fn next_price(
         &self,
         lookup_key: &str,
+        proration_behavior: Option<ProrationBehavior>,
         customer: &CustomerRow,
     ) -> Result<NextPrice, OnboardingError> {
         if lookup_key.is_empty() {
@@ -41,13 +45,19 @@ impl Onboarder {
             let reason = "names a price in another currency than the customer's subscription";
             return Err(OnboardingError::NextPrice(reason));
         }
+        let is_unprorated = proration_behavior == Some(ProrationBehavior::None);
         match self.item_for(&price, customer, catalog.as_ref()).await? {
-            Some(item) if item.meter_id == price.meter_id => {
-                Ok(NextPrice::Of(price.into_item(&item.subscription_item_id)))
-            }
             // A meter that took the event name of one that was deactivated.
-            Some(_) => Err(OnboardingError::NextPrice(
+            Some(item) if item.meter_id != price.meter_id => Err(OnboardingError::NextPrice(
                 "names a price with another meter, which has none of this period's usage",
+            )),
+            // Stripe bills the usage before a change as a proration (Stripe
+            // documentation: "Manage your usage-based billing setup").
+            Some(item) if is_unprorated && item.price_id != price.price_id => {
+                Err(OnboardingError::ForgivenUsage)
+            }
+            Some(item) => Ok(NextPrice::Of(
+                price.into_item(&item.subscription_item_id, item.added_at),
             )),
             None if names_meter_of(catalog.as_ref(), &price) => Ok(NextPrice::Added(price)),
             None => Err(OnboardingError::NextPrice(
@@ -103,8 +113,9 @@ impl Onboarder {
                     bills_usage_records: price.meter_id.is_empty(),
                 };
                 let created = self.stripe.create_subscription_item(&create, &options);
-                let item_id = created.await?.id;
-                Some(price.into_item(&item_id))
+                let created = created.await?;
+                let added_at = Timestamp::from_unix_s(created.created);
+                Some(price.into_item(&created.id, Some(added_at)))
             }
             None => None,
         };

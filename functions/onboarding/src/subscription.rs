@@ -76,7 +76,11 @@ pub(crate) async fn update(
     }
     let customer = onboarder.known(&customer_id).await?;
     let next_price = match &changes.price_lookup_key {
-        Some(lookup_key) => Some(onboarder.next_price(lookup_key, &customer).await?),
+        Some(lookup_key) => {
+            let next_price =
+                onboarder.next_price(lookup_key, changes.proration_behavior, &customer);
+            Some(next_price.await?)
+        }
         None => None,
     };
     let changed = onboarder.change(&customer.subscription_id, &changes, next_price);

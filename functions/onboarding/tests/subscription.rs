@@ -151,7 +151,7 @@ async fn a_lost_answer_of_stripes_ends_a_subscription_all_the_same() {
 async fn a_price_is_changed_to_another_of_the_same_meter() {
     let story = Story::start().await;
     let dearer = story.price("dearer", None).await;
-    let change = json!({ "price_lookup_key": "dearer", "proration_behavior": "none" });
+    let change = json!({ "price_lookup_key": "dearer", "proration_behavior": "always_invoice" });
     let answer = story.change(&change).await.expect(200);
     assert_eq!(answer["price_id"], dearer.as_str());
     let row = story.world.customer(&story.customer_id).await;
@@ -163,6 +163,29 @@ async fn a_price_is_changed_to_another_of_the_same_meter() {
     let item = &story.of_stripe().await["items"]["data"][0];
     assert_eq!(item["price"]["id"], dearer.as_str());
     assert_eq!(story.change(&change).await.expect(200), answer);
+}
+
+#[tokio::test]
+async fn a_change_of_price_forgives_no_usage() {
+    let story = Story::start_with_catalog().await;
+    let before = story.world.customer(&story.customer_id).await;
+    let dearer = story.price("dearer", None).await;
+    let unprorated = async |lookup_key: &str| {
+        let change = json!({ "price_lookup_key": lookup_key, "proration_behavior": "none" });
+        story.change(&change).await
+    };
+    let refused = unprorated("dearer").await.expect(400);
+    assert_eq!(refused["field"], "proration_behavior");
+    assert_eq!(story.world.customer(&story.customer_id).await, before);
+    let item = &story.of_stripe().await["items"]["data"][0];
+    assert_eq!(item["price"]["id"], before.item.price_id.as_str());
+
+    // Where nothing changes, nothing is forgiven.
+    unprorated(LOOKUP_KEY).await.expect(200);
+    let change = json!({ "price_lookup_key": "dearer" });
+    story.change(&change).await.expect(200);
+    let answer = unprorated("dearer").await.expect(200);
+    assert_eq!(answer["price_id"], dearer.as_str());
 }
 
 #[tokio::test]
@@ -195,7 +218,9 @@ async fn the_price_of_each_meter_can_be_changed() {
 async fn a_meter_that_came_into_the_catalog_later_gets_an_item_once() {
     for kind in ["error_before", "lose_answer"] {
         let story = Story::start().await;
-        let change = json!({ "price_lookup_key": TOKENS_LOOKUP_KEY });
+        // An item that is added forgives nothing.
+        let change = json!({ "price_lookup_key": TOKENS_LOOKUP_KEY,
+            "proration_behavior": "none" });
         let (_, tokens) = story.world.metered_price(&PRICE_OF_TOKENS).await;
         // No usage would go there yet.
         let refused = story.change(&change).await.expect(400);

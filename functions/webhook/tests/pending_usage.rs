@@ -63,7 +63,7 @@ impl Pending {
             action_type: ActionType::parse("document_processed").unwrap(),
             occurred_at: None,
         };
-        let time = self.customer.billing_time(now, now);
+        let time = self.customer.billing_time(&self.customer.item, now, now);
         let name = &self.customer.item.meter_event_name;
         let row = UsageEventRow::new(&event, now, time, name, event_id.to_owned(), now);
         let ledger = &self.story.world.ledger;

@@ -17,6 +17,10 @@ pub struct Subscription {
     pub started_at: Timestamp,
     /// When it ended or is set to end, if so.
     pub ends_at: Option<Timestamp>,
+    /// When the item that bills the usage was added, where that was after the
+    /// subscription had begun. Stripe bills an added item for usage from then on
+    /// (Stripe documentation: "Manage your usage-based billing setup").
+    pub item_added_at: Option<Timestamp>,
     /// The start of the period that Stripe last told us of.
     pub period_start: Timestamp,
     /// The end of that period, itself not part of it.
@@ -106,7 +110,8 @@ impl BillingTime {
     ///
     /// An event of a period that is over keeps its time while that period's
     /// invoice takes usage, which `ended` says; else it is carried into the
-    /// current period. One that is ahead of `now` is billed at `now`. Where `now`
+    /// current period. So is one of before its item was added: no invoice bills
+    /// that at its own time. One that is ahead of `now` is billed at `now`. Where `now`
     /// has passed the last known period, the next one is known to begin at its end.
     ///
     /// `ended` is looked at where it matters only: whoever chooses with
@@ -132,10 +137,12 @@ impl BillingTime {
         if ends_at.is_some_and(|end| occurred_at >= end) {
             return Self::Held(HeldReason::AfterSubscription);
         }
+        let added_at = subscription.item_added_at.unwrap_or(started_at);
         let is_over = occurred_at < subscription.open_period_start(now)
             || ends_at.is_some_and(|end| now >= end);
         if let EndedPeriod::TakesUsage { period_start } = ended
             && is_over
+            && occurred_at >= added_at
         {
             return Self::Billable {
                 billed_at: occurred_at,
@@ -148,7 +155,7 @@ impl BillingTime {
             return Self::Held(HeldReason::NoOpenPeriod);
         }
         let open_period_start = subscription.open_period_start(now);
-        if occurred_at >= open_period_start {
+        if occurred_at >= open_period_start.max(added_at) {
             return Self::Billable {
                 billed_at: occurred_at,
                 period_start: open_period_start,
@@ -156,7 +163,7 @@ impl BillingTime {
             };
         }
         Self::Billable {
-            billed_at: now.max(open_period_start),
+            billed_at: now.max(open_period_start).max(added_at),
             period_start: open_period_start,
             carried_over: true,
         }
@@ -179,6 +186,7 @@ mod tests {
         Subscription {
             started_at: day(0),
             ends_at: None,
+            item_added_at: None,
             period_start: day(30),
             period_end: day(60),
         }
@@ -218,6 +226,29 @@ mod tests {
         assert_eq!(open, billed(day(31), day(30), false));
         let after = BillingTime::choose(day(61), day(61), &ended, draft);
         assert_eq!(after, BillingTime::Held(HeldReason::AfterSubscription));
+    }
+
+    #[test]
+    fn usage_of_before_its_item_is_billed_with_what_comes_after() {
+        let added = Subscription {
+            item_added_at: Some(day(40)),
+            ..subscription()
+        };
+        let before = choose(day(35), day(41), &added);
+        assert_eq!(before, billed(day(41), day(30), true));
+        assert_eq!(
+            choose(day(40), day(41), &added),
+            billed(day(40), day(30), false)
+        );
+        // A draft of the period before was made without the item.
+        let draft = EndedPeriod::TakesUsage {
+            period_start: day(0),
+        };
+        let late = BillingTime::choose(day(29), day(41), &added, draft);
+        assert_eq!(late, billed(day(41), day(30), true));
+        // Our clock may be behind the one that the item was added by.
+        let early = choose(day(39), day(39), &added);
+        assert_eq!(early, billed(day(40), day(30), true));
     }
 
     #[test]

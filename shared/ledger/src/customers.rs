@@ -53,6 +53,9 @@ pub struct MeteredItem {
     /// The event name that the meter listens to. Without a meter, the name that
     /// the catalog tells the item's usage apart by; empty without a catalog.
     pub meter_event_name: String,
+    /// When it was added to the subscription, where that had begun before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub added_at: Option<Timestamp>,
 }
 
 /// One customer. Personal data stays in Stripe.
@@ -120,11 +123,13 @@ impl CustomerRow {
         self.items().find(is_named).or_else(by_name)
     }
 
-    /// What billing needs to know of the subscription.
-    pub const fn subscription(&self) -> Subscription {
+    /// What billing needs to know of the subscription, for usage that `item`
+    /// bills.
+    pub const fn subscription(&self, item: &MeteredItem) -> Subscription {
         Subscription {
             started_at: self.subscription_started_at,
             ends_at: self.subscription_ends_at,
+            item_added_at: item.added_at,
             period_start: self.period_start,
             period_end: self.period_end,
         }
@@ -140,12 +145,17 @@ impl CustomerRow {
         }
     }
 
-    /// When usage of `occurred_at` is billed, decided at the customer's `now`,
-    /// where nobody asks for the invoice of a period that is over: usage of one
-    /// is carried over.
-    pub fn billing_time(&self, occurred_at: Timestamp, now: Timestamp) -> BillingTime {
+    /// When usage of `occurred_at` is billed by `item`, decided at the customer's
+    /// `now`, where nobody asks for the invoice of a period that is over: usage of
+    /// one is carried over.
+    pub fn billing_time(
+        &self,
+        item: &MeteredItem,
+        occurred_at: Timestamp,
+        now: Timestamp,
+    ) -> BillingTime {
         let ended = EndedPeriod::Final;
-        BillingTime::choose(occurred_at, now, &self.subscription(), ended)
+        BillingTime::choose(occurred_at, now, &self.subscription(item), ended)
     }
 }
 
@@ -421,6 +431,7 @@ mod tests {
             price: PriceTerms::per_unit("0.0004", "usd").try_into().unwrap(),
             meter_id: "mtr_2".to_owned(),
             meter_event_name: "tokens".to_owned(),
+            added_at: Some(Timestamp::from_unix_s(1_769_900_000)),
         });
         let item = to_item(TABLE, &row).unwrap();
         assert_eq!(from_item::<CustomerRow>(TABLE, item).unwrap(), row);

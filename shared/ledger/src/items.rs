@@ -8,6 +8,10 @@ use serde::de::DeserializeOwned;
 
 use crate::LedgerError;
 
+/// Items of a page of a scan, at most: about the megabyte that DynamoDB answers.
+/// The embedded database reads all that is left for every page without it.
+pub(crate) const SCAN_PAGE_ITEMS: i32 = 1_000;
+
 /// A DynamoDB item.
 pub(crate) type Item = HashMap<String, AttributeValue>;
 

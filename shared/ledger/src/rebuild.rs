@@ -1,7 +1,7 @@
 //! Totals and outbox as a rebuild sees them: read as a whole, and set right in a
 //! slot of its own.
 
-use crate::items::{Item, text};
+use crate::items::{Item, SCAN_PAGE_ITEMS, text};
 use crate::outbox::{OutboxEntry, OutboxKey, key_in};
 use crate::outbox_lease::PARTITION as LEASES;
 use crate::totals_day::{TotalsDay, replacement};
@@ -72,6 +72,7 @@ impl Ledger {
         let page = self
             .client
             .scan()
+            .limit(SCAN_PAGE_ITEMS)
             .table_name(&self.tables.usage_totals)
             .consistent_read(true)
             .set_exclusive_start_key(cursor.map(|PageCursor(key)| key))
@@ -129,6 +130,7 @@ impl Ledger {
         let page = self
             .client
             .scan()
+            .limit(SCAN_PAGE_ITEMS)
             .table_name(&self.tables.outbox)
             // Redelivery's leases lie beside the entries.
             .filter_expression("#bucket <> :leases")

@@ -3,7 +3,7 @@
 
 use billing::{CustomerId, UsageStatus};
 
-use crate::items::{Item, from_item, text};
+use crate::items::{Item, SCAN_PAGE_ITEMS, from_item, text};
 use crate::{Ledger, LedgerError, UsageEventRow};
 
 const TABLE: &str = "usage-events";
@@ -49,6 +49,7 @@ impl Ledger {
         let mut scan = self
             .client
             .scan()
+            .limit(SCAN_PAGE_ITEMS)
             .table_name(&self.tables.usage_events)
             .consistent_read(true)
             .set_exclusive_start_key(cursor.map(|UsageEventCursor(key)| key));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use billing::{BillingTime, Clock, CustomerId, EndedPeriod, Timestamp};
-use ledger::{CustomerRow, CustomerStatus, Ledger, LedgerError, Updated};
+use ledger::{CustomerRow, CustomerStatus, Ledger, LedgerError, MeteredItem, Updated};
 
 use crate::PeriodUnknown;
 use crate::period_invoices::PeriodInvoices;
@@ -121,7 +121,7 @@ impl CustomerDirectory {
         Ok(Some(known))
     }
 
-    /// When usage of `occurred_at` is billed. Where it happened in a period that
+    /// When usage of `occurred_at` is billed by `item`, one of the customer's. Where it happened in a period that
     /// is over, Stripe is asked whether that period's invoice still takes it.
     /// Where Stripe does not tell, it is carried into the open period, which is
     /// always billed.
@@ -131,15 +131,16 @@ impl CustomerDirectory {
     pub async fn billing_time(
         &self,
         customer: &KnownCustomer,
+        item: &MeteredItem,
         occurred_at: Timestamp,
     ) -> Result<BillingTime, PeriodUnknown> {
-        let unasked = customer.row.billing_time(occurred_at, customer.now);
+        let unasked = customer.row.billing_time(item, occurred_at, customer.now);
         if !unasked.depends_on_invoice() {
             return Ok(unasked);
         }
         match self.ended_period(customer, occurred_at).await {
             Ok(ended) => {
-                let subscription = customer.row.subscription();
+                let subscription = customer.row.subscription(item);
                 let now = customer.now;
                 Ok(BillingTime::choose(occurred_at, now, &subscription, ended))
             }
@@ -257,15 +258,20 @@ async fn in_time<T>(
 /// backwards: a late webhook or a slow read must not reopen one.
 pub fn with_subscription(row: &CustomerRow, subscription: &stripe::Subscription) -> CustomerRow {
     let mut row = row.clone();
-    // All of them have the subscription's period; the first may be gone.
-    let of_row =
-        |item: &&stripe::SubscriptionItem| row.items().any(|it| it.subscription_item_id == item.id);
-    let item = subscription.items.iter().find(of_row);
-    if let Some(item) = item {
-        let period_start = Timestamp::from_unix_s(item.current_period_start);
+    // All of them have the subscription's period; the first may be gone. One that
+    // was added in the period is asked last.
+    let mut known = row.items();
+    let item = known.find_map(|known| {
+        let mut items = subscription.items.iter();
+        items.find(|item| item.id == known.subscription_item_id)
+    });
+    let period = item.map(|item| (item.current_period_start, item.current_period_end));
+    drop(known);
+    if let Some((period_start_s, period_end_s)) = period {
+        let period_start = Timestamp::from_unix_s(period_start_s);
         if period_start >= row.period_start {
             row.period_start = period_start;
-            row.period_end = Timestamp::from_unix_s(item.current_period_end);
+            row.period_end = Timestamp::from_unix_s(period_end_s);
         }
     }
     row.subscription_ends_at = subscription

@@ -28,7 +28,7 @@ pub use in_flight::in_order;
 pub use metadata::{
     METADATA_EXTERNAL_ID, METADATA_ONBOARDING, METADATA_PAYMENT_METHOD, METADATA_VOID,
 };
-pub use metered_price::{MeteredPrice, MeteredPriceError, is_metered, is_metered_item};
+pub use metered_price::{MeteredPrice, MeteredPriceError, added_at, is_metered, is_metered_item};
 pub use open_period::{Kept, keep_billable};
 pub use period_invoices::{PeriodUnknown, usage_period};
 pub use price::{price_amount, price_of, with_current_items};

@@ -1,8 +1,8 @@
 //! A price that usage is billed at, and the meter behind it, as Stripe has them.
 
-use billing::Catalog;
+use billing::{Catalog, Timestamp};
 use ledger::MeteredItem;
-use stripe::{Aggregation, Meter, Price, SubscriptionItem};
+use stripe::{Aggregation, Meter, Price, Subscription, SubscriptionItem};
 
 use crate::price_of;
 
@@ -123,9 +123,11 @@ impl MeteredPrice {
         price.id == self.price_id || (!self.meter_id.is_empty() && has_same_meter())
     }
 
-    /// The item `subscription_item_id` at this price.
-    pub fn into_item(self, subscription_item_id: &str) -> MeteredItem {
+    /// The item `subscription_item_id` at this price, which was added as
+    /// [`added_at`] says.
+    pub fn into_item(self, subscription_item_id: &str, added_at: Option<Timestamp>) -> MeteredItem {
         MeteredItem {
+            added_at,
             subscription_item_id: subscription_item_id.to_owned(),
             price_id: self.price_id,
             price: self.price,
@@ -133,6 +135,14 @@ impl MeteredPrice {
             meter_event_name: self.meter_event_name,
         }
     }
+}
+
+/// When `item` was added to `subscription`; none where it came with it.
+pub fn added_at(item: &SubscriptionItem, subscription: &Subscription) -> Option<Timestamp> {
+    /// What Stripe makes in one call it need not make in one second.
+    const SAME_CALL_S: i64 = 60;
+    let is_later = item.created > subscription.created.saturating_add(SAME_CALL_S);
+    is_later.then(|| Timestamp::from_unix_s(item.created))
 }
 
 /// Whether `item` bills usage.

@@ -2,7 +2,9 @@
 //! not land in a period whose invoice has become final meanwhile.
 
 use billing::{BillingTime, EndedPeriod, Timestamp, UsageStatus};
-use ledger::{CarriedOver, Ledger, LedgerError, Transition, Transitioned, UsageEventRow};
+use ledger::{
+    CarriedOver, Ledger, LedgerError, MeteredItem, Transition, Transitioned, UsageEventRow,
+};
 
 use crate::{CustomerDirectory, KnownCustomer};
 
@@ -53,11 +55,22 @@ pub async fn keep_billable(
     customer: &KnownCustomer,
     at: Timestamp,
 ) -> Result<Kept, LedgerError> {
-    if customer.row.item_of_event(&row).is_none() {
+    let mut item = customer.row.item_of_event(&row).cloned();
+    if item.is_none() {
+        // What is remembered of the customer may be from before the item.
+        let current = customers.ledger().customer(&row.customer_id).await?;
+        item = current.and_then(|current| current.item_of_event(&row).cloned());
+    }
+    let Some(item) = item else {
         // Stripe would take it and bill it never.
         return quarantine(customers.ledger(), &row, at, NO_ITEM).await;
-    }
+    };
     let ended = match row.billed_at {
+        // The item was taken out and added again since: as of that time nothing
+        // bills it.
+        Some(billed_at) if item.added_at.is_some_and(|added_at| billed_at < added_at) => {
+            EndedPeriod::Final
+        }
         Some(billed_at) if is_over(&row, customer) => {
             match customers.ended_period(customer, billed_at).await {
                 Ok(ended) => ended,
@@ -67,7 +80,7 @@ pub async fn keep_billable(
         _ => return Ok(Kept::Billable(row)),
     };
     let ledger = customers.ledger();
-    match placement(&row, customer, ended) {
+    match placement(&row, &item, customer, ended) {
         Placement::Keep => Ok(Kept::Billable(row)),
         Placement::CarryOver {
             billed_at,
@@ -144,11 +157,19 @@ fn is_over(row: &UsageEventRow, customer: &KnownCustomer) -> bool {
     customer.now >= period_end.min(subscription_end)
 }
 
-fn placement(row: &UsageEventRow, customer: &KnownCustomer, ended: EndedPeriod) -> Placement {
+fn placement(
+    row: &UsageEventRow,
+    item: &MeteredItem,
+    customer: &KnownCustomer,
+    ended: EndedPeriod,
+) -> Placement {
     if let EndedPeriod::TakesUsage { .. } = ended {
         return Placement::Keep;
     }
-    match customer.row.billing_time(row.occurred_at, customer.now) {
+    let time = customer
+        .row
+        .billing_time(item, row.occurred_at, customer.now);
+    match time {
         BillingTime::Billable {
             billed_at,
             period_start,
@@ -182,6 +203,7 @@ mod tests {
             external_id: None,
             subscription_id: "sub_1".to_owned(),
             item: MeteredItem {
+                added_at: None,
                 subscription_item_id: "si_1".to_owned(),
                 price_id: "price_1".to_owned(),
                 price: PriceTerms::per_unit("1", "usd").try_into().unwrap(),
@@ -205,6 +227,10 @@ mod tests {
         }
     }
 
+    fn place(row: &UsageEventRow, customer: &KnownCustomer, ended: EndedPeriod) -> Placement {
+        placement(row, &customer.row.item, customer, ended)
+    }
+
     fn with(customer: KnownCustomer, change: impl FnOnce(&mut CustomerRow)) -> KnownCustomer {
         let mut row = (*customer.row).clone();
         change(&mut row);
@@ -225,7 +251,9 @@ mod tests {
             occurred_at: None,
         };
         let at = END.plus_ms(-HOUR_MS);
-        let billing_time = a_customer(at).row.billing_time(at, at);
+        let billing_time = a_customer(at)
+            .row
+            .billing_time(&a_customer(at).row.item, at, at);
         UsageEventRow::new(&event, at, billing_time, "operations", String::new(), at)
     }
 
@@ -254,7 +282,7 @@ mod tests {
     #[test]
     fn a_draft_keeps_the_event() {
         for now in [END, END.plus_ms(70 * HOUR_MS)] {
-            let placed = placement(&a_row(), &a_customer(now), DRAFT);
+            let placed = place(&a_row(), &a_customer(now), DRAFT);
             assert_eq!(placed, Placement::Keep);
         }
     }
@@ -272,7 +300,7 @@ mod tests {
                 billed_at: now,
                 period_start: END,
             };
-            let placed = placement(&a_row(), &customer, EndedPeriod::Final);
+            let placed = place(&a_row(), &customer, EndedPeriod::Final);
             assert_eq!(placed, carried_over);
         }
     }
@@ -281,9 +309,9 @@ mod tests {
     fn after_the_subscriptions_end_it_is_left_to_reconcile() {
         for end in [END, END.plus_ms(-HOUR_MS + 1)] {
             let ended = with(a_customer(END), |row| row.subscription_ends_at = Some(end));
-            let placed = placement(&a_row(), &ended, EndedPeriod::Final);
+            let placed = place(&a_row(), &ended, EndedPeriod::Final);
             assert_eq!(placed, Placement::Quarantine);
-            assert_eq!(placement(&a_row(), &ended, DRAFT), Placement::Keep);
+            assert_eq!(place(&a_row(), &ended, DRAFT), Placement::Keep);
         }
     }
 }

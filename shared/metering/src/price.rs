@@ -4,7 +4,9 @@ use billing::{Catalog, CustomerId, InvalidPrice, PriceTerms, TierTerms, Transfor
 use ledger::{CustomerRow, MeteredItem};
 use stripe::{PriceAmount, PriceTier, Subscription, SubscriptionItem};
 
-use crate::metered_price::{MeteredPrice, MeteredPriceError, is_metered_item, name_by_product};
+use crate::metered_price::{
+    MeteredPrice, MeteredPriceError, added_at, is_metered_item, name_by_product,
+};
 
 /// What usage costs at `price`, which must have been asked for with its tiers.
 ///
@@ -36,7 +38,7 @@ pub fn price_of(price: &stripe::Price) -> Result<billing::Price, InvalidPrice> {
 
 /// `row` with the metered items that `subscription` has, at their prices:
 /// somebody may have added one in Stripe, taken one out, or given one another
-/// price. Stripe bills the whole period at that.
+/// price.
 ///
 /// A price that cannot be computed with is not taken over. It is logged as an
 /// error: `setup` and onboarding take none. So is a meter that no item bills any
@@ -55,7 +57,14 @@ pub async fn with_current_items(
     let (mut kept, mut added) = (Vec::new(), Vec::new());
     for item in subscription.items.iter().filter(|it| is_metered_item(it)) {
         let known = row.items().find(|it| it.subscription_item_id == item.id);
-        let current = current_item(stripe, &row.customer_id, known, item, catalog).await?;
+        let current = current_item(
+            stripe,
+            (&row.customer_id, subscription),
+            known,
+            item,
+            catalog,
+        )
+        .await?;
         match known {
             Some(_) => kept.extend(current),
             None => added.extend(current),
@@ -69,6 +78,7 @@ pub async fn with_current_items(
     kept.sort_by_key(position);
     kept.extend(added);
     log_lost_meters(&row, &kept);
+    log_meters_billed_twice(&row, &kept);
     let mut items = kept.into_iter();
     Ok(match items.next() {
         Some(item) => CustomerRow {
@@ -95,11 +105,26 @@ fn log_lost_meters(row: &CustomerRow, items: &[MeteredItem]) {
     }
 }
 
+/// Two items of one meter bill all that it counts, each.
+fn log_meters_billed_twice(row: &CustomerRow, items: &[MeteredItem]) {
+    for (n, item) in items.iter().enumerate() {
+        let is_same = |other: &&MeteredItem| other.meter_id == item.meter_id;
+        let other = items.iter().take(n).find(is_same);
+        if let Some(other) = other.filter(|_| !item.meter_id.is_empty()) {
+            tracing::error!(
+                customer_id = %row.customer_id,
+                subscription_item_ids = ?[&other.subscription_item_id, &item.subscription_item_id],
+                "two items of the customer's subscription bill the same meter: take one out"
+            );
+        }
+    }
+}
+
 /// `item` as the row is to say it, which says `known` of it so far. None for a
 /// new one whose price cannot be used.
 async fn current_item(
     stripe: &stripe::Client,
-    customer_id: &CustomerId,
+    (customer_id, subscription): (&CustomerId, &Subscription),
     known: Option<&MeteredItem>,
     item: &SubscriptionItem,
     catalog: Option<&Catalog>,
@@ -108,7 +133,9 @@ async fn current_item(
         return Ok(Some(with_name(known.clone(), item, catalog)));
     }
     match MeteredPrice::retrieve(stripe, &item.price.id, catalog).await {
-        Ok(price) => Ok(Some(price.into_item(&item.id))),
+        Ok(price) => Ok(Some(
+            price.into_item(&item.id, added_at(item, subscription)),
+        )),
         Err(MeteredPriceError::Stripe { source, .. }) => Err(source),
         Err(error) => {
             tracing::error!(

@@ -106,7 +106,9 @@ impl Redriver {
         let Some(item) = self.item_of(row, &customer).await? else {
             return Ok(Prospect::Held(HeldReason::NoSubscriptionItem));
         };
-        let time = self.customers.billing_time(&customer, row.occurred_at);
+        let time = self
+            .customers
+            .billing_time(&customer, &item, row.occurred_at);
         Ok(match time.await? {
             BillingTime::Billable {
                 billed_at,

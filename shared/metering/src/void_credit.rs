@@ -1,12 +1,16 @@
 //! The credit for a voided event that can no longer be taken out of its meter:
 //! what it cost, to the rounding of its invoice line, owed to its customer.
 
-use billing::{Currency, CustomerId, InvalidPrice, NoRangeCost, Price, Timestamp};
-use ledger::{CreditFixed, Ledger, LedgerError, MeteredItem, UsageEventRow, VoidCredits};
-use stripe::{CreateCustomerBalanceTransaction, IdempotencyKey, InvoiceLine, RequestOptions};
+mod basis;
+#[cfg(test)]
+mod tests;
+
+use billing::{Currency, CustomerId, InvalidPrice, Timestamp};
+use ledger::{CreditFixed, Ledger, LedgerError, UsageEventRow};
+use stripe::{CreateCustomerBalanceTransaction, IdempotencyKey, RequestOptions};
 
 use crate::metadata::METADATA_VOID;
-use crate::price_of;
+use basis::Basis;
 
 /// Attempts at a sum that others keep changing.
 const ATTEMPTS_MAX: usize = 10;
@@ -36,10 +40,11 @@ pub enum CreditError {
     /// The customer's row is gone.
     #[error("{0} is no customer here: the credit has no price")]
     UnknownCustomer(CustomerId),
-    /// Nothing bills the event's meter any more.
+    /// The period's invoice is not final, and nothing bills the event's meter any more.
     #[error(
         "the customer's subscription has no item that bills {0:?}, and the credit no price: \
-         run `meterline catalog subscribe`, or credit in Stripe what an invoice has of it"
+         the same call goes on once the period's invoice is final, or after \
+         `meterline catalog subscribe`"
     )]
     NoItem(String),
     /// The row has no period to be credited in.
@@ -48,8 +53,8 @@ pub enum CreditError {
     /// The price is none to reckon with.
     #[error("the event's price cannot be reckoned with")]
     Price(#[from] InvalidPrice),
-    /// The invoice line names no price.
-    #[error("line {0} of the period's invoice names no price")]
+    /// The invoice's lines name no price.
+    #[error("the lines of {0} name no price")]
     NoPrice(String),
     /// What an event costs is not known before its period's invoice is final:
     /// in tiers and packages it depends on all usage of the period.
@@ -92,22 +97,26 @@ pub(crate) async fn give(
     stripe: &stripe::Client,
     row: &UsageEventRow,
 ) -> Result<Credit, CreditError> {
+    let (Some(billed_at), Some(period_start)) = (row.billed_at, row.period_start) else {
+        return Err(CreditError::NoPeriod);
+    };
     let customer = ledger.customer(&row.customer_id).await?;
     let customer = customer.ok_or_else(|| CreditError::UnknownCustomer(row.customer_id.clone()))?;
-    let item = customer.item_of_event(row);
-    let item = item.ok_or_else(|| CreditError::NoItem(row.meter_event_name.clone()))?;
+    let basis = Basis::ask(stripe, &customer, row, billed_at).await?;
     let minor_units = match row.void_credit_minor_units {
         Some(minor_units) => minor_units,
-        None => fix(ledger, stripe, row, item).await?,
+        None => fix(ledger, row, period_start, &basis).await?,
     };
+    // Where no line and no item tells, what the subscription is billed in.
+    let currency = basis.currency().unwrap_or(customer.item.price.currency());
     let transaction_id = if minor_units == 0 {
         None
     } else {
-        Some(transaction(stripe, row, item.price.currency(), minor_units).await?)
+        Some(transaction(stripe, row, currency, minor_units).await?)
     };
     Ok(Credit {
         minor_units,
-        currency: item.price.currency().clone(),
+        currency: currency.clone(),
         transaction_id,
     })
 }
@@ -115,14 +124,10 @@ pub(crate) async fn give(
 /// Reckons the credit and fixes it in the row, before Stripe is told of it.
 async fn fix(
     ledger: &Ledger,
-    stripe: &stripe::Client,
     row: &UsageEventRow,
-    item: &MeteredItem,
+    period_start: Timestamp,
+    basis: &Basis,
 ) -> Result<i64, CreditError> {
-    let (Some(billed_at), Some(period_start)) = (row.billed_at, row.period_start) else {
-        return Err(CreditError::NoPeriod);
-    };
-    let basis = basis(stripe, &row.customer_id, item, billed_at).await?;
     for _ in 0..ATTEMPTS_MAX {
         let read = ledger.void_credits(row, period_start).await?;
         let minor_units = basis.credit(&read, row.quantity)?;
@@ -136,130 +141,6 @@ async fn fix(
         }
     }
     Err(CreditError::Contended)
-}
-
-/// What a period's credits are reckoned from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Basis {
-    /// The period's invoice is final: this is on its lines.
-    Billed {
-        price: Price,
-        units: u64,
-        amount: i64,
-    },
-    /// It is not yet.
-    Open { price: Price },
-    /// The period's invoice is void: nothing was billed.
-    Unbilled,
-}
-
-impl Basis {
-    /// What is still to be credited for `quantity` more voided units, beside
-    /// the credits that `read` holds. All credits of a period together come to
-    /// what its lines cost less without the voided units, rounded as they are.
-    fn credit(&self, read: &VoidCredits, quantity: u64) -> Result<i64, CreditError> {
-        let voided = read.units.saturating_add(quantity);
-        let owed = match self {
-            Self::Billed {
-                price,
-                units,
-                amount,
-            } => amount.saturating_sub(cost(price, units.saturating_sub(voided))?),
-            Self::Open { price } => match price.cost_of_range(voided) {
-                Ok(cost) => cost.minor_units().ok_or(CreditError::TooMuch)?,
-                Err(NoRangeCost::Tiers | NoRangeCost::TransformQuantity) => {
-                    return Err(CreditError::NotFinal);
-                }
-            },
-            Self::Unbilled => 0,
-        };
-        Ok(owed.saturating_sub(read.minor_units).max(0))
-    }
-}
-
-fn cost(price: &Price, units: u64) -> Result<i64, CreditError> {
-    let cost = price.cost(units).minor_units();
-    cost.ok_or(CreditError::TooMuch)
-}
-
-/// The invoice that has the usage of `billed_at` on it, if it is final.
-async fn basis(
-    stripe: &stripe::Client,
-    customer_id: &CustomerId,
-    item: &MeteredItem,
-    billed_at: Timestamp,
-) -> Result<Basis, CreditError> {
-    let invoices = stripe.list_all_invoices(customer_id.as_str()).await;
-    let invoices = invoices.map_err(CreditError::stripe("list the customer's invoices"))?;
-    let mut basis = Basis::Open {
-        price: item.price.clone(),
-    };
-    for invoice in &invoices {
-        if invoice.status_transitions.finalized_at.is_none() {
-            continue;
-        }
-        let lines = if invoice.lines.has_more {
-            let lines = stripe.list_invoice_lines(&invoice.id).await;
-            lines.map_err(CreditError::stripe("list the lines of an invoice"))?
-        } else {
-            invoice.lines.clone()
-        };
-        let is_usage = |line: &&InvoiceLine| {
-            line.subscription_item.as_deref() == Some(&item.subscription_item_id)
-                && (line.period.start..line.period.end).contains(&billed_at.unix_s())
-        };
-        let lines: Vec<&InvoiceLine> = lines.iter().filter(is_usage).collect();
-        match lines.first() {
-            Some(_) if invoice.status.as_deref() == Some("void") => basis = Basis::Unbilled,
-            Some(line) => {
-                let price = price_of_line(stripe, item, line).await?;
-                return billed(&invoice.id, &lines, price);
-            }
-            None => {}
-        }
-    }
-    Ok(basis)
-}
-
-/// The price that a line was billed at: the item may have another by now.
-async fn price_of_line(
-    stripe: &stripe::Client,
-    item: &MeteredItem,
-    line: &InvoiceLine,
-) -> Result<Price, CreditError> {
-    let price_id = line.price.as_ref();
-    let price_id = price_id.ok_or_else(|| CreditError::NoPrice(line.id.clone()))?;
-    if *price_id == item.price_id {
-        return Ok(item.price.clone());
-    }
-    let price = stripe.retrieve_price(price_id).await;
-    let price = price.map_err(CreditError::stripe("tell the price of an invoice's line"))?;
-    Ok(price_of(&price)?)
-}
-
-/// A price in tiers has several lines: units, and amounts without any.
-fn billed(invoice_id: &str, lines: &[&InvoiceLine], price: Price) -> Result<Basis, CreditError> {
-    let units = lines.iter().filter_map(|line| line.quantity);
-    let units = units.filter_map(|units| u64::try_from(units).ok()).sum();
-    let amount = lines.iter().map(|line| line.amount).sum();
-    // What was billed for nothing, as in a trial, is not credited. Else the credit
-    // rests on the lines being what they are taken for.
-    if amount != 0 && price.cost_of_range(units).is_err() {
-        let cost = cost(&price, units)?;
-        if cost != amount {
-            return Err(CreditError::Unexplained {
-                invoice_id: invoice_id.to_owned(),
-                billed: amount,
-                units,
-                cost,
-            });
-        }
-    }
-    Ok(Basis::Billed {
-        price,
-        units,
-        amount,
-    })
 }
 
 /// The customer balance transaction of `row`: the one that was made before,
@@ -294,6 +175,3 @@ async fn transaction(
     let made = made.map_err(CreditError::stripe("credit the customer"))?;
     Ok(made.id)
 }
-
-#[cfg(test)]
-mod tests;

@@ -33,7 +33,9 @@ pub struct InvoiceLine {
     pub unit_amount_decimal: Option<String>,
     /// The subscription that it bills, `sub_…`.
     pub subscription: Option<String>,
-    /// The subscription's item, `si_…`.
+    /// The subscription's item, `si_…`; none where an invoice item stands for
+    /// it, as for the usage of an item that was removed (Stripe documentation:
+    /// "Flexible billing mode").
     pub subscription_item: Option<String>,
 }
 
@@ -80,6 +82,14 @@ struct PriceDetails {
 struct Parent {
     #[serde(default, deserialize_with = "or_default")]
     subscription_item_details: SubscriptionItemDetails,
+    #[serde(default, deserialize_with = "or_default")]
+    invoice_item_details: InvoiceItemDetails,
+}
+
+#[derive(Default, Deserialize)]
+struct InvoiceItemDetails {
+    #[serde(default, deserialize_with = "optional_id")]
+    subscription: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -93,6 +103,7 @@ struct SubscriptionItemDetails {
 impl From<Line> for InvoiceLine {
     fn from(line: Line) -> Self {
         let item = line.parent.subscription_item_details;
+        let invoice_item = line.parent.invoice_item_details;
         Self {
             id: line.id,
             amount: line.amount,
@@ -103,7 +114,7 @@ impl From<Line> for InvoiceLine {
             price: line.pricing.price_details.price,
             product: line.pricing.price_details.product,
             unit_amount_decimal: line.pricing.unit_amount_decimal,
-            subscription: item.subscription,
+            subscription: item.subscription.or(invoice_item.subscription),
             subscription_item: item.subscription_item,
         }
     }

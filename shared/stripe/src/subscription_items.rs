@@ -19,6 +19,8 @@ const PATH: &str = "/v1/subscription_items";
 pub struct SubscriptionItem {
     /// `si_…`.
     pub id: String,
+    /// When it was added, in unix seconds.
+    pub created: i64,
     /// The price.
     pub price: Price,
     /// When the current period began, in unix seconds.

@@ -27,7 +27,7 @@ fn subscription(customer: &Value, latest_invoice: &Value) -> Value {
         "items": { "object": "list", "has_more": false, "url": "/v1/subscription_items", "data": [{
             "id": "si_1", "object": "subscription_item", "metadata": {},
             "price": price(&json!({ "id": "prod_1", "object": "product" })),
-            "current_period_start": 10, "current_period_end": 20,
+            "created": 5, "current_period_start": 10, "current_period_end": 20,
         }] },
     })
 }

@@ -274,7 +274,7 @@ async fn a_subscription_lists_its_prices_as_items() {
 async fn an_item_is_added_to_a_subscription() {
     let item = json!({
         "id": "si_2", "object": "subscription_item", "metadata": {},
-        "current_period_start": 1, "current_period_end": 2,
+        "created": 1, "current_period_start": 1, "current_period_end": 2,
         "price": { "id": "price_2", "active": true, "currency": "usd", "product": "prod_2" },
     });
     let stripe = Scripted::with([Answer::ok(&item)]).await;

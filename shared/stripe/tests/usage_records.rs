@@ -64,7 +64,7 @@ async fn an_item_without_a_meter_is_added_in_the_old_version_and_read_in_the_new
     // The old version shows the period on the subscription alone.
     let created = Answer::ok(&json!({ "id": "si_2", "object": "subscription_item" }));
     let current = Answer::ok(&json!({
-        "id": "si_2", "current_period_start": 1, "current_period_end": 2,
+        "id": "si_2", "created": 1, "current_period_start": 1, "current_period_end": 2,
         "price": { "id": "price_2", "active": true, "currency": "usd", "product": "prod_2" },
     }));
     let stripe = Scripted::with([created, current]).await;

@@ -71,6 +71,9 @@ impl Direct {
         let mut request = parameters.clone();
         request["TableName"] = json!(table);
         request["ConsistentRead"] = json!(true);
+        // Without a limit the embedded database reads all that is left of a table
+        // for every page, of which it answers a megabyte.
+        request["Limit"] = json!(1_000);
         loop {
             let page: Value = self.dynamodb("Scan", &request).await?;
             for item in page["Items"].as_array().into_iter().flatten() {

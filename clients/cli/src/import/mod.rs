@@ -189,8 +189,10 @@ impl Importer {
             Err(refusal) => return self.refuse(row, refusal).await,
         };
         let billing_time = match billed.item {
-            Some(_) => {
-                let time = self.customers.billing_time(&customer, row.occurred_at);
+            Some(item) => {
+                let time = self
+                    .customers
+                    .billing_time(&customer, item, row.occurred_at);
                 time.await?
             }
             None => BillingTime::Held(HeldReason::NoSubscriptionItem),

@@ -140,6 +140,7 @@ impl World {
                 price: PriceTerms::per_unit("1", "usd").try_into().unwrap(),
                 meter_id,
                 meter_event_name: meter_event_name.to_owned(),
+                added_at: None,
             },
             more_items: Vec::new(),
             subscription_started_at: Timestamp::from_unix_s(subscription.start_date),
@@ -172,6 +173,7 @@ impl World {
             price: PriceTerms::per_unit("1", "usd").try_into().unwrap(),
             meter_id,
             meter_event_name: event_name.to_owned(),
+            added_at: None,
         });
         self.ledger.update_customer(customer, row).await.unwrap();
         let row = self.ledger.customer(&customer.customer_id).await;

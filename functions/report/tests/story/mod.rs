@@ -197,7 +197,7 @@ impl Story {
         };
         let item = stripe.create_subscription_item(&item, &options()).await;
         let price = MeteredPrice::retrieve(stripe, &price.id, None).await;
-        let item = price.unwrap().into_item(&item.unwrap().id);
+        let item = price.unwrap().into_item(&item.unwrap().id, None);
         self.set(|row| row.more_items.push(item)).await;
         let customer_id = self.customer.customer_id.clone();
         self.customer = self.world.customer(customer_id.as_str()).await;

@@ -1,4 +1,5 @@
-use billing::{PriceTerms, TierTerms, TiersMode};
+use billing::{Price, PriceTerms, TierTerms, TiersMode};
+use ledger::VoidCredits;
 use proptest::prelude::*;
 
 use super::*;
@@ -30,6 +31,7 @@ fn cents(price: &Price, units: u64) -> i64 {
 
 fn billed_at(price: Price, units: u64) -> Basis {
     Basis::Billed {
+        invoice_id: "in_1".to_owned(),
         amount: cents(&price, units),
         price,
         units,
@@ -73,6 +75,7 @@ fn many_small_credits_lose_nothing_to_rounding() {
 #[test]
 fn nothing_is_credited_that_was_not_billed() {
     let free = Basis::Billed {
+        invoice_id: "in_1".to_owned(),
         price: price("2"),
         units: 5,
         amount: 0,
@@ -99,6 +102,21 @@ fn in_tiers_a_credit_waits_for_the_final_invoice() {
     let open = Basis::Open { price: graduated() };
     let refused = open.credit(&VoidCredits::default(), 1);
     assert!(matches!(refused, Err(CreditError::NotFinal)), "{refused:?}");
+}
+
+#[test]
+fn what_the_price_does_not_explain_is_left_to_the_operator() {
+    let billed = Basis::Billed {
+        invoice_id: "in_1".to_owned(),
+        price: graduated(),
+        units: 12,
+        amount: cents(&graduated(), 12) + 1,
+    };
+    let refused = billed.credit(&VoidCredits::default(), 1);
+    assert!(
+        matches!(refused, Err(CreditError::Unexplained { .. })),
+        "{refused:?}"
+    );
 }
 
 proptest! {
