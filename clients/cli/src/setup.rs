@@ -133,6 +133,20 @@ pub enum SetupError {
         /// What differs.
         difference: String,
     },
+    /// The event name's meter was deactivated. Another one of that name would
+    /// count usage that no item of the first one's prices bills.
+    #[error(
+        "the meter {id} takes the events {event_name}, and is inactive; reactivate it in Stripe \
+         (POST /v1/billing/meters/{id}/reactivate, or its dashboard), or choose another event \
+         name. A second meter of the name is not made: what it counts, the items of customers \
+         who have the first would not bill"
+    )]
+    InactiveMeter {
+        /// The meter.
+        id: String,
+        /// The event name.
+        event_name: String,
+    },
     /// The endpoint exists, and nobody knows its secret.
     #[error(
         "the webhook endpoint {id} exists and its signing secret is not in {kept}: Stripe shows it \

@@ -7,7 +7,7 @@ use billing::CustomerId;
 use meterline_cli::catalog::{
     CatalogReport, CatalogSetupError, CatalogSetupOptions, Change, Subscribed,
 };
-use meterline_cli::{CatalogFile, Found};
+use meterline_cli::{CatalogFile, Found, SetupOptions, setup};
 use serde_json::{Value, json};
 use story::Story;
 use story::catalog::{DOCUMENTS, TOKENS};
@@ -101,6 +101,60 @@ async fn nothing_is_made_where_anything_is_not_as_it_should_be() {
         assert_eq!(story.meters_in_stripe().await, [DOCUMENTS]);
         assert_eq!(story.stored().await, None);
     }
+}
+
+/// A second meter of its name would count what the items of the first do not bill.
+#[tokio::test]
+async fn a_deactivated_meter_is_reactivated_and_not_made_again() {
+    let story = Story::start().await;
+    let customer = story.customer().await;
+    let meter_id = customer.item.meter_id.as_str();
+    story.meter_in_stripe("deactivate", meter_id).await;
+    // Tokens would be made first.
+    let mut catalog = two_meters();
+    catalog["meters"].as_array_mut().unwrap().reverse();
+    let mut other_price = catalog.clone();
+    other_price["meters"][1]["lookup_key"] = json!("agent_operations_2027");
+    let told = format!(
+        "the meter {meter_id} takes the events {DOCUMENTS}, and is inactive; reactivate it"
+    );
+    for catalog in [&catalog, &other_price] {
+        let options = CatalogSetupOptions::default();
+        let refused = story.set_up(catalog, &options).await.unwrap_err();
+        let place = format!("meters[1] ({DOCUMENTS}): {told}");
+        assert!(refused.to_string().contains(&place), "{refused}");
+    }
+    let of_one_meter = SetupOptions {
+        lookup_key: "agent_operations_2027".to_owned(),
+        ..SetupOptions::default()
+    };
+    let stripe = story.system.stripe();
+    let refused = setup(stripe, &of_one_meter).await.unwrap_err();
+    assert!(refused.to_string().starts_with(&told), "{refused}");
+    assert_eq!(story.meters_in_stripe().await, [DOCUMENTS]);
+    assert_eq!(story.stored().await, None);
+
+    story.meter_in_stripe("reactivate", meter_id).await;
+    let report = story.set_up_now(&other_price).await;
+    let meter = report.meters[1].meter.clone().unwrap();
+    assert_eq!(meter, (Some(meter_id.to_owned()), Found::Found));
+}
+
+#[tokio::test]
+async fn only_a_catalog_with_a_new_meter_is_to_be_subscribed_to() {
+    let story = Story::start().await;
+    let mut catalog = two_meters();
+    assert!(story.set_up_now(&catalog).await.has_new_meters());
+    assert!(!story.set_up_now(&catalog).await.has_new_meters());
+    catalog["default_meter"] = json!(DOCUMENTS);
+    assert!(!story.set_up_now(&catalog).await.has_new_meters());
+    let mut pages = catalog["meters"][1].clone();
+    for (field, value) in [("event_name", "pages"), ("lookup_key", "pages_monthly")] {
+        pages[field] = json!(value);
+    }
+    pages["actions"] = json!(["page_read"]);
+    catalog["meters"].as_array_mut().unwrap().push(pages);
+    assert!(story.set_up_now(&catalog).await.has_new_meters());
 }
 
 #[tokio::test]

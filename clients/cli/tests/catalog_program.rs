@@ -30,10 +30,15 @@ async fn a_catalog_is_set_up_and_shown() {
     assert_eq!(status, Some(0), "{err}");
     assert!(out.contains("sums llm_tokens  [to be created]"), "{out}");
     assert!(out.contains("version 1  [to be stored]"), "{out}");
+    let subscribe = "`meterline catalog subscribe` adds the items";
+    assert!(!out.contains(subscribe), "{out}");
     assert_eq!(story.stored().await, None);
     let (status, out, err) = story.meterline(&setup).await;
     assert_eq!(status, Some(0), "{err}");
     assert!(out.contains("sums llm_tokens  [created]"), "{out}");
+    assert!(out.contains(subscribe), "{out}");
+    let (_, out, _) = story.meterline(&setup).await;
+    assert!(!out.contains(subscribe), "{out}");
     let (_, out, _) = story.meterline(&[&setup[..], &["--json"]].concat()).await;
     let report: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(report["catalog"], json!([1, "found"]));

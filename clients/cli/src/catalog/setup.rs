@@ -49,6 +49,15 @@ pub struct CatalogReport {
     pub webhook: Option<WebhookReport>,
 }
 
+impl CatalogReport {
+    /// Whether customers from before may lack an item: the catalog has a meter
+    /// that the one before had not, or is the first.
+    pub fn has_new_meters(&self) -> bool {
+        let is_new = |change: &Change| matches!(change, Change::MeterAdded { .. });
+        self.catalog.1 == Found::Created || self.changes.iter().any(is_new)
+    }
+}
+
 /// A meter of the catalog in Stripe. What is missing, after a dry run, has no id.
 #[derive(Debug, Serialize)]
 pub struct MeterReport {

@@ -177,11 +177,19 @@ fn print_catalog(report: &CatalogReport) -> io::Result<()> {
     if !report.dry_run && matches!(found, Found::Created | Found::Changed) {
         writeln!(
             out,
-            "It counts within 30 seconds. What is recorded keeps its meter. Customers who lack an \
-             item get it by `meterline catalog subscribe`."
+            "It counts within 30 seconds. What is recorded keeps its meter."
         )?;
     }
-    print_webhook(&mut out, report.webhook.as_ref())
+    print_webhook(&mut out, report.webhook.as_ref())?;
+    if !report.dry_run && report.has_new_meters() {
+        writeln!(
+            out,
+            "\nCustomers from before lack the items of new meters, and usage of these is held for \
+             them.\n`meterline catalog subscribe` adds the items; then `meterline redrive --status \
+             held --yes`\nsends what was held."
+        )?;
+    }
+    Ok(())
 }
 
 fn print_meter(

@@ -17,8 +17,6 @@ pub(crate) struct Known {
     /// None, too, for a price that is to have no meter.
     pub(crate) meter_id: Option<String>,
     pub(crate) price_id: Option<String>,
-    /// How many meters the account has, where they had to be listed.
-    meters: usize,
 }
 
 /// The parts, and whether they were there.
@@ -58,7 +56,6 @@ pub(crate) async fn find(
         product_id: Some(price.product),
         meter_id,
         price_id: Some(price.id),
-        meters: 0,
     })
 }
 
@@ -74,19 +71,20 @@ async fn find_without_price(stripe: &Client, options: &SetupOptions) -> Result<K
         product_id,
         meter_id: None,
         price_id: None,
-        meters: 0,
     };
     if options.legacy {
         return Ok(known);
     }
     let meters = stripe.list_meters().await;
     let meters = meters.map_err(SetupError::stripe("list the meters"))?;
-    known.meters = meters.data.len();
-    // An event name belongs to one active meter at most.
-    let meter = meters
-        .iter()
-        .find(|meter| meter.is_active() && meter.event_name == options.event_name);
-    if let Some(meter) = meter {
+    let of_name = || {
+        let meters = meters.iter();
+        meters.filter(|meter| meter.event_name == options.event_name)
+    };
+    // An event name belongs to one active meter at most. An inactive one is not
+    // passed over for a new one: customers may have items of it.
+    let meter = of_name().find(|meter| meter.is_active());
+    if let Some(meter) = meter.or_else(|| of_name().next()) {
         check_meter(meter, options)?;
         known.meter_id = Some(meter.id.clone());
     }
@@ -111,7 +109,7 @@ pub(crate) async fn make(
         Some(id) => Some((id, Found::Found)),
         None if options.legacy => None,
         None => {
-            let id = create_meter(stripe, options, known.meters).await?;
+            let id = create_meter(stripe, options).await?;
             Some((id, Found::Created))
         }
     };
@@ -175,7 +173,10 @@ fn check_meter(meter: &Meter, options: &SetupOptions) -> Result<(), SetupError> 
         return Err(other(format!("{} are asked for", options.event_name)));
     }
     if !meter.is_active() {
-        return Err(other("it is inactive".to_owned()));
+        return Err(SetupError::InactiveMeter {
+            id: meter.id.clone(),
+            event_name: meter.event_name.clone(),
+        });
     }
     if meter.default_aggregation.formula != Aggregation::Sum {
         let formula = meter.default_aggregation.formula;
@@ -201,20 +202,15 @@ async fn create_product(stripe: &Client, options: &SetupOptions) -> Result<Strin
     Ok(created.id)
 }
 
-async fn create_meter(
-    stripe: &Client,
-    options: &SetupOptions,
-    meters: usize,
-) -> Result<String, SetupError> {
+async fn create_meter(stripe: &Client, options: &SetupOptions) -> Result<String, SetupError> {
     let meter = CreateMeter {
         display_name: options.product_name.clone(),
         event_name: options.event_name.clone(),
         formula: Aggregation::Sum,
     };
-    // How many there are is part of the intent: a meter that was made and
-    // archived within a day must not come back as an old answer.
-    let count = meters.to_string();
-    let key = key(&["meter", &options.event_name, &options.product_name, &count]);
+    // Meters cannot be deleted, and one of the name that was deactivated is
+    // refused before: no old answer comes back.
+    let key = key(&["meter", &options.event_name, &options.product_name]);
     let created = stripe.create_meter(&meter, &key).await;
     let created = created.map_err(SetupError::stripe("make the meter"))?;
     Ok(created.id)

@@ -7,6 +7,7 @@ use meterline_cli::catalog::{
     CatalogReport, CatalogSetupError, CatalogSetupOptions, SubscribeError, Subscribed,
 };
 use meterline_cli::{CatalogFile, Subscriber, set_up_catalog};
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use super::Story;
@@ -69,6 +70,15 @@ impl Story {
         let mut names: Vec<String> = names.collect();
         names.sort_unstable();
         names
+    }
+
+    /// Has Stripe `deactivate` or `reactivate` a meter.
+    pub(crate) async fn meter_in_stripe(&self, verb: &str, meter_id: &str) {
+        let stripe_url = self.system.stripe_url();
+        let url = format!("{stripe_url}/v1/billing/meters/{meter_id}/{verb}");
+        let key = self.system.stripe_secret_key().expose_secret();
+        let request = super::support::http().post(url).bearer_auth(key);
+        assert_eq!(request.send().await.unwrap().status(), 200);
     }
 
     /// `meterline catalog subscribe`.
