@@ -140,7 +140,7 @@ impl MeteredPrice {
 /// When `item` was added to `subscription`; none where it came with it.
 pub fn added_at(item: &SubscriptionItem, subscription: &Subscription) -> Option<Timestamp> {
     /// What Stripe makes in one call it need not make in one second.
-    const SAME_CALL_S: i64 = 60;
+    const SAME_CALL_S: i64 = 5;
     let is_later = item.created > subscription.created.saturating_add(SAME_CALL_S);
     is_later.then(|| Timestamp::from_unix_s(item.created))
 }

@@ -165,12 +165,18 @@ pub fn usage_period(invoice: &Invoice, customer: &CustomerRow) -> Option<Range<T
         let mut items = customer.items();
         items.any(|item| line.subscription_item.as_deref() == Some(&item.subscription_item_id))
     };
-    let line = invoice.lines.iter().find(is_usage);
+    let lines = invoice.lines.iter().filter(is_usage);
+    let line = lines.min_by_key(|line| line.period.start);
     // The invoice's own period looks back by one, as usage does (Stripe API
     // reference: The Invoice object, `period_end`).
-    let (start, end) = line.map_or((invoice.period_start, invoice.period_end), |line| {
-        (line.period.start, line.period.end)
-    });
+    let own = (invoice.period_start, invoice.period_end);
+    let (start, end) = line.map_or(own, |line| (line.period.start, line.period.end));
+    // The line of an item that was added in the period begins with that.
+    let start = if end == own.1 {
+        start.min(own.0)
+    } else {
+        start
+    };
     (start < end).then(|| Timestamp::from_unix_s(start)..Timestamp::from_unix_s(end))
 }
 
@@ -205,5 +211,76 @@ fn ended_period(
         _ => Ok(EndedPeriod::TakesUsage {
             period_start: invoiced_until,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const START_S: i64 = 1_769_860_800;
+    const END_S: i64 = START_S + 30 * 86_400;
+
+    /// A customer of the items `si_1` and `si_2`.
+    fn a_customer() -> CustomerRow {
+        let item = |n: u8| {
+            json!({
+                "subscription_item_id": format!("si_{n}"), "price_id": format!("price_{n}"),
+                "currency": "usd", "unit_amount_decimal": "2",
+                "meter_id": format!("mtr_{n}"), "meter_event_name": format!("meter_{n}"),
+            })
+        };
+        let mut row = item(1);
+        let fields = json!({
+            "customer_id": "cus_1", "subscription_id": "sub_1", "more_items": [item(2)],
+            "subscription_started_at": START_S * 1_000, "period_start": START_S * 1_000,
+            "period_end": END_S * 1_000, "status": "active", "version": 1,
+            "created_at": START_S * 1_000,
+        });
+        for (name, value) in fields.as_object().unwrap() {
+            row[name] = value.clone();
+        }
+        serde_json::from_value(row).unwrap()
+    }
+
+    /// An invoice with lines of items, each from some day of the period on.
+    fn an_invoice(lines: &[(&str, i64)]) -> Invoice {
+        let line = |(item, day): &(&str, i64)| {
+            json!({
+                "id": format!("il_{item}"), "amount": 2, "currency": "usd", "quantity": 1,
+                "description": null, "period": { "start": START_S + day * 86_400, "end": END_S },
+                "parent": { "type": "subscription_item_details", "subscription_item_details":
+                    { "subscription": "sub_1", "subscription_item": item } },
+            })
+        };
+        let lines: Vec<Value> = lines.iter().map(line).collect();
+        let invoice = json!({
+            "id": "in_1", "number": null, "customer": "cus_1", "status": "draft",
+            "billing_reason": "subscription_cycle", "currency": "usd", "amount_due": 2,
+            "amount_paid": 0, "amount_remaining": 2, "total": 2, "period_start": START_S,
+            "period_end": END_S, "created": END_S, "automatically_finalizes_at": null,
+            "status_transitions": {}, "attempt_count": 0, "next_payment_attempt": null,
+            "hosted_invoice_url": null, "invoice_pdf": null, "livemode": false,
+            "parent": { "type": "subscription_details",
+                "subscription_details": { "subscription": "sub_1" } },
+            "lines": { "data": lines, "has_more": false },
+        });
+        serde_json::from_value(invoice).unwrap()
+    }
+
+    #[test]
+    fn an_item_that_was_added_in_a_period_does_not_begin_it() {
+        let whole = Timestamp::from_unix_s(START_S)..Timestamp::from_unix_s(END_S);
+        for lines in [
+            &[("si_1", 0), ("si_2", 12)][..],
+            &[("si_2", 12), ("si_1", 0)],
+            // The first item was taken out since.
+            &[("si_2", 12)],
+        ] {
+            let period = usage_period(&an_invoice(lines), &a_customer());
+            assert_eq!(period, Some(whole.clone()), "{lines:?}");
+        }
     }
 }
