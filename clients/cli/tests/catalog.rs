@@ -3,7 +3,10 @@
 
 mod story;
 
+use std::sync::Arc;
+
 use billing::CustomerId;
+use metering::{CustomerDirectory, Delivered, Deliverer, Redriven, Redriver};
 use meterline_cli::catalog::{
     CatalogReport, CatalogSetupError, CatalogSetupOptions, Change, Subscribed,
 };
@@ -245,15 +248,18 @@ impl Story {
         units.sum()
     }
 
-    async fn redrive_held(&self) -> Vec<String> {
-        let arguments = ["redrive", "--status", "held", "--yes", "--json"];
-        let (_, out, err) = self.meterline(&arguments).await;
-        assert!(!out.is_empty(), "{err}");
-        let outcome = |line: &str| {
-            let line: Value = serde_json::from_str(line).unwrap();
-            line["outcome"].as_str().unwrap().to_owned()
-        };
-        out.lines().map(outcome).collect()
+    /// As `meterline redrive` does, at the time of the story.
+    async fn redrive(&self, event_id: &str) -> Redriven {
+        let (ledger, stripe) = (self.system.ledger().clone(), self.system.stripe().clone());
+        let clock = || Arc::clone(&self.clock);
+        let redriver = Redriver::new(
+            ledger.clone(),
+            CustomerDirectory::new(ledger.clone(), stripe.clone(), clock()),
+            Deliverer::new(ledger, stripe, clock()),
+            clock(),
+        );
+        let row = self.row(event_id).await;
+        redriver.redrive(&[row]).await.pop().unwrap()
     }
 }
 
@@ -288,7 +294,16 @@ async fn each_action_is_counted_and_billed_by_its_own_meter() {
         Subscribed::Added { .. }
     ));
     assert_eq!(story.emit_tokens("d", 2_000).await, "delivered");
-    assert_eq!(story.redrive_held().await, ["delivered"]);
+    let redriven = story.redrive("b").await;
+    assert!(
+        matches!(redriven, Redriven::Sent(Delivered::Delivered)),
+        "{redriven:?}"
+    );
+    // Stripe bills the item for usage from its addition on.
+    let (row, customer) = (story.row("b").await, story.customer().await);
+    assert!(row.carried_over && row.billed_at > Some(row.occurred_at));
+    let added_at = customer.item_of_meter(TOKENS).unwrap().added_at;
+    assert!(added_at.is_some() && row.billed_at >= added_at);
     story.rest().await;
     for (event_name, units) in [(DOCUMENTS, 3_u32), (TOKENS, 3_500)] {
         assert_eq!(story.units_in_stripe(event_name).await, i64::from(units));
