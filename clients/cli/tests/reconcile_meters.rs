@@ -3,12 +3,12 @@
 
 mod story;
 
-use billing::{Timestamp, UsageStatus};
+use billing::{HeldReason, Timestamp, UsageStatus};
 use meterline_cli::ReconcileOptions;
 use meterline_cli::reconcile::FindingKind::{
     InvoiceDiffers, NoSubscriptionItem, PerhapsDoubled, StripeHas, Undelivered, Unexplained,
 };
-use meterline_cli::reconcile::{CustomerReport, FindingKind, Repair};
+use meterline_cli::reconcile::{CustomerReport, FindingKind, HeldUsage, Repair};
 use story::catalog::{DOCUMENTS, TOKENS};
 use story::{HOUR_S, Story};
 use stripe::{CreateUsageRecord, RequestOptions, UsageApi};
@@ -125,6 +125,12 @@ async fn what_stripe_has_of_a_meter_whose_item_was_removed_is_told() {
     let report = story.reconcile_months().await;
     let no_item = (NoSubscriptionItem, TOKENS, vec![]);
     assert_eq!(found(&report), [no_item]);
+    let held = HeldUsage {
+        reason: HeldReason::NoSubscriptionItem,
+        events: 1,
+        units: 8,
+    };
+    assert_eq!(report.held, [held]);
     let told = &report.findings[0];
     assert_eq!((told.log_units, told.other_units), (Some(50), Some(0)));
     assert_eq!(units(&report), [(DOCUMENTS, 3, 3), (TOKENS, 750, 750)]);

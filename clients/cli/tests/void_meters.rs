@@ -82,6 +82,65 @@ async fn a_credit_waits_for_an_item_where_none_has_a_price_for_it() {
 }
 
 #[tokio::test]
+async fn a_final_line_is_found_by_its_meter_when_the_item_was_removed_and_added_again() {
+    let story = Story::of_two_meters(UsageApi::default()).await;
+    // 4 tokens are 1.6 cents, and 2 on the line; the 1 that is kept is nothing.
+    story.emit_tokens("kept", 1).await;
+    story.emit_tokens("wrong", 3).await;
+    story.end_period().await;
+    story.unsubscribe_from_tokens().await;
+    story.subscribe_to_tokens().await;
+    let voided = story.void("wrong").await.unwrap();
+    assert!(is_credit_of(&voided, 2), "{voided:?}");
+    // With no item at all, too.
+    story.unsubscribe_from_tokens().await;
+    let voided = story.void("kept").await.unwrap();
+    assert!(is_credit_of(&voided, 0), "{voided:?}");
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_no_line_of_the_final_invoice_bills_is_voided_without_a_credit() {
+    let story = Story::of_two_meters(UsageApi::default()).await;
+    story.emit("document", 5).await;
+    story.emit_tokens("wrong", 50).await;
+    story.emit_tokens("added again", 70).await;
+    story.clock.advance_s(26 * HOUR_S);
+    story.unsubscribe_from_tokens().await;
+    let refused = story.void("wrong").await.unwrap_err();
+    assert!(
+        matches!(&refused, VoidError::Credit(CreditError::NoItem(_))),
+        "{refused}"
+    );
+    story.end_period().await;
+    let voided = story.void("wrong").await.unwrap();
+    assert!(is_credit_of(&voided, 0), "{voided:?}");
+    assert_eq!(story.status("wrong").await, UsageStatus::Voided);
+
+    // At today's price it would be 28 cents, which nobody paid.
+    story.subscribe_to_tokens().await;
+    let voided = story.void("added again").await.unwrap();
+    assert!(is_credit_of(&voided, 0), "{voided:?}");
+    let voided = story.void("document").await.unwrap();
+    assert!(is_credit_of(&voided, 10), "{voided:?}");
+    assert_eq!(story.credits().await.len(), 1);
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_usage_record_is_credited_by_the_line_of_the_item_that_it_was_added_to() {
+    let story = Story::of_two_meters(UsageApi::UsageRecord).await;
+    story.emit_tokens("kept", 1).await;
+    story.emit_tokens("wrong", 3).await;
+    story.end_period().await;
+    story.unsubscribe_from_tokens().await;
+    story.subscribe_to_tokens().await;
+    let voided = story.void("wrong").await.unwrap();
+    assert!(is_credit_of(&voided, 2), "{voided:?}");
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_usage_record_is_credited_at_the_price_of_the_item_that_it_was_added_to() {
     let story = Story::with_usage_api(UsageApi::UsageRecord).await;
     // Of before the catalog: its row names no meter.

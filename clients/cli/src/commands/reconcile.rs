@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use billing::{CustomerId, Timestamp};
 use clap::Args;
 use ledger::{CustomerCursor, Ledger, UnnamedRefusals};
-use meterline_cli::reconcile::{CustomerReport, Finding, MeterReport, NamedEvent, Repair};
+use meterline_cli::reconcile::{
+    CustomerReport, Finding, HeldUsage, MeterReport, NamedEvent, Repair,
+};
 use meterline_cli::{ReconcileOptions, Reconciler};
 
 use super::environment::{Surroundings, surroundings};
@@ -193,6 +195,18 @@ fn print_report(out: &mut impl Write, report: &CustomerReport) -> io::Result<()>
         write!(out, "  {}  ", name(&meter.meter_event_name))?;
         print_units(out, &Units::of_meter(meter))?;
     }
+    for HeldUsage {
+        reason,
+        events,
+        units,
+    } in &report.held
+    {
+        let reason = reason.as_str();
+        writeln!(
+            out,
+            "  held for {reason}, not billed: {events} events, {units} units"
+        )?;
+    }
     for finding in &report.findings {
         print_finding(out, finding)?;
     }
@@ -312,6 +326,7 @@ fn print_finding(out: &mut impl Write, finding: &Finding) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use billing::HeldReason;
     use meterline_cli::reconcile::FindingKind;
 
     use super::*;
@@ -345,6 +360,7 @@ mod tests {
             in_flight_units: 5,
             unbilled_units: 0,
             invoices_compared: 1,
+            held: Vec::new(),
             meters,
             findings,
         }
@@ -369,6 +385,29 @@ mod tests {
             "cus_A  DIFFERS  log 12, Stripe 12, 5 in flight; 1 invoiced periods\n  \
              2026-10-14T09:00:00Z  12 by the log, 17 found: \
              the totals are not the log's: run `meterline rebuild`\n"
+        );
+    }
+
+    #[test]
+    fn what_is_held_is_printed_and_no_difference() {
+        let held = HeldUsage {
+            reason: HeldReason::NoSubscriptionItem,
+            events: 3,
+            units: 40,
+        };
+        let report = CustomerReport {
+            held: vec![held],
+            ..report(Vec::new(), Vec::new())
+        };
+        assert_eq!(
+            printed(&report),
+            "cus_A  agrees  log 12, Stripe 12, 5 in flight; 1 invoiced periods\n  \
+             held for no_subscription_item, not billed: 3 events, 40 units\n"
+        );
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(
+            json["held"][0],
+            serde_json::json!({ "reason": "no_subscription_item", "events": 3, "units": 40 })
         );
     }
 

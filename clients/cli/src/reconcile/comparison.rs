@@ -2,7 +2,7 @@
 
 use super::explanation::Explanation;
 use super::invoices::Invoices;
-use super::log::{LogRow, MeterLog};
+use super::log::{Held, LogRow, MeterLog};
 use super::narrowing::{Difference, Window};
 use super::report::Finding;
 
@@ -10,6 +10,7 @@ use super::report::Finding;
 pub(super) struct Comparison {
     pub(super) meters: Vec<MeterComparison>,
     pub(super) totals: Vec<Finding>,
+    pub(super) held: Held,
 }
 
 /// What was compared of one meter's usage of one customer.

@@ -9,7 +9,9 @@ use metering::KnownCustomer;
 use super::comparison::{Comparison, MeterComparison};
 use super::explanation::Explanation;
 use super::log::LogRow;
-use super::report::{CustomerReport, Finding, FindingKind, MeterReport, NAMED_MAX, NamedEvent};
+use super::report::{
+    CustomerReport, Finding, FindingKind, HeldUsage, MeterReport, NAMED_MAX, NamedEvent,
+};
 use super::{ReconcileError, Reconciler, Repair, repair};
 
 impl Reconciler {
@@ -19,7 +21,11 @@ impl Reconciler {
         comparison: Comparison,
         repair: Repair,
     ) -> Result<CustomerReport, ReconcileError> {
-        let Comparison { meters, totals } = comparison;
+        let Comparison {
+            meters,
+            totals,
+            held,
+        } = comparison;
         let mut findings = Vec::new();
         for meter in &meters {
             let mut found = self.differences(meter, repair).await?;
@@ -52,6 +58,7 @@ impl Reconciler {
             in_flight_units: sum.in_flight_units,
             unbilled_units: sum.unbilled_units,
             invoices_compared,
+            held: held.iter().map(HeldUsage::from).collect(),
             meters,
             findings,
         })

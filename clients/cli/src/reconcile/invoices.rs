@@ -32,10 +32,11 @@ pub(super) struct UsageInvoices {
     without_items: Vec<Range<i64>>,
 }
 
-/// A line that bills an item of the subscription.
+/// A line that bills an item of the subscription, or a meter without one: an
+/// invoice item bills what an item was removed, or repriced, from.
 #[derive(Clone, Debug)]
 struct UsageLine {
-    subscription_item_id: String,
+    subscription_item_id: Option<String>,
     /// The meter behind its price, `mtr_…`; none where that is not known, and
     /// where the price bills usage records.
     meter_id: Option<String>,
@@ -48,8 +49,9 @@ struct UsageLine {
 /// The invoices of one customer, compared with one meter's usage.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Invoices {
-    /// Periods that were compared, in unix seconds.
-    pub(super) compared: BTreeSet<(i64, i64)>,
+    /// The ends of the periods that were compared, in unix seconds. Their starts
+    /// differ where an item was added: it bills from then on.
+    pub(super) compared: BTreeSet<i64>,
     /// One for each period that differs.
     pub(super) findings: Vec<Finding>,
 }
@@ -69,21 +71,24 @@ impl UsageInvoices {
         for invoice in listed.iter().filter(|invoice| bills(invoice, customer)) {
             let mut has_items = false;
             for line in &lines_of(stripe, invoice).await? {
-                let Some(item_id) = &line.subscription_item else {
-                    continue;
-                };
-                has_items = true;
+                let item_id = &line.subscription_item;
+                has_items |= item_id.is_some();
                 let period = line.period.start..line.period.end;
-                if touches(&period, range) {
-                    let meter_id = meter_of(stripe, prices, customer, item_id, line).await?;
-                    invoices.lines.push(UsageLine {
-                        subscription_item_id: item_id.clone(),
-                        meter_id,
-                        period,
-                        units: line.quantity.unwrap_or(0),
-                        is_final: is_final(invoice),
-                    });
+                if !touches(&period, range) {
+                    continue;
                 }
+                let meter_id = meter_of(stripe, prices, customer, line).await?;
+                if item_id.is_none() && meter_id.is_none() {
+                    continue;
+                }
+                has_items = true;
+                invoices.lines.push(UsageLine {
+                    subscription_item_id: item_id.clone(),
+                    meter_id,
+                    period,
+                    units: line.quantity.unwrap_or(0),
+                    is_final: is_final(invoice),
+                });
             }
             if !has_items {
                 // Its own period looks back by one, as usage does (Stripe API
@@ -111,7 +116,7 @@ impl UsageInvoices {
             .collect();
         let mut compared = Invoices::default();
         for ((start, end), units) in final_periods(&lines, range) {
-            compared.compared.insert((start, end));
+            compared.compared.insert(end);
             let log_units = log.units_between(start, end);
             if log_units != units {
                 let kind = FindingKind::InvoiceDiffers;
@@ -138,26 +143,26 @@ impl UsageLine {
         match (&meter.source, &self.meter_id) {
             (Source::Meters(ids), Some(meter_id)) => ids.contains(meter_id),
             (Source::UsageRecords(_), None) => {
-                let item_id = &self.subscription_item_id;
-                meter.subscription_item_ids.contains(item_id)
-                    || (!meter.has_item() && log.subscription_item_ids.contains(item_id))
+                self.subscription_item_id.as_ref().is_some_and(|item_id| {
+                    meter.subscription_item_ids.contains(item_id)
+                        || (!meter.has_item() && log.subscription_item_ids.contains(item_id))
+                })
             }
             (Source::Meters(_), None) | (Source::UsageRecords(_), Some(_)) => false,
         }
     }
 }
 
-/// The meter behind the price of `line`, which bills the item `item_id`; none
-/// where that price has none.
+/// The meter behind the price of `line`; none where that price has none.
 async fn meter_of(
     stripe: &stripe::Client,
     prices: &MeterOfPrice,
     customer: &CustomerRow,
-    item_id: &str,
     line: &InvoiceLine,
 ) -> Result<Option<String>, ReconcileError> {
+    let item_id = line.subscription_item.as_ref();
     let mut items = customer.items();
-    let item = items.find(|item| item.subscription_item_id == item_id);
+    let item = items.find(|item| Some(&item.subscription_item_id) == item_id);
     match (&line.price, item) {
         // A price that the item had before, or of an item that was removed.
         (Some(price_id), item) if item.is_none_or(|item| item.price_id != *price_id) => {
@@ -234,16 +239,27 @@ fn all_of<'a>(kind: FindingKind, rows: impl Iterator<Item = &'a LogRow>) -> Opti
 }
 
 /// Units that are billed for good, by the period's start and end in unix
-/// seconds. A price in tiers has several lines.
+/// seconds. A price in tiers has several lines; and where a period's usage was
+/// billed in parts, before and after a change of price, the parts that overlap
+/// are taken together.
 fn final_periods(lines: &[&UsageLine], range: Window) -> BTreeMap<(i64, i64), i64> {
-    let mut periods = BTreeMap::new();
-    for line in lines.iter().filter(|line| line.is_final) {
-        let Range { start, end } = line.period;
-        if range.start <= start && end <= range.end {
-            *periods.entry((start, end)).or_default() += line.units;
+    let mut lines: Vec<&&UsageLine> = lines.iter().filter(|line| line.is_final).collect();
+    lines.sort_by_key(|line| line.period.start);
+    let mut periods: Vec<(Range<i64>, i64)> = Vec::new();
+    for line in lines {
+        match periods.last_mut() {
+            Some((period, units)) if line.period.start < period.end => {
+                period.end = period.end.max(line.period.end);
+                *units += line.units;
+            }
+            _ => periods.push((line.period.clone(), line.units)),
         }
     }
-    periods
+    let lies_in = |period: &Range<i64>| range.start <= period.start && period.end <= range.end;
+    let within = periods.into_iter().filter(|(period, _)| lies_in(period));
+    within
+        .map(|(period, units)| ((period.start, period.end), units))
+        .collect()
 }
 
 fn touches(period: &Range<i64>, range: Window) -> bool {
@@ -260,4 +276,38 @@ fn bills(invoice: &Invoice, customer: &CustomerRow) -> bool {
 /// Whether its lines are what is billed for good.
 fn is_final(invoice: &Invoice) -> bool {
     invoice.status_transitions.finalized_at.is_some() && invoice.status.as_deref() != Some("void")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(period: Range<i64>, units: i64) -> UsageLine {
+        UsageLine {
+            subscription_item_id: None,
+            meter_id: Some("mtr_1".to_owned()),
+            period,
+            units,
+            is_final: true,
+        }
+    }
+
+    #[test]
+    fn parts_of_a_period_that_overlap_are_compared_together() {
+        let range = Window { start: 0, end: 300 };
+        let draft = UsageLine {
+            is_final: false,
+            ..line(0..100, 9)
+        };
+        let lines = [
+            line(100..200, 5),
+            line(0..100, 3),
+            line(0..60, 4),
+            draft,
+            line(200..400, 7),
+        ];
+        let lines: Vec<&UsageLine> = lines.iter().collect();
+        let periods: Vec<_> = final_periods(&lines, range).into_iter().collect();
+        assert_eq!(periods, [((0, 100), 7), ((100, 200), 5)]);
+    }
 }

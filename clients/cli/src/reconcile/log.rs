@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 
 use billing::{
-    ContentHash, CustomerId, Identifier, Quantity, Timestamp, UsageEvent, UsageStatus, window,
+    ContentHash, CustomerId, HeldReason, Identifier, Quantity, Timestamp, UsageEvent, UsageStatus,
+    window,
 };
 use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 use ledger::{Ledger, LedgerError, Tally, TotalKey, UsageEventRow, UsageLogCursor};
@@ -100,6 +101,26 @@ pub struct CustomerLog {
     pub totals: BTreeMap<TotalKey, Tally>,
     /// Hours, by their starts, that the totals may lag behind in.
     pub hours_in_flight: BTreeSet<i64>,
+    /// What is held of what happened in the window: it is billed at no time.
+    pub held: Held,
+}
+
+/// Events and units that are held, by the reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held(BTreeMap<&'static str, (HeldReason, u64, u64)>);
+
+impl Held {
+    fn enter(&mut self, reason: HeldReason, quantity: u64) {
+        let entry = self.0.entry(reason.as_str());
+        let (_, events, units) = entry.or_insert((reason, 0, 0));
+        *events = events.saturating_add(1);
+        *units = units.saturating_add(quantity);
+    }
+
+    /// Each reason with its events and its units.
+    pub fn iter(&self) -> impl Iterator<Item = (HeldReason, u64, u64)> {
+        self.0.values().copied()
+    }
 }
 
 /// The rows of one customer that one meter counts and that are billed in a window.
@@ -158,6 +179,12 @@ impl CustomerLog {
                 if let Some(billed_at) = row.billed_at.filter(|at| (start..end).contains(at)) {
                     let kept = log.count(row, billed_at, window, now);
                     log.keep(kept, row, meters);
+                }
+                if row.status == UsageStatus::Held
+                    && (start..end).contains(&row.occurred_at)
+                    && let Some(reason) = row.held_reason
+                {
+                    log.held.enter(reason, row.quantity);
                 }
             }
         }

@@ -44,7 +44,7 @@ use log::{CustomerLog, MeterLog};
 use meters::{ComparedMeter, Meters, Source};
 use narrowing::{MINUTE_S, Narrowed, Narrowing, Question, Window};
 use prices::MeterOfPrice;
-pub use report::{CustomerReport, Finding, FindingKind, MeterReport, NamedEvent};
+pub use report::{CustomerReport, Finding, FindingKind, HeldUsage, MeterReport, NamedEvent};
 
 /// Meters of a customer that Stripe is asked about at once.
 const METERS_IN_FLIGHT: usize = 4;
@@ -203,6 +203,7 @@ impl Reconciler {
         Ok(Comparison {
             meters: compared.into_iter().collect::<Result<_, _>>()?,
             totals,
+            held: log.held,
         })
     }
 

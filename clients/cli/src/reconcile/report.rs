@@ -1,6 +1,6 @@
 //! What a reconciliation says.
 
-use billing::{CustomerId, UsageStatus};
+use billing::{CustomerId, HeldReason, UsageStatus};
 use ledger::UsageEventRow;
 use serde::Serialize;
 
@@ -28,11 +28,36 @@ pub struct CustomerReport {
     pub unbilled_units: u64,
     /// Finalised periods whose invoice was compared.
     pub invoices_compared: usize,
+    /// What happened in the range and is held: on no invoice until somebody
+    /// redrives it. It is no difference: Stripe never had it, and the log says so.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<HeldUsage>,
     /// The same of each meter, where there are several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub meters: Vec<MeterReport>,
     /// What differs.
     pub findings: Vec<Finding>,
+}
+
+/// Usage that is held for one reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct HeldUsage {
+    /// Why it has no billable period.
+    pub reason: HeldReason,
+    /// How many events.
+    pub events: u64,
+    /// Their units, over all meters.
+    pub units: u64,
+}
+
+impl From<(HeldReason, u64, u64)> for HeldUsage {
+    fn from((reason, events, units): (HeldReason, u64, u64)) -> Self {
+        Self {
+            reason,
+            events,
+            units,
+        }
+    }
 }
 
 /// What became of one meter's usage of a customer who has several.
