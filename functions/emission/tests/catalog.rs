@@ -59,6 +59,18 @@ impl Story {
         story
     }
 
+    async fn take_further_items_out(&self) {
+        let without = CustomerRow {
+            more_items: Vec::new(),
+            ..self.customer.clone()
+        };
+        let ledger = &self.world.ledger;
+        ledger
+            .update_customer(&self.customer, without)
+            .await
+            .unwrap();
+    }
+
     async fn set_catalog(&self, catalog: Catalog) {
         let ledger = &self.world.ledger;
         let read = ledger.catalog().await.unwrap();
@@ -209,15 +221,7 @@ async fn a_pending_event_whose_item_is_taken_away_is_quarantined() {
     let event = story.event_of("llm.input", "job-1", 7);
     let (status, _) = story.emit(&event).await;
     assert_eq!(status, 202);
-    let without = CustomerRow {
-        more_items: Vec::new(),
-        ..story.customer.clone()
-    };
-    let ledger = &story.world.ledger;
-    ledger
-        .update_customer(&story.customer, without)
-        .await
-        .unwrap();
+    story.take_further_items_out().await;
     story.world.clock.advance_ms(11_000);
     let (status, answer) = story.emit(&event).await;
     assert_eq!((status, &answer["status"]), (202, &json!("quarantined")));
@@ -252,17 +256,10 @@ async fn usage_of_before_its_item_was_added_is_billed_from_then_on() {
 async fn a_row_from_before_the_item_quarantines_nothing() {
     let story = Story::of_two_meters(UsageApi::default()).await;
     // What this process remembers of the customer.
-    let without = CustomerRow {
-        more_items: Vec::new(),
-        ..story.customer.clone()
-    };
-    let ledger = &story.world.ledger;
-    ledger
-        .update_customer(&story.customer, without)
-        .await
-        .unwrap();
+    story.take_further_items_out().await;
     let (status, _) = story.emit(&story.event("job-1", 1)).await;
     assert_eq!(status, 200);
+    let ledger = &story.world.ledger;
     let read = ledger.customer(&story.customer.customer_id).await;
     let (read, row) = (read.unwrap().unwrap(), story.customer.clone());
     ledger.update_customer(&read, row).await.unwrap();

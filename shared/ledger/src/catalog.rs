@@ -6,7 +6,7 @@ use billing::{Catalog, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::customers::{TABLE, is_condition_failure};
-use crate::items::{from_item, number, text, to_item};
+use crate::items::{number, text, to_item};
 use crate::{Ledger, LedgerError};
 
 /// The row's key. It holds a `#`, which no customer id can.
@@ -40,16 +40,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`] where DynamoDB fails or the row is unreadable.
     pub async fn catalog(&self) -> Result<Option<CatalogRow>, LedgerError> {
-        let got = self
-            .client
-            .get_item()
-            .table_name(&self.tables.customers)
-            .key("customer_id", text(KEY))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(LedgerError::unavailable("read catalog"))?;
-        got.item.map(|item| from_item(TABLE, item)).transpose()
+        self.row_of_customers(KEY, "read catalog").await
     }
 
     /// Stores `catalog` at `now`, where the one before is as it was `read`.

@@ -3,6 +3,7 @@
 
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use billing::{BillingTime, CustomerId, EndedPeriod, Price, Subscription, Timestamp};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::items::{from_item, number, text, to_item};
@@ -211,6 +212,25 @@ pub enum Updated {
 }
 
 impl Ledger {
+    /// What the customers' table has under `key`: a customer, or one of the few
+    /// rows beside them, whose keys hold a `#`.
+    pub(crate) async fn row_of_customers<R: DeserializeOwned>(
+        &self,
+        key: &str,
+        operation: &'static str,
+    ) -> Result<Option<R>, LedgerError> {
+        let got = self
+            .client
+            .get_item()
+            .table_name(&self.tables.customers)
+            .key("customer_id", text(key))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(LedgerError::unavailable(operation))?;
+        got.item.map(|item| from_item(TABLE, item)).transpose()
+    }
+
     /// The row of `customer_id`.
     ///
     /// # Errors
@@ -219,16 +239,8 @@ impl Ledger {
         &self,
         customer_id: &CustomerId,
     ) -> Result<Option<CustomerRow>, LedgerError> {
-        let got = self
-            .client
-            .get_item()
-            .table_name(&self.tables.customers)
-            .key("customer_id", text(customer_id.as_str()))
-            .consistent_read(true)
-            .send()
+        self.row_of_customers(customer_id.as_str(), "read customer")
             .await
-            .map_err(LedgerError::unavailable("read customer"))?;
-        got.item.map(|item| from_item(TABLE, item)).transpose()
     }
 
     /// Stores a new customer's row, unless there is one.
@@ -314,16 +326,8 @@ impl Ledger {
         &self,
         onboarding_key: &str,
     ) -> Result<Option<OnboardingRow>, LedgerError> {
-        let got = self
-            .client
-            .get_item()
-            .table_name(&self.tables.customers)
-            .key("customer_id", text(onboarding_key))
-            .consistent_read(true)
-            .send()
+        self.row_of_customers(onboarding_key, "read onboarding")
             .await
-            .map_err(LedgerError::unavailable("read onboarding"))?;
-        got.item.map(|item| from_item(TABLE, item)).transpose()
     }
 
     /// Notes which customer an onboarding led to. Repeating it changes nothing.

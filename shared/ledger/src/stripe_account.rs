@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 
 use crate::customers::{TABLE, is_condition_failure};
-use crate::items::{from_item, text, to_item};
+use crate::items::{text, to_item};
 use crate::{Ledger, LedgerError};
 
 /// The row's key. It holds a `#`, which no customer id can.
@@ -59,16 +59,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`] where DynamoDB fails or the row is unreadable.
     pub async fn stripe_account_row(&self) -> Result<Option<StripeAccountRow>, LedgerError> {
-        let got = self
-            .client
-            .get_item()
-            .table_name(&self.tables.customers)
-            .key("customer_id", text(KEY))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(LedgerError::unavailable("read Stripe account"))?;
-        got.item.map(|item| from_item(TABLE, item)).transpose()
+        self.row_of_customers(KEY, "read Stripe account").await
     }
 
     /// Adds a key's digest to the known ones of `row`. Two at once are not

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
 use billing::{Timestamp, UsageStatus};
 use serde::{Deserialize, Serialize};
 
-use crate::items::{from_item, number, text};
+use crate::items::{number, text};
 use crate::{Ledger, LedgerError, UsageEventRow};
 
 /// What a customer was credited so far for one meter's voided usage of one period. It
@@ -43,17 +43,9 @@ impl Ledger {
         row: &UsageEventRow,
         period_start: Timestamp,
     ) -> Result<VoidCredits, LedgerError> {
-        let got = self
-            .client
-            .get_item()
-            .table_name(&self.tables.customers)
-            .key("customer_id", text(credits_key(row, period_start)))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(LedgerError::unavailable("read void credits"))?;
-        let credits = got.item.map(|item| from_item("customers", item));
-        Ok(credits.transpose()?.unwrap_or_default())
+        let key = credits_key(row, period_start);
+        let credits = self.row_of_customers(&key, "read void credits").await?;
+        Ok(credits.unwrap_or_default())
     }
 
     /// Fixes the credit for `row`, a voiding one, at `minor_units`, if the
