@@ -4,6 +4,7 @@
 mod story;
 
 use billing::UsageStatus;
+use ledger::Updated;
 use metering::{CreditError, Void, VoidError};
 use story::catalog::{DOCUMENTS, TOKENS};
 use story::{HOUR_S, Story};
@@ -117,13 +118,37 @@ async fn what_no_line_of_the_final_invoice_bills_is_voided_without_a_credit() {
     assert!(is_credit_of(&voided, 0), "{voided:?}");
     assert_eq!(story.status("wrong").await, UsageStatus::Voided);
 
-    // At today's price it would be 28 cents, which nobody paid.
+    // At the price of a new item it would be 28 cents, which nobody paid.
     story.subscribe_to_tokens().await;
     let voided = story.void("added again").await.unwrap();
     assert!(is_credit_of(&voided, 0), "{voided:?}");
     let voided = story.void("document").await.unwrap();
     assert!(is_credit_of(&voided, 10), "{voided:?}");
     assert_eq!(story.credits().await.len(), 1);
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_item_that_was_added_later_tells_no_price_for_usage_that_it_does_not_bill() {
+    let story = Story::of_two_meters(UsageApi::default()).await;
+    story.emit_tokens("wrong", 50).await;
+    story.clock.advance_s(26 * HOUR_S);
+    story.unsubscribe_from_tokens().await;
+    story.subscribe_to_tokens().await;
+    let read = story.customer().await;
+    let mut row = read.clone();
+    row.more_items[0].added_at = Some(story.now().plus_ms(-60_000));
+    let updated = story.system.ledger().update_customer(&read, row).await;
+    assert_eq!(updated.unwrap(), Updated::Done);
+    let refused = story.void("wrong").await.unwrap_err();
+    assert!(
+        matches!(&refused, VoidError::Credit(CreditError::NoItem(_))),
+        "{refused}"
+    );
+    // Its line begins with the item.
+    story.end_period().await;
+    let voided = story.void("wrong").await.unwrap();
+    assert!(is_credit_of(&voided, 0), "{voided:?}");
     story.system.stop().await.unwrap();
 }
 

@@ -114,6 +114,7 @@ impl Story {
             price: metering::price_of(&price).unwrap(),
             meter_id: price.recurring.unwrap().meter.unwrap_or_default(),
             meter_event_name: TOKENS.to_owned(),
+            added_at: None,
         };
         let row = CustomerRow {
             item: MeteredItem {
