@@ -40,11 +40,10 @@ pub enum CreditError {
     /// The customer's row is gone.
     #[error("{0} is no customer here: the credit has no price")]
     UnknownCustomer(CustomerId),
-    /// The period's invoice is not final, and nothing bills the event's meter any more.
+    /// The period's invoice is not final, and the item that billed the event is gone.
     #[error(
-        "the customer's subscription has no item that bills {0:?}, and the credit no price: \
-         the same call goes on once the period's invoice is final, or after \
-         `meterline catalog subscribe`"
+        "the subscription has no item any more that bills {0:?} as of the event's time, and \
+         the credit no price: the same call goes on once the period's invoice is final"
     )]
     NoItem(String),
     /// The row has no period to be credited in.

@@ -57,12 +57,14 @@ impl Basis {
         match narrowest(found) {
             Some((invoice_id, lines)) => usage.billed(invoice_id, &lines).await,
             None if is_over => Ok(Self::Unbilled),
-            None => Ok(Self::open(customer, row)),
+            None => Ok(Self::open(customer, row, billed_at)),
         }
     }
 
-    fn open(customer: &CustomerRow, row: &UsageEventRow) -> Self {
-        match customer.item_of_event(row) {
+    fn open(customer: &CustomerRow, row: &UsageEventRow, billed_at: Timestamp) -> Self {
+        // An item that was added later will not bill it.
+        let was_there = |item: &&MeteredItem| item.added_at.is_none_or(|at| at <= billed_at);
+        match customer.item_of_event(row).filter(was_there) {
             Some(item) => Self::Open {
                 price: item.price.clone(),
             },
