@@ -132,6 +132,7 @@ impl Scenario for Late {
         "UpdateItem UsageEventsTable",
         "GetItem CustomersTable",
         "GET /v1/invoices",
+        "GET /v1/billing/meters",
         "TransactWriteItems CustomersTable",
         "GET /v1/customers/{id}/balance_transactions",
         "POST /v1/customers/{id}/balance_transactions",
