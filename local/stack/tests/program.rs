@@ -3,9 +3,9 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use support::{Caller, start, totals, variables};
 
@@ -24,15 +24,26 @@ fn program(folder: &Path) -> Command {
     command
 }
 
+/// The program, and the end of its output: it ends where nobody listens.
+struct Serving {
+    child: Child,
+    _output: BufReader<ChildStdout>,
+}
+
 /// Starts it and waits until it has said where everything is.
-fn serve(folder: &Path) -> Child {
+fn serve(folder: &Path) -> Serving {
     let mut child = program(folder).stdout(Stdio::piped()).spawn().unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let env_file = lines
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let env_file = output
+        .by_ref()
+        .lines()
         .map(Result::unwrap)
         .find(|line| line.contains("source"));
     assert!(env_file.is_some(), "it ended at once");
-    child
+    Serving {
+        child,
+        _output: output,
+    }
 }
 
 fn caller(folder: &Path) -> Caller {
@@ -44,12 +55,12 @@ fn caller(folder: &Path) -> Caller {
 #[tokio::test]
 async fn what_was_answered_survives_a_kill() {
     let folder = tempfile::tempdir().unwrap();
-    let mut child = serve(folder.path());
+    let mut serving = serve(folder.path());
     let caller = caller(folder.path());
     let customer_id = caller.onboard("first").await;
     caller.emit(&customer_id, "event", 50).await;
-    child.kill().unwrap();
-    child.wait().unwrap();
+    serving.child.kill().unwrap();
+    serving.child.wait().unwrap();
 
     let system = start(folder.path()).await;
     support::pump_all(&system).await;
@@ -61,27 +72,27 @@ async fn what_was_answered_survives_a_kill() {
 #[test]
 fn a_second_program_in_the_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let mut child = serve(folder.path());
+    let mut serving = serve(folder.path());
     let refused = program(folder.path()).output().unwrap();
     assert!(!refused.status.success());
     let complaint = String::from_utf8(refused.stderr).unwrap();
     assert!(complaint.contains("LOCAL_DIR"), "{complaint}");
-    child.kill().unwrap();
-    child.wait().unwrap();
+    serving.child.kill().unwrap();
+    serving.child.wait().unwrap();
 }
 
 #[test]
 fn told_to_end_it_leaves_in_order() {
     for signal in ["TERM", "INT"] {
         let folder = tempfile::tempdir().unwrap();
-        let mut child = serve(folder.path());
-        let pid = child.id().to_string();
+        let mut serving = serve(folder.path());
+        let pid = serving.child.id().to_string();
         let sent = Command::new("kill")
             .args(["-s", signal, &pid])
             .status()
             .unwrap();
         assert!(sent.success());
-        assert!(child.wait().unwrap().success(), "{signal}");
+        assert!(serving.child.wait().unwrap().success(), "{signal}");
         assert!(!folder.path().join("env").exists());
     }
 }
