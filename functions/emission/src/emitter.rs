@@ -8,11 +8,11 @@ use billing::{
     BillingTime, Catalog, Clock, ContentHash, CustomerId, FieldError, HeldReason, Identifier,
     Repeat, Timestamp, UsageEvent, UsageStatus, window,
 };
-use ledger::{CustomerStatus, Ledger, MeteredItem, Recorded, UsageEventRow};
+use ledger::{CustomerStatus, Ledger, Recorded, UsageEventRow};
 use metering::delivery::SEND_BUDGET_MS;
 use metering::{
-    BilledBy, CatalogCache, CustomerDirectory, CustomerError, Delivered, Deliverer, Delivery, Kept,
-    KnownCustomer, PeriodUnknown, Sending, billed_by, in_order, keep_billable,
+    Billed, CatalogCache, CustomerDirectory, CustomerError, Delivered, Deliverer, Delivery, Kept,
+    KnownCustomer, PeriodUnknown, Sending, in_order, keep_billable,
 };
 use serde::Serialize;
 use stripe::{IdempotencyKey, UsageApi};
@@ -78,14 +78,6 @@ struct Known {
 struct Terms<'a> {
     customer: &'a KnownCustomer,
     catalog: Option<&'a Catalog>,
-}
-
-/// What counts and bills a new event.
-#[derive(Clone, Copy)]
-struct Billed<'a> {
-    meter_event_name: &'a str,
-    /// None where the event is held for the lack of one.
-    item: Option<&'a MeteredItem>,
 }
 
 impl Emitter {
@@ -376,22 +368,12 @@ fn check<'a>(
     usage_api: UsageApi,
 ) -> Result<Billed<'a>, Problem> {
     let customer = terms.customer;
-    let billed = match billed_by(terms.catalog, &customer.row, &event.action_type) {
-        BilledBy::Item(item) => Billed {
-            meter_event_name: &item.meter_event_name,
-            item: Some(item),
-        },
-        BilledBy::NoItem { meter_event_name } => Billed {
-            meter_event_name,
-            item: None,
-        },
-        BilledBy::Uncovered => {
-            let reason = "is not in the catalog of billable actions; nothing was recorded";
-            return Err(FieldError::new("action_type", reason).into());
-        }
-    };
-    let is_of_other_api = |item: &MeteredItem| item.meter_id.is_empty() == usage_api.has_meter();
-    if billed.item.is_some_and(is_of_other_api) {
+    let billed = Billed::by(terms.catalog, &customer.row, &event.action_type);
+    let billed = billed.ok_or_else(|| {
+        let reason = "is not in the catalog of billable actions; nothing was recorded";
+        FieldError::new("action_type", reason)
+    })?;
+    if billed.is_of_other_api(usage_api) {
         return Err(other_usage_api(&event.customer_id, usage_api));
     }
     let named = event.subscription_item_id.as_deref();

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use billing::{ActionType, Catalog, Clock, Timestamp};
 use ledger::{CustomerRow, Ledger, LedgerError, MeteredItem};
+use stripe::UsageApi;
 
 /// For how long a catalog is believed: how late a change of it counts.
 pub const CATALOG_FRESH_MS: i64 = 30_000;
@@ -42,6 +43,48 @@ pub fn billed_by<'a>(
         None => BilledBy::NoItem {
             meter_event_name: &meter.event_name,
         },
+    }
+}
+
+/// What counts and bills a new event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Billed<'a> {
+    /// The event name of the meter that counts it.
+    pub meter_event_name: &'a str,
+    /// None where the event is held for the lack of one.
+    pub item: Option<&'a MeteredItem>,
+}
+
+impl<'a> Billed<'a> {
+    /// What counts and bills `action_type` of `customer`; none where the catalog
+    /// does not cover it.
+    pub fn by(
+        catalog: Option<&'a Catalog>,
+        customer: &'a CustomerRow,
+        action_type: &ActionType,
+    ) -> Option<Self> {
+        match billed_by(catalog, customer, action_type) {
+            BilledBy::Item(item) => Some(Self::of(item)),
+            BilledBy::NoItem { meter_event_name } => Some(Self {
+                meter_event_name,
+                item: None,
+            }),
+            BilledBy::Uncovered => None,
+        }
+    }
+
+    /// What `item` bills.
+    pub const fn of(item: &'a MeteredItem) -> Self {
+        Self {
+            meter_event_name: item.meter_event_name.as_str(),
+            item: Some(item),
+        }
+    }
+
+    /// Whether its item takes no usage by `usage_api`.
+    pub fn is_of_other_api(&self, usage_api: UsageApi) -> bool {
+        let is_other = |item: &MeteredItem| item.meter_id.is_empty() == usage_api.has_meter();
+        self.item.is_some_and(is_other)
     }
 }
 

@@ -19,7 +19,7 @@ mod usage_sender;
 pub mod void;
 mod void_credit;
 
-pub use catalog::{BilledBy, CATALOG_FRESH_MS, CatalogCache, billed_by};
+pub use catalog::{Billed, BilledBy, CATALOG_FRESH_MS, CatalogCache, billed_by};
 pub use customers::{CustomerDirectory, CustomerError, KnownCustomer};
 pub use delivery::{Delivered, Deliverer, Deliveries, Delivery, Sending};
 pub use dunning::{Debt, DunningPolicy, InvalidDunningPolicy, Standing};

@@ -1,20 +1,10 @@
 //! What counts and bills a row of the file, by the rules of emission.
 
 use billing::{Catalog, FieldError, window};
-use ledger::MeteredItem;
-use metering::{BilledBy, KnownCustomer, billed_by};
+use metering::{Billed, KnownCustomer};
 use stripe::UsageApi;
 
 use super::{ImportRow, Outcome};
-
-/// What counts and bills a row.
-#[derive(Clone, Copy)]
-pub(super) struct Billed<'a> {
-    /// The meter that counts it.
-    pub(super) meter_event_name: &'a str,
-    /// None where nothing bills it.
-    pub(super) item: Option<&'a MeteredItem>,
-}
 
 /// Why a row is not recorded.
 pub(super) struct Refusal {
@@ -39,13 +29,13 @@ pub(super) fn to_send<'a>(
     usage_api: UsageApi,
 ) -> Result<Billed<'a>, Refusal> {
     let billed = by_catalog(row, customer, catalog)?;
+    if billed.is_of_other_api(usage_api) {
+        return Err(Refusal {
+            outcome: Outcome::Invalid,
+            reason: other_usage_api(row, usage_api),
+        });
+    }
     if let Some(item) = billed.item {
-        if item.meter_id.is_empty() == usage_api.has_meter() {
-            return Err(Refusal {
-                outcome: Outcome::Invalid,
-                reason: other_usage_api(row, usage_api),
-            });
-        }
         let named = row.event.subscription_item_id.as_ref();
         if named.is_some_and(|id| *id != item.subscription_item_id) {
             let reason = "is not the customer's subscription item that bills the action";
@@ -75,10 +65,7 @@ pub(super) fn already<'a>(
     let mut items = customer.row.items();
     let item = items.find(|item| named.is_some_and(|id| *id == item.subscription_item_id));
     match item {
-        Some(item) => Ok(Billed {
-            meter_event_name: &item.meter_event_name,
-            item: Some(item),
-        }),
+        Some(item) => Ok(Billed::of(item)),
         None => by_catalog(row, customer, catalog),
     }
 }
@@ -88,24 +75,15 @@ fn by_catalog<'a>(
     customer: &'a KnownCustomer,
     catalog: Option<&'a Catalog>,
 ) -> Result<Billed<'a>, Refusal> {
-    match billed_by(catalog, &customer.row, &row.event.action_type) {
-        BilledBy::Item(item) => Ok(Billed {
-            meter_event_name: &item.meter_event_name,
-            item: Some(item),
-        }),
-        BilledBy::NoItem { meter_event_name } => Ok(Billed {
-            meter_event_name,
-            item: None,
-        }),
-        BilledBy::Uncovered => {
-            let reason = format!(
-                "{} is not in the catalog of billable actions: add it there, or a default_meter, \
-                 and import again",
-                row.event.action_type.as_str()
-            );
-            Err(Refusal::invalid(&FieldError::new("action_type", reason)))
-        }
-    }
+    let action_type = &row.event.action_type;
+    Billed::by(catalog, &customer.row, action_type).ok_or_else(|| {
+        let reason = format!(
+            "{} is not in the catalog of billable actions: add it there, or a default_meter, and \
+             import again",
+            action_type.as_str()
+        );
+        Refusal::invalid(&FieldError::new("action_type", reason))
+    })
 }
 
 /// Stripe would take no usage of this customer's, or bill it never.

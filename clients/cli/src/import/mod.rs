@@ -24,12 +24,12 @@ use billing::{
 use ledger::{Ledger, LedgerError, Recorded, UsageEventRow};
 use metering::delivery::{BATCH_EVENTS_MAX, SEND_BUDGET_MS};
 use metering::{
-    CatalogCache, CustomerDirectory, CustomerError, Delivered, Deliverer, Kept, KnownCustomer,
-    PeriodUnknown, Sending, in_order, keep_billable,
+    Billed, CatalogCache, CustomerDirectory, CustomerError, Delivered, Deliverer, Kept,
+    KnownCustomer, PeriodUnknown, Sending, in_order, keep_billable,
 };
 use stripe::{IdempotencyKey, UsageApi};
 
-use billed::{Billed, Refusal};
+use billed::Refusal;
 use periods::Periods;
 pub use report::{ImportReport, Issue, Outcome};
 pub use row::{ImportRow, InvalidSourceName, SourceName};
