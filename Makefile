@@ -99,9 +99,11 @@ check: ## Check format, lints, dependencies and licences
 	scripts/advisories.sh
 	cargo-machete
 
-sam-validate: ## Check template.yaml
+sam-validate: ## Check template.yaml: sam, cfn-lint, and checkov for its security
 	scripts/tools.sh lambda
+	scripts/tools.sh template
 	AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 sam validate --lint
+	target/checkov/bin/checkov --file template.yaml --config-file .checkov.yaml
 
 lambda-build: ## Build the functions for Lambda (ARCH=arm64|x86_64)
 	scripts/tools.sh lambda

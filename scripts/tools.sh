@@ -2,6 +2,7 @@
 # Installs what is missing of the tools around the code; run again, it does nothing.
 #
 #   scripts/tools.sh lambda   cargo-lambda, sam and cfn-lint from PyPI, into .venv
+#   scripts/tools.sh template checkov from PyPI, into target/checkov
 #   scripts/tools.sh lint     cargo-deny and cargo-machete from crates.io, into target/tools
 #   scripts/tools.sh conformance
 #                             two releases of Stripe's SDK from PyPI, into target/conformance
@@ -39,6 +40,7 @@ install_lint_tool() {
 PATH=$PWD/target/tools/bin:${PATH//"$PWD/.venv/bin:"/}
 case ${1-} in
     lambda) install_python_packages .venv scripts/requirements.txt ;;
+    template) install_python_packages target/checkov scripts/requirements-checkov.txt ;;
     conformance)
         for sdk in newest acacia; do
             install_python_packages "target/conformance/$sdk" "tests/conformance/requirements-$sdk.txt"
@@ -49,7 +51,7 @@ case ${1-} in
         install_lint_tool cargo-machete "$cargo_machete"
         ;;
     *)
-        echo "usage: $0 lambda|lint|conformance" >&2
+        echo "usage: $0 lambda|template|lint|conformance" >&2
         exit 2
         ;;
 esac
