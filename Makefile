@@ -112,7 +112,7 @@ lambda-build: ## Build the functions for Lambda (ARCH=arm64|x86_64)
 lambda-zips: lambda-build ## Check that every function's zip is under 6 MB
 	scripts/lambda-zips.sh $(FUNCTIONS)
 
-lambda-roundtrip: ## Invoke every function with its sample event, under cargo lambda watch
+lambda-roundtrip: ## Run every function under cargo lambda watch: sample events, and the same answers as in one process
 	scripts/tools.sh lambda
 	cargo build --workspace --bins
 	scripts/lambda-roundtrip.sh

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Invokes every function with its sample event under `cargo lambda watch`, against
-# a local system of its own, and checks each answer. Leaves nothing running.
+# a local system of its own, and checks each answer; then asks the same functions in
+# one process the same, and compares to the byte. Leaves nothing running.
 #
 # make lambda-roundtrip builds what this needs.
 set -euo pipefail
@@ -8,55 +9,17 @@ cd "$(dirname "$0")/.."
 export PATH=$PWD/.venv/bin:$PATH
 
 work=$(mktemp -d)
-pids=()
+source scripts/background.sh
 finish() {
     local status=$?
     trap - EXIT INT TERM
-    if [ "$status" -ne 0 ]; then
-        for log in local watch; do
-            echo "── last lines of $log ──" >&2
-            tail -n 30 "$work/$log.log" 2>/dev/null | cut -c -300 >&2 || true
-        done
-    fi
-    # Each was started as the leader of its own process group, children included.
-    for pid in "${pids[@]}"; do kill -TERM -- "-$pid" 2>/dev/null || true; done
-    for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
+    if [ "$status" -ne 0 ]; then show_logs; fi
+    end_all
     rm -rf "$work"
     exit "$status"
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
-
-# start NAME COMMAND…: in the background, in a process group of its own.
-start() {
-    local name=$1
-    shift
-    set -m
-    "$@" >"$work/$name.log" 2>&1 </dev/null &
-    pids+=($!)
-    set +m
-}
-
-# await SECONDS WHAT COMMAND…: until the command succeeds.
-await() {
-    local deadline=$((SECONDS + $1)) what=$2
-    shift 2
-    until "$@" 2>/dev/null; do
-        for pid in "${pids[@]}"; do
-            kill -0 "$pid" 2>/dev/null || { echo "ended while waiting for $what" >&2; return 1; }
-        done
-        ((SECONDS < deadline)) || { echo "no $what" >&2; return 1; }
-        sleep 0.2
-    done
-}
-
-listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-
-free_port() {
-    local port
-    while port=$((20000 + RANDOM % 12000)) && listens "$port"; do :; done
-    echo "$port"
-}
 
 # ── The local system ─────────────────────────────────────────────────────────
 
@@ -87,21 +50,7 @@ invoke() {
         --invoke-address 127.0.0.1 --invoke-port "$watch_port"
 }
 
-# check NAME ANSWER EXPRESSION: the expression, in Python, over `answer` (as the
-# function gave it), `status` and `body` (of an HTTP answer).
-check() {
-    python3 - "$@" <<'PYTHON'
-import json, sys
-name, text, expression = sys.argv[1:]
-answer = json.loads(text)
-status = body = None
-if isinstance(answer, dict) and "statusCode" in answer:
-    status, body = answer["statusCode"], json.loads(answer.get("body") or "null")
-ok = bool(eval(expression))
-print(f"{name:15} {'as expected' if ok else 'NOT ' + expression}: {json.dumps(body if body is not None else answer)[:200]}")
-sys.exit(0 if ok else 1)
-PYTHON
-}
+check() { python3 scripts/expect.py "$@"; } # NAME ANSWER EXPRESSION
 
 sample() { # NAME: its event, filled; prints the file
     scripts/event.sh "$1" >"$work/$1.json"
@@ -138,3 +87,8 @@ answer=$(invoke rollup events/rollup.json)
 check rollup "$answer" 'isinstance(answer["state"], dict)'
 answer=$(invoke redelivery events/redelivery.json)
 check redelivery "$answer" 'not (isinstance(answer, dict) and "errorMessage" in answer)'
+
+# ── The same answers as in one process ───────────────────────────────────────
+
+python3 scripts/same_answers.py "in one process=$METERLINE_URL" \
+    "cargo lambda watch=http://127.0.0.1:$watch_port/lambda-url/{function}"
