@@ -3,16 +3,15 @@
 
 mod story;
 
-use billing::{CustomerId, Timestamp, UsageStatus};
+use billing::UsageStatus;
 use meterline_cli::ReconcileOptions;
 use meterline_cli::reconcile::FindingKind::{
     Altered, Ambiguous, InvoiceDiffers, NotInvoiced, PerhapsDoubled, StripeHas, StripeLacks,
     TotalsDiffer, Undelivered, Unexplained,
 };
 use meterline_cli::reconcile::Repair;
-use serde_json::json;
+use story::clocked::{advance, onboard_on_a_clock, since};
 use story::{DAY_S, HOUR_S, MINUTE_S, Story, findings};
-use stripe::RequestOptions;
 
 #[tokio::test]
 async fn a_healthy_day_agrees() {
@@ -172,48 +171,6 @@ async fn of_several_explanations_none_is_chosen() {
         let row = story.row(event_id).await;
         assert_eq!(row.status, UsageStatus::Quarantined, "{event_id}");
     }
-}
-
-/// A customer on a clock of its own, whose period ends and is invoiced.
-struct ClockedCustomer {
-    customer_id: CustomerId,
-    test_clock: String,
-    started_s: i64,
-}
-
-async fn onboard_on_a_clock(story: &Story) -> ClockedCustomer {
-    let started_s = story.now().unix_s();
-    let stripe = story.system.stripe();
-    let options = RequestOptions::new();
-    let clock = stripe.create_test_clock(started_s, "year", &options);
-    let test_clock = clock.await.unwrap().id;
-    let body = json!({
-        "email": "agent@example.com", "payment_method": "pm_card_visa",
-        "external_id": "clocked", "test_clock": test_clock,
-    });
-    let (status, customer) = story.caller.post("/v1/customers", body).await;
-    assert_eq!(status, 201, "{customer}");
-    ClockedCustomer {
-        customer_id: CustomerId::parse(customer["customer_id"].as_str().unwrap()).unwrap(),
-        test_clock,
-        started_s,
-    }
-}
-
-async fn advance(story: &Story, customer: &ClockedCustomer, to_s: i64) {
-    let stripe = story.system.stripe();
-    let options = RequestOptions::new();
-    let advanced = stripe.advance_test_clock(&customer.test_clock, to_s, &options);
-    advanced.await.unwrap();
-    story.settle().await;
-    // What is known of the clock's time is old by now.
-    story.clock.advance_s(MINUTE_S);
-}
-
-fn since(customer: &ClockedCustomer, days: i64) -> ReconcileOptions {
-    let from = Timestamp::from_unix_s(customer.started_s - HOUR_S);
-    let to = Timestamp::from_unix_s(customer.started_s + days * DAY_S);
-    ReconcileOptions::new(from, to).unwrap()
 }
 
 #[tokio::test]

@@ -123,10 +123,7 @@ impl Report {
     /// Whether nothing is wrong, and `reconcile` found so.
     pub fn is_clean(&self) -> bool {
         let reconciled = self.reconciled.as_ref();
-        // An event that arrived before it was carried over is billed once, in the
-        // period before the one that the log says: that customer's rows differ.
-        let may_differ = |differ: usize| differ as u64 <= self.in_another_period;
-        self.counts.is_empty() && reconciled.is_none_or(|it| may_differ(it.after.differ))
+        self.counts.is_empty() && reconciled.is_none_or(|it| it.after.differ == 0)
     }
 
     /// How many errors of `kind` there are.

@@ -1,5 +1,9 @@
 //! What was compared of one customer, and which rows it speaks of.
 
+use std::collections::BTreeSet;
+
+use billing::Identifier;
+
 use super::explanation::Explanation;
 use super::invoices::Invoices;
 use super::log::{Held, LogRow, MeterLog};
@@ -37,9 +41,23 @@ impl MeterComparison {
         self.invoices.findings.is_empty() && self.explained.iter().all(is_accounted_for)
     }
 
-    pub(super) fn rows_of(&self, difference: &Difference) -> &[LogRow] {
-        let rows = self.log.rows.get(&difference.minute);
-        rows.map(Vec::as_slice).unwrap_or_default()
+    /// What `explained` has the places of.
+    pub(super) fn rows_of(&self, difference: &Difference) -> Vec<LogRow> {
+        self.log.candidates(difference.minute)
+    }
+
+    /// What Stripe has from before it was carried over.
+    fn billed_before(&self) -> BTreeSet<Identifier> {
+        let mut billed = BTreeSet::new();
+        for (difference, explanation) in &self.explained {
+            if let Explanation::StripeHas(there) = explanation {
+                let rows = self.rows_of(difference);
+                let rows = there.iter().filter_map(|place| rows.get(*place));
+                let rows = rows.filter(|row| row.carried_to.is_some());
+                billed.extend(rows.map(|row| row.identifier.clone()));
+            }
+        }
+        billed
     }
 
     /// Every row that nobody sends any more, but for those that a difference of
@@ -47,6 +65,7 @@ impl MeterComparison {
     /// have at another time.
     pub(super) fn undelivered(&self) -> (Vec<&LogRow>, Vec<&LogRow>) {
         let mut undelivered = Vec::new();
+        let billed_before = self.billed_before();
         for (minute, rows) in &self.log.rows {
             let found = |(difference, _): &&(Difference, _)| difference.minute == *minute;
             let explained = self.explained.iter().find(found);
@@ -56,6 +75,7 @@ impl MeterComparison {
                     Some((_, Explanation::StripeHas(there))) => there.contains(&place),
                     Some(_) => true,
                 };
+                let may_be_there = may_be_there || billed_before.contains(&row.identifier);
                 if row.is_open() && row.is_settled && !may_be_there {
                     undelivered.push(row);
                 }

@@ -12,7 +12,8 @@ pub enum Explanation {
     InFlight,
     /// Rows do not say any more what was recorded: their units are nobody's word.
     Altered(Vec<usize>),
-    /// Stripe has these, and no others, though the log does not say so.
+    /// Stripe has these, and no others, though the log does not say so, or says
+    /// that it has them at another time.
     StripeHas(Vec<usize>),
     /// Stripe does not have these, and no others, though the log says so.
     StripeLacks(Vec<usize>),
@@ -27,16 +28,17 @@ pub enum Explanation {
 
 impl Explanation {
     /// Explains that Stripe has `difference` units more (less, if negative)
-    /// than the log says, by the minute's `rows`.
+    /// than the log says, by the minute's `rows`, those that were carried over from
+    /// it among them.
     pub fn of(difference: i64, rows: &[LogRow]) -> Self {
         if is_in_flight(difference, rows) {
             return Self::InFlight;
         }
-        let altered = places(rows, |row| row.is_altered);
+        let altered = places(rows, |row| row.is_altered && row.carried_to.is_none());
         if !altered.is_empty() {
             return Self::Altered(altered);
         }
-        let delivered = places(rows, LogRow::is_in_stripe);
+        let delivered = places(rows, LogRow::counts_here);
         let units = difference.unsigned_abs();
         if difference < 0 {
             return match search(rows, &delivered, units) {
@@ -61,7 +63,7 @@ impl Explanation {
 fn is_in_flight(difference: i64, rows: &[LogRow]) -> bool {
     let units = |delivered: bool| -> i128 {
         let rows = rows.iter().filter(|row| row.is_in_flight);
-        let rows = rows.filter(|row| row.is_in_stripe() == delivered);
+        let rows = rows.filter(|row| row.counts_here() == delivered);
         rows.map(|row| i128::from(row.quantity)).sum()
     };
     let difference = i128::from(difference);
@@ -71,7 +73,7 @@ fn is_in_flight(difference: i64, rows: &[LogRow]) -> bool {
 /// Whether it was perhaps sent though the log does not count it as delivered.
 /// What is held never was.
 const fn may_be_in_stripe(row: &LogRow) -> bool {
-    !row.is_in_stripe() && !matches!(row.status, UsageStatus::Held)
+    !row.counts_here() && !row.is_altered && !matches!(row.status, UsageStatus::Held)
 }
 
 fn places(rows: &[LogRow], is_meant: impl Fn(&LogRow) -> bool) -> Vec<usize> {
@@ -126,6 +128,7 @@ mod tests {
             is_altered: false,
             is_settled: true,
             is_credited: false,
+            carried_to: None,
         }
     }
 

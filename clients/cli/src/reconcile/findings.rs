@@ -84,13 +84,20 @@ impl Reconciler {
                 }
                 Explanation::Unexplained => (FindingKind::Unexplained, &[][..]),
             };
-            let meant: Vec<&LogRow> = places.iter().filter_map(|at| rows.get(*at)).collect();
-            let mut finding = self.finding(kind, &meant).await?;
-            finding.from = Some(Timestamp::from_unix_s(difference.minute).to_string());
-            finding.log_units = Some(difference.log_units);
-            finding.other_units = Some(difference.stripe_units);
-            finding.is_repaired = self.settle(kind, &meant, repair).await?;
-            findings.push(finding);
+            let meant = places.iter().filter_map(|at| rows.get(*at));
+            let (elsewhere, here): (Vec<&LogRow>, Vec<&LogRow>) =
+                meant.partition(|row| row.carried_to.is_some() && kind == FindingKind::StripeHas);
+            for (kind, rows) in [(kind, here), (FindingKind::BilledBefore, elsewhere)] {
+                if rows.is_empty() && (kind == FindingKind::BilledBefore || !places.is_empty()) {
+                    continue;
+                }
+                let mut finding = self.finding(kind, &rows).await?;
+                finding.from = Some(Timestamp::from_unix_s(difference.minute).to_string());
+                finding.log_units = Some(difference.log_units);
+                finding.other_units = Some(difference.stripe_units);
+                finding.is_repaired = self.settle(kind, &rows, compared, repair).await?;
+                findings.push(finding);
+            }
         }
         Ok(findings)
     }
@@ -109,7 +116,7 @@ impl Reconciler {
         ] {
             if !rows.is_empty() {
                 let mut finding = self.finding(kind, &rows).await?;
-                finding.is_repaired = self.settle(kind, &rows, repair).await?;
+                finding.is_repaired = self.settle(kind, &rows, compared, repair).await?;
                 findings.push(finding);
             }
         }
@@ -121,12 +128,17 @@ impl Reconciler {
         &self,
         kind: FindingKind,
         rows: &[&LogRow],
+        compared: &MeterComparison,
         repair: Repair,
     ) -> Result<bool, LedgerError> {
         let (ledger, now) = (&self.ledger, self.clock.now());
         match kind {
             FindingKind::StripeHas if repair >= Repair::Open => {
                 repair::mark_delivered(ledger, rows, now).await
+            }
+            FindingKind::BilledBefore if repair >= Repair::Open => {
+                let start_of = |at| compared.invoices.period_start_of(at);
+                repair::bill_as_before(ledger, rows, start_of, now).await
             }
             FindingKind::Undelivered if repair >= Repair::Open => {
                 repair::redrive(ledger, &self.redriver, rows).await

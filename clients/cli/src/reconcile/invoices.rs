@@ -28,6 +28,8 @@ const DRAFT_MS_MAX: i64 = 73 * 3_600_000;
 #[derive(Clone, Debug, Default)]
 pub(super) struct UsageInvoices {
     lines: Vec<UsageLine>,
+    /// The billing periods of all invoices, in unix seconds.
+    periods: Vec<Range<i64>>,
     /// Periods of invoices that have no line for any item, in unix seconds.
     without_items: Vec<Range<i64>>,
 }
@@ -54,6 +56,17 @@ pub(super) struct Invoices {
     pub(super) compared: BTreeSet<i64>,
     /// One for each period that differs.
     pub(super) findings: Vec<Finding>,
+    /// The billing periods of all invoices, in unix seconds.
+    periods: Vec<Range<i64>>,
+}
+
+impl Invoices {
+    /// The start of the billing period that an invoice bills `at` in, both in unix
+    /// seconds.
+    pub(super) fn period_start_of(&self, at: i64) -> Option<i64> {
+        let periods = self.periods.iter().filter(|period| period.contains(&at));
+        periods.map(|period| period.start).max()
+    }
 }
 
 impl UsageInvoices {
@@ -90,14 +103,33 @@ impl UsageInvoices {
                     is_final: is_final(invoice),
                 });
             }
+            // Its own period looks back by one, as usage does (Stripe API
+            // reference: The Invoice object, `period_end`).
+            let period = invoice.period_start..invoice.period_end;
             if !has_items {
-                // Its own period looks back by one, as usage does (Stripe API
-                // reference: The Invoice object, `period_end`).
-                let period = invoice.period_start..invoice.period_end;
-                invoices.without_items.push(period);
+                invoices.without_items.push(period.clone());
             }
+            invoices.periods.push(period);
         }
         Ok(invoices)
+    }
+
+    /// `range`, in parts that lie within one billing period each: what one period has
+    /// too much must not make up for what the next one lacks on the same day. The
+    /// minute in which a period ends goes with the next one.
+    pub(super) fn split(&self, range: Window) -> Vec<Window> {
+        let bounds = self.periods.iter().flat_map(|it| [it.start, it.end]);
+        let bounds = bounds.map(|at| round_down(at, MINUTE_S));
+        let mut bounds: BTreeSet<i64> = bounds
+            .filter(|at| range.start < *at && *at < range.end)
+            .collect();
+        bounds.insert(range.end);
+        let mut start = range.start;
+        let parts = bounds.into_iter().map(|end| Window {
+            start: std::mem::replace(&mut start, end),
+            end,
+        });
+        parts.collect()
     }
 
     /// Compares the units on the lines of final invoices for `meter`, whose
@@ -114,7 +146,10 @@ impl UsageInvoices {
             .iter()
             .filter(|it| it.is_of(meter, log))
             .collect();
-        let mut compared = Invoices::default();
+        let mut compared = Invoices {
+            periods: self.periods.clone(),
+            ..Invoices::default()
+        };
         for ((start, end), units) in final_periods(&lines, range) {
             compared.compared.insert(end);
             let log_units = log.units_between(start, end);
@@ -290,6 +325,21 @@ mod tests {
             units,
             is_final: true,
         }
+    }
+
+    #[test]
+    fn a_range_is_split_where_billing_periods_end() {
+        let invoices = UsageInvoices {
+            periods: vec![61..185, 185..400],
+            ..UsageInvoices::default()
+        };
+        let window = |start, end| Window { start, end };
+        let parts = [window(0, 60), window(60, 180), window(180, 300)];
+        assert_eq!(invoices.split(window(0, 300)), parts);
+        assert_eq!(
+            UsageInvoices::default().split(window(0, 300)),
+            [window(0, 300)]
+        );
     }
 
     #[test]

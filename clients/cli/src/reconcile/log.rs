@@ -58,6 +58,9 @@ pub struct LogRow {
     pub is_settled: bool,
     /// Whether its void left it in the meter and gave a credit instead.
     pub is_credited: bool,
+    /// Where it is kept by the log, when it is looked at in the minute that it was
+    /// carried over from: Stripe has it there if an earlier sending arrived.
+    pub carried_to: Option<i64>,
 }
 
 impl LogRow {
@@ -73,7 +76,13 @@ impl LogRow {
             is_altered: is_altered(row),
             is_settled: now.ms_since(row.first_attempt_at) > SETTLED_MS,
             is_credited: row.void_credit_minor_units.is_some(),
+            carried_to: None,
         }
+    }
+
+    /// Whether the log says that Stripe has it in the minute that is looked at.
+    pub const fn counts_here(&self) -> bool {
+        self.is_in_stripe() && self.carried_to.is_none()
     }
 
     /// Whether the log says that Stripe has it.
@@ -130,6 +139,8 @@ pub struct MeterLog {
     /// usage records, by the billing period's. Those that Stripe's sums leave out
     /// are left out.
     pub rows: BTreeMap<i64, Vec<LogRow>>,
+    /// Rows that were carried over, by where they would be otherwise.
+    carried_away: BTreeMap<i64, Vec<LogRow>>,
     /// Rows of billing periods that Stripe tells no sum of: only invoices do.
     unsummed: Vec<LogRow>,
     /// Units and events, by status.
@@ -260,6 +271,29 @@ impl MeterLog {
         rows.chain(unsummed.filter(move |row| row.billed_at_s >= from))
     }
 
+    /// What may be behind a difference of `minute`: its rows, and then those that
+    /// were carried over from it.
+    pub fn candidates(&self, minute: i64) -> Vec<LogRow> {
+        let kept = self.rows.get(&minute).into_iter().flatten();
+        let carried_away = self.carried_away.get(&minute).into_iter().flatten();
+        kept.chain(carried_away).cloned().collect()
+    }
+
+    /// Keeps `row` at `place`; `from` is where it was carried over from.
+    pub(super) fn keep_at(&mut self, place: i64, from: Option<i64>, row: LogRow) {
+        if let Some(from) = from.filter(|from| *from != place) {
+            let carried_away = LogRow {
+                carried_to: Some(place),
+                ..row.clone()
+            };
+            self.carried_away
+                .entry(from)
+                .or_default()
+                .push(carried_away);
+        }
+        self.rows.entry(place).or_default().push(row);
+    }
+
     fn note_item(&mut self, row: &UsageEventRow) {
         if let Some(id) = &row.subscription_item_id
             && !self.subscription_item_ids.contains(id)
@@ -275,12 +309,16 @@ impl MeterLog {
             return;
         }
         let minute = round_down(kept.billed_at_s, MINUTE_S);
-        self.rows.entry(minute).or_default().push(kept);
+        let from = kept.carried_from_s.map(|at| round_down(at, MINUTE_S));
+        self.keep_at(minute, from, kept);
     }
 
     fn keep_by_period(&mut self, kept: LogRow, periods: &UsagePeriods) {
         match periods.start_of(kept.billed_at_s) {
-            Some(start) => self.rows.entry(start).or_default().push(kept),
+            Some(start) => {
+                let from = kept.carried_from_s.and_then(|at| periods.start_of(at));
+                self.keep_at(start, from, kept);
+            }
             None => {
                 let units = if kept.is_in_stripe() {
                     kept.quantity

@@ -9,12 +9,14 @@
 //! | [`narrowing`] | finds the minutes that differ, by few questions to Stripe |
 //! | [`usage_records`] | stands in for that where a customer is billed by them |
 //! | [`subset`], [`explanation`] | says which events a minute's difference points to |
+//! | `carried` | finds what was carried over though Stripe had it |
 //! | `totals`, `invoices`, `prices` | compares those |
 //! | `comparison` | what was compared, and which rows it speaks of |
 //! | `findings` | what is found in it, and repaired |
 //! | `repair` | what a repair may do |
 //! | [`report`] | what is said |
 
+mod carried;
 mod comparison;
 pub mod explanation;
 mod findings;
@@ -38,7 +40,6 @@ use metering::{CustomerDirectory, CustomerError, Deliverer, KnownCustomer, Redri
 use stripe::ListMeterEventSummaries;
 
 use comparison::{Comparison, MeterComparison};
-use explanation::Explanation;
 use invoices::UsageInvoices;
 use log::{CustomerLog, MeterLog};
 use meters::{ComparedMeter, Meters, Source};
@@ -217,16 +218,14 @@ impl Reconciler {
     ) -> Result<MeterComparison, ReconcileError> {
         let narrowed = match &meter.source {
             Source::UsageRecords(periods) => periods.compare(&log),
-            Source::Meters(ids) => self.narrow(customer, ids, &log, range).await?,
+            Source::Meters(ids) => {
+                let periods = invoices.split(range);
+                self.narrow(customer, ids, &log, &periods).await?
+            }
         };
-        let explained = narrowed.differences.iter().map(|difference| {
-            let rows = log.rows.get(&difference.minute);
-            let rows = rows.map(Vec::as_slice).unwrap_or_default();
-            (*difference, Explanation::of(difference.units(), rows))
-        });
         Ok(MeterComparison {
             event_name: meter.event_name.clone(),
-            explained: explained.collect(),
+            explained: carried::explain(&narrowed.differences, &log),
             invoices: invoices.compare(customer, meter, &log, range),
             range,
             log,
@@ -239,15 +238,18 @@ impl Reconciler {
         customer: &KnownCustomer,
         meter_ids: &[String],
         log: &MeterLog,
-        range: Window,
+        windows: &[Window],
     ) -> Result<Narrowed, ReconcileError> {
         let delivered = log.by_minute();
-        let mut narrowing = Narrowing::new(&delivered, range);
-        while let Some(question) = narrowing.question() {
-            let answer = self.ask(customer, meter_ids, &question).await?;
-            narrowing.answer(question, &answer);
+        let mut narrowed = Narrowed::default();
+        for window in windows {
+            let mut narrowing = Narrowing::new(&delivered, *window);
+            while let Some(question) = narrowing.question() {
+                let answer = self.ask(customer, meter_ids, &question).await?;
+                narrowing.answer(question, &answer);
+            }
+            narrowed.add(narrowing.narrowed());
         }
-        let mut narrowed = narrowing.narrowed();
         narrowed.differences.sort_by_key(|found| found.minute);
         Ok(narrowed)
     }

@@ -3,7 +3,8 @@
 //!
 //! The range is asked for by days, a day that differs by hours, an hour that
 //! differs by halves. Differences within one day that cancel each other out are
-//! not seen: that day is billed right.
+//! not seen: that day is billed right. Where a billing period ends within a day, its
+//! parts are looked at apart.
 
 use std::collections::BTreeMap;
 
@@ -83,6 +84,14 @@ pub struct Narrowed {
     pub stripe_units: i64,
     /// The minutes that differ, in no order.
     pub differences: Vec<Difference>,
+}
+
+impl Narrowed {
+    /// Adds what was found in another window.
+    pub fn add(&mut self, other: Self) {
+        self.stripe_units = self.stripe_units.saturating_add(other.stripe_units);
+        self.differences.extend(other.differences);
+    }
 }
 
 /// The search for the minutes that differ.

@@ -1,8 +1,8 @@
-//! What a repair may do: note as delivered what Stripe surely has, and send
-//! again what it surely has not.
+//! What a repair may do: note as delivered what Stripe surely has, when it has it,
+//! and send again what it surely has not.
 
 use billing::{Identifier, Timestamp, UsageStatus};
-use ledger::{Ledger, LedgerError, Transition, Transitioned, UsageEventRow};
+use ledger::{Ledger, LedgerError, TakenBack, Transition, Transitioned, UsageEventRow};
 use metering::delivery::BATCH_EVENTS_MAX;
 use metering::{Delivered, Redriven, Redriver};
 
@@ -20,6 +20,41 @@ pub(super) async fn mark_delivered(
         return Ok(false);
     }
     move_all(ledger, rows, UsageStatus::Delivered, now).await
+}
+
+/// Notes `rows`, which Stripe has from before they were carried over, as delivered and
+/// billed when they happened; whether all of them are. `period_start_of` tells the start
+/// of the billing period that holds a time, both in unix seconds; what it does not know,
+/// and what a decision has settled, stays as it is.
+pub(super) async fn bill_as_before(
+    ledger: &Ledger,
+    rows: &[&LogRow],
+    period_start_of: impl Fn(i64) -> Option<i64>,
+    now: Timestamp,
+) -> Result<bool, LedgerError> {
+    let is_ours = |row: &&LogRow| row.is_open() || row.status == UsageStatus::Delivered;
+    if !rows.iter().all(is_ours) {
+        return Ok(false);
+    }
+    let identifiers: Vec<Identifier> = rows.iter().map(|row| row.identifier.clone()).collect();
+    let mut taken_back = 0;
+    for row in ledger.usage_events(&identifiers).await? {
+        let is_as_compared = |read: &&&LogRow| {
+            read.identifier == row.identifier
+                && read.status == row.status
+                && row.billed_at.map(Timestamp::unix_s) == Some(read.billed_at_s)
+        };
+        let period_start = period_start_of(row.occurred_at.unix_s());
+        let Some(period_start) = period_start.filter(|_| rows.iter().any(|it| is_as_compared(&it)))
+        else {
+            continue;
+        };
+        let period_start = Timestamp::from_unix_s(period_start);
+        if ledger.take_back_carry_over(&row, period_start, now).await? == TakenBack::Done {
+            taken_back += 1;
+        }
+    }
+    Ok(taken_back == rows.len())
 }
 
 /// Sends `rows`, which are called delivered and are not in Stripe, again;

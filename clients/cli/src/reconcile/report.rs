@@ -158,6 +158,9 @@ impl Finding {
 pub enum FindingKind {
     /// Stripe has just these events; the log calls them something else.
     StripeHas,
+    /// Stripe has just these events in the minute in which they happened; they
+    /// were carried over from there, and the log has them later.
+    BilledBefore,
     /// The log calls just these events delivered; Stripe has them not.
     StripeLacks,
     /// Several sets of these events would explain the difference.
@@ -188,6 +191,10 @@ impl FindingKind {
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::StripeHas => "Stripe has these events, and the log does not say so",
+            Self::BilledBefore => {
+                "Stripe had these events before they were carried over, and bills them in \
+                 the period in which they happened: the log says so with --repair"
+            }
             Self::StripeLacks => {
                 "Stripe does NOT have these events, and the log calls them delivered: \
                  look into it, then send them again with --repair --resend"
@@ -199,7 +206,8 @@ impl FindingKind {
             }
             Self::Unexplained => {
                 "no set of the log's events explains it: a row is missing from the log, \
-                 or somebody else sends usage to this meter"
+                 or somebody else sends usage to this meter, or it was carried over, and the \
+                 range does not hold the period that it was carried into"
             }
             Self::Altered => "these rows were changed by hand: they are not what was recorded",
             Self::Undelivered => {

@@ -7,6 +7,7 @@ mod support;
 
 pub(crate) mod catalog;
 pub(crate) mod catalog_file;
+pub(crate) mod clocked;
 mod program;
 mod voids;
 

@@ -1,0 +1,173 @@
+//! `meterline reconcile` and what was carried over into the next period, though a
+//! sending whose answer was lost had brought it to Stripe in the one before.
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+mod story;
+
+use std::time::Duration;
+
+use billing::{CustomerId, EventId, Identifier, UsageStatus};
+use ledger::UsageEventRow;
+use meterline_cli::reconcile::FindingKind::{Ambiguous, BilledBefore, InvoiceDiffers, Unexplained};
+use meterline_cli::reconcile::{CustomerReport, Repair};
+use meterline_cli::{RebuildReport, Rebuilder};
+use stack::connection::Connection;
+use story::clocked::{ClockedCustomer, advance, onboard_on_a_clock, since};
+use story::{DAY_S, HOUR_S, Story, findings};
+
+/// Usage of a month whose invoice is final, of which redelivery heard only then that
+/// Stripe has it: by the log it was carried over.
+struct CarriedOver {
+    story: Story,
+    customer: ClockedCustomer,
+}
+
+impl CarriedOver {
+    /// With `events` of 5 units each, all emitted in one minute.
+    async fn with(events: &[&str]) -> Self {
+        let it = Self::pending(events).await;
+        it.end_the_period().await;
+        it.story.heal().await;
+        it.story.system.redeliver().await.unwrap();
+        it.rest().await;
+        it
+    }
+
+    /// Stripe has the events, and nobody knows yet.
+    async fn pending(events: &[&str]) -> Self {
+        let story = Story::start().await;
+        let customer = onboard_on_a_clock(&story).await;
+        let id = customer.customer_id.as_str();
+        story.emit_for(id, "before", 3).await;
+        advance(&story, &customer, customer.started_s + 20 * DAY_S).await;
+        story.strike("lose_answer").await;
+        for event_id in events {
+            assert_eq!(story.emit_for(id, event_id, 5).await, "pending");
+        }
+        Self { story, customer }
+    }
+
+    /// Its invoice is made, and final.
+    async fn end_the_period(&self) {
+        let (story, customer) = (&self.story, &self.customer);
+        let after_draft_s = customer.started_s + 31 * DAY_S + 3 * HOUR_S;
+        advance(story, customer, after_draft_s).await;
+        advance(story, customer, customer.started_s + 32 * DAY_S).await;
+        story.pump().await;
+    }
+
+    async fn rest(&self) {
+        self.story.rest().await;
+    }
+
+    async fn row(&self, event_id: &str) -> UsageEventRow {
+        let event_id = EventId::parse(event_id).unwrap();
+        let identifier = Identifier::of(&self.customer.customer_id, &event_id);
+        let row = self.story.system.ledger().usage_event(&identifier).await;
+        row.unwrap().unwrap()
+    }
+
+    async fn reconcile(&self, repair: Repair) -> CustomerReport {
+        let options = since(&self.customer, 40).with_repair(repair);
+        let customer_id: &CustomerId = &self.customer.customer_id;
+        self.story.reconcile_range(customer_id, options).await
+    }
+
+    async fn check_totals(&self) -> RebuildReport {
+        let system = &self.story.system;
+        let streams = Connection::embedded(system.dynamodb_url()).streams_client();
+        let rebuilder =
+            Rebuilder::new(system.ledger().clone(), streams).with_stream_delay(Duration::ZERO);
+        rebuilder.check(|_| {}).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn it_is_billed_once_and_reconcile_says_when() {
+    let it = CarriedOver::with(&["late"]).await;
+    let row = it.row("late").await;
+    assert_eq!(row.status, UsageStatus::Delivered);
+    assert!(row.carried_over);
+    assert_eq!(it.story.in_stripe().await, (2, 8));
+
+    let dry = it.reconcile(Repair::Nothing).await;
+    let found = findings(&dry);
+    assert!(found.contains(&(BilledBefore, vec!["late"])), "{dry:?}");
+    assert!(found.contains(&(InvoiceDiffers, vec![])), "{dry:?}");
+    assert_eq!(found.len(), 2, "{dry:?}");
+    assert_eq!(it.row("late").await, row);
+
+    it.reconcile(Repair::Open).await;
+    let repaired = it.row("late").await;
+    assert!(!repaired.carried_over);
+    assert_eq!(repaired.billed_at, Some(repaired.occurred_at));
+    assert!(repaired.period_start < row.period_start);
+    it.rest().await;
+    let after = it.reconcile(Repair::Nothing).await;
+    assert_eq!(findings(&after), []);
+    assert_eq!((after.log_units, after.stripe_units), (8, 8));
+    assert_eq!(it.story.in_stripe().await, (2, 8));
+}
+
+#[tokio::test]
+async fn the_totals_move_with_it() {
+    let it = CarriedOver::with(&["late"]).await;
+    it.reconcile(Repair::Open).await;
+    it.rest().await;
+    let report = it.check_totals().await;
+    assert_eq!(report.differences, []);
+}
+
+#[tokio::test]
+async fn one_that_was_given_up_meanwhile_is_found_where_it_happened() {
+    let it = CarriedOver::pending(&["late"]).await;
+    it.end_the_period().await;
+    // It is carried over, and still gets no answer until its send window is over.
+    it.story.system.redeliver().await.unwrap();
+    assert!(it.row("late").await.carried_over);
+    it.story.heal().await;
+    it.story.quarantine_what_is_pending().await;
+    assert_eq!(it.row("late").await.status, UsageStatus::Quarantined);
+
+    let dry = it.reconcile(Repair::Nothing).await;
+    assert!(
+        findings(&dry).contains(&(BilledBefore, vec!["late"])),
+        "{dry:?}"
+    );
+    it.reconcile(Repair::Open).await;
+    let row = it.row("late").await;
+    assert_eq!(row.status, UsageStatus::Delivered);
+    assert_eq!(row.billed_at, Some(row.occurred_at));
+    it.rest().await;
+    assert_eq!(findings(&it.reconcile(Repair::Nothing).await), []);
+    assert_eq!(it.story.in_stripe().await, (2, 8));
+}
+
+#[tokio::test]
+async fn of_two_alike_none_is_chosen() {
+    let it = CarriedOver::pending(&["a"]).await;
+    // The other one never arrived, and is carried over for good.
+    it.story.heal().await;
+    it.story.strike("error_before").await;
+    let id = it.customer.customer_id.as_str();
+    assert_eq!(it.story.emit_for(id, "b", 5).await, "pending");
+    it.end_the_period().await;
+    it.story.heal().await;
+    it.story.system.redeliver().await.unwrap();
+    it.rest().await;
+    let before = [it.row("a").await, it.row("b").await];
+    let report = it.reconcile(Repair::Open).await;
+    let candidates = (Ambiguous, vec!["a", "b"]);
+    assert!(findings(&report).contains(&candidates), "{report:?}");
+    assert_eq!([it.row("a").await, it.row("b").await], before);
+}
+
+#[tokio::test]
+async fn a_range_without_the_later_period_decides_nothing() {
+    let it = CarriedOver::with(&["late"]).await;
+    let options = since(&it.customer, 30).with_repair(Repair::Open);
+    let id = &it.customer.customer_id;
+    let report = it.story.reconcile_range(id, options).await;
+    assert_eq!(findings(&report), [(Unexplained, vec![])]);
+    assert!(it.row("late").await.carried_over);
+}

@@ -1,0 +1,75 @@
+//! Events that were carried over though Stripe had them: back into the period that
+//! bills them.
+
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::AttributeValue;
+use billing::{Timestamp, UsageStatus};
+
+use crate::items::{number, text};
+use crate::usage_events::history_entry;
+use crate::{Ledger, LedgerError, UsageEventRow};
+
+/// What became of taking a carry-over back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TakenBack {
+    /// The row is delivered, and billed when its event happened.
+    Done,
+    /// Somebody changed the row since it was read, perhaps this very call,
+    /// whose answer was lost: nothing was written.
+    Changed,
+}
+
+impl Ledger {
+    /// Notes at `at`, real time, that Stripe has `row`, as it was read, at the time when
+    /// it happened, in the period that began at `period_start`: a sending from before it
+    /// was carried over had arrived. The rollup moves it between the totals.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: perhaps taken back.
+    pub async fn take_back_carry_over(
+        &self,
+        row: &UsageEventRow,
+        period_start: Timestamp,
+        at: Timestamp,
+    ) -> Result<TakenBack, LedgerError> {
+        let was_billed_at = row
+            .billed_at
+            .map_or(AttributeValue::Null(true), |at| number(at.unix_ms()));
+        let delivered = UsageStatus::Delivered;
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.tables.usage_events)
+            .key("identifier", text(row.identifier.as_str()))
+            .update_expression(
+                "SET #status = :delivered, #history = list_append(#history, :entry), \
+                 billed_at = :billed_at, period_start = :period_start, carried_over = :false",
+            )
+            .condition_expression(
+                "#status = :from AND billed_at = :was_billed_at AND carried_over = :true",
+            )
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#history", "history")
+            .expression_attribute_values(":delivered", text(delivered.as_str()))
+            .expression_attribute_values(":entry", history_entry(delivered, at))
+            .expression_attribute_values(":from", text(row.status.as_str()))
+            .expression_attribute_values(":was_billed_at", was_billed_at)
+            .expression_attribute_values(":billed_at", number(row.occurred_at.unix_ms()))
+            .expression_attribute_values(":period_start", number(period_start.unix_ms()))
+            .expression_attribute_values(":true", AttributeValue::Bool(true))
+            .expression_attribute_values(":false", AttributeValue::Bool(false))
+            .send()
+            .await;
+        match update {
+            Ok(_) => Ok(TakenBack::Done),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(TakenBack::Changed)
+            }
+            Err(error) => Err(LedgerError::unavailable("take a carry-over back")(error)),
+        }
+    }
+}
