@@ -11,7 +11,6 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
 use billing::Clock;
-use ledger::Ledger;
 use report::DashboardLinks;
 use secrecy::SecretString;
 use stripe::UsageApi;
@@ -19,6 +18,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::{ServiceExt, service_fn};
 use webhook::NoSigningSecret;
+
+use crate::Ledgers;
 
 /// Where Stripe's webhooks go.
 pub const WEBHOOK_PATH: &str = "/stripe/webhook";
@@ -46,7 +47,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Parts {
     /// The tables.
-    pub ledger: Ledger,
+    pub ledgers: Ledgers,
     /// Stripe.
     pub stripe: stripe::Client,
     /// The price that customers subscribe to.
@@ -63,7 +64,7 @@ impl Parts {
     /// The webhook function, which takes what is signed with one of `secrets`.
     pub fn webhook_state(&self, secrets: Vec<SecretString>) -> webhook::State {
         webhook::State::configured(
-            self.ledger.clone(),
+            self.ledgers.of("webhook"),
             self.stripe.clone(),
             secrets,
             Arc::clone(&self.clock),
@@ -117,13 +118,13 @@ fn webhook_routes(parts: &Parts, secrets: &SecretString) -> Result<Router, NoSig
 
 /// All routes.
 pub fn router(parts: &Parts, webhook: &Webhook) -> Router {
-    let ledger = || parts.ledger.clone();
+    let ledger = |function| parts.ledgers.of(function);
     let stripe = || parts.stripe.clone();
     let clock = || Arc::clone(&parts.clock);
     let lookup_key = parts.lookup_key.clone();
-    let onboarding = onboarding::State::new(ledger(), stripe(), lookup_key, clock());
-    let emission = emission::State::new(ledger(), stripe(), clock());
-    let report = report::State::new(ledger(), stripe(), parts.links.clone(), clock());
+    let onboarding = onboarding::State::new(ledger("onboarding"), stripe(), lookup_key, clock());
+    let emission = emission::State::new(ledger("emission"), stripe(), clock());
+    let report = report::State::new(ledger("report"), stripe(), parts.links.clone(), clock());
     let webhook = webhook.clone();
     let webhook = service_fn(move |request| webhook.clone().answer(request));
     let routes = onboarding::router(onboarding)

@@ -3,9 +3,9 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use aws_sdk_dynamodb::config::SharedInterceptor;
+use aws_sdk_dynamodb::config::{AppName, SharedInterceptor};
 use billing::Clock;
-use ledger::Ledger;
+use ledger::{Ledger, TableNames};
 use meterline_cli::SetupError;
 use secrecy::SecretString;
 use stripe_simulator::{Background, Data, Listen, Simulator};
@@ -67,16 +67,45 @@ impl Tables {
         })
     }
 
+    /// The tables, as each function reaches them.
+    pub(crate) fn ledgers(&self) -> Ledgers {
+        Ledgers {
+            client: self.client.clone(),
+            names: self.ledger.tables().clone(),
+        }
+    }
+
     /// What rolls up the audit log's stream.
     pub(crate) fn stream_pump(&self) -> StreamPump {
         StreamPump::new(
             self.client.clone(),
             self.connection.streams_client(),
-            self.ledger.clone(),
+            self.ledgers().of("rollup"),
             self.embedded
                 .as_ref()
                 .map(|embedded| embedded.stream_records()),
         )
+    }
+}
+
+/// The tables for each function: its calls carry its name, so that it can be told
+/// which function makes which (AWS SDKs and Tools Reference Guide: "Application ID").
+#[derive(Clone, Debug)]
+pub struct Ledgers {
+    client: aws_sdk_dynamodb::Client,
+    names: TableNames,
+}
+
+impl Ledgers {
+    /// Those of `function`.
+    pub fn of(&self, function: &'static str) -> Ledger {
+        let config = self.client.config().to_builder();
+        let config = match AppName::new(function) {
+            Ok(name) => config.app_name(name),
+            Err(_) => config,
+        };
+        let client = aws_sdk_dynamodb::Client::from_conf(config.build());
+        Ledger::new(client, self.names.clone())
     }
 }
 

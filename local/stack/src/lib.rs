@@ -38,5 +38,6 @@ pub mod stripe_requests;
 pub mod system;
 pub mod tables;
 
+pub use backends::Ledgers;
 pub use options::{Options, Pumping};
 pub use system::{StartError, System};

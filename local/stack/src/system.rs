@@ -81,7 +81,7 @@ impl System {
         let link_secret = keys::dashboard_link_secret(&local_dir)?;
         let notifications = Notifications::start(&local_dir).map_err(StartError::Notifications)?;
         let parts = Parts {
-            ledger: tables.ledger.clone(),
+            ledgers: tables.ledgers(),
             stripe: stripe.client.clone(),
             lookup_key: names.lookup_key.clone(),
             links: DashboardLinks::new(&link_secret, Some(url.clone()))?,
@@ -97,7 +97,11 @@ impl System {
         let routes = api::router(&parts, &webhook);
         let api = Api::serve(listeners.api, routes).map_err(StartError::Listen)?;
         let pump = Arc::new(tables.stream_pump());
-        let redelivery = Arc::new(Redelivery::new(parts.ledger, parts.stripe, parts.clock));
+        let redelivery = Arc::new(Redelivery::new(
+            parts.ledgers.of("redelivery"),
+            parts.stripe,
+            parts.clock,
+        ));
         let whose = Whose::of(options.run_id.as_deref(), &tables.ledger, catalog.meter_id);
         let target = Target::new(&webhook_url, &webhook_secret);
         let events = stripe.event_pump(&options, target, whose, &local_dir)?;

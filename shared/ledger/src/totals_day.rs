@@ -223,7 +223,16 @@ pub(crate) struct Count {
 }
 
 impl Count {
-    fn name(self) -> String {
+    /// The units in `status` of `hour`.
+    pub(crate) const fn units(status: UsageStatus, hour: u8) -> Self {
+        Self {
+            status,
+            hour,
+            is_units: true,
+        }
+    }
+
+    pub(crate) fn name(self) -> String {
         let kind = if self.is_units { 'u' } else { 'e' };
         format!("{}{:02}{kind}", letter(self.status), self.hour)
     }

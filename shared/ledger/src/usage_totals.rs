@@ -203,15 +203,17 @@ impl Ledger {
         let take = |item: &Item| {
             totals.extend(totals_in(item).into_iter().map(|(_, total)| total));
         };
-        self.read_totals(customer_id, bounds, take).await?;
+        self.read_totals(customer_id, bounds, None, take).await?;
         Ok(totals)
     }
 
-    /// Hands every row of `customer_id` within `bounds` to `take`.
+    /// Hands every row of `customer_id` within `bounds` to `take`: the attributes
+    /// that `projection` names, or all.
     pub(crate) async fn read_totals(
         &self,
         customer_id: &CustomerId,
         bounds: Bounds,
+        projection: Option<&str>,
         mut take: impl FnMut(&Item),
     ) -> Result<(), LedgerError> {
         let mut pages = self
@@ -224,6 +226,7 @@ impl Ledger {
             .expression_attribute_values(":customer", text(customer_id.as_str()))
             .expression_attribute_values(":first", text(bounds.first))
             .expression_attribute_values(":last", text(bounds.last))
+            .set_projection_expression(projection.map(str::to_owned))
             .consistent_read(true)
             .into_paginator()
             .items()
