@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use billing::{CustomerId, EventId, Identifier, UsageStatus};
 use ledger::UsageEventRow;
+use metering::{CustomerDirectory, Deliverer, Prospect, Redriven, Redriver};
 use meterline_cli::reconcile::FindingKind::{Ambiguous, BilledBefore, InvoiceDiffers, Unexplained};
 use meterline_cli::reconcile::{CustomerReport, Repair};
 use meterline_cli::{RebuildReport, Rebuilder};
@@ -65,6 +66,18 @@ impl CarriedOver {
         let identifier = Identifier::of(&self.customer.customer_id, &event_id);
         let row = self.story.system.ledger().usage_event(&identifier).await;
         row.unwrap().unwrap()
+    }
+
+    fn redriver(&self) -> Redriver {
+        let system = &self.story.system;
+        let (ledger, stripe) = (system.ledger(), system.stripe());
+        let clock = || self.story.clock.clone();
+        Redriver::new(
+            ledger.clone(),
+            CustomerDirectory::new(ledger.clone(), stripe.clone(), clock()),
+            Deliverer::new(ledger.clone(), stripe.clone(), clock()),
+            clock(),
+        )
     }
 
     async fn reconcile(&self, repair: Repair) -> CustomerReport {
@@ -160,6 +173,22 @@ async fn of_two_alike_none_is_chosen() {
     let candidates = (Ambiguous, vec!["a", "b"]);
     assert!(findings(&report).contains(&candidates), "{report:?}");
     assert_eq!([it.row("a").await, it.row("b").await], before);
+
+    // The operator reads in Stripe's list that it has "a" from the month before.
+    let [a, b] = before;
+    let redriver = it.redriver();
+    let beside_it = a.occurred_at.plus_ms(-DAY_S * 1_000);
+    for (row, at) in [(&a, beside_it), (&a, it.story.now()), (&b, beside_it)] {
+        let refused = redriver.note_in_stripe_at(row, at).await;
+        let never_then = matches!(refused, Redriven::Left(Prospect::NotAtThisTime));
+        assert!(never_then, "{at}: {refused:?}");
+    }
+    let noted = redriver.note_in_stripe_at(&a, a.occurred_at).await;
+    assert!(matches!(noted, Redriven::Noted), "{noted:?}");
+    assert!(!it.row("a").await.carried_over);
+    it.rest().await;
+    assert_eq!(findings(&it.reconcile(Repair::Nothing).await), []);
+    assert_eq!(it.check_totals().await.differences, []);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
 use billing::Clock;
+use redelivery::Redelivery;
 use report::DashboardLinks;
 use secrecy::SecretString;
 use stripe::UsageApi;
@@ -61,6 +62,12 @@ pub struct Parts {
 }
 
 impl Parts {
+    /// Redelivery.
+    pub fn redelivery(&self) -> Redelivery {
+        let (ledger, clock) = (self.ledgers.of("redelivery"), Arc::clone(&self.clock));
+        Redelivery::new(ledger, self.stripe.clone(), clock)
+    }
+
     /// The webhook function, which takes what is signed with one of `secrets`.
     pub fn webhook_state(&self, secrets: Vec<SecretString>) -> webhook::State {
         webhook::State::configured(

@@ -97,11 +97,7 @@ impl System {
         let routes = api::router(&parts, &webhook);
         let api = Api::serve(listeners.api, routes).map_err(StartError::Listen)?;
         let pump = Arc::new(tables.stream_pump());
-        let redelivery = Arc::new(Redelivery::new(
-            parts.ledgers.of("redelivery"),
-            parts.stripe,
-            parts.clock,
-        ));
+        let redelivery = Arc::new(parts.redelivery());
         let whose = Whose::of(options.run_id.as_deref(), &tables.ledger, catalog.meter_id);
         let target = Target::new(&webhook_url, &webhook_secret);
         let events = stripe.event_pump(&options, target, whose, &local_dir)?;

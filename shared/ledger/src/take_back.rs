@@ -20,17 +20,18 @@ pub enum TakenBack {
 }
 
 impl Ledger {
-    /// Notes at `at`, real time, that Stripe has `row`, as it was read, at the time when
-    /// it happened, in the period that began at `period_start`: a sending from before it
-    /// was carried over had arrived. The rollup moves it between the totals.
+    /// Notes at `now`, real time, that Stripe has `row`, as it was read, at `billed_at`,
+    /// in the period that began at `period_start`: a sending from before it was carried
+    /// over, or carried over that far, had arrived. The rollup moves it between the totals.
     ///
     /// # Errors
     /// [`LedgerError::Unavailable`]: perhaps taken back.
     pub async fn take_back_carry_over(
         &self,
         row: &UsageEventRow,
+        billed_at: Timestamp,
         period_start: Timestamp,
-        at: Timestamp,
+        now: Timestamp,
     ) -> Result<TakenBack, LedgerError> {
         let was_billed_at = row
             .billed_at
@@ -43,7 +44,8 @@ impl Ledger {
             .key("identifier", text(row.identifier.as_str()))
             .update_expression(
                 "SET #status = :delivered, #history = list_append(#history, :entry), \
-                 billed_at = :billed_at, period_start = :period_start, carried_over = :false",
+                 billed_at = :billed_at, period_start = :period_start, \
+                 carried_over = :carried_over",
             )
             .condition_expression(
                 "#status = :from AND billed_at = :was_billed_at AND carried_over = :true",
@@ -51,13 +53,16 @@ impl Ledger {
             .expression_attribute_names("#status", "status")
             .expression_attribute_names("#history", "history")
             .expression_attribute_values(":delivered", text(delivered.as_str()))
-            .expression_attribute_values(":entry", history_entry(delivered, at))
+            .expression_attribute_values(":entry", history_entry(delivered, now))
             .expression_attribute_values(":from", text(row.status.as_str()))
             .expression_attribute_values(":was_billed_at", was_billed_at)
-            .expression_attribute_values(":billed_at", number(row.occurred_at.unix_ms()))
+            .expression_attribute_values(":billed_at", number(billed_at.unix_ms()))
             .expression_attribute_values(":period_start", number(period_start.unix_ms()))
             .expression_attribute_values(":true", AttributeValue::Bool(true))
-            .expression_attribute_values(":false", AttributeValue::Bool(false))
+            .expression_attribute_values(
+                ":carried_over",
+                AttributeValue::Bool(billed_at != row.occurred_at),
+            )
             .send()
             .await;
         match update {

@@ -167,6 +167,22 @@ impl CustomerDirectory {
         self.invoices.ended_period(customer, at).await
     }
 
+    /// The start of the period that `at` lies in; none where no period bills it.
+    ///
+    /// # Errors
+    /// [`PeriodUnknown`] where Stripe does not tell.
+    pub async fn start_of_period(
+        &self,
+        customer: &KnownCustomer,
+        at: Timestamp,
+    ) -> Result<Option<Timestamp>, PeriodUnknown> {
+        let row = &customer.row;
+        if (row.period_start..row.period_end).contains(&at) {
+            return Ok(Some(row.period_start));
+        }
+        self.invoices.start_of_ended_period(customer, at).await
+    }
+
     /// The ledger that the customers are in.
     pub(crate) const fn ledger(&self) -> &Ledger {
         &self.ledger

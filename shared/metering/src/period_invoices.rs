@@ -83,6 +83,19 @@ impl PeriodInvoices {
         ended_period(&invoices, customer, at)
     }
 
+    /// The start of the period that `at` lies in, which is over, by its invoice; none
+    /// where no invoice bills it.
+    pub(crate) async fn start_of_ended_period(
+        &self,
+        customer: &KnownCustomer,
+        at: Timestamp,
+    ) -> Result<Option<Timestamp>, PeriodUnknown> {
+        let invoices = self.invoices_of(&customer.row).await?;
+        let mut invoices = invoices.iter();
+        let invoice = invoices.find(|invoice| (invoice.start..invoice.end).contains(&at));
+        Ok(invoice.map(|invoice| invoice.start))
+    }
+
     async fn invoices_of(
         &self,
         customer: &CustomerRow,

@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
-use billing::{BillingTime, Clock, HeldReason, UsageStatus};
+use billing::{BillingTime, Clock, HeldReason, Timestamp, UsageStatus};
 use ledger::{
-    Ledger, LedgerError, MeteredItem, Rebilling, Reopened, Transition, Transitioned, UsageEventRow,
+    Ledger, LedgerError, MeteredItem, Rebilling, Reopened, TakenBack, Transition, Transitioned,
+    UsageEventRow,
 };
 
 use crate::delivery::BATCH_EVENTS_MAX;
@@ -32,6 +33,9 @@ pub enum Prospect {
     /// It was carried over: what Stripe has of it may be billed in the period
     /// before, and the row would name the wrong one.
     CarriedOver,
+    /// Stripe cannot have it at the time that is named: no sending told it so, or no
+    /// period bills it.
+    NotAtThisTime,
 }
 
 /// What became of a redrive.
@@ -171,6 +175,10 @@ impl Redriver {
         if row.carried_over {
             return Redriven::Left(Prospect::CarriedOver);
         }
+        self.note_delivered(row).await
+    }
+
+    async fn note_delivered(&self, row: &UsageEventRow) -> Redriven {
         let transition = Transition {
             from: row.status,
             to: UsageStatus::Delivered,
@@ -185,6 +193,59 @@ impl Redriver {
             Ok(Transitioned::Was(_) | Transitioned::NoSuchEvent) => Redriven::Changed,
             Err(error) => Redriven::Failed(error.into()),
         }
+    }
+
+    /// Notes `row`, as it was read, as delivered and billed at `at`: the timestamp under
+    /// which Stripe's own list of meter events has it. So what was carried over is
+    /// settled, when a sending from before may have arrived. Nothing is sent. Only what
+    /// is quarantined, or delivered and carried over, can be settled so.
+    pub async fn note_in_stripe_at(&self, row: &UsageEventRow, at: Timestamp) -> Redriven {
+        let is_ours = matches!(
+            row.status,
+            UsageStatus::Quarantined | UsageStatus::Delivered
+        );
+        if !is_ours {
+            return Redriven::Left(Prospect::NotGivenUp(row.status));
+        }
+        // Stripe's lists tell seconds.
+        let is_then = |told: Timestamp| told.unix_s() == at.unix_s();
+        if row.billed_at.is_some_and(is_then) {
+            return match row.status {
+                UsageStatus::Delivered => Redriven::Noted,
+                _ => self.note_delivered(row).await,
+            };
+        }
+        if !row.carried_over {
+            return Redriven::Left(Prospect::NotAtThisTime);
+        }
+        let billed_at = if is_then(row.occurred_at) {
+            row.occurred_at
+        } else {
+            at
+        };
+        match self.bill_at(row, billed_at).await {
+            Ok(redriven) => redriven,
+            Err(error) => Redriven::Failed(error),
+        }
+    }
+
+    async fn bill_at(&self, row: &UsageEventRow, at: Timestamp) -> Result<Redriven, RedriveError> {
+        let Some(customer) = self.customers.customer(&row.customer_id).await? else {
+            return Ok(Redriven::Left(Prospect::UnknownCustomer));
+        };
+        let may_be_told = row
+            .billed_at
+            .is_some_and(|end| (row.occurred_at..end).contains(&at));
+        let start = self.customers.start_of_period(&customer, at).await?;
+        let Some(period_start) = start.filter(|_| may_be_told) else {
+            return Ok(Redriven::Left(Prospect::NotAtThisTime));
+        };
+        let now = self.clock.now();
+        let taken = self.ledger.take_back_carry_over(row, at, period_start, now);
+        Ok(match taken.await? {
+            TakenBack::Done => Redriven::Noted,
+            TakenBack::Changed => Redriven::Changed,
+        })
     }
 
     async fn redrive_batch(&self, batch: &[UsageEventRow]) -> Vec<Redriven> {

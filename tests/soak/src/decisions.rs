@@ -1,9 +1,10 @@
 //! What only the operator can decide: which quarantined events Stripe has. The
 //! operator reads Stripe's own list of meter events.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use billing::{Timestamp, UsageStatus};
 use ledger::{UsageEventFilter, UsageEventRow};
 use metering::{CustomerDirectory, Deliverer, Redriven, Redriver};
 use serde_json::Value;
@@ -17,15 +18,19 @@ use crate::world::World;
 pub struct Decisions {
     /// Stripe has them: noted as delivered.
     pub in_stripe: u64,
+    /// Carried over, and Stripe has them from before: billed when it has them.
+    pub billed_before: u64,
     /// Stripe has them not: sent again.
     pub not_in_stripe: u64,
-    /// Not taken: carried over, or without a billable period.
+    /// Not taken: without a billable period.
     pub left: u64,
 }
 
 impl Decisions {
     /// `meterline redrive --status quarantined`, with `--in-stripe` for what
-    /// Stripe lists and `--not-in-stripe` for what it does not.
+    /// Stripe lists and `--not-in-stripe` for what it does not; with `--at` for what was
+    /// carried over, and the same of `--status delivered` where Stripe's list has another
+    /// time.
     pub(crate) async fn take(world: &World) -> Result<Self, SoakError> {
         let surroundings = &world.surroundings;
         let tables = ledger(&surroundings.dynamodb_url, surroundings.tables.clone());
@@ -37,32 +42,61 @@ impl Decisions {
             Deliverer::new(tables.clone(), stripe, clock()),
             clock(),
         );
-        let mut listed = BTreeSet::new();
+        let mut listed = BTreeMap::new();
         let take = |event: &Value| {
-            listed.extend(event["identifier"].as_str().map(str::to_owned));
+            let identifier = event["identifier"].as_str().unwrap_or_default();
+            let at = event["timestamp"].as_i64().unwrap_or_default();
+            listed.insert(identifier.to_owned(), Timestamp::from_unix_s(at));
             Ok(())
         };
         world.direct.meter_events(take).await?;
-        let quarantined = UsageEventFilter {
-            status: Some(billing::UsageStatus::Quarantined),
-            ..UsageEventFilter::default()
-        };
         let mut decisions = Self::default();
-        let mut cursor = None;
-        loop {
-            let page = tables.scan_usage_events(&quarantined, cursor).await?;
-            let is_in_stripe = |row: &UsageEventRow| listed.contains(row.identifier.as_str());
-            let (has, has_not): (Vec<_>, Vec<_>) = page.rows.into_iter().partition(is_in_stripe);
-            for noted in redriver.note_in_stripe(&has).await {
-                decisions.count(&noted, |it| &mut it.in_stripe);
+        for status in [UsageStatus::Quarantined, UsageStatus::Delivered] {
+            let filter = UsageEventFilter {
+                status: Some(status),
+                ..UsageEventFilter::default()
+            };
+            let mut cursor = None;
+            loop {
+                let page = tables.scan_usage_events(&filter, cursor).await?;
+                decisions.decide(&redriver, &listed, page.rows).await;
+                cursor = page.next;
+                if cursor.is_none() {
+                    break;
+                }
             }
-            for sent in redriver.redrive(&has_not).await {
-                decisions.count(&sent, |it| &mut it.not_in_stripe);
+        }
+        Ok(decisions)
+    }
+
+    /// `rows` are quarantined, or delivered; `listed` is what Stripe has, and when.
+    async fn decide(
+        &mut self,
+        redriver: &Redriver,
+        listed: &BTreeMap<String, Timestamp>,
+        rows: Vec<UsageEventRow>,
+    ) {
+        let (mut has, mut has_not) = (Vec::new(), Vec::new());
+        for row in rows {
+            let at = listed.get(row.identifier.as_str());
+            let is_open = row.status == UsageStatus::Quarantined;
+            let is_elsewhere =
+                |at: &&Timestamp| row.billed_at.map(Timestamp::unix_s) != Some(at.unix_s());
+            match at {
+                Some(at) if row.carried_over && (is_open || is_elsewhere(&at)) => {
+                    let noted = redriver.note_in_stripe_at(&row, *at).await;
+                    self.count(&noted, |it| &mut it.billed_before);
+                }
+                Some(_) if is_open => has.push(row),
+                None if is_open => has_not.push(row),
+                _ => {}
             }
-            cursor = page.next;
-            if cursor.is_none() {
-                return Ok(decisions);
-            }
+        }
+        for noted in redriver.note_in_stripe(&has).await {
+            self.count(&noted, |it| &mut it.in_stripe);
+        }
+        for sent in redriver.redrive(&has_not).await {
+            self.count(&sent, |it| &mut it.not_in_stripe);
         }
     }
 

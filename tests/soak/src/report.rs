@@ -178,12 +178,14 @@ impl fmt::Display for Report {
             writeln!(f, "\nreconcile --repair: {}", reconciled.repair)?;
             let Decisions {
                 in_stripe,
+                billed_before,
                 not_in_stripe,
                 left,
             } = reconciled.decisions;
             writeln!(
                 f,
-                "redrive: {in_stripe} --in-stripe, {not_in_stripe} --not-in-stripe, {left} left"
+                "redrive: {in_stripe} --in-stripe, {billed_before} --in-stripe --at, \
+                 {not_in_stripe} --not-in-stripe, {left} left"
             )?;
             write_named(f, &reconciled.named)?;
             writeln!(f, "reconcile, at rest again: {}", reconciled.after)?;

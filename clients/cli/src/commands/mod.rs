@@ -86,7 +86,13 @@ pub(crate) enum Failure {
     NoEvent,
     #[error("Stripe perhaps has these events: run reconcile first, then say --not-in-stripe")]
     PerhapsInStripe,
-    #[error("--in-stripe is for --status quarantined: what is held or rejected was never taken")]
+    #[error(
+        "what is delivered is settled already: only its time can be noted, with --in-stripe --at"
+    )]
+    NoTime,
+    #[error(
+        "--in-stripe is for --status quarantined (or delivered, with --at): what is held or rejected was never taken"
+    )]
     NeverInStripe,
     #[error("cannot print: {0}")]
     Output(#[from] io::Error),

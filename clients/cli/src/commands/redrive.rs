@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use billing::{CustomerId, EventId, HeldReason, Identifier, UsageStatus};
+use billing::{CustomerId, EventId, HeldReason, Identifier, Timestamp, UsageStatus};
 use clap::{Args, ValueEnum};
 use ledger::{Ledger, READ_EVENTS_MAX, UsageEventFilter, UsageEventRow};
 use metering::{CustomerDirectory, Delivered, Deliverer, Prospect, Redriven, Redriver};
@@ -40,6 +40,11 @@ pub(crate) struct RedriveArguments {
     /// noted as delivered and not sent; one that Stripe has not is never billed.
     #[arg(long, conflicts_with = "not_in_stripe")]
     in_stripe: bool,
+    /// With --in-stripe and --event: the time under which Stripe's list has the event,
+    /// RFC 3339 or unix seconds. So an event that was carried over is billed in the
+    /// period that Stripe bills it in.
+    #[arg(long, value_name = "TIME", value_parser = Timestamp::parse, requires_all = ["in_stripe", "event"])]
+    at: Option<Timestamp>,
     /// Print JSON, a line for each event.
     #[arg(long)]
     json: bool,
@@ -50,6 +55,8 @@ enum StatusArgument {
     Quarantined,
     Held,
     Rejected,
+    /// Only with --in-stripe and --at.
+    Delivered,
 }
 
 impl From<StatusArgument> for UsageStatus {
@@ -58,6 +65,7 @@ impl From<StatusArgument> for UsageStatus {
             StatusArgument::Quarantined => Self::Quarantined,
             StatusArgument::Held => Self::Held,
             StatusArgument::Rejected => Self::Rejected,
+            StatusArgument::Delivered => Self::Delivered,
         }
     }
 }
@@ -72,8 +80,12 @@ pub(crate) async fn run(arguments: RedriveArguments) -> Result<ExitCode, Failure
     if arguments.yes && may_double && !is_known {
         return Err(Failure::PerhapsInStripe);
     }
-    if arguments.in_stripe && arguments.status != StatusArgument::Quarantined {
-        return Err(Failure::NeverInStripe);
+    match arguments.status {
+        StatusArgument::Held | StatusArgument::Rejected if arguments.in_stripe => {
+            return Err(Failure::NeverInStripe);
+        }
+        StatusArgument::Delivered if arguments.at.is_none() => return Err(Failure::NoTime),
+        _ => {}
     }
     let Surroundings {
         ledger,
@@ -141,7 +153,13 @@ impl Run {
         if !self.arguments.yes {
             return self.list(rows).await;
         }
-        let redriven = if self.arguments.in_stripe {
+        let redriven = if let Some(at) = self.arguments.at {
+            let mut noted = Vec::with_capacity(rows.len());
+            for row in rows {
+                noted.push(self.redriver.note_in_stripe_at(row, at).await);
+            }
+            noted
+        } else if self.arguments.in_stripe {
             self.redriver.note_in_stripe(rows).await
         } else {
             self.redriver.redrive(rows).await
@@ -163,7 +181,8 @@ impl Run {
     async fn list(&self, rows: &[UsageEventRow]) -> Result<(), Failure> {
         for row in rows {
             if self.arguments.in_stripe {
-                self.print(row, &row.meter_event_name, &describe_note(row), false)?;
+                let outcome = describe_note(row, self.arguments.at);
+                self.print(row, &row.meter_event_name, &outcome, false)?;
                 continue;
             }
             let prospect = self.redriver.prospect(row).await?;
@@ -245,7 +264,10 @@ impl Run {
     }
 }
 
-fn describe_note(row: &UsageEventRow) -> String {
+fn describe_note(row: &UsageEventRow, at: Option<Timestamp>) -> String {
+    if let Some(at) = at {
+        return format!("to be noted as delivered, billed at {at}");
+    }
     if row.carried_over {
         return describe_prospect(&Prospect::CarriedOver, row);
     }
@@ -283,8 +305,14 @@ fn describe_prospect(prospect: &Prospect, row: &UsageEventRow) -> String {
         Prospect::Held(reason) => format!("held: {}", reason.as_str()),
         Prospect::UnknownCustomer => "its customer is unknown".to_owned(),
         Prospect::NotGivenUp(status) => format!("is {status}"),
-        Prospect::CarriedOver => {
-            "was carried over: perhaps Stripe has it in the period before".to_owned()
-        }
+        Prospect::CarriedOver => "was carried over: perhaps Stripe has it in the period before; \
+             say with --at under which time it has it"
+            .to_owned(),
+        Prospect::NotAtThisTime => format!(
+            "Stripe was never told this time: it happened at {}, and is billed at {}",
+            row.occurred_at,
+            row.billed_at
+                .map_or_else(|| "no time".to_owned(), |at| at.to_string())
+        ),
     }
 }

@@ -50,7 +50,8 @@ pub(super) async fn bill_as_before(
             continue;
         };
         let period_start = Timestamp::from_unix_s(period_start);
-        if ledger.take_back_carry_over(&row, period_start, now).await? == TakenBack::Done {
+        let taken = ledger.take_back_carry_over(&row, row.occurred_at, period_start, now);
+        if taken.await? == TakenBack::Done {
             taken_back += 1;
         }
     }
