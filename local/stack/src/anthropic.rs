@@ -5,40 +5,41 @@ use std::net::Ipv4Addr;
 
 use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// An Anthropic that may be running.
+/// An Anthropic that may be running. Dropped, it stops.
 #[derive(Debug, Default)]
-pub(crate) struct Anthropic {
+pub struct Anthropic {
     running: OnceCell<Running>,
-    stop: CancellationToken,
 }
 
 #[derive(Debug)]
 struct Running {
     url: String,
-    serving: JoinHandle<io::Result<()>>,
+    _stop: DropGuard,
 }
 
 impl Anthropic {
-    pub(crate) async fn url(&self) -> io::Result<String> {
+    /// Its address; it starts at the first call.
+    ///
+    /// # Errors
+    /// Where there is no port to listen on.
+    pub async fn url(&self) -> io::Result<String> {
         let running = self.running.get_or_try_init(|| async {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
             let url = format!("http://{}", listener.local_addr()?);
-            let stopped = self.stop.clone().cancelled_owned();
-            let serving = tokio::spawn(anthropic_simulator::serve(listener, stopped));
-            Ok::<_, io::Error>(Running { url, serving })
+            let stop = CancellationToken::new();
+            let stopped = stop.clone().cancelled_owned();
+            tokio::spawn(async move {
+                if let Err(error) = anthropic_simulator::serve(listener, stopped).await {
+                    tracing::error!(%error, "the Anthropic simulator failed");
+                }
+            });
+            Ok::<_, io::Error>(Running {
+                url,
+                _stop: stop.drop_guard(),
+            })
         });
         Ok(running.await?.url.clone())
-    }
-
-    pub(crate) async fn stop(self) {
-        self.stop.cancel();
-        if let Some(running) = self.running.into_inner()
-            && !matches!(running.serving.await, Ok(Ok(())))
-        {
-            tracing::error!("the Anthropic simulator failed");
-        }
     }
 }

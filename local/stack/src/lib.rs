@@ -10,11 +10,12 @@
 //! | [`stream_pump`], [`schedule`] | what Lambda does by itself: the rollup's stream, redelivery's minute |
 //! | [`event_pump`] | fetches Stripe's events where Stripe cannot send them |
 //! | [`notifications`] | the operator's topic: printed and kept |
+//! | [`anthropic`] | a model for the agent of the story, without a key |
 //! | [`local_dir`], [`keys`], [`env_file`] | the state of this machine, and what other programs need to join in |
 //! | [`story`], [`scenario`] | the main job, played on the running system, and against Stripe itself |
 //! | [`http`], [`stripe_requests`] | this process's own calls |
 
-mod anthropic;
+pub mod anthropic;
 pub mod api;
 mod backends;
 pub mod breakage;

@@ -1,6 +1,5 @@
 //! The whole system, from one call to the other: started, used, stopped.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,6 +23,7 @@ use crate::local_dir::{LocalDir, LocalDirError};
 use crate::notifications::Notifications;
 use crate::options::{Options, Pumping};
 use crate::schedule::{self, Schedule};
+use crate::story::Place;
 use crate::stream_pump::{Following, PumpError, StreamPump};
 
 pub use crate::start_error::StartError;
@@ -43,7 +43,7 @@ pub struct System {
     sweeping: webhook::State,
     notifications: Notifications,
     webhook_secret: Mutex<SecretString>,
-    anthropic: Anthropic,
+    anthropic: Arc<Anthropic>,
     stripe: Stripe,
     tables: Tables,
     api_key: SecretString,
@@ -52,6 +52,30 @@ pub struct System {
     clock: Arc<dyn Clock>,
     // Last: the folder is free again when nothing writes to it any more.
     local_dir: LocalDir,
+}
+
+/// The system as a place to play on.
+impl From<&System> for Place {
+    fn from(system: &System) -> Self {
+        Self {
+            url: system.url.clone(),
+            api_key: system.api_key.clone(),
+            webhook_url: system.webhook_url.clone(),
+            webhook_secret: system.webhook_secret(),
+            ledger: system.tables.ledger.clone(),
+            stripe: system.stripe.client.clone(),
+            stripe_url: system.stripe.api_base.clone(),
+            stripe_secret_key: system.stripe.secret_key.clone(),
+            catalog_names: system.catalog_names.clone(),
+            fetches_events: system.fetches_events(),
+            folder: system.local_dir().to_owned(),
+            notifications_file: system.notifications.file().to_owned(),
+            environment: system.environment(),
+            clock: system.clock(),
+            pump: Some(Arc::clone(&system.pump)),
+            anthropic: Arc::clone(&system.anthropic),
+        }
+    }
 }
 
 impl System {
@@ -120,7 +144,7 @@ impl System {
             sweeping,
             notifications,
             webhook_secret: Mutex::new(webhook_secret),
-            anthropic: Anthropic::default(),
+            anthropic: Arc::default(),
             stripe,
             tables,
             api_key,
@@ -151,7 +175,7 @@ impl System {
         if let Some(following) = self.following {
             following.stop().await;
         }
-        self.anthropic.stop().await;
+        drop(self.anthropic);
         if let Some(simulator) = self.stripe.simulator {
             simulator.stop().await;
         }
@@ -267,15 +291,6 @@ impl System {
     /// Whether Stripe is the simulator of this process.
     pub const fn is_stripe_simulated(&self) -> bool {
         self.stripe.simulator.is_some()
-    }
-
-    /// The address of an Anthropic that needs no key and no model; it starts at
-    /// the first call.
-    ///
-    /// # Errors
-    /// Where there is no port to listen on.
-    pub async fn anthropic_url(&self) -> io::Result<String> {
-        self.anthropic.url().await
     }
 
     /// Where all state is kept.

@@ -9,6 +9,7 @@ use super::shifted_clock::ShiftedClock;
 use super::{BreakageError, Usage};
 use crate::story::customer::Customer;
 use crate::story::{Stage, StoryError};
+use crate::system::System;
 
 /// Units of one operation.
 const OPERATION_UNITS: u64 = 10;
@@ -17,6 +18,7 @@ const LATER_MS: i64 = 120_000;
 
 /// Agents, each of which emits with ids of its jobs' own.
 pub(super) struct Metered<'a> {
+    system: &'a System,
     stage: &'a Stage<'a>,
     clock: &'a ShiftedClock,
 }
@@ -36,8 +38,16 @@ impl fmt::Display for Told {
 }
 
 impl<'a> Metered<'a> {
-    pub(super) const fn new(stage: &'a Stage<'a>, clock: &'a ShiftedClock) -> Self {
-        Self { stage, clock }
+    pub(super) const fn new(
+        system: &'a System,
+        stage: &'a Stage<'a>,
+        clock: &'a ShiftedClock,
+    ) -> Self {
+        Self {
+            system,
+            stage,
+            clock,
+        }
     }
 
     pub(super) const fn stage(&self) -> &'a Stage<'a> {
@@ -91,7 +101,7 @@ impl<'a> Metered<'a> {
         // The outbox is the rollup's: what is pending shows there in a moment.
         self.stage.rolled_up().await?;
         self.clock.advance_ms(LATER_MS);
-        let report = self.stage.system.redeliver().await?;
+        let report = self.system.redeliver().await?;
         Ok(u64::try_from(report.delivered).unwrap_or(u64::MAX))
     }
 }

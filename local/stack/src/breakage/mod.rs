@@ -91,7 +91,7 @@ pub async fn play(folder: &Path, out: &mut impl Write) -> Result<Bills, Breakage
     })
     .await?;
     let settings = Settings::default();
-    let stage = Stage::new(&system, &settings)?;
+    let stage = Stage::new((&system).into(), &settings)?;
     let batched = customers(&stage, "batched").await?;
     let metered = customers(&stage, "metered").await?;
 
@@ -102,7 +102,7 @@ pub async fn play(folder: &Path, out: &mut impl Write) -> Result<Bills, Breakage
         out,
         "\nThe same usage and the same faults through Meterline\n"
     )?;
-    let mut agents = Metered::new(&stage, &clock);
+    let mut agents = Metered::new(&system, &stage, &clock);
     play_metered(&mut agents, &metered, out).await?;
 
     let bills = print_bills(&stage, &batched, &metered, out).await?;

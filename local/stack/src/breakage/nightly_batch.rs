@@ -117,15 +117,15 @@ impl<'a> NightlyBatch<'a> {
     }
 
     async fn post(&self, customer: &str, units: u64) -> Result<Posted, StoryError> {
-        let system = self.stage.system;
+        let place = &self.stage.place;
         let body = format!(
             "event_name=agent_operations&payload[stripe_customer_id]={customer}&payload[value]={units}"
         );
         let sent = self
             .stage
             .http
-            .post(format!("{}/v1/billing/meter_events", system.stripe_url()))
-            .bearer_auth(system.stripe_secret_key().expose_secret())
+            .post(format!("{}/v1/billing/meter_events", place.stripe_url))
+            .bearer_auth(place.stripe_secret_key.expose_secret())
             .header("content-type", "application/x-www-form-urlencoded")
             .body(body)
             .send()

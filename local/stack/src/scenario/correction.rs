@@ -98,7 +98,7 @@ async fn meterline(
     statuses: &[i32],
 ) -> Result<Value, StoryError> {
     let mut program = Program::new("meterline")?.args(arguments);
-    for (name, value) in stage.system.environment() {
+    for (name, value) in &stage.place.environment {
         program = program.env(name, value.expose_secret());
     }
     let printed = program.output_with(statuses).await?;

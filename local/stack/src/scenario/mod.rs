@@ -140,7 +140,7 @@ async fn play(
     requests: &StripeRequests,
     narrator: &mut Narrator,
 ) -> Result<(), StoryError> {
-    let stage = Stage::new(system, settings)?;
+    let stage = Stage::new(system.into(), settings)?;
     narrator.step(1, "Stripe is set up: meterline setup");
     let meter_id = story::setup::play(&stage, narrator).await?;
     narrator.step(2, "A customer with a card comes in, on a test clock");

@@ -112,7 +112,7 @@ async fn second_cancellation(
     let customer_id = CustomerId::parse(&customer.customer_id).map_err(|e| unexpected(&e))?;
     let event_id = EventId::parse(&voided_event_id(stage)).map_err(|e| unexpected(&e))?;
     let identifier = Identifier::of(&customer_id, &event_id);
-    let event_name = &stage.system.catalog_names().event_name;
+    let event_name = &stage.place.catalog_names.event_name;
     let cancelled = stage
         .stripe()
         .create_meter_event_adjustment(event_name, identifier.as_str(), &RequestOptions::new())
@@ -134,7 +134,7 @@ async fn identifier_after_a_refusal(
     narrator: &mut Narrator,
     customer: &Customer,
 ) -> Result<(), StoryError> {
-    let event_name = &stage.system.catalog_names().event_name;
+    let event_name = &stage.place.catalog_names.event_name;
     let now_unix_ms = stage.now().unix_ms();
     let event = |customer_id: &str| {
         let identifier = format!("{}-refused", stage.run);

@@ -27,8 +27,8 @@ pub(crate) async fn run_agent(
         .args(["--subscription-item", &customer.subscription_item_id])
         .args(["--job", &stage.run])
         .args(["--dir".as_ref(), stage.settings.documents.as_os_str()])
-        .env("METERLINE_URL", stage.system.url())
-        .env("METERLINE_API_KEY", stage.system.api_key().expose_secret());
+        .env("METERLINE_URL", &stage.place.url)
+        .env("METERLINE_API_KEY", stage.place.api_key.expose_secret());
     let agent = if secret_variable(ANTHROPIC_API_KEY).is_some() {
         // Both variables are the environment's own.
         narrator.say("Anthropic's API summarises: ANTHROPIC_API_KEY is set");
@@ -37,7 +37,7 @@ pub(crate) async fn run_agent(
         narrator.say("no model: ANTHROPIC_API_KEY is not set, so a local server that speaks");
         narrator.say("the same protocol answers each document with an extract of it");
         agent
-            .env(ANTHROPIC_BASE_URL, stage.system.anthropic_url().await?)
+            .env(ANTHROPIC_BASE_URL, stage.place.anthropic.url().await?)
             .env(ANTHROPIC_API_KEY, "none")
     };
     let printed = agent.output().await?;
@@ -112,7 +112,7 @@ pub(crate) async fn audit_rows(
         .map_err(|error| StoryError::Unexpected(error.to_string()))?;
     let now: Timestamp = stage.now();
     let (from, to) = (now.plus_ms(-FOREVER_MS), now.plus_ms(FOREVER_MS));
-    let ledger = stage.system.ledger();
+    let ledger = &stage.place.ledger;
     let count = async || {
         let events = ledger.usage_events_of_customer(&customer_id, from, to);
         Ok::<_, StoryError>(events.await?.len())

@@ -190,8 +190,8 @@ fn kind(problem: &Value) -> &str {
 impl Stage<'_> {
     /// A secret that webhooks here are signed with.
     fn webhook_secret(&self) -> SecretString {
-        let secrets = self.system.webhook_secret();
-        let first = secrets.expose_secret().split(',').next();
+        let secrets = self.place.webhook_secret.expose_secret();
+        let first = secrets.split(',').next();
         first.unwrap_or_default().trim().into()
     }
 
@@ -205,7 +205,7 @@ impl Stage<'_> {
     async fn post_webhook(&self, body: &str, signature: &str) -> Result<u16, StoryError> {
         let request = self
             .http
-            .post(self.system.webhook_url())
+            .post(&self.place.webhook_url)
             .header("stripe-signature", signature)
             .body(body.to_owned());
         Ok(request.send().await?.status().as_u16())

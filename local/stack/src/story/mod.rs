@@ -1,5 +1,5 @@
-//! The main job, played on the running system: from a customer's card to a paid
-//! invoice. Every figure is read back through the API and from Stripe.
+//! The main job, played on a running system, be it this process or a deployment:
+//! from a customer's card to a paid invoice. Every figure is read back through the API and from Stripe.
 
 mod api;
 pub(crate) mod customer;
@@ -11,6 +11,7 @@ mod operations;
 mod operator;
 pub(crate) mod patience;
 pub(crate) mod period;
+mod place;
 mod programs;
 pub(crate) mod setup;
 mod simulator;
@@ -24,11 +25,11 @@ use serde_json::{Value, json};
 use crate::http::{self, HttpClientError};
 use crate::options::Pumping;
 use crate::stripe_requests::StripeRequestError;
-use crate::system::System;
 
 pub use api::{Answer, Api};
 pub use narrator::Narrator;
 pub use patience::Waiting;
+pub use place::Place;
 pub use programs::Program;
 
 use customer::Customer;
@@ -130,7 +131,7 @@ impl StoryError {
 
 /// What every step works with.
 pub(crate) struct Stage<'a> {
-    pub(crate) system: &'a System,
+    pub(crate) place: Place,
     pub(crate) settings: &'a Settings,
     pub(crate) api: Api,
     pub(crate) http: reqwest::Client,
@@ -138,17 +139,17 @@ pub(crate) struct Stage<'a> {
     pub(crate) run: String,
 }
 
-/// Plays the story, telling it to `narrator`. Answers the first customer's
-/// usage link.
+/// Plays the story on a place, such as a [`System`](crate::System), telling it to
+/// `narrator`. Answers the first customer's usage link.
 ///
 /// # Errors
 /// A [`StoryError`] where it cannot go on.
 pub async fn play(
-    system: &System,
+    place: impl Into<Place>,
     settings: &Settings,
     narrator: &mut Narrator,
 ) -> Result<String, StoryError> {
-    let stage = Stage::new(system, settings)?;
+    let stage = Stage::new(place.into(), settings)?;
     narrator.step(1, "Stripe is set up: meterline setup");
     let meter_id = setup::play(&stage, narrator).await?;
     narrator.step(2, "A customer with a card comes in");
@@ -172,28 +173,28 @@ pub async fn play(
 }
 
 impl<'a> Stage<'a> {
-    /// A stage for one run on `system`.
-    pub(crate) fn new(system: &'a System, settings: &'a Settings) -> Result<Self, StoryError> {
+    /// A stage for one run on `place`.
+    pub(crate) fn new(place: Place, settings: &'a Settings) -> Result<Self, StoryError> {
         Ok(Self {
-            system,
             settings,
-            api: Api::new(system.url(), system.api_key().clone())?,
+            api: Api::new(&place.url, place.api_key.clone())?,
             http: http::client()?,
-            run: match &system.catalog_names().run_id {
+            run: match &place.catalog_names.run_id {
                 Some(run_id) => run_id.clone(),
                 None => random_name()?,
             },
+            place,
         })
     }
 }
 
 impl Stage<'_> {
     pub(crate) fn stripe(&self) -> &stripe::Client {
-        self.system.stripe()
+        &self.place.stripe
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        self.system.clock().now()
+        self.place.clock.now()
     }
 
     pub(crate) const fn patience(&self) -> Patience<'_> {

@@ -26,6 +26,11 @@ impl Narrator {
         Self::new(io::stdout())
     }
 
+    /// A part begins, of several steps.
+    pub fn part(&mut self, title: &str) {
+        self.line(&format!("\n━━ {title}"));
+    }
+
     /// A step begins.
     pub fn step(&mut self, number: u8, title: &str) {
         self.line(&format!("\n{number}  {title}"));

@@ -32,7 +32,7 @@ pub(crate) async fn play(
     );
     let customer_id = CustomerId::parse(&customer.customer_id)
         .map_err(|error| StoryError::Unexpected(error.to_string()))?;
-    let row = stage.system.ledger().customer(&customer_id).await?;
+    let row = stage.place.ledger.customer(&customer_id).await?;
     let stored = row.is_some_and(|row| {
         row.subscription_id == customer.subscription_id
             && row.item.subscription_item_id == customer.subscription_item_id

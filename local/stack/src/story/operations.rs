@@ -58,7 +58,7 @@ pub(crate) async fn play(
 }
 
 async fn run_agent(stage: &Stage<'_>, customer: &Customer) -> Result<Value, StoryError> {
-    let folder = stage.system.local_dir().join("journals");
+    let folder = stage.place.folder.join("journals");
     std::fs::create_dir_all(&folder)?;
     let journal = folder.join(format!("{}.jsonl", stage.run));
     let printed = Program::new("agent")?
@@ -66,8 +66,8 @@ async fn run_agent(stage: &Stage<'_>, customer: &Customer) -> Result<Value, Stor
         .args(["--job", &stage.run])
         .args(["--count", &stage.settings.operations.to_string()])
         .args(["--journal".as_ref(), journal.as_os_str()])
-        .env("METERLINE_URL", stage.system.url())
-        .env("METERLINE_API_KEY", stage.system.api_key().expose_secret())
+        .env("METERLINE_URL", &stage.place.url)
+        .env("METERLINE_API_KEY", stage.place.api_key.expose_secret())
         .output()
         .await?;
     serde_json::from_str(&printed)

@@ -10,7 +10,7 @@ use super::{Stage, StoryError};
 impl Stage<'_> {
     /// The notification of `kind` about `customer`, once it is there.
     pub(crate) async fn told(&self, customer: &Customer, kind: &str) -> Result<Value, StoryError> {
-        let file = self.system.notifications().file();
+        let file = &self.place.notifications_file;
         self.patience()
             .until("what the operator is told", async || {
                 let told = fs::read_to_string(file)?;

@@ -105,14 +105,14 @@ async fn webhook_was_recorded(
     let recorded = stage
         .patience()
         .until("the webhook's effect", async || {
-            let row = stage.system.ledger().billing_event(&event_id).await?;
+            let row = stage.place.ledger.billing_event(&event_id).await?;
             Ok(row.filter(|row| row.state == BillingEventState::Done))
         })
         .await?;
     narrator.say(format!("webhook  {event_id} {}", recorded.event_type));
     let status = stage.post_signed_webhook(&event.to_string()).await?;
     narrator.figure("the same webhook again is answered", status, 200);
-    let after: Option<BillingEventRow> = stage.system.ledger().billing_event(&event_id).await?;
+    let after: Option<BillingEventRow> = stage.place.ledger.billing_event(&event_id).await?;
     narrator.figure("it is recorded once", after == Some(recorded), true);
     Ok(())
 }

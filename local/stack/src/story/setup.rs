@@ -15,7 +15,7 @@ pub(crate) async fn play(stage: &Stage<'_>, narrator: &mut Narrator) -> Result<S
         ("product", "Agent Operations"),
         (
             "meter",
-            &format!("sums {}", stage.system.catalog_names().event_name),
+            &format!("sums {}", stage.place.catalog_names.event_name),
         ),
         ("price", "monthly"),
     ] {
@@ -25,7 +25,7 @@ pub(crate) async fn play(stage: &Stage<'_>, narrator: &mut Narrator) -> Result<S
     }
     for what in ["endpoint", "event_destination"] {
         if let Some(id) = first["webhook"][what][0].as_str() {
-            narrator.say(format!("webhook  {id} {}", stage.system.webhook_url()));
+            narrator.say(format!("webhook  {id} {}", stage.place.webhook_url));
         }
     }
     let terms = first["terms"].as_str().unwrap_or_default();
@@ -41,16 +41,13 @@ pub(crate) async fn play(stage: &Stage<'_>, narrator: &mut Narrator) -> Result<S
 }
 
 async fn run(stage: &Stage<'_>) -> Result<Value, StoryError> {
-    let system = stage.system;
+    let place = &stage.place;
     let mut setup = Program::new("meterline")?
         .args(["setup", "--json"])
-        .env(
-            "STRIPE_SECRET_KEY",
-            system.stripe_secret_key().expose_secret(),
-        )
-        .env("STRIPE_API_BASE", system.stripe_url());
-    let usage_api = system.stripe().usage_api();
-    let names = system.catalog_names();
+        .env("STRIPE_SECRET_KEY", place.stripe_secret_key.expose_secret())
+        .env("STRIPE_API_BASE", &place.stripe_url);
+    let usage_api = place.stripe.usage_api();
+    let names = &place.catalog_names;
     setup = setup.args(["--lookup-key", &names.lookup_key]);
     setup = if usage_api.has_meter() {
         setup.args(["--event-name", &names.event_name])
@@ -59,11 +56,11 @@ async fn run(stage: &Stage<'_>) -> Result<Value, StoryError> {
     };
     // Where the environment knows the secret, the endpoint is the operator's own;
     // where events are fetched, there is none.
-    let secrets = system.local_dir().join(WEBHOOK_SECRETS_FILE);
-    if secrets.is_file() && !system.fetches_events() {
+    let secrets = place.folder.join(WEBHOOK_SECRETS_FILE);
+    if secrets.is_file() && !place.fetches_events {
         setup = setup
-            .args(["--webhook-url", system.webhook_url()])
-            .args(["--webhook-name", &system.local_dir().to_string_lossy()])
+            .args(["--webhook-url", &place.webhook_url])
+            .args(["--webhook-name", &place.folder.to_string_lossy()])
             .args(["--webhook-secret-file".as_ref(), secrets.as_os_str()]);
     }
     let printed = setup.output().await?;
