@@ -23,7 +23,7 @@ TARGET    := $(or $(CARGO_TARGET_DIR),target)
 LOCAL     := $(TARGET)/debug/meterline-local
 
 .DEFAULT_GOAL := help
-.PHONY: help build run serve scenario breakage bench soak prices clean-local test e2e check lambda-build lambda-zips lambda-roundtrip sam-validate
+.PHONY: help build run serve scenario breakage bench soak prices clean-local test e2e conformance deploy-test check lambda-build lambda-zips lambda-roundtrip sam-validate sam-build
 
 help: ## Say what there is
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | \
@@ -74,7 +74,9 @@ test: ## Run all tests
 
 # Two releases of Stripe's SDK, each in an environment of its own.
 SDKS := newest acacia
-e2e: ## Drive the Stripe simulator with Stripe's own Python SDK (FIELDS=update: write its field lists)
+e2e: conformance deploy-test ## Both of the next two
+
+conformance: ## Drive the Stripe simulator with Stripe's own Python SDK (FIELDS=update: write its field lists)
 	scripts/tools.sh conformance
 	cargo build --bins -p stripe-simulator -p conformance
 	for sdk in $(SDKS); do \
@@ -82,6 +84,12 @@ e2e: ## Drive the Stripe simulator with Stripe's own Python SDK (FIELDS=update: 
 	        target/conformance/$$sdk/bin/python -m pytest tests/conformance/suite -c tests/conformance/pytest.ini \
 	        --quiet $(if $(FIELDS),--update-fields); \
 	done
+
+# The functions must be of this machine's architecture.
+deploy-test: sam-build ## Deploy to an AWS on this machine, play the story there, and deploy again under load (PAGE=1: figures into docs/benchmarks.md)
+	scripts/tools.sh ministack
+	cargo build --bins -p deploy-test -p agent -p meterline-cli
+	$(TARGET)/debug/deploy-test $(if $(filter-out 0,$(PAGE)),--page docs/benchmarks.md)
 
 # The profile of `make bench`: optimised, and built once for both.
 soak: ## Simulate the system under faults, and count (EVENTS=1000000 SEED= PLANT= BATCH= CALLS= USAGE_API=)
@@ -105,9 +113,18 @@ sam-validate: ## Check template.yaml: sam, cfn-lint, and checkov for its securit
 	AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 sam validate --lint
 	target/checkov/bin/checkov --file template.yaml --config-file .checkov.yaml
 
+# Each function by itself, as `sam build` compiles it: built together, they would
+# share the features of their dependencies and be other programs. So what one of
+# these two targets has compiled, the other finds.
 lambda-build: ## Build the functions for Lambda (ARCH=arm64|x86_64)
 	scripts/tools.sh lambda
-	cargo lambda build --release --locked --$(subst _,-,$(ARCH)) --output-format zip $(FUNCTIONS:%=-p %)
+	for function in $(FUNCTIONS); do \
+	    cargo lambda build --release --locked --$(subst _,-,$(ARCH)) --output-format zip -p $$function; \
+	done
+
+sam-build: ## Build what sam deploy takes, into .aws-sam (ARCH=arm64|x86_64)
+	scripts/tools.sh lambda
+	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 sam build --parameter-overrides Architecture=$(ARCH)
 
 lambda-zips: lambda-build ## Check that every function's zip is under 6 MB
 	scripts/lambda-zips.sh $(FUNCTIONS)

@@ -3,11 +3,13 @@
 #
 #   scripts/tools.sh lambda   cargo-lambda, sam and cfn-lint from PyPI, into .venv
 #   scripts/tools.sh template checkov from PyPI, into target/checkov
+#   scripts/tools.sh ministack
+#                             an AWS for this machine from PyPI, into target/ministack
 #   scripts/tools.sh lint     cargo-deny and cargo-machete from crates.io, into target/tools
 #   scripts/tools.sh conformance
 #                             two releases of Stripe's SDK from PyPI, into target/conformance
 #
-# Running and testing Meterline needs neither.
+# Running and testing Meterline needs none of them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -40,6 +42,7 @@ install_lint_tool() {
 PATH=$PWD/target/tools/bin:${PATH//"$PWD/.venv/bin:"/}
 case ${1-} in
     lambda) install_python_packages .venv scripts/requirements.txt ;;
+    ministack) install_python_packages target/ministack scripts/requirements-ministack.txt ;;
     template) install_python_packages target/checkov scripts/requirements-checkov.txt ;;
     conformance)
         for sdk in newest acacia; do
@@ -51,7 +54,7 @@ case ${1-} in
         install_lint_tool cargo-machete "$cargo_machete"
         ;;
     *)
-        echo "usage: $0 lambda|template|lint|conformance" >&2
+        echo "usage: $0 lambda|template|ministack|lint|conformance" >&2
         exit 2
         ;;
 esac
