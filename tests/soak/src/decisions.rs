@@ -2,6 +2,7 @@
 //! operator reads Stripe's own list of meter events.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use billing::{Timestamp, UsageStatus};
@@ -105,5 +106,21 @@ impl Decisions {
             Redriven::Sent(_) | Redriven::Noted => *taken(self) += 1,
             Redriven::Left(_) | Redriven::Changed | Redriven::Failed(_) => self.left += 1,
         }
+    }
+}
+
+impl fmt::Display for Decisions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            in_stripe,
+            billed_before,
+            not_in_stripe,
+            left,
+        } = self;
+        write!(
+            f,
+            "{in_stripe} --in-stripe, {billed_before} --in-stripe --at, \
+             {not_in_stripe} --not-in-stripe, {left} left"
+        )
     }
 }

@@ -176,17 +176,7 @@ impl fmt::Display for Report {
         writeln!(f, "  {:>9}  final invoices' lines compared", self.invoices)?;
         if let Some(reconciled) = &self.reconciled {
             writeln!(f, "\nreconcile --repair: {}", reconciled.repair)?;
-            let Decisions {
-                in_stripe,
-                billed_before,
-                not_in_stripe,
-                left,
-            } = reconciled.decisions;
-            writeln!(
-                f,
-                "redrive: {in_stripe} --in-stripe, {billed_before} --in-stripe --at, \
-                 {not_in_stripe} --not-in-stripe, {left} left"
-            )?;
+            writeln!(f, "redrive: {}", reconciled.decisions)?;
             write_named(f, &reconciled.named)?;
             writeln!(f, "reconcile, at rest again: {}", reconciled.after)?;
         }
