@@ -2,6 +2,7 @@
 
 pub mod catalog;
 pub mod complaint;
+pub mod dead_letters;
 pub mod import;
 pub mod rebuild;
 pub mod reconcile;

@@ -2,6 +2,7 @@
 //! the library's.
 
 mod catalog;
+mod dead_letters;
 mod environment;
 mod import;
 mod keys;
@@ -44,6 +45,9 @@ pub(crate) enum Command {
     Redrive(redrive::RedriveArguments),
     /// Compute totals and outbox anew from the audit log.
     Rebuild(rebuild::RebuildArguments),
+    /// What Lambda gave up: failed runs of redelivery and the sweep, batches of the rollup.
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLettersCommand),
     /// API keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -80,6 +84,16 @@ pub(crate) enum Failure {
     Redrive(#[from] metering::RedriveError),
     #[error(transparent)]
     Rebuild(#[from] meterline_cli::RebuildError),
+    #[error(
+        "set REDELIVERY_DEAD_LETTERS_URL, ROLLUP_DEAD_LETTERS_URL and WEBHOOK_DEAD_LETTERS_URL \
+         to the stack's outputs RedeliveryDeadLettersUrl, RollupDeadLettersUrl and \
+         WebhookDeadLettersUrl"
+    )]
+    NoDeadLetters,
+    #[error(transparent)]
+    Queue(#[from] meterline_cli::dead_letters::QueueError),
+    #[error(transparent)]
+    Settling(#[from] meterline_cli::dead_letters::SettlingError),
     #[error("the system gives no random bytes")]
     Randomness(#[from] getrandom::Error),
     #[error("name an event: --customer and its id, or --identifier")]
@@ -111,6 +125,7 @@ impl Command {
             Self::Void(arguments) => return void::run(arguments).await,
             Self::Redrive(arguments) => return redrive::run(arguments).await,
             Self::Rebuild(arguments) => return rebuild::run(arguments).await,
+            Self::DeadLetters(command) => return dead_letters::run(command).await,
             Self::Keys(command) => return keys::run(command).await,
         }
         Ok(ExitCode::SUCCESS)

@@ -64,7 +64,7 @@ pub(crate) async fn run(arguments: RebuildArguments) -> Result<ExitCode, Failure
 }
 
 /// Emulators serve the streams at the tables' address.
-async fn streams_client() -> Result<aws_sdk_dynamodbstreams::Client, SettingsError> {
+pub(super) async fn streams_client() -> Result<aws_sdk_dynamodbstreams::Client, SettingsError> {
     let aws = ledger::connect().await?;
     let mut config = aws_sdk_dynamodbstreams::config::Builder::from(&aws);
     let set = |name| std::env::var(name).ok().filter(|url| !url.is_empty());

@@ -10,6 +10,15 @@ impl Story {
     /// Runs `meterline` in the surroundings of this system: its exit status and
     /// what it prints on stdout and stderr.
     pub(crate) async fn meterline(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        self.meterline_with(arguments, &[]).await
+    }
+
+    /// The same, with more variables.
+    pub(crate) async fn meterline_with(
+        &self,
+        arguments: &[&str],
+        more: &[(&str, &str)],
+    ) -> (Option<i32>, String, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_meterline"));
         command.args(arguments).env_clear();
         for (variable, table) in TableNames::VARIABLES {
@@ -27,6 +36,7 @@ impl Story {
             .env("AWS_REGION", "us-east-1")
             .env("AWS_ACCESS_KEY_ID", "local")
             .env("AWS_SECRET_ACCESS_KEY", "local")
+            .envs(more.iter().copied())
             .output()
             .await
             .unwrap();
