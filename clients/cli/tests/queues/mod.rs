@@ -1,6 +1,10 @@
 //! Queues over HTTP, as far as receiving, deleting and giving back go (Amazon SQS API
 //! reference, by the AWS JSON 1.0 protocol).
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a failed helper is a failed test"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
