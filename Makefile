@@ -23,7 +23,7 @@ TARGET    := $(or $(CARGO_TARGET_DIR),target)
 LOCAL     := $(TARGET)/debug/meterline-local
 
 .DEFAULT_GOAL := help
-.PHONY: help build run serve scenario breakage bench soak prices clean-local test e2e conformance deploy-test check lambda-build lambda-zips lambda-roundtrip sam-validate sam-build
+.PHONY: help nightly build run serve scenario breakage bench soak prices clean-local test e2e conformance deploy-test check lambda-build lambda-zips lambda-roundtrip sam-validate sam-build
 
 help: ## Say what there is
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | \
@@ -133,3 +133,6 @@ lambda-roundtrip: ## Run every function under cargo lambda watch: sample events,
 	scripts/tools.sh lambda
 	cargo build --workspace --bins
 	scripts/lambda-roundtrip.sh
+
+nightly: ## Run what takes too long for every commit, results to docs/nightly.md (STAGES="ci arm64 sam-local api prices soak bench")
+	STAGES="$(STAGES)" scripts/nightly.sh
