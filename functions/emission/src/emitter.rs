@@ -37,6 +37,12 @@ pub struct Emitted {
     pub stripe_record_id: Option<String>,
     /// Whether the customer may go on acting.
     pub customer_status: CustomerStatus,
+    /// Why it is held, where it is: for the metrics.
+    #[serde(skip)]
+    pub held_reason: Option<HeldReason>,
+    /// Where this call delivered it: how long after it was first recorded.
+    #[serde(skip)]
+    pub delivery_lag_ms: Option<i64>,
 }
 
 /// Records usage and delivers it.
@@ -62,6 +68,7 @@ struct Recording {
     row: UsageEventRow,
     duplicate: bool,
     customer_status: CustomerStatus,
+    delivery_lag_ms: Option<i64>,
 }
 
 /// A customer, or none, or why that is not known.
@@ -241,6 +248,7 @@ impl Emitter {
             row,
             duplicate: true,
             customer_status: customer.status(),
+            delivery_lag_ms: None,
         };
         match repeat {
             Repeat::Conflict => Err(conflict()),
@@ -269,12 +277,13 @@ impl Emitter {
     async fn deliver(&self, stages: Vec<Stage>) -> Vec<Result<Emitted, Problem>> {
         let sendings: Vec<Sending<'_>> = stages.iter().filter_map(Stage::to_send).collect();
         let mut delivered = self.deliverer.send(&sendings).await.each.into_iter();
+        let now = self.clock.now();
         stages
             .into_iter()
             .map(|stage| match stage {
                 Stage::Settled(outcome) => outcome,
                 Stage::ToSend(recording) => match delivered.next() {
-                    Some(delivery) => recording.outcome(delivery),
+                    Some(delivery) => recording.outcome(delivery, now),
                     None => recording.settled(),
                 },
             })
@@ -287,6 +296,7 @@ impl Stage {
         let recording = Recording {
             duplicate: false,
             customer_status,
+            delivery_lag_ms: None,
             row,
         };
         if recording.row.status == UsageStatus::Pending {
@@ -319,10 +329,13 @@ impl Stage {
 }
 
 impl Recording {
-    fn outcome(mut self, delivery: Delivery) -> Result<Emitted, Problem> {
+    fn outcome(mut self, delivery: Delivery, now: Timestamp) -> Result<Emitted, Problem> {
         self.row.stripe_record_id = delivery.stripe_record_id.or(self.row.stripe_record_id);
         self.row.status = match delivery.outcome {
-            Delivered::Delivered => UsageStatus::Delivered,
+            Delivered::Delivered => {
+                self.delivery_lag_ms = Some(now.ms_since(self.row.pending_since));
+                UsageStatus::Delivered
+            }
             Delivered::Pending => UsageStatus::Pending,
             Delivered::Quarantined => UsageStatus::Quarantined,
             Delivered::Settled(status) => status,
@@ -349,6 +362,8 @@ impl Recording {
                 quantity: self.row.quantity,
                 stripe_record_id: self.row.stripe_record_id,
                 customer_status: self.customer_status,
+                held_reason: self.row.held_reason,
+                delivery_lag_ms: self.delivery_lag_ms,
             }),
         }
     }

@@ -1,23 +1,80 @@
 //! What became of a request's events, as figures for the operator.
 
-use billing::UsageStatus;
+use std::time::Duration;
+
+use billing::{HeldReason, UsageEvent, UsageStatus};
 use web::metrics::{Figure, Metrics, Unit};
 use web::{Problem, ProblemType};
 
 use crate::emitter::Emitted;
 
-/// Writes how many events had which outcome. Those without any are left out.
-pub(crate) fn write(metrics: &Metrics, outcomes: &[Result<Emitted, Problem>]) {
-    let mut figures: Vec<Figure> = Vec::new();
+/// Writes how many events had which outcome, how long the emission of all of
+/// them took, and how long after its recording each was delivered. Outcomes
+/// without any event are left out.
+pub(crate) fn write(metrics: &Metrics, took: Duration, outcomes: &[Result<Emitted, Problem>]) {
+    if outcomes.is_empty() {
+        return;
+    }
+    let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let mut figures: Vec<Figure> = vec![("emission_ms", Unit::Milliseconds, took_ms)];
     for outcome in outcomes {
-        let name = name(outcome);
-        match figures.iter_mut().find(|(known, ..)| *known == name) {
-            Some((_, _, events)) => *events += 1,
-            None => figures.push((name, Unit::Count, 1)),
+        count(&mut figures, name(outcome));
+        let Ok(emitted) = outcome else { continue };
+        if let Some(reason) = emitted.held_reason.filter(|_| !emitted.duplicate) {
+            count(&mut figures, held_name(reason));
+        }
+        if let Some(lag_ms) = emitted.delivery_lag_ms {
+            let lag_ms = u64::try_from(lag_ms).unwrap_or(0);
+            figures.push(("delivery_lag_ms", Unit::Milliseconds, lag_ms));
         }
     }
-    if !figures.is_empty() {
-        metrics.write(&figures);
+    metrics.write(&figures);
+}
+
+/// Logs a request's counts, and names the events that it does not bring to
+/// Stripe: what is refused, its caller knows; what is perhaps recorded, or not
+/// sent, is followed by its id.
+pub(crate) fn log(events: &[UsageEvent], outcomes: &[Result<Emitted, Problem>]) {
+    let of = |wanted: &str| outcomes.iter().filter(|o| name(o) == wanted).count();
+    for (event, outcome) in events.iter().zip(outcomes) {
+        let outcome = name(outcome);
+        if !matches!(outcome, "delivered" | "duplicate" | "refused") {
+            tracing::warn!(
+                event_id = event.event_id.as_str(),
+                customer_id = event.customer_id.as_str(),
+                outcome,
+                "an event is not delivered"
+            );
+        }
+    }
+    tracing::info!(
+        events = outcomes.len(),
+        delivered = of("delivered"),
+        duplicate = of("duplicate"),
+        pending = of("pending"),
+        held = of("held"),
+        quarantined = of("quarantined"),
+        rejected = of("rejected"),
+        refused = of("refused"),
+        unknown = of("unknown"),
+        "emitted"
+    );
+}
+
+fn count(figures: &mut Vec<Figure>, name: &'static str) {
+    match figures.iter_mut().find(|(known, ..)| *known == name) {
+        Some((_, _, events)) => *events += 1,
+        None => figures.push((name, Unit::Count, 1)),
+    }
+}
+
+/// Each reason has its own figure: another alarm, and another thing to do.
+const fn held_name(reason: HeldReason) -> &'static str {
+    match reason {
+        HeldReason::BeforeSubscription => "held_before_subscription",
+        HeldReason::AfterSubscription => "held_after_subscription",
+        HeldReason::NoOpenPeriod => "held_no_open_period",
+        HeldReason::NoSubscriptionItem => "held_no_subscription_item",
     }
 }
 
@@ -42,6 +99,7 @@ fn name(outcome: &Result<Emitted, Problem>) -> &'static str {
 #[cfg(test)]
 mod tests {
     use ledger::CustomerStatus;
+    use serde_json::json;
 
     use super::*;
 
@@ -53,6 +111,8 @@ mod tests {
             quantity: 1,
             stripe_record_id: None,
             customer_status: CustomerStatus::Active,
+            held_reason: (status == UsageStatus::Held).then_some(HeldReason::NoOpenPeriod),
+            delivery_lag_ms: (status == UsageStatus::Delivered && !duplicate).then_some(31),
         })
     }
 
@@ -71,5 +131,29 @@ mod tests {
         ] {
             assert_eq!(name(&outcome), expected);
         }
+    }
+
+    #[test]
+    fn a_batch_is_one_line_with_a_lag_for_each_delivery_and_a_reason_for_what_is_held() {
+        let (metrics, lines) = Metrics::channel("meterline", "meterline-Emission");
+        let outcomes = [
+            emitted(UsageStatus::Delivered, false),
+            emitted(UsageStatus::Delivered, false),
+            emitted(UsageStatus::Held, false),
+            emitted(UsageStatus::Held, true),
+        ];
+        write(&metrics, Duration::from_millis(40), &outcomes);
+        let line = lines.try_recv().unwrap();
+        for (name, expected) in [
+            ("emission_ms", json!(40)),
+            ("delivered", json!(2)),
+            ("duplicate", json!(1)),
+            ("held", json!(1)),
+            ("held_no_open_period", json!(1)),
+            ("delivery_lag_ms", json!([31, 31])),
+        ] {
+            assert_eq!(line[name], expected, "{name}");
+        }
+        assert!(lines.try_recv().is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! `POST /v1/usage` and `POST /v1/usage/batch`: from a request to an answer.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Json;
 use axum::extract::State;
@@ -30,9 +31,11 @@ pub async fn emit(
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Response, Problem> {
     let event = request::usage_event(&body, idempotency_key(&headers)?)?;
+    web::telemetry::note_customer(&event.customer_id);
+    web::telemetry::note_event(&event.event_id);
     caller.require(Scope::Emit, Some(&event.customer_id))?;
-    let mut outcomes = emitter.emit(std::slice::from_ref(&event)).await;
-    figures::write(&metrics, &outcomes);
+    let events = std::slice::from_ref(&event);
+    let mut outcomes = emit_measured(&emitter, &metrics, events).await;
     let emitted = outcomes.pop().unwrap_or_else(|| Err(no_outcome()))?;
     let status = match emitted.status {
         UsageStatus::Delivered => StatusCode::OK,
@@ -65,9 +68,7 @@ pub async fn emit_batch(
         .iter()
         .filter_map(|r| r.as_ref().ok().cloned())
         .collect();
-    let emitted = emitter.emit(&events).await;
-    figures::write(&metrics, &emitted);
-    let mut emitted = emitted.into_iter();
+    let mut emitted = emit_measured(&emitter, &metrics, &events).await.into_iter();
     let outcomes = read.into_iter().map(|read| match read {
         Ok(_) => emitted.next().unwrap_or_else(|| Err(no_outcome())),
         Err(problem) => Err(problem),
@@ -77,6 +78,18 @@ pub async fn emit_batch(
         answer.add(entry, outcome);
     }
     Ok(Json(answer))
+}
+
+async fn emit_measured(
+    emitter: &Emitter,
+    metrics: &Metrics,
+    events: &[UsageEvent],
+) -> Vec<Result<Emitted, Problem>> {
+    let started = Instant::now();
+    let outcomes = emitter.emit(events).await;
+    figures::write(metrics, started.elapsed(), &outcomes);
+    figures::log(events, &outcomes);
+    outcomes
 }
 
 /// The answer to a batch. Each event is in one of the four counts.

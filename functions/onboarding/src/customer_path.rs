@@ -30,6 +30,7 @@ where
         })?;
         let customer_id = path.get("customer_id").map_or("", String::as_str);
         let customer_id = CustomerId::parse(customer_id)?;
+        web::telemetry::note_customer(&customer_id);
         caller.require(Scope::Admin, Some(&customer_id))?;
         Ok(Self(customer_id))
     }

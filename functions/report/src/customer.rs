@@ -30,6 +30,7 @@ where
         let Path(path) = path.map_err(unreadable_path)?;
         let customer_id = path.get("customer_id").map_or("", String::as_str);
         let customer_id = CustomerId::parse(customer_id)?;
+        web::telemetry::note_customer(&customer_id);
         caller.require(Scope::Read, Some(&customer_id))?;
         Ok(Self(customer_id))
     }

@@ -1,10 +1,12 @@
 //! The rollup as Lambda's event source mapping calls it (AWS Lambda Developer
 //! Guide: "Using AWS Lambda with Amazon DynamoDB", tumbling windows).
 
+use billing::{Clock, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_dynamo::Item;
 use serde_json::{Map, Value};
-use web::metrics::{Metrics, Unit};
+use web::SystemClock;
+use web::metrics::{Figure, Metrics, Unit};
 
 use crate::record::{InvalidSequenceNumber, SequenceNumber, StreamRecord, unreadable};
 use crate::rollup::{Rollup, RollupError};
@@ -35,6 +37,10 @@ struct EventRecord {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct EventRecordChange {
+    /// When the row changed, in Unix seconds: for the metrics alone, so that
+    /// whatever it is, the record counts.
+    #[serde(default)]
+    approximate_creation_date_time: Value,
     #[serde(default)]
     sequence_number: String,
     #[serde(default)]
@@ -44,11 +50,17 @@ struct EventRecordChange {
 }
 
 impl EventRecord {
+    fn created_at(&self) -> Option<Timestamp> {
+        let unix_s = self.dynamodb.approximate_creation_date_time.as_i64();
+        unix_s.map(Timestamp::from_unix_s)
+    }
+
     fn read(self) -> Result<StreamRecord, InvalidSequenceNumber> {
         let EventRecordChange {
             sequence_number,
             old_image,
             new_image,
+            ..
         } = self.dynamodb;
         let item = |image: Option<Value>| image.map(serde_json::from_value::<Item>).transpose();
         match (item(old_image), item(new_image)) {
@@ -106,8 +118,8 @@ impl Handler {
         }
     }
 
-    /// Tells `metrics` how many records were counted and set aside. How old they
-    /// are, Lambda tells itself: `IteratorAge`.
+    /// Tells `metrics` how many records were counted and set aside, and how
+    /// old the oldest of a batch was once it was counted.
     #[must_use]
     pub fn with_metrics(self, metrics: Metrics) -> Self {
         Self { metrics, ..self }
@@ -123,6 +135,11 @@ impl Handler {
             None if self.is_single_shard => SINGLE_SHARD.to_owned(),
             None => return Err(HandlerError::NoShard),
         };
+        let oldest = event
+            .records
+            .iter()
+            .filter_map(EventRecord::created_at)
+            .min();
         let records: Result<Vec<_>, _> = event.records.into_iter().map(EventRecord::read).collect();
         let applied = self.rollup.apply(&shard_id, records?).await;
         let applied = applied.inspect_err(|error| log_failure(&shard_id, error))?;
@@ -135,10 +152,16 @@ impl Handler {
             "rolled up"
         );
         let count = |records: usize| u64::try_from(records).unwrap_or(0);
-        self.metrics.write(&[
+        let mut figures: Vec<Figure> = vec![
             ("records", Unit::Count, count(applied.records)),
             ("poison", Unit::Count, count(applied.set_aside)),
-        ]);
+        ];
+        if let Some(oldest) = oldest {
+            let lag_ms = SystemClock.now().ms_since(oldest);
+            let lag_ms = u64::try_from(lag_ms).unwrap_or(0);
+            figures.push(("rollup_lag_ms", Unit::Milliseconds, lag_ms));
+        }
+        self.metrics.write(&figures);
         Ok(Answer {
             state: event.state.unwrap_or_default(),
         })

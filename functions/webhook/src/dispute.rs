@@ -5,34 +5,34 @@ use billing::{CustomerId, Timestamp};
 use ledger::{Applied, BillingEventRow, BillingEventState};
 use stripe::Event;
 
-use crate::Parts;
 use crate::error::WebhookError;
 use crate::notification::{News, Origin, decimal};
+use crate::{Outcome, Parts};
 
 /// The type of event.
 pub(crate) const DISPUTE_CREATED: &str = "charge.dispute.created";
 
 impl Parts {
     /// Tells the operator, where the charge is of one of our customers.
-    pub(crate) async fn tell_of_dispute(&self, event: &Event) -> Result<(), WebhookError> {
+    pub(crate) async fn tell_of_dispute(&self, event: &Event) -> Result<Outcome, WebhookError> {
         if self.was_applied(&event.id).await? {
-            return Ok(());
+            return Ok(Outcome::Duplicate);
         }
         let Some(dispute_id) = event.object_id() else {
-            return Ok(());
+            return Ok(Outcome::Foreign);
         };
         // The charge names its customer, and the dispute only its charge.
         let dispute = match self.stripe.retrieve_dispute(dispute_id).await {
             Ok(dispute) => dispute,
-            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) if error.is_not_found() => return Ok(Outcome::Foreign),
             Err(error) => return Err(WebhookError::stripe("retrieve dispute")(error)),
         };
         let customer_id = dispute.customer.as_deref().map(CustomerId::parse);
         let Some(Ok(customer_id)) = customer_id else {
-            return Ok(());
+            return Ok(Outcome::Foreign);
         };
         let Some(customer) = self.ledger.customer(&customer_id).await? else {
-            return Ok(());
+            return Ok(Outcome::Foreign);
         };
         let news = News::Dispute {
             dispute_id: &dispute.id,
@@ -60,8 +60,10 @@ impl Parts {
             notifications: vec![origin.notification(Some(&customer), news)?],
         };
         match self.ledger.apply_billing_event(&row, None).await? {
-            Applied::Before(before) => self.finish(&before).await,
-            Applied::Done | Applied::VersionConflict => self.finish(&row).await,
+            Applied::Before(before) => self.finish(&before).await.map(|()| Outcome::Duplicate),
+            Applied::Done | Applied::VersionConflict => {
+                self.finish(&row).await.map(|()| Outcome::Applied)
+            }
         }
     }
 }

@@ -70,6 +70,8 @@ pub struct Configuration {
     pub notifier: Notifier,
     /// When who does not pay is suspended.
     pub dunning: DunningPolicy,
+    /// Who is told what becomes of events: by default nobody.
+    pub metrics: Metrics,
 }
 
 impl State {
@@ -103,9 +105,29 @@ impl State {
             signing_secrets,
             notifier: configuration.notifier,
             dunning: configuration.dunning,
-            metrics: Metrics::from_environment(),
+            metrics: configuration.metrics,
             clock,
         }))
+    }
+}
+
+/// What became of an event that is dealt with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Applied,
+    /// An earlier delivery had applied it.
+    Duplicate,
+    /// Of no customer or subscription of ours, or of no type that matters.
+    Foreign,
+}
+
+impl Outcome {
+    const fn metric(self) -> &'static str {
+        match self {
+            Self::Applied => "webhook_applied",
+            Self::Duplicate => "webhook_duplicate",
+            Self::Foreign => "webhook_foreign",
+        }
     }
 }
 
@@ -157,6 +179,7 @@ async fn receive(
         Problem::new(problem_type, detail)
     })?;
     if !parts.is_signed(&headers, &body) {
+        parts.count("webhook_unsigned");
         let refusal = Json(json!({ "error": "invalid signature" }));
         return Ok((StatusCode::BAD_REQUEST, refusal).into_response());
     }
@@ -164,7 +187,14 @@ async fn receive(
         tracing::error!(%error, "a signed event cannot be read");
         Problem::new(ProblemType::InvalidRequest, "the event cannot be read")
     })?;
-    parts.deal_with(&event).await?;
+    let dealt = parts.deal_with(&event).await;
+    parts.count(dealt.as_ref().map_or("webhook_failed", |o| o.metric()));
+    let (event_id, event_type) = (event.id(), event.event_type());
+    match &dealt {
+        Ok(outcome) => tracing::info!(event_id, event_type, ?outcome, "webhook"),
+        Err(error) => tracing::warn!(event_id, event_type, %error, "webhook failed"),
+    }
+    dealt?;
     Ok(Json(json!({ "received": true })).into_response())
 }
 
@@ -188,7 +218,11 @@ impl Parts {
         verified.is_ok()
     }
 
-    async fn deal_with(&self, event: &WebhookEvent) -> Result<(), WebhookError> {
+    fn count(&self, outcome: &'static str) {
+        self.metrics.write(&[(outcome, Unit::Count, 1)]);
+    }
+
+    async fn deal_with(&self, event: &WebhookEvent) -> Result<Outcome, WebhookError> {
         if event.livemode() != self.stripe.livemode() {
             // No repeat would bring another answer, and nothing in the tables is of
             // that mode.
@@ -198,7 +232,7 @@ impl Parts {
                 livemode = event.livemode(),
                 "an event of the other mode: the signing secret is not of the key's mode"
             );
-            return Ok(());
+            return Ok(Outcome::Foreign);
         }
         match event {
             WebhookEvent::Snapshot(event) if event.event_type == DISPUTE_CREATED => {
@@ -215,14 +249,14 @@ impl Parts {
                         event_type = event.event_type,
                         "not ours"
                     );
-                    Ok(())
+                    Ok(Outcome::Foreign)
                 }
             },
             WebhookEvent::Thin(event) => {
                 if MeterErrorReport::EVENT_TYPES.contains(&event.event_type.as_str()) {
                     self.reject_refused_usage(event).await
                 } else {
-                    Ok(())
+                    Ok(Outcome::Foreign)
                 }
             }
         }

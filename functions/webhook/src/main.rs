@@ -1,7 +1,7 @@
 //! The webhook function in Lambda.
 
 use lambda_http::lambda_runtime::{self, service_fn};
-use web::{MainError, Settings, telemetry};
+use web::{MainError, Metrics, Settings, telemetry};
 use webhook::{Configuration, Notifier, State, invocation};
 
 #[tokio::main(flavor = "current_thread")]
@@ -20,6 +20,7 @@ async fn main() -> Result<(), MainError> {
     let configuration = Configuration {
         notifier: topic.unwrap_or_default(),
         dunning: webhook::dunning_policy(|name| settings.variable(name))?,
+        metrics: Metrics::from_environment(),
     };
     let secrets = webhook::signing_secrets(&secrets)?;
     let state = State::configured(ledger, stripe, secrets, settings.clock(), configuration);

@@ -10,9 +10,9 @@ use serde::de::IntoDeserializer;
 use stripe::{MeterErrorReport, ThinEvent, V2Event};
 use web::metrics::Unit;
 
-use crate::Parts;
 use crate::error::WebhookError;
 use crate::notification::{News, Origin};
+use crate::{Outcome, Parts};
 
 /// Characters of an [`Identifier`].
 const IDENTIFIER_LENGTH: usize = 64;
@@ -20,14 +20,17 @@ const IDENTIFIER_LENGTH: usize = 64;
 impl Parts {
     /// Moves the rows that the report names to rejected. The rows come before
     /// the event: cut short, its repeat moves the rest.
-    pub(crate) async fn reject_refused_usage(&self, thin: &ThinEvent) -> Result<(), WebhookError> {
+    pub(crate) async fn reject_refused_usage(
+        &self,
+        thin: &ThinEvent,
+    ) -> Result<Outcome, WebhookError> {
         if self.was_applied(&thin.id).await? {
-            return Ok(());
+            return Ok(Outcome::Duplicate);
         }
         let event = self.stripe.retrieve_v2_event(&thin.id).await;
         let event = event.map_err(WebhookError::stripe("retrieve v2 event"))?;
         let Some(report) = MeterErrorReport::of(&event)? else {
-            return Ok(());
+            return Ok(Outcome::Foreign);
         };
         let rejected_rows = self.reject_samples(&report).await?;
         let row = self.report_event(thin, &report, rejected_rows)?;
@@ -37,8 +40,10 @@ impl Parts {
         }
         let mark = unnamed.as_ref().map(Consequence::UnnamedRefusals);
         match self.ledger.apply_billing_event(&row, mark).await? {
-            Applied::Before(before) => self.finish(&before).await,
-            Applied::Done | Applied::VersionConflict => self.finish(&row).await,
+            Applied::Before(before) => self.finish(&before).await.map(|()| Outcome::Duplicate),
+            Applied::Done | Applied::VersionConflict => {
+                self.finish(&row).await.map(|()| Outcome::Applied)
+            }
         }
     }
 

@@ -9,10 +9,10 @@ use metering::customers::with_subscription;
 use metering::{Debt, METADATA_ONBOARDING, Standing, with_current_items};
 use stripe::{Event, Invoice, Subscription};
 
-use crate::Parts;
 use crate::error::WebhookError;
 use crate::notification::{Bill, News, Origin};
 use crate::subject::Subject;
+use crate::{Outcome, Parts};
 
 /// How often a customer that others change meanwhile is read again. Of those who
 /// change one at once one gets through each time, and Stripe sends the events of
@@ -41,9 +41,9 @@ impl Parts {
         &self,
         event: &Event,
         subject: &Subject,
-    ) -> Result<(), WebhookError> {
+    ) -> Result<Outcome, WebhookError> {
         if self.was_applied(&event.id).await? {
-            return Ok(());
+            return Ok(Outcome::Duplicate);
         }
         if event.event_type == INVOICE_CREATED {
             self.hasten_pending_usage(event, subject).await?;
@@ -53,12 +53,15 @@ impl Parts {
             // Read before Stripe is asked: if Stripe's answer is older than what
             // somebody stores meanwhile, the version tells.
             let Some(customer) = self.ledger.customer(&subject.customer_id).await? else {
-                return self.without_customer(subject).await;
+                return self
+                    .without_customer(subject)
+                    .await
+                    .map(|()| Outcome::Foreign);
             };
             let named = subject.subscription_id.as_ref();
             if named.is_some_and(|named| *named != customer.subscription_id) {
                 // Another subscription of the same customer, made by others.
-                return Ok(());
+                return Ok(Outcome::Foreign);
             }
             let current = self.current(&customer).await?;
             let invoice = self.told_invoice(event, subject).await?;
@@ -71,8 +74,10 @@ impl Parts {
             };
             let applied = self.ledger.apply_billing_event(&row, Some(change));
             trouble = match applied.await {
-                Ok(Applied::Done) => return self.finish(&row).await,
-                Ok(Applied::Before(before)) => return self.finish(&before).await,
+                Ok(Applied::Done) => return self.finish(&row).await.map(|()| Outcome::Applied),
+                Ok(Applied::Before(before)) => {
+                    return self.finish(&before).await.map(|()| Outcome::Duplicate);
+                }
                 Ok(Applied::VersionConflict) => WebhookError::Contended,
                 // Stripe sends several events of one invoice at once, and
                 // DynamoDB refuses transactions that meet. A repeat tells.

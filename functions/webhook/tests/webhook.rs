@@ -74,6 +74,29 @@ async fn what_stripe_did_not_sign_is_refused_and_nothing_is_stored() {
 }
 
 #[tokio::test]
+async fn every_outcome_of_a_webhook_has_its_figure() {
+    let story = Story::start().await;
+    let customer = story.onboard(&a_customer("acme")).await;
+    story.new_figures();
+    let ours = invoice_event("evt_1", "invoice.paid", &customer, 100);
+    let mut foreign = invoice_event("evt_2", "invoice.paid", &customer, 100);
+    foreign["type"] = json!("payout.paid");
+    for (event, figure) in [
+        (&ours, "webhook_applied"),
+        (&ours, "webhook_duplicate"),
+        (&foreign, "webhook_foreign"),
+    ] {
+        story.deliver(event).await.expect(200);
+        assert_eq!(story.new_figures(), [figure]);
+    }
+    story
+        .deliver_with(&ours.to_string(), "t=1,v1=")
+        .await
+        .expect(400);
+    assert_eq!(story.new_figures(), ["webhook_unsigned"]);
+}
+
+#[tokio::test]
 async fn an_event_is_applied_once_however_often_it_comes() {
     let story = Story::start().await;
     let customer = story.onboard(&a_customer("acme")).await;

@@ -112,6 +112,7 @@ impl System {
             webhook: webhook::Configuration {
                 notifier: notifications.notifier(&tables.connection),
                 dunning: options.dunning,
+                ..webhook::Configuration::default()
             },
             clock: Arc::clone(&options.clock),
         };

@@ -16,6 +16,7 @@ use crate::config::{Config, ConfigError};
 use crate::error::{ApiError, Error, Sent};
 use crate::idempotency_key::IdempotencyKey;
 use crate::mac::hmac_sha256;
+use crate::observer::{Attempt, AttemptEnding};
 use crate::request::{Body, Credential, Host, Request};
 use crate::tls;
 use crate::turns::Turns;
@@ -240,8 +241,18 @@ impl Client {
         options: &RequestOptions,
         limit: Duration,
     ) -> Result<Answer, Failure> {
+        let started = Instant::now();
         let response = self.build(request, options).timeout(limit).send().await;
-        let mut answer = attempt::receive(response.map_err(Failure::transport)?).await;
+        let mut answer = match response.map_err(Failure::transport) {
+            Ok(response) => attempt::receive(response).await,
+            Err(failure) => Err(failure),
+        };
+        if let Some(observer) = &self.shared.config.observer {
+            observer.attempted(Attempt {
+                duration: started.elapsed(),
+                ending: AttemptEnding::of(&answer),
+            });
+        }
         if let Err(Failure {
             error: Error::Api(error),
             ..

@@ -1,8 +1,11 @@
 //! Which account, which addresses, how patient.
 
+use std::sync::Arc;
+
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::observer::Observer;
 use crate::usage_api::{UnknownUsageApi, UsageApi};
 
 const API_BASE: &str = "https://api.stripe.com";
@@ -32,6 +35,8 @@ pub struct Config {
     pub retry_delay_ms: u64,
     /// The longest wait between two attempts, unless Stripe asks for more.
     pub retry_delay_ms_max: u64,
+    /// Who is told of each attempt; nobody by default.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 /// Why a [`Config`] makes no client.
@@ -75,6 +80,7 @@ impl Config {
             max_attempts: ATTEMPTS_MAX,
             retry_delay_ms: RETRY_DELAY_MS,
             retry_delay_ms_max: RETRY_DELAY_MS_MAX,
+            observer: None,
         }
     }
 
@@ -118,6 +124,13 @@ impl Config {
     pub const fn with_retry_delay_ms(mut self, shortest_ms: u64, longest_ms: u64) -> Self {
         self.retry_delay_ms = shortest_ms;
         self.retry_delay_ms_max = longest_ms;
+        self
+    }
+
+    /// Tells `observer` of each attempt.
+    #[must_use]
+    pub fn with_observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
         self
     }
 

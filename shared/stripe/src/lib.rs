@@ -26,6 +26,7 @@ mod meter_event_summaries;
 mod meter_events;
 mod meters;
 mod object;
+mod observer;
 mod payment_methods;
 mod prices;
 mod products;
@@ -76,6 +77,7 @@ pub use meters::{
     Aggregation, CreateMeter, CustomerMapping, DefaultAggregation, Meter, ValueSettings,
 };
 pub use object::Metadata;
+pub use observer::{Attempt, AttemptEnding, Observer};
 pub use payment_methods::PaymentMethod;
 pub use prices::{CreatePrice, Price, PriceAmount, PriceTier, Recurring, TransformQuantity};
 pub use products::{CreateProduct, Product};

@@ -130,7 +130,9 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let authenticator = Arc::<Authenticator>::from_ref(state);
-        authenticator.authenticate(&parts.headers).await
+        let caller = authenticator.authenticate(&parts.headers).await?;
+        crate::telemetry::note_key(caller.key_id());
+        Ok(caller)
     }
 }
 

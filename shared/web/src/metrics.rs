@@ -1,9 +1,11 @@
 //! Metrics as lines of the log, which CloudWatch reads figures off (Amazon
 //! CloudWatch User Guide: "Embedded metric format specification").
 
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
+use stripe::{Attempt, AttemptEnding, Observer};
 
 /// The namespace of every metric.
 pub const NAMESPACE: &str = "Meterline";
@@ -26,7 +28,11 @@ impl Unit {
     }
 }
 
-/// One figure: its name, what it counts, and how much.
+/// Values of one metric in a line, the most that CloudWatch takes.
+const VALUES_MAX: usize = 100;
+
+/// One figure: its name, what it counts, and how much. Several of one name in
+/// one line are as many values of that metric: percentiles are made of them.
 pub type Figure = (&'static str, Unit, u64);
 
 /// Writes figures for one function of one stack: on standard output in Lambda,
@@ -38,6 +44,13 @@ pub struct Metrics(Option<Source>);
 struct Source {
     stack: String,
     function: String,
+    output: Output,
+}
+
+#[derive(Clone, Debug)]
+enum Output {
+    Standard,
+    Channel(Sender<Value>),
 }
 
 impl Metrics {
@@ -46,7 +59,24 @@ impl Metrics {
     pub fn from_environment() -> Self {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let source = variable("METERLINE_STACK").zip(variable("AWS_LAMBDA_FUNCTION_NAME"));
-        Self(source.map(|(stack, function)| Source { stack, function }))
+        let output = Output::Standard;
+        Self(source.map(|(stack, function)| Source {
+            stack,
+            function,
+            output,
+        }))
+    }
+
+    /// Those of `function` of `stack`, line by line into a channel: for whoever
+    /// reads them without a log.
+    pub fn channel(stack: &str, function: &str) -> (Self, Receiver<Value>) {
+        let (sender, receiver) = mpsc::channel();
+        let source = Source {
+            stack: stack.to_owned(),
+            function: function.to_owned(),
+            output: Output::Channel(sender),
+        };
+        (Self(Some(source)), receiver)
     }
 
     /// Writes `figures`, which have just been found.
@@ -55,7 +85,32 @@ impl Metrics {
         let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now_unix_ms = elapsed.unwrap_or_default().as_millis();
         let now_unix_ms = u64::try_from(now_unix_ms).unwrap_or(u64::MAX);
-        println!("{}", source.line(now_unix_ms, figures));
+        let line = source.line(now_unix_ms, figures);
+        match &source.output {
+            Output::Standard => println!("{line}"),
+            // Who does not listen any more wants none.
+            Output::Channel(sender) => drop(sender.send(line)),
+        }
+    }
+}
+
+/// How Stripe does: every attempt's time, and how those failed that failed.
+impl Observer for Metrics {
+    fn attempted(&self, attempt: Attempt) {
+        let latency_ms = u64::try_from(attempt.duration.as_millis()).unwrap_or(u64::MAX);
+        let latency = ("stripe_latency_ms", Unit::Milliseconds, latency_ms);
+        let failure = match attempt.ending {
+            AttemptEnding::Answered => None,
+            AttemptEnding::Refused => Some("stripe_refused"),
+            AttemptEnding::Unauthorized => Some("stripe_unauthorized"),
+            AttemptEnding::RateLimited => Some("stripe_rate_limited"),
+            AttemptEnding::ServerError => Some("stripe_server_errors"),
+            AttemptEnding::Unreachable => Some("stripe_unreachable"),
+        };
+        match failure {
+            None => self.write(&[latency]),
+            Some(name) => self.write(&[latency, (name, Unit::Count, 1)]),
+        }
     }
 }
 
@@ -63,8 +118,16 @@ impl Source {
     /// The line. Each figure counts for the function, and for the stack as a
     /// whole, which alarms look at.
     fn line(&self, now_unix_ms: u64, figures: &[Figure]) -> Value {
-        let described = figures.iter();
-        let described: Vec<Value> = described
+        let mut names: Vec<(&str, Unit, Vec<u64>)> = Vec::new();
+        for &(name, unit, value) in figures {
+            match names.iter_mut().find(|(known, ..)| *known == name) {
+                Some((.., values)) if values.len() < VALUES_MAX => values.push(value),
+                Some(_) => {}
+                None => names.push((name, unit, vec![value])),
+            }
+        }
+        let described: Vec<Value> = names
+            .iter()
             .map(|(name, unit, _)| json!({ "Name": name, "Unit": unit.as_str() }))
             .collect();
         let mut line = Map::new();
@@ -81,8 +144,12 @@ impl Source {
         );
         line.insert("stack".to_owned(), json!(self.stack));
         line.insert("function".to_owned(), json!(self.function));
-        for (name, _, value) in figures {
-            line.insert((*name).to_owned(), json!(value));
+        for (name, _, values) in names {
+            let value = match values.as_slice() {
+                [value] => json!(value),
+                _ => json!(values),
+            };
+            line.insert(name.to_owned(), value);
         }
         Value::Object(line)
     }
@@ -97,6 +164,7 @@ mod tests {
         let source = Source {
             stack: "meterline".to_owned(),
             function: "meterline-Redelivery".to_owned(),
+            output: Output::Standard,
         };
         let figures = [
             ("delivered", Unit::Count, 3),
@@ -120,5 +188,37 @@ mod tests {
             "oldest_pending_ms": 61_000,
         });
         assert_eq!(source.line(1_769_860_800_000, &figures), expected);
+    }
+
+    #[test]
+    fn several_figures_of_one_name_are_values_of_one_metric() {
+        let (metrics, lines) = Metrics::channel("meterline", "meterline-Emission");
+        let lag = |ms| ("delivery_lag_ms", Unit::Milliseconds, ms);
+        metrics.write(&[lag(31), lag(33)]);
+        let line = lines.try_recv().unwrap();
+        assert_eq!(line["delivery_lag_ms"], json!([31, 33]));
+        let described = &line["_aws"]["CloudWatchMetrics"][0]["Metrics"];
+        assert_eq!(described.as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_failed_attempt_at_stripe_is_named_beside_its_time() {
+        for (ending, name) in [
+            (AttemptEnding::Answered, None),
+            (AttemptEnding::Refused, Some("stripe_refused")),
+            (AttemptEnding::Unauthorized, Some("stripe_unauthorized")),
+            (AttemptEnding::RateLimited, Some("stripe_rate_limited")),
+            (AttemptEnding::ServerError, Some("stripe_server_errors")),
+            (AttemptEnding::Unreachable, Some("stripe_unreachable")),
+        ] {
+            let (metrics, lines) = Metrics::channel("meterline", "meterline-Emission");
+            let duration = std::time::Duration::from_millis(40);
+            metrics.attempted(Attempt { duration, ending });
+            let line = lines.try_recv().unwrap();
+            assert_eq!(line["stripe_latency_ms"], 40);
+            let described = &line["_aws"]["CloudWatchMetrics"][0]["Metrics"];
+            assert_eq!(described[1]["Name"].as_str(), name);
+            assert_eq!(name.map_or(&json!(1), |name| &line[name]), 1);
+        }
     }
 }

@@ -3,11 +3,12 @@
 use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use tracing::Instrument;
 
+use crate::telemetry::request_span;
 use crate::{Problem, ProblemType};
 
 /// The largest body that a route takes unless it says otherwise, in bytes.
@@ -15,8 +16,6 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// Surrounds `routes` with what all have in common: a limit on bodies, problem
 /// documents for unknown paths and methods, and one log line per answer.
-///
-/// The line names the route, not the path: a path or a query may hold a secret.
 pub fn service(routes: Router) -> Router {
     routes
         .fallback(not_found)
@@ -36,11 +35,7 @@ async fn method_not_allowed() -> Problem {
 
 async fn log_answer(request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let route = request.extensions().get::<MatchedPath>();
-    let route = route.map_or("unknown", MatchedPath::as_str).to_owned();
-    let trace_id = request.headers().get("x-amzn-trace-id");
-    let trace_id = trace_id.and_then(|id| id.to_str().ok()).map(str::to_owned);
-    let span = tracing::info_span!("request", method = %request.method(), route, trace_id);
+    let span = request_span(&request);
     async {
         let response = next.run(request).await;
         let status = response.status().as_u16();
@@ -58,9 +53,14 @@ mod tests {
     use crate::JsonBody;
     use axum::body::{Body, to_bytes};
     use axum::http::StatusCode;
-    use axum::routing::post;
+    use axum::routing::{get, post};
+    use billing::{CustomerId, EventId};
+    use lambda_runtime::Context;
     use serde_json::Value;
+    use std::io;
+    use std::sync::{Arc, Mutex};
     use tower::ServiceExt;
+    use tracing_subscriber::EnvFilter;
 
     async fn answer(method: &str, path: &str, body: impl Into<Body>) -> (StatusCode, Value) {
         let echo = post(async |JsonBody(body): JsonBody<Value>| body.to_string());
@@ -96,5 +96,72 @@ mod tests {
     async fn a_body_needs_no_content_type() {
         let (status, body) = answer("POST", "/echo", "{\"a\":1}").await;
         assert_eq!((status, body["a"].as_i64()), (StatusCode::OK, Some(1)));
+    }
+
+    /// Where a test finds the log again.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Lines {
+        fn read(&self) -> Vec<Value> {
+            let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+            let lines = text.lines();
+            lines.map(|l| serde_json::from_str(l).unwrap()).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn every_line_of_a_request_says_which_request_it_is_of_and_what_is_known_of_it() {
+        let lines = Lines::default();
+        let sink = lines.clone();
+        let log = crate::telemetry::log(EnvFilter::new("info"), move || sink.clone());
+        let _log = tracing::subscriber::set_default(log);
+        let look = get(async || {
+            tracing::info!("before anything is known");
+            crate::telemetry::note_key("key-1");
+            crate::telemetry::note_customer(&CustomerId::parse("cus_1").unwrap());
+            crate::telemetry::note_event(&EventId::parse("job-1").unwrap());
+            tracing::warn!("afterwards");
+        });
+        let mut context = Context::default();
+        context.request_id = "b1c2".to_owned();
+        let request = Request::builder()
+            .uri("/look/secret?secret=1")
+            .header("authorization", "Bearer mk_secret")
+            .header("x-amzn-trace-id", "Root=1-a-b")
+            .extension(context);
+        let routes = service(Router::new().route("/look/{link}", look));
+        let request = request.body(Body::empty()).unwrap();
+        routes.oneshot(request).await.unwrap();
+        let read = lines.read();
+        let messages: Vec<_> = read.iter().map(|line| &line["message"]).collect();
+        assert_eq!(
+            messages,
+            ["before anything is known", "afterwards", "answered"]
+        );
+        for line in &read {
+            assert_eq!(line["span"]["request_id"], "b1c2");
+            assert_eq!(line["span"]["trace_id"], "Root=1-a-b");
+            assert_eq!(line["span"]["route"], "/look/{link}");
+            assert!(!line.to_string().contains("secret"), "{line}");
+        }
+        assert_eq!(read[0]["span"].get("key_id"), None);
+        for line in &read[1..] {
+            assert_eq!(line["span"]["key_id"], "key-1");
+            assert_eq!(line["span"]["customer_id"], "cus_1");
+            assert_eq!(line["span"]["event_id"], "job-1");
+        }
+        assert_eq!(read[2]["status"], 200);
     }
 }

@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use stripe::{ConfigError, UsageApi};
 
 use crate::stripe_account::check_owner;
-use crate::{OtherStripeAccount, SystemClock};
+use crate::{Metrics, OtherStripeAccount, SystemClock};
 
 /// What is wrong with a function's surroundings: it cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -130,7 +130,8 @@ impl Settings {
 
     /// A client for the Stripe account whose key is the secret `STRIPE_SECRET_KEY`.
     async fn stripe(&self) -> Result<stripe::Client, SettingsError> {
-        let mut config = stripe::Config::new(self.secret("STRIPE_SECRET_KEY").await?);
+        let mut config = stripe::Config::new(self.secret("STRIPE_SECRET_KEY").await?)
+            .with_observer(Arc::new(Metrics::from_environment()));
         if let Some(api_base) = self.variable("STRIPE_API_BASE") {
             config = config.with_api_base(api_base);
         }

@@ -2,6 +2,9 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
+use std::sync::Mutex;
+use std::sync::mpsc::Receiver;
+
 use billing::{
     ActionType, BillingTime, Clock, CustomerId, EventId, Identifier, Quantity, Timestamp,
     UsageEvent, UsageStatus,
@@ -16,6 +19,7 @@ use stripe::{
 };
 use stripe_simulator::DEFAULT_SECRET_KEY;
 use tokio::net::TcpListener;
+use web::Metrics;
 use webhook::{Configuration, State};
 
 use crate::topic::Topic;
@@ -32,6 +36,7 @@ pub(crate) struct Story {
     pub(crate) secret: SecretString,
     pub(crate) topic: Topic,
     pub(crate) state: State,
+    figures: Mutex<Receiver<Value>>,
     /// Stripe's endpoint for snapshot events.
     pub(crate) endpoint_id: String,
 }
@@ -73,9 +78,11 @@ impl Story {
             .signing_secret
             .unwrap();
         let secrets = vec![secret.clone(), thin_secret];
+        let (metrics, figures) = Metrics::channel("meterline", "meterline-Webhook");
         let configuration = Configuration {
             notifier: topic.notifier(),
             dunning,
+            metrics,
         };
         let ledger = world.ledger.clone();
         let state = State::configured(
@@ -100,8 +107,21 @@ impl Story {
             secret,
             topic,
             state,
+            figures: Mutex::new(figures),
             endpoint_id: endpoint.id,
         }
+    }
+
+    /// The figures that were written since the last look, by name.
+    pub(crate) fn new_figures(&self) -> Vec<String> {
+        let figures = self.figures.lock().unwrap();
+        let described = figures
+            .try_iter()
+            .map(|line| line["_aws"]["CloudWatchMetrics"][0]["Metrics"].clone());
+        described
+            .flat_map(|metrics| metrics.as_array().unwrap().clone())
+            .map(|metric| metric["Name"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     pub(crate) async fn onboard(&self, body: &Value) -> CustomerRow {
