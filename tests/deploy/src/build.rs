@@ -15,6 +15,7 @@ const BUILT: &str = ".aws-sam/build";
 const PROGRAM: &str = "bootstrap";
 const FUNCTION: &str = "AWS::Serverless::Function";
 const ALARM: &str = "AWS::CloudWatch::Alarm";
+const DASHBOARD: &str = "AWS::CloudWatch::Dashboard";
 
 /// A build, ready for `sam deploy`, in a folder of its own.
 #[derive(Debug)]
@@ -25,8 +26,8 @@ pub(crate) struct Build {
 
 impl Build {
     /// Copies what `sam build` made into `folder`, without what ministack does not
-    /// have: alarms that calculate with metrics, and CodeDeploy, which goes back by
-    /// them.
+    /// have: alarms that calculate with metrics, the dashboard that shows them, and
+    /// CodeDeploy, which goes back by them.
     pub(crate) fn of_sam(folder: &Path) -> Result<Self, Failure> {
         let built = Path::new(BUILT);
         let text = fs::read_to_string(built.join("template.yaml"));
@@ -35,7 +36,9 @@ impl Build {
         let resources = template["Resources"].as_object_mut();
         let resources = resources.ok_or_else(|| Failure::unexpected("the built template"))?;
         resources.retain(|_, resource| {
-            resource["Type"] != ALARM || resource["Properties"]["Metrics"].is_null()
+            let is_alarm_of_several =
+                resource["Type"] == ALARM && !resource["Properties"]["Metrics"].is_null();
+            resource["Type"] != DASHBOARD && !is_alarm_of_several
         });
         for resource in resources.values_mut() {
             if resource["Type"] == FUNCTION
