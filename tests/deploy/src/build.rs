@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::failure::Failure;
 
 /// Where `sam build` leaves it.
-const BUILT: &str = ".aws-sam/build";
+pub(crate) const BUILT: &str = ".aws-sam/build";
 const PROGRAM: &str = "bootstrap";
 const FUNCTION: &str = "AWS::Serverless::Function";
 const ALARM: &str = "AWS::CloudWatch::Alarm";
@@ -25,11 +25,10 @@ pub(crate) struct Build {
 }
 
 impl Build {
-    /// Copies what `sam build` made into `folder`, without what ministack does not
-    /// have: alarms that calculate with metrics, the dashboard that shows them, and
-    /// CodeDeploy, which goes back by them.
-    pub(crate) fn of_sam(folder: &Path) -> Result<Self, Failure> {
-        let built = Path::new(BUILT);
+    /// Copies what `sam build` made in `built` into `folder`, without what ministack
+    /// does not have: alarms that calculate with metrics, the dashboard that shows
+    /// them, and CodeDeploy, which goes back by them.
+    pub(crate) fn of_sam(built: &Path, folder: &Path) -> Result<Self, Failure> {
         let text = fs::read_to_string(built.join("template.yaml"));
         let text = text.map_err(|_| Failure::NotBuilt(built.join("template.yaml")))?;
         let mut template: Value = yaml_serde::from_str(&text)?;
@@ -159,5 +158,108 @@ impl Build {
     fn write_template(&self) -> Result<(), Failure> {
         fs::write(self.template_file(), self.template.to_string())
             .map_err(Failure::io("the template cannot be written"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEMPLATE: &str = "
+Resources:
+  EmissionFunction:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: EmissionFunction
+      DeploymentPreference: { Enabled: true }
+      Policies:
+        - Statement:
+            - { Sid: FindCustomer, Effect: Allow }
+            - { Sid: RecordUsage, Effect: Allow }
+  Calculated:
+    Type: AWS::CloudWatch::Alarm
+    Properties: { Metrics: [{ Expression: a + b }] }
+  Plain:
+    Type: AWS::CloudWatch::Alarm
+    Properties: { MetricName: Errors }
+";
+
+    struct Built {
+        folder: tempfile::TempDir,
+        build: Build,
+    }
+
+    impl Built {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let built = folder.path().join("built");
+            fs::create_dir_all(built.join("EmissionFunction")).unwrap();
+            fs::write(built.join("template.yaml"), TEMPLATE).unwrap();
+            fs::write(built.join("EmissionFunction/bootstrap"), "program\n").unwrap();
+            let build = Build::of_sam(&built, &folder.path().join("build")).unwrap();
+            Self { folder, build }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.folder.path().join(name)
+        }
+    }
+
+    fn template(build: &Build) -> Value {
+        let text = fs::read_to_string(build.template_file()).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    fn program(build: &Build) -> String {
+        fs::read_to_string(build.program("EmissionFunction")).unwrap()
+    }
+
+    #[test]
+    fn what_ministack_does_not_have_is_left_out_and_nothing_else() {
+        let template = template(&Built::new().build);
+        let resources = template["Resources"].as_object().unwrap();
+        let names: Vec<_> = resources.keys().map(String::as_str).collect();
+        assert_eq!(names, ["EmissionFunction", "Plain"]);
+        let properties = &resources["EmissionFunction"]["Properties"];
+        assert_eq!(properties["DeploymentPreference"], Value::Null);
+        assert_eq!(properties["CodeUri"], "EmissionFunction");
+    }
+
+    #[test]
+    fn other_builds_leave_the_first_as_it_is() {
+        let built = Built::new();
+        let build = &built.build;
+        let newer = build.newer(&built.path("newer"), 2).unwrap();
+        assert_eq!(program(&newer), "program\nversion 2\n");
+        assert_eq!(template(&newer), template(build));
+        let broken = build.broken(&built.path("broken")).unwrap();
+        assert!(program(&broken).contains("exit 1"));
+        let refused = build.undeployable(&built.path("refused"), 3).unwrap();
+        let queue = &template(&refused)["Resources"]["RefusedQueue"];
+        assert_eq!(queue["DependsOn"], json!(["EmissionFunction"]));
+        assert_eq!(program(build), "program\n");
+    }
+
+    #[test]
+    fn a_statement_is_taken_away_by_its_name() {
+        let built = Built::new();
+        let without = |sid: &str| {
+            let folder = built.path(sid);
+            built
+                .build
+                .without_statement(&folder, "EmissionFunction", sid)
+        };
+        let build = without("RecordUsage").unwrap();
+        let left = &template(&build)["Resources"]["EmissionFunction"]["Properties"]["Policies"];
+        assert_eq!(left[0]["Statement"].as_array().map(Vec::len), Some(1));
+        assert_eq!(left[0]["Statement"][0]["Sid"], "FindCustomer");
+        assert!(without("Unknown").is_err());
+    }
+
+    #[test]
+    fn what_is_not_built_is_said_to_be_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = Build::of_sam(&folder.path().join("nothing"), folder.path());
+        assert!(matches!(missing, Err(Failure::NotBuilt(_))));
     }
 }

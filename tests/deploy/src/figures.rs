@@ -2,7 +2,9 @@
 //! tells it.
 
 use std::fmt::Write as _;
+use std::num::NonZero;
 use std::path::Path;
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use billing::Clock;
@@ -142,7 +144,13 @@ fn microseconds(duration: Duration) -> u64 {
 impl Figures {
     /// The section, in Markdown.
     pub(crate) fn section(&self) -> String {
-        let mut text = format!("Taken {}. Milliseconds.\n\n", SystemClock.now());
+        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let load = load.split(' ').next().unwrap_or_default();
+        let processors = available_parallelism().map_or(0, NonZero::get);
+        let mut text = format!(
+            "Taken {} on {processors} processors, load {load} at the end. Milliseconds.\n\n",
+            SystemClock.now()
+        );
         text.push_str("| call | cold, the fastest | cold, median | warm p50 | warm p99 |\n");
         text.push_str("| --- | ---: | ---: | ---: | ---: |\n");
         for (name, times) in [
@@ -189,4 +197,38 @@ fn percentile(times: &[u64], percent: usize) -> u64 {
 fn ms(us: u64) -> String {
     let tenths = (us + 50) / 100;
     format!("{}.{}", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_of_the_nearest_rank() {
+        let times: Vec<u64> = (1..=200).rev().collect();
+        let percentiles = [0, 50, 99].map(|percent| percentile(&times, percent));
+        assert_eq!(percentiles, [1, 100, 198]);
+        assert_eq!(percentile(&[], 50), 0);
+        assert_eq!(ms(1_250), "1.3");
+    }
+
+    #[test]
+    fn the_section_takes_the_place_of_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let page = folder.path().join("page.md");
+        std::fs::write(&page, format!("before\n{BEGIN}\nold\n{END}\nafter\n")).unwrap();
+        let mut figures = Figures::default();
+        figures.emission.cold_us = vec![3_000, 1_000, 2_000];
+        figures.write_into(&page).unwrap();
+        figures.write_into(&page).unwrap();
+        let text = std::fs::read_to_string(&page).unwrap();
+        assert!(text.starts_with("before\n") && text.ends_with("\nafter\n"));
+        let row = "| emission: `POST /v1/usage` | 1.0 | 2.0 | 0.0 | 0.0 |";
+        assert_eq!(text.matches(row).count(), 1, "{text}");
+        assert!(!text.contains("\nold\n"));
+
+        std::fs::write(&page, "no marks").unwrap();
+        assert!(figures.write_into(&page).is_err());
+        assert_eq!(std::fs::read_to_string(&page).unwrap(), "no marks");
+    }
 }

@@ -37,7 +37,7 @@ use stripe_simulator::Simulator;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::acts::{Acts, Scale};
-use crate::build::Build;
+use crate::build::{BUILT, Build};
 use crate::cloud::Cloud;
 use crate::deployed::deploy;
 use crate::failure::Failure;
@@ -104,7 +104,7 @@ async fn interrupted() -> Failure {
 /// Starts what everything stands on, plays, and ends it, whatever became of it.
 async fn run(arguments: &Arguments, narrator: &mut Narrator) -> Result<(), Failure> {
     let folder = tempfile::tempdir().map_err(Failure::io("no folder to work in"))?;
-    let build = Build::of_sam(&folder.path().join("build"))?;
+    let build = Build::of_sam(Path::new(BUILT), &folder.path().join("build"))?;
     let simulator = Simulator::start(stripe_simulator::Config::default()).await?;
     let cloud = Cloud::start(folder.path()).await?;
     let played = play(
