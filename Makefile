@@ -54,7 +54,9 @@ bench: ## Measure speed into docs/benchmarks.md (QUICK=1: a smoke run, prints on
 	cargo build --profile measured -p benches
 ifeq ($(IS_QUICK),)
 	scripts/tools.sh lambda
-	cargo lambda build --release --$(subst _,-,$(ARCH)) $(FUNCTIONS:%=-p %) -p hello-function
+	for function in $(FUNCTIONS) hello-function; do \
+	    cargo lambda build --release --locked --$(subst _,-,$(ARCH)) -p $$function; \
+	done
 endif
 	test -x $(BENCH_PYTHON)/bin/python || { python3 -m venv $(BENCH_PYTHON) && \
 	    $(BENCH_PYTHON)/bin/pip install --quiet stripe==16.1.0; } || rm -rf $(BENCH_PYTHON)
