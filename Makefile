@@ -23,7 +23,7 @@ TARGET    := $(or $(CARGO_TARGET_DIR),target)
 LOCAL     := $(TARGET)/debug/meterline-local
 
 .DEFAULT_GOAL := help
-.PHONY: help nightly build run serve scenario breakage bench soak prices clean-local test e2e conformance deploy-test check lambda-build lambda-zips lambda-roundtrip sam-validate sam-build
+.PHONY: help nightly build run serve scenario breakage bench scale soak prices clean-local test e2e conformance deploy-test check lambda-build lambda-zips lambda-roundtrip sam-validate sam-build
 
 help: ## Say what there is
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | \
@@ -62,6 +62,9 @@ endif
 	    $(BENCH_PYTHON)/bin/pip install --quiet stripe==16.1.0; } || rm -rf $(BENCH_PYTHON)
 	$(TARGET)/measured/bench --functions $(TARGET)/lambda --python $(BENCH_PYTHON)/bin/python \
 	    $(if $(IS_QUICK),--quick,--page docs/benchmarks.md)
+
+scale: ## Reckon large loads, their limits and cost, into docs/scale.md
+	cargo run --quiet -p scale -- --write
 
 clean-local: ## Empty the local state
 	rm -rf "$(LOCAL_DIR)"
