@@ -77,6 +77,11 @@ test: ## Run all tests
 	    cargo test --workspace; \
 	fi
 
+.PHONY: openapi
+openapi: ## Write openapi.json, the API's description, from the code
+	cargo run --quiet -p api-document > $(TARGET)/openapi.json
+	mv $(TARGET)/openapi.json openapi.json
+
 # Two releases of Stripe's SDK, each in an environment of its own.
 SDKS := newest acacia
 e2e: conformance deploy-test ## Both of the next two

@@ -1,5 +1,6 @@
-//! The template's routes are the routers' routes: one that only the template
-//! has would answer 404 in AWS, one that only a router has could not be reached.
+//! The template's routes are the routers' routes, and those that are described:
+//! one that only the template has would answer 404 in AWS, one that only a router
+//! has could not be reached, and one that is not described would not be found.
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use std::collections::BTreeSet;
@@ -19,6 +20,20 @@ fn root() -> PathBuf {
 }
 
 type Routes = BTreeSet<(String, String, String)>;
+
+/// (function, method, path) of every operation of openapi.json.
+fn described_routes() -> Routes {
+    let text = fs::read_to_string(root().join("openapi.json")).unwrap();
+    let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut routes = Routes::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let function = operation["tags"][0].as_str().unwrap().to_owned();
+            routes.insert((function, method.to_uppercase(), path.clone()));
+        }
+    }
+    routes
+}
 
 /// (function, method, path) of every HTTP event in template.yaml.
 fn template_routes() -> Routes {
@@ -95,13 +110,14 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[tokio::test]
-async fn template_and_routers_have_the_same_routes() {
+async fn template_routers_and_document_have_the_same_routes() {
     let template = template_routes();
     assert!(template.len() >= 8, "{template:?}");
     assert!(template.iter().all(|(function, ..)| function != WEBHOOK));
     let folder = tempfile::tempdir().unwrap();
     let system = System::start(Options::manual(folder.path())).await.unwrap();
     assert_eq!(template, served_routes(&system).await);
+    assert_eq!(template, described_routes());
     system.stop().await.unwrap();
 }
 

@@ -16,26 +16,33 @@ use metering::{
 };
 use serde::Serialize;
 use stripe::{IdempotencyKey, UsageApi};
+use utoipa::ToSchema;
+use web::openapi::schema;
 use web::{Problem, ProblemType};
 
 /// Reads and writes of the tables under way at once, for one request.
 const TABLE_CALLS_IN_FLIGHT: usize = 16;
 
 /// What became of an event that is durable.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Emitted {
     /// The agent's id of the event.
+    #[schema(schema_with = schema::event_id)]
     pub event_id: String,
     /// `delivered`; or where it waits: `pending`, `quarantined`, `held`.
+    #[schema(schema_with = crate::openapi::emitted_status)]
     pub status: UsageStatus,
     /// Whether an earlier call had recorded it.
     pub duplicate: bool,
     /// The units recorded.
+    #[schema(schema_with = schema::quantity)]
     pub quantity: u64,
     /// Stripe's id of the usage, where the way into Stripe gives one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub stripe_record_id: Option<String>,
     /// Whether the customer may go on acting.
+    #[schema(schema_with = schema::customer_status)]
     pub customer_status: CustomerStatus,
     /// Why it is held, where it is: for the metrics.
     #[serde(skip)]

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`request`] | reads what an agent sent, field by field |
 //! | [`emitter`] | records, delivers, and says what became of each event |
+//! | [`openapi`] | describes these routes for `openapi.json` |
 //! | [`routes`] | `POST /v1/usage` and `POST /v1/usage/batch` |
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use web::{Authenticator, Metrics};
 
 pub mod emitter;
 mod figures;
+pub mod openapi;
 pub mod request;
 pub mod routes;
 

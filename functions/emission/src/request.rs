@@ -11,7 +11,7 @@ use web::{Problem, ProblemType};
 /// The most events of one batch.
 pub const BATCH_EVENTS_MAX: usize = 100;
 
-const FIELDS: [&str; 6] = [
+pub(crate) const FIELDS: [&str; 6] = [
     "event_id",
     "customer_id",
     "subscription_item_id",

@@ -11,6 +11,7 @@ use billing::{FieldError, UsageEvent, UsageStatus};
 use ledger::Scope;
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 use web::{Caller, JsonBody, Metrics, Problem, ProblemType};
 
 use crate::emitter::{Emitted, Emitter};
@@ -93,8 +94,9 @@ async fn emit_measured(
 }
 
 /// The answer to a batch. Each event is in one of the four counts.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub struct BatchAnswer {
+    /// One for each event, in order.
     results: Vec<BatchResult>,
     /// Delivered for the first time.
     delivered: usize,
@@ -106,14 +108,20 @@ pub struct BatchAnswer {
     rejected: usize,
 }
 
-#[derive(Debug, Serialize)]
+/// What became of one event of a batch.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 enum BatchResult {
+    /// It is durable.
     Emitted(Emitted),
+    /// It is not; or, where `status` is `unknown`, perhaps.
     Refused {
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
         event_id: Option<String>,
+        #[schema(schema_with = crate::openapi::refusal_status)]
         status: &'static str,
+        #[schema(schema_with = crate::openapi::problem)]
         error: Problem,
     },
 }

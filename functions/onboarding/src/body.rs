@@ -7,44 +7,68 @@ use billing::time::WireTime;
 use billing::usage_event::parse_stripe_id;
 use serde::Deserialize;
 use stripe::{IdempotencyKey, ProrationBehavior};
+use utoipa::ToSchema;
+use web::openapi::schema;
 
+use crate::openapi;
 use crate::request::{OnboardingKey, Payment, Who};
 use crate::terms::{AddressBody, TaxBody, TaxExempt, TaxIdBody, Terms, TermsBody};
 
 /// The longest address that mail can have (RFC 3696, erratum 1690).
-const EMAIL_BYTES_MAX: usize = 254;
+pub(crate) const EMAIL_BYTES_MAX: usize = 254;
 /// Stripe keeps up to 500 characters in a metadata value.
-const EXTERNAL_ID_BYTES_MAX: usize = 255;
+pub(crate) const EXTERNAL_ID_BYTES_MAX: usize = 255;
 /// More than any browser's address bar is known to take.
-const URL_BYTES_MAX: usize = 2_048;
+pub(crate) const URL_BYTES_MAX: usize = 2_048;
 
 /// The body of `POST /v1/customers`. Unknown fields are refused: a misspelt
 /// `external_id` would make a second customer at the next try.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = NewCustomer)]
 pub(crate) struct Body {
+    #[schema(required = false, schema_with = openapi::email)]
     pub(crate) email: Option<String>,
+    #[schema(required = false, schema_with = openapi::payment_method)]
     pub(crate) payment_method: Option<String>,
+    #[schema(required = false, schema_with = openapi::checkout)]
     pub(crate) checkout: Option<CheckoutBody>,
+    /// Asks the person for one in a form of yours, made with Stripe.js.
     pub(crate) setup_intent: bool,
+    #[schema(required = false, schema_with = openapi::stripe_customer_id)]
     pub(crate) stripe_customer_id: Option<String>,
+    #[schema(required = false, schema_with = openapi::external_id)]
     pub(crate) external_id: Option<String>,
+    #[schema(required = false, schema_with = openapi::test_clock)]
     pub(crate) test_clock: Option<String>,
+    #[schema(required = false, schema_with = openapi::metadata)]
     pub(crate) metadata: BTreeMap<String, String>,
+    #[schema(required = false, schema_with = openapi::trial_period_days)]
     pub(crate) trial_period_days: Option<u32>,
+    #[schema(required = false, schema_with = schema::wire_time_or_null)]
     pub(crate) billing_cycle_anchor: Option<WireTime>,
+    #[schema(required = false, schema_with = openapi::proration_behavior)]
     pub(crate) proration_behavior: Option<ProrationBehavior>,
+    #[schema(required = false, schema_with = openapi::additional_prices)]
     pub(crate) additional_prices: Vec<String>,
+    /// Whether Stripe reckons taxes.
     pub(crate) automatic_tax: bool,
+    #[schema(required = false, schema_with = openapi::address)]
     pub(crate) address: Option<AddressBody>,
+    #[schema(required = false, schema_with = openapi::tax_exempt)]
     pub(crate) tax_exempt: Option<TaxExempt>,
+    #[schema(required = false, schema_with = openapi::tax_ids)]
     pub(crate) tax_ids: Vec<TaxIdBody>,
 }
 
-#[derive(Debug, Deserialize)]
+/// Where Stripe's Checkout page leads to.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Checkout)]
 pub(crate) struct CheckoutBody {
+    #[schema(schema_with = openapi::web_address)]
     pub(crate) success_url: String,
+    #[schema(required = false, schema_with = openapi::web_address_or_null)]
     pub(crate) cancel_url: Option<String>,
 }
 

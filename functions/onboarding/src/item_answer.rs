@@ -2,9 +2,11 @@
 
 use ledger::CustomerRow;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A metered item of the customer's subscription.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = SubscriptionItem)]
 pub(crate) struct ItemAnswer<'a> {
     subscription_item_id: &'a str,
     price_id: &'a str,

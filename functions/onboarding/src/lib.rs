@@ -12,6 +12,7 @@ mod item_answer;
 mod items;
 mod next_price;
 mod onboard;
+pub mod openapi;
 mod outcome;
 mod portal;
 mod prices;
@@ -31,6 +32,8 @@ use billing::{Clock, FieldError};
 use ledger::{CustomerRow, Ledger, Scope};
 use serde::Serialize;
 use stripe::ExposeSecret;
+use utoipa::ToSchema;
+use web::openapi::schema;
 use web::{Authenticator, Caller, JsonBody, Problem};
 
 use crate::body::Body;
@@ -91,13 +94,16 @@ pub fn router(state: State) -> Router {
 }
 
 /// A customer that is onboarded, by this call or an earlier one.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Customer)]
 struct Answer<'a> {
+    #[schema(schema_with = schema::customer_id)]
     customer_id: &'a str,
     subscription_id: &'a str,
     /// The first of `subscription_items`.
     subscription_item_id: &'a str,
     subscription_items: Vec<ItemAnswer<'a>>,
+    #[schema(schema_with = schema::customer_status)]
     status: &'static str,
 }
 
@@ -140,13 +146,18 @@ fn created(customer: &CustomerRow) -> Response {
 
 /// A customer who has to enter a payment method first. It is for the person who
 /// pays, so it must not be cached on its way.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AwaitedCustomer)]
 struct AwaitedAnswer<'a> {
+    #[schema(schema_with = schema::customer_id)]
     customer_id: &'a str,
+    #[schema(schema_with = openapi::awaiting)]
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, schema_with = schema::url)]
     checkout_url: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, schema_with = schema::time)]
     checkout_expires_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_secret: Option<&'a str>,

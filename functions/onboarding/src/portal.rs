@@ -6,6 +6,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use stripe::{CreateBillingPortalSession, ExposeSecret, RequestOptions};
+use utoipa::ToSchema;
+use web::openapi::schema;
 use web::{JsonBody, Problem};
 
 use crate::State;
@@ -13,14 +15,21 @@ use crate::body::check_url;
 use crate::customer_path::CustomerPath;
 use crate::error::OnboardingError;
 
-#[derive(Debug, Default, Deserialize)]
+/// What `POST …/billing-portal-sessions` takes.
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = BillingPortalRequest)]
 pub(crate) struct Body {
+    /// Where Stripe's page leads back to.
+    #[schema(required = false, schema_with = crate::openapi::web_address_or_null)]
     return_url: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Answer<'a> {
+/// A way into Stripe's billing portal, for minutes.
+#[derive(Serialize, ToSchema)]
+#[schema(as = BillingPortalSession)]
+pub(crate) struct Answer<'a> {
+    #[schema(schema_with = schema::url)]
     url: &'a str,
 }
 

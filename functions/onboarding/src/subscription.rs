@@ -15,6 +15,8 @@ use metering::customer_status;
 use metering::customers::with_subscription;
 use serde::{Deserialize, Serialize};
 use stripe::{CancelSubscription, ProrationBehavior, RequestOptions, Subscription};
+use utoipa::ToSchema;
+use web::openapi::schema;
 use web::{JsonBody, Problem};
 
 use crate::State;
@@ -27,11 +29,15 @@ use crate::onboard::Onboarder;
 const ATTEMPTS_MAX: u32 = 8;
 
 /// What may change of a subscription.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = SubscriptionChanges)]
 pub(crate) struct Changes {
     /// The price that usage is billed at from now on.
+    #[schema(required = false, schema_with = crate::openapi::lookup_key_or_null)]
     pub(crate) price_lookup_key: Option<String>,
+    /// Whether what was agreed on is billed in part at a change of the price.
+    #[schema(required = false, schema_with = crate::openapi::proration_behavior)]
     pub(crate) proration_behavior: Option<ProrationBehavior>,
     /// Whether it ends with the current period; `false` takes that back.
     pub(crate) cancel_at_period_end: Option<bool>,
@@ -45,17 +51,24 @@ pub(crate) struct CancelQuery {
     invoice_now: Option<bool>,
 }
 
-#[derive(Serialize)]
-struct Answer<'a> {
+/// A subscription as it is after the call.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Subscription)]
+pub(crate) struct Answer<'a> {
+    #[schema(schema_with = schema::customer_id)]
     customer_id: &'a str,
     subscription_id: &'a str,
     /// The item that was changed, else the first one.
     subscription_item_id: &'a str,
     subscription_items: Vec<ItemAnswer<'a>>,
+    #[schema(schema_with = schema::customer_status)]
     status: &'static str,
     /// Of that item.
     price_id: &'a str,
+    #[schema(schema_with = schema::time)]
     current_period_end: String,
+    /// When it ends or ended; null while it goes on.
+    #[schema(required, schema_with = schema::time_or_null)]
     ends_at: Option<String>,
 }
 

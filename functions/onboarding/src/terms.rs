@@ -8,20 +8,22 @@ use billing::FieldError;
 use billing::time::WireTime;
 use serde::{Deserialize, Serialize};
 use stripe::{Address, ProrationBehavior};
+use utoipa::ToSchema;
+use web::openapi::schema;
 
 use crate::body::check_stripe_id;
 
 /// Stripe API reference: Subscriptions, `trial_period_days`.
-const TRIAL_DAYS_MAX: u32 = 730;
+pub(crate) const TRIAL_DAYS_MAX: u32 = 730;
 /// Stripe takes twenty items; one is the metered price.
-const ADDITIONAL_PRICES_MAX: usize = 19;
+pub(crate) const ADDITIONAL_PRICES_MAX: usize = 19;
 /// Stripe API reference: Metadata. Some of its fifty keys are Meterline's.
-const METADATA_KEYS_MAX: usize = 40;
-const METADATA_KEY_CHARS_MAX: usize = 40;
-const METADATA_VALUE_CHARS_MAX: usize = 500;
+pub(crate) const METADATA_KEYS_MAX: usize = 40;
+pub(crate) const METADATA_KEY_CHARS_MAX: usize = 40;
+pub(crate) const METADATA_VALUE_CHARS_MAX: usize = 500;
 /// What Meterline's own keys begin with.
-const METADATA_OWN: &str = "meterline_";
-const TAX_IDS_MAX: usize = 5;
+pub(crate) const METADATA_OWN: &str = "meterline_";
+pub(crate) const TAX_IDS_MAX: usize = 5;
 
 /// The part of a request's body that says how somebody is billed.
 #[derive(Debug, Default, Deserialize)]
@@ -118,9 +120,13 @@ pub(crate) struct TaxBody {
     pub(crate) tax_ids: Vec<TaxIdBody>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// Where somebody is, for taxes.
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = Address)]
 pub(crate) struct AddressBody {
+    /// ISO 3166-1 alpha-2.
+    #[schema(required, schema_with = crate::openapi::country)]
     country: String,
     state: Option<String>,
     city: Option<String>,
@@ -148,11 +154,15 @@ impl TaxExempt {
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// A tax id, as Stripe takes it.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = TaxId)]
 pub(crate) struct TaxIdBody {
     #[serde(rename = "type")]
+    #[schema(schema_with = schema::not_empty)]
     kind: String,
+    #[schema(schema_with = schema::not_empty)]
     value: String,
 }
 

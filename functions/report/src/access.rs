@@ -8,21 +8,28 @@ use axum::extract::State;
 use billing::Timestamp;
 use ledger::CustomerStatus;
 use serde::Serialize;
+use utoipa::ToSchema;
 use web::Problem;
+use web::openapi::schema;
 
 use crate::Parts;
 use crate::customer::Readable;
 use crate::summary::Summary;
 
-#[derive(Serialize)]
+/// Whether the customer may act.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Access)]
 pub(crate) struct Answer {
     allowed: bool,
     /// Why not, in words; null where the customer may act.
+    #[schema(required)]
     reason: Option<&'static str>,
+    #[schema(schema_with = schema::customer_status)]
     status: &'static str,
     /// Units of the current period so far, of every meter.
     units: u64,
     /// The most units of a period; null while there is no such limit.
+    #[schema(required)]
     limit: Option<u64>,
 }
 

@@ -4,6 +4,8 @@
 use billing::{Money, NoRangeCost};
 use ledger::{BillableUnits, CustomerRow, MeteredItem};
 use serde::Serialize;
+use utoipa::ToSchema;
+use web::openapi::schema;
 use web::{Problem, ProblemType};
 
 use crate::summary::{Summary, shown_event_name};
@@ -30,21 +32,26 @@ pub(crate) struct Bill {
 
 /// Usage that one meter counts, and the item that bills it. Amounts are decimal
 /// texts in major units.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct MeterUsage {
     /// None for usage records that no catalog tells apart.
+    #[schema(required)]
     pub(crate) meter_event_name: Option<String>,
     /// None for a meter that no item bills any more: Stripe has its units, and
     /// they are on no invoice.
+    #[schema(required)]
     pub(crate) subscription_item_id: Option<String>,
+    #[schema(required)]
     pub(crate) price_id: Option<String>,
     pub(crate) units: u64,
     /// Those of them that Stripe is not yet known to have.
     pub(crate) pending_units: u64,
     /// None where nothing bills them, or a range has no defined cost.
+    #[schema(required, schema_with = schema::amount_or_null)]
     pub(crate) estimated_cost: Option<String>,
     /// Why there is no cost, of an item.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, schema_with = crate::openapi::no_range_cost)]
     pub(crate) estimated_cost_unavailable: Option<NoRangeCost>,
 }
 

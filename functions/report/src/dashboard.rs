@@ -15,6 +15,8 @@ use axum::response::{IntoResponse, Response};
 use billing::CustomerId;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
+use utoipa::ToSchema;
+use web::openapi::schema;
 use web::{Problem, ProblemType};
 
 use crate::Parts;
@@ -29,9 +31,15 @@ use crate::usage;
 /// How long the dashboard waits for Stripe's list of invoices.
 const INVOICES_TIMEOUT: Duration = Duration::from_secs(2);
 
-#[derive(Serialize)]
-struct LinkAnswer {
+/// A link to a customer's dashboard.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DashboardLink)]
+pub(crate) struct LinkAnswer {
+    /// Whoever has it sees the dashboard: it is a secret.
+    #[schema(schema_with = schema::url)]
     url: String,
+    /// Until when it works.
+    #[schema(schema_with = schema::time)]
     expires_at: String,
 }
 

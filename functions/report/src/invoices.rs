@@ -9,14 +9,16 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use billing::{Currency, CustomerId, FieldError, Money, Timestamp};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use web::openapi::schema;
 use web::{Problem, ProblemType};
 
 use crate::Parts;
 use crate::customer::Readable;
 
-const LIMIT_DEFAULT: u32 = 12;
+pub(crate) const LIMIT_DEFAULT: u32 = 12;
 /// Stripe's own limit for a page (Stripe API reference: Pagination).
-const LIMIT_MAX: u32 = 100;
+pub(crate) const LIMIT_MAX: u32 = 100;
 
 /// For how long the dashboard, which asks every two seconds, believes a list.
 const SHELF_FRESH_MS: i64 = 15_000;
@@ -30,7 +32,8 @@ pub(crate) struct RawListQuery {
 }
 
 /// Invoices, the newest first.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Invoices)]
 pub(crate) struct ListAnswer {
     invoices: Vec<InvoiceAnswer>,
     /// Whether there are older ones.
@@ -38,38 +41,63 @@ pub(crate) struct ListAnswer {
 }
 
 /// One invoice. Amounts are decimal texts in major units, times RFC 3339.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Invoice)]
 pub(crate) struct InvoiceAnswer {
     /// None for an invoice that is still to come.
+    #[schema(required)]
     pub(crate) invoice_id: Option<String>,
+    #[schema(required)]
     pub(crate) number: Option<String>,
+    #[schema(required)]
     pub(crate) status: Option<String>,
+    #[schema(required)]
     billing_reason: Option<String>,
+    #[schema(schema_with = schema::currency)]
     pub(crate) currency: String,
+    #[schema(schema_with = schema::amount)]
     pub(crate) total: String,
+    #[schema(schema_with = schema::amount)]
     amount_due: String,
+    #[schema(schema_with = schema::amount)]
     amount_paid: String,
+    #[schema(schema_with = schema::amount)]
     amount_remaining: String,
+    #[schema(schema_with = schema::time)]
     pub(crate) created_at: String,
+    #[schema(schema_with = schema::time)]
     period_start: String,
+    #[schema(schema_with = schema::time)]
     period_end: String,
+    #[schema(required, schema_with = schema::time_or_null)]
     finalized_at: Option<String>,
+    #[schema(required, schema_with = schema::time_or_null)]
     paid_at: Option<String>,
+    #[schema(required, schema_with = schema::time_or_null)]
     next_payment_attempt_at: Option<String>,
+    #[schema(required)]
     pub(crate) hosted_invoice_url: Option<String>,
+    #[schema(required)]
     pub(crate) invoice_pdf: Option<String>,
     lines: Vec<LineAnswer>,
 }
 
 /// One line of an invoice.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = InvoiceLine)]
 struct LineAnswer {
+    #[schema(required)]
     description: Option<String>,
+    #[schema(required)]
     quantity: Option<i64>,
     /// Per unit, in minor units, as Stripe's decimal text.
+    #[schema(required)]
     unit_amount_decimal: Option<String>,
+    #[schema(schema_with = schema::amount)]
     amount: String,
+    #[schema(schema_with = schema::time)]
     period_start: String,
+    #[schema(schema_with = schema::time)]
     period_end: String,
 }
 

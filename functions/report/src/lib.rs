@@ -5,8 +5,10 @@ mod access;
 mod bill;
 mod customer;
 mod dashboard;
+mod document;
 mod invoices;
 mod links;
+pub mod openapi;
 mod page;
 mod query;
 mod summary;
@@ -97,5 +99,6 @@ pub fn router(state: State) -> Router {
             post(dashboard::create_link),
         )
         .route("/dashboard", get(dashboard::show))
+        .route("/openapi.json", get(document::show))
         .with_state(state)
 }

@@ -7,7 +7,7 @@ const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 /// The longest range of a report, in days. Totals are looked for in periods
 /// that began up to as long before it.
-const DAYS_MAX: i64 = 366;
+pub(crate) const DAYS_MAX: i64 = 366;
 
 /// The query string of `GET /v1/customers/{customer_id}/usage`. Unknown names
 /// are refused: a misspelt `period_days` would answer for another time.
@@ -149,6 +149,9 @@ fn parse_days(text: &str) -> Result<i64, FieldError> {
 fn parse_time(field: &'static str, text: &str) -> Result<Timestamp, FieldError> {
     Timestamp::parse(text).map_err(|error| FieldError::new(field, error.to_string()))
 }
+
+/// The words for what a series has an entry for.
+pub(crate) const GROUPS: [&str; 4] = ["hour", "day", "action_type", "meter"];
 
 fn parse_group_by(text: &str) -> Result<GroupBy, FieldError> {
     match text {

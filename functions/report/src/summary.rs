@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use billing::Timestamp;
 use ledger::{BillableDay, BillableUnits, CustomerRow};
 use serde::Serialize;
+use utoipa::ToSchema;
+use web::openapi::schema;
 
 use crate::query::GroupBy;
 
@@ -23,12 +25,13 @@ pub(crate) struct Summary {
 }
 
 /// One entry of a series.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum SeriesEntry {
     /// Usage of an hour or a day.
     Time {
         /// When it begins (UTC).
+        #[schema(schema_with = schema::time)]
         start: String,
         /// Units.
         units: u64,
@@ -43,6 +46,7 @@ pub(crate) enum SeriesEntry {
     /// Usage that one meter counts.
     Meter {
         /// The meter; none for usage records that no catalog tells apart.
+        #[schema(required)]
         meter_event_name: Option<String>,
         /// Units.
         units: u64,

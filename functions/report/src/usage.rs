@@ -10,6 +10,8 @@ use billing::NoRangeCost;
 use ledger::{BillableDay, CustomerRow};
 use metering::KnownCustomer;
 use serde::Serialize;
+use utoipa::ToSchema;
+use web::openapi::schema;
 use web::{Problem, ProblemType};
 
 use crate::Parts;
@@ -20,14 +22,18 @@ use crate::summary::{SeriesEntry, Summary};
 
 /// Usage over a stretch of time, by the time that it is billed at. Times are
 /// RFC 3339, amounts decimal texts in major units.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Usage)]
 pub(crate) struct Answer {
+    #[schema(schema_with = schema::customer_id)]
     customer_id: String,
     /// Length of the stretch, rounded up to whole days.
     period_days: i64,
     /// Its start, inclusive.
+    #[schema(schema_with = schema::time)]
     period_start: String,
     /// Its end, exclusive.
+    #[schema(schema_with = schema::time)]
     period_end: String,
     /// Units of every meter that Stripe has, or will have: as many as those of
     /// `by_action_type` and of a series. Those of a meter that no item bills any
@@ -40,16 +46,21 @@ pub(crate) struct Answer {
     /// The subscription's items, in its order, and what each bills; then the
     /// meters that no item bills any more.
     by_meter: Vec<MeterUsage>,
+    #[schema(schema_with = schema::currency)]
     currency: String,
     /// What the units cost on an invoice: the sum of the items, each line exact,
     /// rounded once. None where a range has no defined cost.
+    #[schema(required, schema_with = schema::amount_or_null)]
     estimated_cost: Option<String>,
     /// The same, where the currency is usd.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, schema_with = schema::amount_or_null)]
     estimated_cost_usd: Option<Option<String>>,
     /// Why there is no cost.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, schema_with = crate::openapi::no_range_cost)]
     estimated_cost_unavailable: Option<NoRangeCost>,
+    #[schema(schema_with = schema::time)]
     as_of: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     series: Option<Vec<SeriesEntry>>,

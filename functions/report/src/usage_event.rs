@@ -10,6 +10,8 @@ use axum::extract::{Path, Query, State};
 use billing::{CustomerId, EventId, HeldReason, Identifier, Timestamp, UsageStatus};
 use ledger::UsageEventRow;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use web::openapi::schema;
 use web::{Problem, ProblemType};
 
 use crate::Parts;
@@ -17,34 +19,55 @@ use crate::customer::{Readable, unreadable_path};
 use crate::summary::shown_event_name;
 
 /// One usage event and every status that it went through. Times are RFC 3339.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = RecordedUsageEvent)]
 pub(crate) struct Answer {
+    #[schema(schema_with = schema::event_id)]
     event_id: String,
+    #[schema(schema_with = schema::customer_id)]
     customer_id: String,
+    /// What Stripe dedupes by: a hash of customer and event id, in hex.
     identifier: String,
+    #[schema(schema_with = schema::action_type)]
     action_type: String,
+    #[schema(schema_with = schema::quantity)]
     quantity: u64,
+    #[schema(schema_with = schema::usage_status)]
     status: UsageStatus,
+    #[schema(required)]
     subscription_item_id: Option<String>,
+    #[schema(schema_with = schema::time)]
     occurred_at: String,
+    #[schema(required, schema_with = schema::time_or_null)]
     billed_at: Option<String>,
+    #[schema(required, schema_with = schema::time_or_null)]
     period_start: Option<String>,
     carried_over: bool,
     /// Why it is billed by nothing, where it is held.
+    #[schema(required, schema_with = crate::openapi::held_reason)]
     held_reason: Option<HeldReason>,
     /// The meter that counts it; of held usage the one that would. None for
     /// usage records that no catalog tells apart.
+    #[schema(required)]
     meter_event_name: Option<String>,
+    #[schema(schema_with = schema::time)]
     recorded_at: String,
+    #[schema(schema_with = schema::time)]
     first_attempt_at: String,
+    #[schema(required)]
     stripe_code: Option<String>,
+    #[schema(required)]
     stripe_record_id: Option<String>,
     history: Vec<HistoryEntry>,
 }
 
-#[derive(Serialize)]
+/// A status, and since when.
+#[derive(Serialize, ToSchema)]
+#[schema(as = UsageEventHistoryEntry)]
 struct HistoryEntry {
+    #[schema(schema_with = schema::usage_status)]
     status: UsageStatus,
+    #[schema(schema_with = schema::time)]
     at: String,
 }
 

@@ -2,18 +2,21 @@
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_ENCODING;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use serde::de::DeserializeOwned;
 
+use crate::unique_keys::check_unique_keys;
 use crate::{Problem, ProblemType};
 
 /// A request's body, read as JSON whatever its content type says: agents forget
 /// the header, and no form or text would pass as JSON.
 ///
 /// Refused are bodies over the route's limit ([`crate::BODY_BYTES_MAX`] unless it
-/// has another) with 413, and what is no JSON of this shape, or nested deeper
-/// than 128 levels, with 400.
+/// has another) with 413, those that say they are compressed with 415, and what
+/// is no JSON of this shape, nested deeper than 128 levels, or has a key twice in
+/// an object, with 400.
 #[derive(Clone, Debug)]
 pub struct JsonBody<T>(pub T);
 
@@ -21,6 +24,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        refuse_encoded(request.headers())?;
         let body = Bytes::from_request(request, state)
             .await
             .map_err(|refusal| {
@@ -30,9 +34,21 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
                     Problem::new(ProblemType::InvalidRequest, "the body could not be read")
                 }
             })?;
-        serde_json::from_slice(&body).map(Self).map_err(|error| {
+        let value = check_unique_keys(&body).and_then(|()| serde_json::from_slice(&body));
+        value.map(Self).map_err(|error| {
             let detail = format!("the body is not the JSON that is expected: {error}");
             Problem::new(ProblemType::InvalidRequest, detail)
         })
     }
+}
+
+/// Bodies are small: unpacking one would only open a way to make a large one of
+/// it. And a body that says it is packed, and is not, was meant otherwise.
+fn refuse_encoded(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
+    if encodings.all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Ok(());
+    }
+    let detail = "send the body as it is, without a Content-Encoding";
+    Err(Problem::new(ProblemType::UnsupportedEncoding, detail))
 }

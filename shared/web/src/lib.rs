@@ -5,11 +5,13 @@ mod auth;
 mod clock;
 mod json_body;
 pub mod metrics;
+pub mod openapi;
 mod problem;
 mod service;
 mod settings;
 mod stripe_account;
 pub mod telemetry;
+mod unique_keys;
 
 pub use auth::{Authenticator, Caller};
 pub use clock::SystemClock;

@@ -41,6 +41,8 @@ pub enum ProblemType {
     Voided,
     /// The body is over the route's limit.
     BodyTooLarge,
+    /// The body is compressed, or so it says.
+    UnsupportedEncoding,
     /// Stripe refused this usage event for good.
     Rejected,
     /// Stripe refused what was asked of it.
@@ -54,6 +56,28 @@ pub enum ProblemType {
 }
 
 impl ProblemType {
+    /// Every kind.
+    pub const ALL: [Self; 18] = [
+        Self::InvalidRequest,
+        Self::InvalidField,
+        Self::Unauthorized,
+        Self::CardDeclined,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::CustomerNotFound,
+        Self::UsageEventNotFound,
+        Self::MethodNotAllowed,
+        Self::Conflict,
+        Self::Voided,
+        Self::BodyTooLarge,
+        Self::UnsupportedEncoding,
+        Self::Rejected,
+        Self::StripeRefused,
+        Self::StripeUnavailable,
+        Self::Unavailable,
+        Self::Internal,
+    ];
+
     /// The last part of the type's URN.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -69,6 +93,7 @@ impl ProblemType {
             Self::Conflict => "conflict",
             Self::Voided => "voided",
             Self::BodyTooLarge => "body-too-large",
+            Self::UnsupportedEncoding => "unsupported-encoding",
             Self::Rejected => "rejected",
             Self::StripeRefused => "stripe-refused",
             Self::StripeUnavailable => "stripe-unavailable",
@@ -77,7 +102,8 @@ impl ProblemType {
         }
     }
 
-    const fn title(self) -> &'static str {
+    /// What it is in a few words, the same every time.
+    pub const fn title(self) -> &'static str {
         match self {
             Self::InvalidRequest => "The request cannot be read",
             Self::InvalidField => "A field cannot be accepted",
@@ -91,12 +117,18 @@ impl ProblemType {
             Self::Conflict => "The id is in use for something else",
             Self::Voided => "The usage event is voided",
             Self::BodyTooLarge => "The body is too large",
+            Self::UnsupportedEncoding => "The body is encoded",
             Self::Rejected => "Stripe refused the usage event",
             Self::StripeRefused => "Stripe refused the request",
             Self::StripeUnavailable => "Stripe did not answer",
             Self::Unavailable => "Not available at the moment",
             Self::Internal => "A fault in Meterline",
         }
+    }
+
+    /// The type's URN, which callers match on.
+    pub fn type_uri(self) -> String {
+        format!("urn:meterline:problem:{}", self.as_str())
     }
 
     /// The status of the answer.
@@ -112,6 +144,7 @@ impl ProblemType {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict | Self::Voided => StatusCode::CONFLICT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Rejected | Self::StripeRefused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::StripeUnavailable | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -137,7 +170,7 @@ impl Problem {
     /// A problem of `problem_type`; `detail` tells the caller's developer what to change.
     pub fn new(problem_type: ProblemType, detail: impl Into<String>) -> Self {
         Self {
-            type_uri: format!("urn:meterline:problem:{}", problem_type.as_str()),
+            type_uri: problem_type.type_uri(),
             title: problem_type.title(),
             status: problem_type.status().as_u16(),
             detail: detail.into(),

@@ -83,12 +83,30 @@ mod tests {
             ("POST", "/echo", "", 400, "invalid-request"),
             ("POST", "/echo", "{", 400, "invalid-request"),
             ("POST", "/echo", too_deep.as_str(), 400, "invalid-request"),
+            ("POST", "/echo", r#"{"a":1,"a":2}"#, 400, "invalid-request"),
             ("POST", "/echo", too_large.as_str(), 413, "body-too-large"),
         ] {
             let (answered, problem) = answer(method, path, body.to_owned()).await;
             assert_eq!(answered.as_u16(), status, "{method} {path}");
             assert_eq!(problem["status"], status);
             assert_eq!(problem["type"], format!("urn:meterline:problem:{kind}"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_is_taken_as_it_is_or_not_at_all() {
+        for (encoding, status) in [
+            ("identity", 200),
+            ("Identity", 200),
+            ("gzip", 415),
+            ("", 415),
+        ] {
+            let echo = post(async |JsonBody(body): JsonBody<Value>| body.to_string());
+            let request = Request::post("/").header("content-encoding", encoding);
+            let request = request.body(Body::from("{}")).unwrap();
+            let routes = service(Router::new().route("/", echo));
+            let response = routes.oneshot(request).await.unwrap();
+            assert_eq!(response.status().as_u16(), status, "{encoding}");
         }
     }
 

@@ -1,0 +1,305 @@
+//! The routes of the report, described for `openapi.json`.
+
+use axum::http::StatusCode;
+use billing::HeldReason;
+use serde_json::{Value, json};
+use utoipa::openapi::path::{HttpMethod, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::Schema;
+use utoipa::openapi::{
+    ContentBuilder, Object, ObjectBuilder, RefOr, Required, ResponseBuilder, Type,
+};
+use web::ProblemType;
+use web::openapi::{Operation, Part, schema};
+
+use crate::dashboard::LinkAnswer;
+use crate::invoices::{InvoiceAnswer, LIMIT_DEFAULT, LIMIT_MAX, ListAnswer};
+use crate::query::{DAYS_MAX, GROUPS};
+use crate::{access, usage, usage_event};
+
+const DESCRIPTION: &str =
+    "What a customer used, costs and may do: the audit log, the totals, Stripe's invoices.";
+
+const CUSTOMER: &str = "cus_Q7hYc2mN4pXs1a";
+
+/// The report's part of the document.
+pub fn part() -> Part {
+    use HttpMethod::{Get, Post};
+    Part::new("report", DESCRIPTION)
+        .operation(Get, "/v1/usage/{customer_id}", find_usage_event())
+        .operation(Get, "/v1/usage/{customer_id}/{event_id}", usage_event())
+        .operation(Get, "/v1/customers/{customer_id}/usage", usage())
+        .operation(Get, "/v1/customers/{customer_id}/access", access())
+        .operation(Get, "/v1/customers/{customer_id}/invoices", invoices())
+        .operation(
+            Get,
+            "/v1/customers/{customer_id}/invoices/upcoming",
+            upcoming_invoice(),
+        )
+        .operation(
+            Post,
+            "/v1/customers/{customer_id}/dashboard-links",
+            dashboard_link(),
+        )
+        .operation(Get, "/dashboard", dashboard())
+        .operation(Get, "/openapi.json", document())
+}
+
+fn of_a_customer(operation_id: &str, summary: &str) -> Operation {
+    Operation::new(operation_id, summary).keyed().path(
+        "customer_id",
+        schema::customer_id(),
+        CUSTOMER,
+    )
+}
+
+/// What a customer on a test clock may meet: Stripe is asked for the time.
+fn of_a_known_customer(operation_id: &str, summary: &str) -> Operation {
+    of_a_customer(operation_id, summary).problems(&[
+        ProblemType::CustomerNotFound,
+        ProblemType::CardDeclined,
+        ProblemType::StripeRefused,
+        ProblemType::StripeUnavailable,
+    ])
+}
+
+fn find_usage_event() -> Operation {
+    of_a_customer("findUsageEvent", "One usage event, by any id")
+        .description("The row of the audit log, with every status that it went through, and when.")
+        .parameter(
+            query("event_id", Required::True, schema::event_id()).example(Some("job 7/a".into())),
+        )
+        .answer::<usage_event::Answer>(StatusCode::OK, "It is recorded.", &[recorded()])
+        .problems(&[ProblemType::UsageEventNotFound])
+}
+
+fn usage_event() -> Operation {
+    let plain = schema::pattern("^[A-Za-z0-9_.:~-]{1,255}$");
+    of_a_customer("getUsageEvent", "One usage event, by a plain id")
+        .description(
+            "For ids of letters, digits and `- _ . : ~`, other than `.` and `..`: API Gateway decodes \
+             a path before the function gets it. Any other id: `GET /v1/usage/{customer_id}?event_id=…`.",
+        )
+        .path("event_id", plain, "job-7")
+        .answer::<usage_event::Answer>(StatusCode::OK, "It is recorded.", &[recorded()])
+        .problems(&[ProblemType::UsageEventNotFound, ProblemType::NotFound])
+}
+
+fn usage() -> Operation {
+    let days = usize::try_from(DAYS_MAX).unwrap_or_default();
+    let answer = json!({
+        "customer_id": CUSTOMER, "period_days": 31,
+        "period_start": "2026-01-01T00:00:00Z", "period_end": "2026-02-01T00:00:00Z",
+        "total_units": 1005, "pending_units": 0,
+        "by_action_type": { "document_processed": 1005 },
+        "by_meter": [{
+            "meter_event_name": "agent_operations", "subscription_item_id": "si_U1",
+            "price_id": "price_1", "units": 1005, "pending_units": 0, "estimated_cost": "20.10",
+        }],
+        "currency": "usd", "estimated_cost": "20.10", "estimated_cost_usd": "20.10",
+        "as_of": "2026-01-31T12:00:00Z",
+    });
+    of_a_known_customer("getUsage", "Units used, and what they cost")
+        .description(
+            "The subscription's current period; or `period_days` up to the end of the current hour; or \
+             `from` and `to`, whole hours. Usage counts by the time that it is billed at.",
+        )
+        .parameter(query("period_days", Required::False, schema::whole(1, days)).example(Some(30.into())))
+        .parameter(query("from", Required::False, schema::wire_time()))
+        .parameter(query("to", Required::False, schema::wire_time()).description(Some(
+            "With `from` only; later than it, by as many days as `period_days` has at most.",
+        )))
+        .parameter(
+            query("group_by", Required::False, schema::words(GROUPS))
+                .description(Some("What `series` has an entry for; without it there is none.")),
+        )
+        .answer::<usage::Answer>(StatusCode::OK, "What was used.", &[("A period", answer)])
+}
+
+fn access() -> Operation {
+    let answer = json!({
+        "allowed": true, "reason": null, "status": "active", "units": 1005, "limit": null,
+    });
+    of_a_known_customer("getAccess", "Whether a customer may act")
+        .description("To be asked before an action: what has happened is recorded in any case.")
+        .answer::<access::Answer>(StatusCode::OK, "Whether it may.", &[("It may", answer)])
+}
+
+fn invoices() -> Operation {
+    let limit_max = usize::try_from(LIMIT_MAX).unwrap_or_default();
+    let limit = schema::whole(1, limit_max).default(Some(LIMIT_DEFAULT.into()));
+    let answer = json!({ "invoices": [an_invoice("in_1".into(), "paid")], "has_more": false });
+    of_a_known_customer("listInvoices", "Stripe's invoices, the newest first")
+        .parameter(query("limit", Required::False, limit))
+        .answer::<ListAnswer>(StatusCode::OK, "The invoices.", &[("One invoice", answer)])
+}
+
+fn upcoming_invoice() -> Operation {
+    let answer = an_invoice(Value::Null, "draft");
+    of_a_known_customer(
+        "getUpcomingInvoice",
+        "The invoice of the current period, as it is now",
+    )
+    .answer::<InvoiceAnswer>(
+        StatusCode::OK,
+        "As Stripe would bill now.",
+        &[("A draft", answer)],
+    )
+    .problems(&[ProblemType::NotFound])
+}
+
+fn dashboard_link() -> Operation {
+    let answer = json!({
+        "url": "https://api.example/dashboard?customer=cus_Q7hYc2mN4pXs1a&expires=1769947200&signature=9f…",
+        "expires_at": "2026-02-01T12:00:00Z",
+    });
+    of_a_known_customer(
+        "createDashboardLink",
+        "A link to the customer's dashboard, for a day",
+    )
+    .answer::<LinkAnswer>(StatusCode::OK, "A new link.", &[("A link", answer)])
+    .header(
+        StatusCode::OK,
+        "Cache-Control",
+        "no-store: the link is a secret.",
+    )
+}
+
+fn dashboard() -> Operation {
+    let operation = Operation::new("showDashboard", "The customer's dashboard, as a page")
+        .description("The address is made by `POST /v1/customers/{customer_id}/dashboard-links`.")
+        .open()
+        .parameter(query("customer", Required::True, schema::customer_id()))
+        .parameter(query(
+            "expires",
+            Required::True,
+            schema::pattern("^[0-9]{1,12}$"),
+        ))
+        .parameter(query(
+            "signature",
+            Required::True,
+            schema::pattern("^[0-9a-f]{64}$"),
+        ));
+    [
+        (StatusCode::OK, "The dashboard."),
+        (
+            StatusCode::FORBIDDEN,
+            "The link was never issued like this, or its time is over.",
+        ),
+        (
+            StatusCode::PAYMENT_REQUIRED,
+            "The numbers cannot be shown now.",
+        ),
+        (StatusCode::NOT_FOUND, "The customer is not there any more."),
+        (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "The numbers cannot be shown now.",
+        ),
+        (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The numbers cannot be shown now.",
+        ),
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The numbers cannot be shown now.",
+        ),
+    ]
+    .into_iter()
+    .fold(operation, |operation, (status, description)| {
+        let content = ContentBuilder::new().schema(Some(schema::text())).build();
+        let response = ResponseBuilder::new()
+            .description(description)
+            .content("text/html; charset=utf-8", content);
+        operation.response(status, response)
+    })
+}
+
+fn document() -> Operation {
+    let content = ContentBuilder::new()
+        .schema(Some(ObjectBuilder::new().schema_type(Type::Object)))
+        .build();
+    let response = ResponseBuilder::new()
+        .description("The document.")
+        .content("application/json", content);
+    Operation::new("getOpenApi", "This document")
+        .open()
+        .response(StatusCode::OK, response)
+        .header(StatusCode::OK, "ETag", "Of this very document.")
+        .header(StatusCode::OK, "Cache-Control", "How long it may be kept.")
+        .parameter(
+            ParameterBuilder::new()
+                .name("If-None-Match")
+                .parameter_in(ParameterIn::Header)
+                .required(Required::False)
+                .schema(Some(schema::text())),
+        )
+        .response(
+            StatusCode::NOT_MODIFIED,
+            ResponseBuilder::new().description("It is the one that `If-None-Match` names."),
+        )
+}
+
+fn query(name: &str, required: Required, schema: impl Into<RefOr<Schema>>) -> ParameterBuilder {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Query)
+        .required(required)
+        .schema(Some(schema))
+}
+
+fn recorded() -> (&'static str, Value) {
+    let event = json!({
+        "event_id": "job-7", "customer_id": CUSTOMER,
+        "identifier": "0f3a9c51b7d2e846a1c0f59b3d7e2486f0a1b2c3d4e5f60718293a4b5c6d7e8f",
+        "action_type": "document_processed", "quantity": 3, "status": "delivered",
+        "subscription_item_id": "si_U1",
+        "occurred_at": "2026-01-31T12:00:00Z", "billed_at": "2026-01-31T12:00:00Z",
+        "period_start": "2026-01-01T00:00:00Z", "carried_over": false, "held_reason": null,
+        "meter_event_name": "agent_operations", "recorded_at": "2026-01-31T12:00:00.120Z",
+        "first_attempt_at": "2026-01-31T12:00:00.120Z", "stripe_code": null,
+        "stripe_record_id": null,
+        "history": [
+            { "status": "pending", "at": "2026-01-31T12:00:00.120Z" },
+            { "status": "delivered", "at": "2026-01-31T12:00:00.291Z" },
+        ],
+    });
+    ("Delivered", event)
+}
+
+fn an_invoice(invoice_id: Value, status: &str) -> Value {
+    let paid = status == "paid";
+    let or_null = |text: &str| if paid { Value::from(text) } else { Value::Null };
+    json!({
+        "invoice_id": invoice_id, "number": or_null("A1B2C3D4-0001"), "status": status,
+        "billing_reason": "subscription_cycle", "currency": "usd",
+        "total": "20.10", "amount_due": "20.10",
+        "amount_paid": if paid { "20.10" } else { "0.00" },
+        "amount_remaining": if paid { "0.00" } else { "20.10" },
+        "created_at": "2026-02-01T00:00:00Z", "period_start": "2026-01-01T00:00:00Z",
+        "period_end": "2026-02-01T00:00:00Z", "finalized_at": or_null("2026-02-01T01:00:00Z"),
+        "paid_at": or_null("2026-02-01T01:00:02Z"), "next_payment_attempt_at": null,
+        "hosted_invoice_url": or_null("https://invoice.stripe.com/i/acct_1/test_1"),
+        "invoice_pdf": or_null("https://pay.stripe.com/invoice/acct_1/test_1/pdf"),
+        "lines": [{
+            "description": "1005 × Agent operations", "quantity": 1005, "unit_amount_decimal": "2",
+            "amount": "20.10", "period_start": "2026-01-01T00:00:00Z",
+            "period_end": "2026-02-01T00:00:00Z",
+        }],
+    })
+}
+
+/// Why a range has no cost.
+pub(crate) fn no_range_cost() -> ObjectBuilder {
+    schema::words(["tiers", "transform_quantity"])
+}
+
+/// Why usage is held, or null.
+pub(crate) fn held_reason() -> Object {
+    use HeldReason::{AfterSubscription, BeforeSubscription, NoOpenPeriod, NoSubscriptionItem};
+    let reasons = [
+        BeforeSubscription,
+        AfterSubscription,
+        NoOpenPeriod,
+        NoSubscriptionItem,
+    ];
+    schema::or_null(schema::words(reasons.map(HeldReason::as_str)))
+}
