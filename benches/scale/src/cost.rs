@@ -206,6 +206,17 @@ pub fn kept_a_year(inputs: &Inputs) -> Result<(BigDecimal, BigDecimal), ScaleErr
     ))
 }
 
+/// Dollars a month for what does not depend on the load: alarms, metrics, secrets.
+///
+/// # Errors
+/// [`ScaleError`] where an input is missing.
+pub fn fixed_a_month(inputs: &Inputs) -> Result<BigDecimal, ScaleError> {
+    let facts = &inputs.facts;
+    Ok(facts.cost("alarm_month", &facts.assumed("alarms")?)?
+        + facts.cost("metric_month", &facts.assumed("metrics")?)?
+        + facts.cost("secret_month", &facts.assumed("secrets")?)?)
+}
+
 /// Dollars that a million events cost more where no two of a step share a row of
 /// the totals.
 ///

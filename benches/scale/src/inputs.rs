@@ -31,6 +31,8 @@ pub struct Inputs {
     pub single: Way,
     /// As many events a call as one takes.
     pub batch: Way,
+    /// Customers of the measured runs, whose stream had one shard.
+    pub measured_customers: BigDecimal,
     /// From the template.
     pub settings: Settings,
     /// From the code.
@@ -114,6 +116,7 @@ impl Inputs {
             facts: Facts::read(root)?,
             single: Way::read(&units, ("single", SINGLE), one, single_ms)?,
             batch: Way::read(&units, ("batches", BATCH), batch_events, batch_ms)?,
+            measured_customers: constant(root, "benches/src/sustained.rs", "CUSTOMERS")?,
             settings: Settings::read(root)?,
             code,
         })

@@ -170,7 +170,7 @@ fn calls(inputs: &Inputs) -> Result<Vec<Limit>, ScaleError> {
             (
                 "Redelivery, one run a minute",
                 Kind::Ours,
-                "a run for each bucket of the outbox, which its leases allow already; then more buckets",
+                "several runs at once, each with buckets of its own; then more buckets",
             ),
             |way| by_redelivery(inputs, way),
         )?,

@@ -196,7 +196,8 @@ fn write_reached(text: &mut String, inputs: &Inputs, limits: &[Limit]) {
     line(
         text,
         &format!(
-            "A call of emission is taken to last {call_ms} ms for one event: mostly the 150 ms of Stripe in that run. Limits that count calls at once move with it."
+            "A call of emission is taken to last {call_ms} ms for one event: mostly the 150 ms of \
+             Stripe in that run. Limits that count calls at once move with it."
         ),
     );
 }

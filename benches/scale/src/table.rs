@@ -62,7 +62,28 @@ fn cells(line: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
-    const PAGE: &str = "# Page\n\n### Other\n\n| run | p50 |\n| --- | ---: |\n| a | 1 |\n\n### Speed\n\nText.\n\n| run | p50 | ratio | ratio |\n| --- | ---: | ---: | ---: |\n| a | 2.50 | 3 | 4 |\n| b | fast | 3 | 4 |\n\n### Empty\n\nText.\n";
+    const PAGE: &str = "\
+# Page
+
+### Other
+
+| run | p50 |
+| --- | ---: |
+| a | 1 |
+
+### Speed
+
+Text.
+
+| run | p50 | ratio | ratio |
+| --- | ---: | ---: | ---: |
+| a | 2.50 | 3 | 4 |
+| b | fast | 3 | 4 |
+
+### Empty
+
+Text.
+";
 
     fn speed() -> Table {
         Table::under(PAGE, "### Speed", "page.md").unwrap()

@@ -1,7 +1,7 @@
 //! Loads, limits and bills against figures that were reckoned by hand.
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
-use scale::cost::{Bill, kept_a_year, levers, totals_at_most};
+use scale::cost::{Bill, fixed_a_month, kept_a_year, levers, totals_at_most};
 use scale::facts::Facts;
 use scale::inputs::{Code, Inputs, Settings, Way};
 use scale::limits::limits;
@@ -32,6 +32,9 @@ published:
   lambda_logs_gb: { value: '0.5', unit: '', page: '', checked: source }
   access_logs_gb: { value: '0.5', unit: '', page: '', checked: source }
   log_line_overhead_bytes: { value: '1', unit: '', page: '', checked: source }
+  alarm_month: { value: '0.1', unit: '', page: '', checked: source }
+  metric_month: { value: '0.3', unit: '', page: '', checked: source }
+  secret_month: { value: '0.4', unit: '', page: '', checked: source }
   data_out_gb: { value: '0.1', unit: '', page: '', checked: source }
   stripe_stream_events_per_s: { value: '10000', unit: '', page: '', checked: source }
   stripe_stream_requests_per_s: { value: '10000', unit: '', page: '', checked: source }
@@ -44,6 +47,9 @@ assumed:
   batch_get_ms: { value: '40', unit: ms, why: '' }
   contended_row_share: { value: '0.25', unit: '', why: '' }
   provisioned_use: { value: '0.5', unit: '', why: '' }
+  alarms: { value: '10', unit: '', why: '' }
+  metrics: { value: '20', unit: '', why: '' }
+  secrets: { value: '5', unit: '', why: '' }
   stripe_header_bytes: { value: '40', unit: bytes, why: '' }
   answer_header_bytes: { value: '20', unit: bytes, why: '' }
 samples:
@@ -64,6 +70,7 @@ fn inputs() -> Inputs {
         // of concurrency for each event.
         single: way("single", "1", "98"),
         batch: way("batches", "10", "200"),
+        measured_customers: number("20"),
         settings: Settings {
             api_requests_per_s: number("500"),
             emission_mb: number("1024"),
@@ -256,6 +263,12 @@ fn keeping_events_costs_by_the_kilobyte() {
     // A million of two kilobytes are 1.9073 GB, for 12 months.
     assert_eq!(shown(&stored.round(4)), "11.4441");
     assert_eq!(shown(&backed_up.round(4)), "2.861");
+}
+
+#[test]
+fn alarms_metrics_and_secrets_cost_the_same_at_any_rate() {
+    // 1 for alarms, 6 for metrics, 2 for secrets.
+    assert_eq!(shown(&fixed_a_month(&inputs()).unwrap()), "9");
 }
 
 #[test]

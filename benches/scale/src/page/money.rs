@@ -4,7 +4,7 @@ use bigdecimal::BigDecimal;
 
 use super::load_columns;
 use crate::ScaleError;
-use crate::cost::{Bill, kept_a_year, levers, totals_at_most};
+use crate::cost::{Bill, fixed_a_month, kept_a_year, levers, totals_at_most};
 use crate::inputs::Inputs;
 use crate::load::{Load, totals_units_max};
 use crate::markdown::{columns, heading, line, row};
@@ -74,10 +74,20 @@ fn write_kept(text: &mut String, inputs: &Inputs, bills: &[Bill]) -> Result<(), 
         &format!(
             "Nor is this: where no two events of a step share customer, day and action, the totals \
              take {} write units an event, and a million events {} more. Measured were {} units, \
-             with 20 customers on one shard.",
+             with {} customers on one shard.",
             about(&totals_units_max(inputs)?),
             grouped(&totals_at_most(inputs)?, 2),
             grouped(&inputs.single.totals_units, 3),
+            about(&inputs.measured_customers),
+        ),
+    );
+    line(text, "");
+    line(
+        text,
+        &format!(
+            "And whatever the rate, about {} a month for alarms, metrics and secrets. Lambda's \
+             reads of the stream are free; traces, where they are turned on, come on top.",
+            grouped(&fixed_a_month(inputs)?, 0),
         ),
     );
     Ok(())
