@@ -84,7 +84,7 @@ openapi: ## Write openapi.json, the API's description, from the code
 
 # Two releases of Stripe's SDK, each in an environment of its own.
 SDKS := newest acacia
-e2e: conformance deploy-test ## Both of the next two
+e2e: conformance api-test deploy-test ## All of the next three
 
 conformance: ## Drive the Stripe simulator with Stripe's own Python SDK (FIELDS=update: write its field lists)
 	scripts/tools.sh conformance
@@ -94,6 +94,13 @@ conformance: ## Drive the Stripe simulator with Stripe's own Python SDK (FIELDS=
 	        target/conformance/$$sdk/bin/python -m pytest tests/conformance/suite -c tests/conformance/pytest.ini \
 	        --quiet $(if $(FIELDS),--update-fields); \
 	done
+
+.PHONY: api-test
+api-test: ## Make requests from openapi.json, and hold the answers against it (EXAMPLES=1000 SEED=)
+	scripts/tools.sh api
+	cargo build --bins -p stack -p meterline-cli
+	API_EXAMPLES=$(EXAMPLES) API_SEED=$(SEED) API_PROGRAMS=$(TARGET)/debug PYTHONDONTWRITEBYTECODE=1 \
+	    target/conformance/api/bin/python -m pytest tests/api/suite -c tests/api/pytest.ini --quiet
 
 # The functions must be of this machine's architecture.
 deploy-test: sam-build ## Deploy to an AWS on this machine, play the story there, and deploy again under load (PAGE=1: figures into docs/benchmarks.md)

@@ -7,12 +7,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use billing::{FieldError, UsageEvent, UsageStatus};
+use billing::usage_event::EVENT_ID_BYTES_MAX;
+use billing::{UsageEvent, UsageStatus};
 use ledger::Scope;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
-use web::{Caller, JsonBody, Metrics, Problem, ProblemType};
+use web::{Caller, JsonBody, Metrics, Problem, ProblemType, idempotency_key};
 
 use crate::emitter::{Emitted, Emitter};
 use crate::{figures, request};
@@ -31,7 +32,7 @@ pub async fn emit(
     headers: HeaderMap,
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Response, Problem> {
-    let event = request::usage_event(&body, idempotency_key(&headers)?)?;
+    let event = request::usage_event(&body, idempotency_key(&headers, EVENT_ID_BYTES_MAX)?)?;
     web::telemetry::note_customer(&event.customer_id);
     web::telemetry::note_event(&event.event_id);
     caller.require(Scope::Emit, Some(&event.customer_id))?;
@@ -162,16 +163,6 @@ const fn refusal_status(problem_type: ProblemType) -> &'static str {
         }
         _ => "invalid",
     }
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, FieldError> {
-    let Some(value) = headers.get("idempotency-key") else {
-        return Ok(None);
-    };
-    value.to_str().map(Some).map_err(|_| {
-        let reason = "may be given as the Idempotency-Key header in visible ASCII only";
-        FieldError::new("event_id", reason)
-    })
 }
 
 fn no_outcome() -> Problem {

@@ -114,9 +114,7 @@ impl Body {
                 (Some(id), ..) => {
                     OnboardingKey::given("external_id", check_length("external_id", id)?)
                 }
-                (None, Some(key), _) => {
-                    OnboardingKey::given("idempotency_key", check_length("Idempotency-Key", key)?)
-                }
+                (None, Some(key), _) => OnboardingKey::given("idempotency_key", key),
                 // Adopting one customer is one intent, whoever says it how often.
                 (None, None, Some(id)) => OnboardingKey::given("stripe_customer_id", id),
                 (None, None, None) => OnboardingKey::OneCall(IdempotencyKey::random().to_string()),

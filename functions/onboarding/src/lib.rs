@@ -28,15 +28,15 @@ use axum::extract::FromRef;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use billing::{Clock, FieldError};
+use billing::Clock;
 use ledger::{CustomerRow, Ledger, Scope};
 use serde::Serialize;
 use stripe::ExposeSecret;
 use utoipa::ToSchema;
 use web::openapi::schema;
-use web::{Authenticator, Caller, JsonBody, Problem};
+use web::{Authenticator, Caller, JsonBody, Problem, idempotency_key};
 
-use crate::body::Body;
+use crate::body::{Body, EXTERNAL_ID_BYTES_MAX};
 pub use crate::finish::{Finished, finish};
 use crate::item_answer::{ItemAnswer, item_answers};
 use crate::onboard::Onboarder;
@@ -117,20 +117,12 @@ async fn create_customer(
     JsonBody(body): JsonBody<Body>,
 ) -> Result<Response, Problem> {
     caller.require(Scope::Admin, None)?;
-    let idempotency_key = idempotency_key(&headers)?;
+    let idempotency_key = idempotency_key(&headers, EXTERNAL_ID_BYTES_MAX)?;
     let request = Request::check(body, idempotency_key, state.onboarder.stripe.livemode())?;
     Ok(match state.onboarder.onboard(&request).await? {
         Outcome::Onboarded(customer) => created(&customer),
         Outcome::Awaits(awaited) => accepted(&awaited),
     })
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, FieldError> {
-    let key = headers
-        .get("idempotency-key")
-        .map(|key| key.to_str())
-        .transpose();
-    key.map_err(|_| FieldError::new("Idempotency-Key", "must be printable ASCII"))
 }
 
 fn created(customer: &CustomerRow) -> Response {

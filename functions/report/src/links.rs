@@ -111,6 +111,10 @@ impl DashboardLinks {
     ) -> Result<CustomerId, Refusal> {
         let customer_id = CustomerId::parse(customer).map_err(|_| Refusal::Invalid)?;
         let expires_unix_s: i64 = expires.parse().map_err(|_| Refusal::Invalid)?;
+        // A plus sign or a zero before it was never issued.
+        if expires_unix_s.to_string() != expires {
+            return Err(Refusal::Invalid);
+        }
         let signature = hex::decode(signature).map_err(|_| Refusal::Invalid)?;
         self.mac(customer_id.as_str(), expires_unix_s)
             .verify_slice(&signature)

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::middleware::from_fn;
 use axum::response::Response;
 use billing::Clock;
 use redelivery::Redelivery;
@@ -19,6 +20,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::{ServiceExt, service_fn};
 use webhook::NoSigningSecret;
+
+use crate::gateway;
 
 use crate::Ledgers;
 
@@ -138,7 +141,7 @@ pub fn router(parts: &Parts, webhook: &Webhook) -> Router {
         .merge(emission::router(emission))
         .merge(report::router(report))
         .route_service(WEBHOOK_PATH, webhook);
-    web::service(routes)
+    web::service(routes).layer(from_fn(gateway::limit))
 }
 
 /// The API, being served. Dropped, it stops by itself.

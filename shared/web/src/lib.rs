@@ -3,6 +3,7 @@
 
 mod auth;
 mod clock;
+mod idempotency_key;
 mod json_body;
 pub mod metrics;
 pub mod openapi;
@@ -15,6 +16,7 @@ mod unique_keys;
 
 pub use auth::{Authenticator, Caller};
 pub use clock::SystemClock;
+pub use idempotency_key::idempotency_key;
 pub use json_body::JsonBody;
 pub use metrics::Metrics;
 pub use problem::{Problem, ProblemType};
