@@ -14,7 +14,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::routing::post;
 use billing::Clock;
-use ledger::Ledger;
+use ledger::{Ledger, RequestRate};
 use web::{Authenticator, Metrics};
 
 pub mod emitter;
@@ -51,6 +51,16 @@ impl State {
     #[must_use]
     pub fn with_metrics(self, metrics: Metrics) -> Self {
         Self { metrics, ..self }
+    }
+
+    /// Lets a key that has no rate of its own make so many requests a second.
+    #[must_use]
+    pub fn with_key_rate(self, key_rate: RequestRate) -> Self {
+        let authenticator = self.authenticator.with_default_rate(key_rate);
+        Self {
+            authenticator: Arc::new(authenticator),
+            ..self
+        }
     }
 }
 

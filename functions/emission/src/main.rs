@@ -8,6 +8,8 @@ async fn main() -> Result<(), MainError> {
     let settings = Settings::from_environment().await?;
     let (ledger, stripe) = settings.ledger_and_stripe().await?;
     let state = emission::State::new(ledger, stripe, settings.clock());
-    let state = state.with_metrics(Metrics::from_environment());
+    let state = state
+        .with_key_rate(settings.key_rate_limit()?)
+        .with_metrics(Metrics::from_environment());
     lambda_http::run(web::service(emission::router(state))).await
 }

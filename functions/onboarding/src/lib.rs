@@ -29,7 +29,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use billing::Clock;
-use ledger::{CustomerRow, Ledger, Scope};
+use ledger::{CustomerRow, Ledger, RequestRate, Scope};
 use serde::Serialize;
 use stripe::ExposeSecret;
 use utoipa::ToSchema;
@@ -68,6 +68,16 @@ impl State {
                 price_lookup_key,
                 clock,
             }),
+        }
+    }
+
+    /// Lets a key that has no rate of its own make so many requests a second.
+    #[must_use]
+    pub fn with_key_rate(self, key_rate: RequestRate) -> Self {
+        let authenticator = self.authenticator.with_default_rate(key_rate);
+        Self {
+            authenticator: Arc::new(authenticator),
+            ..self
         }
     }
 }

@@ -14,5 +14,6 @@ async fn main() -> Result<(), MainError> {
         settings.required("STRIPE_PRICE_LOOKUP_KEY")?,
         settings.clock(),
     );
+    let state = state.with_key_rate(settings.key_rate_limit()?);
     lambda_http::run(web::service(onboarding::router(state))).await
 }

@@ -21,7 +21,7 @@ use axum::Router;
 use axum::extract::FromRef;
 use axum::routing::{get, post};
 use billing::Clock;
-use ledger::Ledger;
+use ledger::{Ledger, RequestRate};
 use metering::CustomerDirectory;
 use web::Authenticator;
 
@@ -66,6 +66,16 @@ impl State {
         Self {
             parts: Arc::new(parts),
             authenticator: Arc::new(authenticator),
+        }
+    }
+
+    /// Lets a key that has no rate of its own make so many requests a second.
+    #[must_use]
+    pub fn with_key_rate(self, key_rate: RequestRate) -> Self {
+        let authenticator = self.authenticator.with_default_rate(key_rate);
+        Self {
+            authenticator: Arc::new(authenticator),
+            ..self
         }
     }
 }

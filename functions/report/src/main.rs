@@ -17,5 +17,6 @@ async fn main() -> Result<(), MainError> {
         DashboardLinks::new(&link_secret, settings.variable("PUBLIC_URL"))?,
         settings.clock(),
     );
+    let state = state.with_key_rate(settings.key_rate_limit()?);
     lambda_http::run(web::service(report::router(state))).await
 }

@@ -12,6 +12,7 @@ use axum::extract::Request;
 use axum::middleware::from_fn;
 use axum::response::Response;
 use billing::Clock;
+use ledger::RequestRate;
 use redelivery::Redelivery;
 use report::DashboardLinks;
 use secrecy::SecretString;
@@ -58,6 +59,8 @@ pub struct Parts {
     pub lookup_key: String,
     /// What dashboard links are signed with, and where they lead.
     pub links: DashboardLinks,
+    /// Requests a second of a key that has no rate of its own.
+    pub key_rate: RequestRate,
     /// What the operator chose for the webhook.
     pub webhook: webhook::Configuration,
     /// The time.
@@ -137,9 +140,10 @@ pub fn router(parts: &Parts, webhook: &Webhook) -> Router {
     let report = report::State::new(ledger("report"), stripe(), parts.links.clone(), clock());
     let webhook = webhook.clone();
     let webhook = service_fn(move |request| webhook.clone().answer(request));
-    let routes = onboarding::router(onboarding)
-        .merge(emission::router(emission))
-        .merge(report::router(report))
+    let key_rate = parts.key_rate;
+    let routes = onboarding::router(onboarding.with_key_rate(key_rate))
+        .merge(emission::router(emission.with_key_rate(key_rate)))
+        .merge(report::router(report.with_key_rate(key_rate)))
         .route_service(WEBHOOK_PATH, webhook);
     web::service(routes).layer(from_fn(gateway::limit))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::config::SharedInterceptor;
 use billing::Clock;
-
+use ledger::{InvalidRequestRate, RequestRate};
 use secrecy::SecretString;
 use stripe::{UnknownUsageApi, UsageApi};
 use web::SystemClock;
@@ -71,6 +71,8 @@ pub struct Options {
     pub usage_api: UsageApi,
     /// When who does not pay is suspended.
     pub dunning: DunningPolicy,
+    /// Requests a second of a key that has no rate of its own.
+    pub key_rate: RequestRate,
     /// How often Stripe's events are fetched and posted to the webhook, where
     /// Stripe cannot send them here; none where it sends them.
     pub poll_events_every: Option<Duration>,
@@ -91,6 +93,7 @@ impl fmt::Debug for Options {
             .field("dynamodb_elsewhere", &self.dynamodb_elsewhere)
             .field("stripe_elsewhere", &self.stripe_elsewhere)
             .field("usage_api", &self.usage_api)
+            .field("key_rate", &self.key_rate)
             .field("poll_events_every", &self.poll_events_every)
             .field("run_id", &self.run_id)
             .finish_non_exhaustive()
@@ -117,6 +120,9 @@ pub enum OptionsError {
     /// No API for usage.
     #[error(transparent)]
     UsageApi(#[from] UnknownUsageApi),
+    /// No rate of requests.
+    #[error("KEY_RATE_LIMIT {0}")]
+    KeyRate(#[from] InvalidRequestRate),
     /// No dunning policy.
     #[error(transparent)]
     Dunning(#[from] InvalidDunningSetting),
@@ -136,6 +142,7 @@ impl Options {
             stripe_elsewhere: None,
             usage_api: UsageApi::default(),
             dunning: DunningPolicy::default(),
+            key_rate: RequestRate::UNLIMITED,
             poll_events_every: None,
             run_id: None,
             dynamodb_interceptor: None,
@@ -146,7 +153,8 @@ impl Options {
     /// STRIPE_PORT; AWS_ENDPOINT_URL_DYNAMODB for a DynamoDB elsewhere;
     /// STRIPE_API_BASE with STRIPE_SECRET_KEY for a Stripe elsewhere; USAGE_API
     /// for the API of usage; STRIPE_EVENTS=poll where Stripe cannot reach this
-    /// machine. Everything moves by itself.
+    /// machine; KEY_RATE_LIMIT for the requests a second of a key. Everything moves
+    /// by itself.
     ///
     /// # Errors
     /// An [`OptionsError`] that names the variable.
@@ -193,6 +201,7 @@ impl Options {
                 None => UsageApi::default(),
             },
             dunning: webhook::dunning_policy(&variable)?,
+            key_rate: web::key_rate_limit(&variable)?,
             poll_events_every: match variable(STRIPE_EVENTS).as_deref() {
                 None | Some("webhook") => None,
                 Some("poll") => Some(POLL_EVENTS_EVERY),

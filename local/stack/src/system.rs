@@ -109,6 +109,7 @@ impl System {
             stripe: stripe.client.clone(),
             lookup_key: names.lookup_key.clone(),
             links: DashboardLinks::new(&link_secret, Some(url.clone()))?,
+            key_rate: options.key_rate,
             webhook: webhook::Configuration {
                 notifier: notifications.notifier(&tables.connection),
                 dunning: options.dunning,

@@ -9,9 +9,9 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::items::{from_item, text, to_item};
-use crate::{Ledger, LedgerError};
+use crate::{Ledger, LedgerError, RequestRate};
 
-const TABLE: &str = "api-keys";
+pub(crate) const TABLE: &str = "api-keys";
 
 /// What every key begins with, so that secret scanners can find a leaked one.
 const PREFIX: &str = "mk";
@@ -30,6 +30,17 @@ pub enum Scope {
     Admin,
 }
 
+impl Scope {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Emit => "emit",
+            Self::Read => "read",
+            Self::Admin => "admin",
+        }
+    }
+}
+
 /// One key. The secret has 256 random bits, so a plain hash of it is enough:
 /// there is nothing to guess that a slow hash would slow down.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +49,9 @@ pub struct ApiKeyRow {
     pub key_id: String,
     /// Hex SHA-256 of the secret half.
     pub secret_hash: String,
+    /// What people call it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// What it may do.
     pub scopes: Vec<Scope>,
     /// The customers that it may act for; all of them when absent.
@@ -48,6 +62,42 @@ pub struct ApiKeyRow {
     /// When it ceases to work, if ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+    /// When it was taken back, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<Timestamp>,
+    /// The key that takes its place, where it was rotated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotated_to: Option<String>,
+    /// The key whose place it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotated_from: Option<String>,
+    /// How many requests it may make; as many as the functions let any key,
+    /// when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_second: Option<RequestRate>,
+}
+
+/// Whether a key works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyState {
+    /// It works.
+    Active,
+    /// Its time is over.
+    Expired,
+    /// It was taken back.
+    Revoked,
+}
+
+impl KeyState {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+        }
+    }
 }
 
 impl ApiKeyRow {
@@ -58,9 +108,20 @@ impl ApiKeyRow {
             && bool::from(hash.as_bytes().ct_eq(self.secret_hash.as_bytes()))
     }
 
+    /// Whether it works at `now`, or why not.
+    pub fn state_at(&self, now: Timestamp) -> KeyState {
+        if self.revoked_at.is_some() {
+            KeyState::Revoked
+        } else if self.expires_at.is_some_and(|end| end <= now) {
+            KeyState::Expired
+        } else {
+            KeyState::Active
+        }
+    }
+
     /// Whether it works at `now`.
     pub fn is_valid_at(&self, now: Timestamp) -> bool {
-        self.expires_at.is_none_or(|end| now < end)
+        self.state_at(now) == KeyState::Active
     }
 
     /// Whether it may do `scope`.
@@ -90,14 +151,16 @@ pub struct PresentedApiKey {
 pub struct InvalidApiKey;
 
 impl PresentedApiKey {
+    /// Whether `text` has the form of a key's public half.
+    pub fn is_key_id(text: &str) -> bool {
+        is_hex(text, ID_BYTES)
+    }
+
     /// Reads a key. What is not even of its form costs no read of the table.
     ///
     /// # Errors
     /// [`InvalidApiKey`] for any other text.
     pub fn parse(key: &str) -> Result<Self, InvalidApiKey> {
-        let is_hex = |text: &str, bytes: usize| {
-            text.len() == bytes * 2 && text.bytes().all(|b| b.is_ascii_hexdigit())
-        };
         let mut parts = key.split('_');
         match (parts.next(), parts.next(), parts.next(), parts.next()) {
             (Some(PREFIX), Some(key_id), Some(secret), None)
@@ -145,13 +208,24 @@ impl NewApiKey {
             row: ApiKeyRow {
                 secret_hash: hash_secret(&secret),
                 key_id,
+                name: None,
                 scopes,
                 customers: None,
                 created_at: now,
                 expires_at: None,
+                revoked_at: None,
+                rotated_to: None,
+                rotated_from: None,
+                requests_per_second: None,
             },
         })
     }
+}
+
+/// In lower case alone: an id is one row's, and its counter's.
+fn is_hex(text: &str, bytes: usize) -> bool {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    text.len() == bytes * 2 && text.bytes().all(is_digit)
 }
 
 fn hash_secret(secret: &str) -> String {

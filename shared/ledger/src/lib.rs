@@ -4,6 +4,8 @@
 //! The definitions of the tables are in `template.yaml`, and nowhere else.
 
 mod already_delivered;
+mod api_key_changes;
+mod api_key_list;
 mod api_keys;
 mod billable_units;
 mod billing_events;
@@ -19,6 +21,7 @@ mod outbox;
 mod outbox_lease;
 mod rebuild;
 mod reopen;
+mod request_rate;
 mod rollup;
 mod stripe_account;
 mod take_back;
@@ -32,7 +35,9 @@ mod usage_log;
 mod usage_totals;
 mod void_credits;
 
-pub use api_keys::{ApiKeyRow, InvalidApiKey, NewApiKey, PresentedApiKey, Scope};
+pub use api_key_changes::{Revoked, Rotated, Rotation};
+pub use api_key_list::{ApiKeyCursor, ApiKeyPage};
+pub use api_keys::{ApiKeyRow, InvalidApiKey, KeyState, NewApiKey, PresentedApiKey, Scope};
 pub use billable_units::{BillableDay, BillableUnits};
 pub use billing_events::{
     Applied, BillingEventRow, BillingEventState, Consequence, StoredNotification,
@@ -50,6 +55,9 @@ pub use outbox::{ENTRY_EVENTS_MAX, OutboxCursor, OutboxEntries, OutboxEntry, Out
 pub use outbox_lease::{Leased, OutboxLease};
 pub use rebuild::{OutboxPage, PageCursor, TotalsPage};
 pub use reopen::{Rebilling, Reopened};
+pub use request_rate::{
+    InvalidRequestRate, LeaseStep, RATE_WINDOW_MS, RequestLease, RequestRate, rate_window,
+};
 pub use rollup::{Advance, Advanced, Poison};
 pub use stripe_account::{StripeAccount, StripeAccountRow};
 pub use take_back::TakenBack;

@@ -1,7 +1,7 @@
 //! Who calls: API keys as `Authorization: Bearer mk_…`.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::FromRef;
 use axum::extract::FromRequestParts;
@@ -9,8 +9,9 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use billing::{Clock, CustomerId, Timestamp};
-use ledger::{ApiKeyRow, Ledger, PresentedApiKey, Scope};
+use ledger::{ApiKeyRow, Ledger, PresentedApiKey, RequestRate, Scope};
 
+use crate::request_limit::RequestLimiter;
 use crate::{Problem, ProblemType};
 
 /// How long a key is believed without a look at the table: how late a
@@ -19,31 +20,67 @@ const KEY_FRESH_MS: i64 = 60_000;
 /// How long a key that the table does not have is refused without another look:
 /// short, for somebody may just be making it.
 const UNKNOWN_KEY_FRESH_MS: i64 = 2_000;
-/// Keys remembered at once, unknown ones among them.
+/// Keys remembered at once.
 const KEYS_MAX: usize = 10_000;
+/// Looks at the table a second for keys that turn out to be none. Nobody can
+/// guess a key; but each guess costs a read.
+const GUESSES_PER_S_MAX: u32 = 10;
+const SECOND_MS: i64 = 1_000;
 
 /// Checks API keys against the table, remembering each for a minute, and one
-/// that is not there for two seconds.
+/// that is not there for two seconds; and counts what is asked for with each.
 pub struct Authenticator {
     ledger: Ledger,
     clock: Arc<dyn Clock>,
-    known: Mutex<HashMap<String, Remembered>>,
+    limiter: RequestLimiter,
+    memory: Mutex<Memory>,
+}
+
+/// What an environment knows of keys.
+#[derive(Default)]
+struct Memory {
+    known: HashMap<String, Known>,
+    /// Ids that the table does not have, and until when that is believed.
+    unknown: HashMap<String, Timestamp>,
+    guesses: u32,
+    /// When the second began whose guesses are counted.
+    guesses_since: Option<Timestamp>,
 }
 
 #[derive(Clone)]
-struct Remembered {
-    /// None for an id that the table does not have.
-    row: Option<Arc<ApiKeyRow>>,
+struct Known {
+    row: Arc<ApiKeyRow>,
     until: Timestamp,
 }
 
+/// What is to be done about an id.
+enum Recalled {
+    Key(Arc<ApiKeyRow>),
+    NoKey,
+    Look,
+    /// After this long, since there were too many guesses.
+    Wait(i64),
+}
+
 impl Authenticator {
-    /// Checks keys against those in `ledger`.
+    /// Checks keys against those in `ledger`. Those that have no rate of their
+    /// own make as many requests as they like.
     pub fn new(ledger: Ledger, clock: Arc<dyn Clock>) -> Self {
         Self {
+            limiter: RequestLimiter::new(ledger.clone(), RequestRate::UNLIMITED),
             ledger,
             clock,
-            known: Mutex::new(HashMap::new()),
+            memory: Mutex::default(),
+        }
+    }
+
+    /// Another one of the same keys, in which those that have no rate of their
+    /// own have `default_rate`.
+    #[must_use]
+    pub fn with_default_rate(&self, default_rate: RequestRate) -> Self {
+        Self {
+            limiter: RequestLimiter::new(self.ledger.clone(), default_rate),
+            ..Self::new(self.ledger.clone(), Arc::clone(&self.clock))
         }
     }
 
@@ -51,43 +88,87 @@ impl Authenticator {
     ///
     /// # Errors
     /// A 401 [`Problem`], the same for every reason why a key is none: a guess
-    /// learns nothing. A 503 where the table cannot be asked.
+    /// learns nothing. A 429 where the key has made too many requests, or too
+    /// many keys are guessed. A 503 where the table cannot be asked.
     pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
         let presented = presented(headers).ok_or_else(unauthorized)?;
         let now = self.clock.now();
         let row = self.row(&presented.key_id, now).await?;
-        row.filter(|row| row.is(&presented) && row.is_valid_at(now))
-            .map(|key| Caller { key })
-            .ok_or_else(unauthorized)
+        let key = row
+            .filter(|row| row.is(&presented) && row.is_valid_at(now))
+            .ok_or_else(unauthorized)?;
+        // Only what bears the secret is counted: an id is no secret, and must
+        // not let a stranger use up its key's requests.
+        let counted = self.limiter.count(&key, now).await;
+        let detail = "this API key makes more requests than it may";
+        counted.map_err(|over| too_many_requests(detail, over.wait_ms))?;
+        Ok(Caller { key })
     }
 
     async fn row(&self, key_id: &str, now: Timestamp) -> Result<Option<Arc<ApiKeyRow>>, Problem> {
-        let recalled = self.known().get(key_id).cloned();
-        if let Some(remembered) = recalled.filter(|remembered| now < remembered.until) {
-            return Ok(remembered.row);
+        let recalled = self.memory().recall(key_id, now);
+        match recalled {
+            Recalled::Key(row) => return Ok(Some(row)),
+            Recalled::NoKey => return Ok(None),
+            Recalled::Wait(wait_ms) => {
+                let detail = "too many unknown API keys are tried: this one was not looked at";
+                return Err(too_many_requests(detail, wait_ms));
+            }
+            Recalled::Look => {}
         }
         let row = self.ledger.api_key(key_id).await?.map(Arc::new);
-        let mut known = self.known();
-        if known.len() >= KEYS_MAX {
-            known.retain(|_, remembered| now < remembered.until);
-        }
-        if known.len() >= KEYS_MAX {
-            known.clear();
-        }
-        let fresh_ms = match row {
-            Some(_) => KEY_FRESH_MS,
-            None => UNKNOWN_KEY_FRESH_MS,
-        };
-        let remembered = Remembered {
-            row: row.clone(),
-            until: now.plus_ms(fresh_ms),
-        };
-        known.insert(key_id.to_owned(), remembered);
+        self.memory().remember(key_id, row.clone(), now);
         Ok(row)
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<String, Remembered>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Memory {
+    fn recall(&mut self, key_id: &str, now: Timestamp) -> Recalled {
+        match self.known.get(key_id) {
+            Some(known) if now < known.until => return Recalled::Key(Arc::clone(&known.row)),
+            // Not a guess: it was a key a minute ago.
+            Some(_) => return Recalled::Look,
+            None => {}
+        }
+        if self.unknown.get(key_id).is_some_and(|until| now < *until) {
+            return Recalled::NoKey;
+        }
+        let second = self.guesses_since.map(|since| since.plus_ms(SECOND_MS));
+        match second.filter(|end| now < *end) {
+            Some(end) if self.guesses >= GUESSES_PER_S_MAX => Recalled::Wait(end.ms_since(now)),
+            _ => Recalled::Look,
+        }
+    }
+
+    fn remember(&mut self, key_id: &str, row: Option<Arc<ApiKeyRow>>, now: Timestamp) {
+        let Some(row) = row else {
+            self.known.remove(key_id);
+            self.remember_guess(key_id, now);
+            return;
+        };
+        if self.known.len() >= KEYS_MAX {
+            self.known.retain(|_, known| now < known.until);
+        }
+        if self.known.len() >= KEYS_MAX {
+            self.known.clear();
+        }
+        let until = now.plus_ms(KEY_FRESH_MS);
+        self.known.insert(key_id.to_owned(), Known { row, until });
+    }
+
+    fn remember_guess(&mut self, key_id: &str, now: Timestamp) {
+        let is_same_second = |since: &Timestamp| now < since.plus_ms(SECOND_MS);
+        if !self.guesses_since.as_ref().is_some_and(is_same_second) {
+            (self.guesses, self.guesses_since) = (0, Some(now));
+            self.unknown.retain(|_, until| now < *until);
+        }
+        self.guesses = self.guesses.saturating_add(1);
+        let until = now.plus_ms(UNKNOWN_KEY_FRESH_MS);
+        self.unknown.insert(key_id.to_owned(), until);
     }
 }
 
@@ -147,6 +228,10 @@ fn unauthorized() -> Problem {
     Problem::new(ProblemType::Unauthorized, detail)
 }
 
+fn too_many_requests(detail: &str, wait_ms: i64) -> Problem {
+    Problem::new(ProblemType::RateLimited, detail).retry_after_ms(wait_ms)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,6 +269,46 @@ mod tests {
         assert!(agent.require(Scope::Emit, None).is_err());
         let admin = caller(vec![Scope::Admin], None);
         assert!(admin.require(Scope::Read, None).is_ok());
+    }
+
+    const NOW: Timestamp = Timestamp::from_unix_s(1_769_860_800);
+
+    fn asks_for_a_read(memory: &mut Memory, key_id: &str, now: Timestamp) -> bool {
+        matches!(memory.recall(key_id, now), Recalled::Look)
+    }
+
+    #[test]
+    fn guesses_are_read_ten_times_a_second_and_known_keys_all_the_same() {
+        let mut memory = Memory::default();
+        let row = NewApiKey::generate(vec![], NOW).unwrap().row;
+        memory.remember("known", Some(Arc::new(row)), NOW);
+        let later = NOW.plus_ms(KEY_FRESH_MS);
+        for n in 0..GUESSES_PER_S_MAX {
+            let guess = format!("guess-{n}");
+            assert!(asks_for_a_read(&mut memory, &guess, later), "{n}");
+            memory.remember(&guess, None, later);
+        }
+        let wait = memory.recall("one-more", later.plus_ms(400));
+        assert!(matches!(wait, Recalled::Wait(600)));
+        let again = memory.recall("guess-0", later);
+        assert!(matches!(again, Recalled::NoKey));
+        assert!(asks_for_a_read(&mut memory, "known", later));
+        assert!(asks_for_a_read(
+            &mut memory,
+            "one-more",
+            later.plus_ms(SECOND_MS)
+        ));
+    }
+
+    #[test]
+    fn what_is_no_key_is_forgotten_in_two_seconds() {
+        let mut memory = Memory::default();
+        memory.remember("new", None, NOW);
+        assert!(!asks_for_a_read(&mut memory, "new", NOW.plus_ms(1_999)));
+        let later = NOW.plus_ms(UNKNOWN_KEY_FRESH_MS);
+        assert!(asks_for_a_read(&mut memory, "new", later));
+        memory.remember("other", None, later);
+        assert_eq!(memory.unknown.len(), 1);
     }
 
     #[test]

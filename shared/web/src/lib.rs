@@ -8,6 +8,7 @@ mod json_body;
 pub mod metrics;
 pub mod openapi;
 mod problem;
+mod request_limit;
 mod service;
 mod settings;
 mod stripe_account;
@@ -21,7 +22,7 @@ pub use json_body::JsonBody;
 pub use metrics::Metrics;
 pub use problem::{Problem, ProblemType};
 pub use service::{BODY_BYTES_MAX, service};
-pub use settings::{Settings, SettingsError};
+pub use settings::{Settings, SettingsError, key_rate_limit};
 pub use stripe_account::{OtherStripeAccount, check_stripe_account};
 
 /// What ends a function's `main` before it serves: shown by the runtime, and in the log.

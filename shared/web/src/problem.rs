@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// How soon a caller may try again what is unavailable, in seconds.
-const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
+const RETRY_AFTER_S: i64 = 1;
 
 /// The kinds of problems. Their names are part of the API: callers match on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub enum ProblemType {
     BodyTooLarge,
     /// The body is compressed, or so it says.
     UnsupportedEncoding,
+    /// More requests than the key may make.
+    RateLimited,
     /// Stripe refused this usage event for good.
     Rejected,
     /// Stripe refused what was asked of it.
@@ -57,7 +59,7 @@ pub enum ProblemType {
 
 impl ProblemType {
     /// Every kind.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::InvalidRequest,
         Self::InvalidField,
         Self::Unauthorized,
@@ -71,6 +73,7 @@ impl ProblemType {
         Self::Voided,
         Self::BodyTooLarge,
         Self::UnsupportedEncoding,
+        Self::RateLimited,
         Self::Rejected,
         Self::StripeRefused,
         Self::StripeUnavailable,
@@ -94,6 +97,7 @@ impl ProblemType {
             Self::Voided => "voided",
             Self::BodyTooLarge => "body-too-large",
             Self::UnsupportedEncoding => "unsupported-encoding",
+            Self::RateLimited => "rate-limited",
             Self::Rejected => "rejected",
             Self::StripeRefused => "stripe-refused",
             Self::StripeUnavailable => "stripe-unavailable",
@@ -118,6 +122,7 @@ impl ProblemType {
             Self::Voided => "The usage event is voided",
             Self::BodyTooLarge => "The body is too large",
             Self::UnsupportedEncoding => "The body is encoded",
+            Self::RateLimited => "Too many requests",
             Self::Rejected => "Stripe refused the usage event",
             Self::StripeRefused => "Stripe refused the request",
             Self::StripeUnavailable => "Stripe did not answer",
@@ -145,6 +150,7 @@ impl ProblemType {
             Self::Conflict | Self::Voided => StatusCode::CONFLICT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::Rejected | Self::StripeRefused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::StripeUnavailable | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -164,6 +170,8 @@ pub struct Problem {
     members: Map<String, Value>,
     #[serde(skip)]
     problem_type: ProblemType,
+    #[serde(skip)]
+    retry_after_s: Option<i64>,
 }
 
 impl Problem {
@@ -176,6 +184,10 @@ impl Problem {
             detail: detail.into(),
             members: Map::new(),
             problem_type,
+            retry_after_s: match problem_type.status() {
+                StatusCode::SERVICE_UNAVAILABLE => Some(RETRY_AFTER_S),
+                _ => None,
+            },
         }
     }
 
@@ -189,6 +201,16 @@ impl Problem {
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.members.insert(name.to_owned(), value.into());
         self
+    }
+
+    /// Tells the caller to wait for `wait_ms`, in whole seconds as HTTP does.
+    #[must_use]
+    pub fn retry_after_ms(self, wait_ms: i64) -> Self {
+        let whole_s = wait_ms.saturating_add(999).div_euclid(1_000);
+        Self {
+            retry_after_s: Some(whole_s.max(1)),
+            ..self
+        }
     }
 
     /// What Stripe's error at `operation` means for the caller. Logs the error;
@@ -275,14 +297,11 @@ impl IntoResponse for Problem {
             CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        match status {
-            StatusCode::UNAUTHORIZED => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(RETRY_AFTER, RETRY_AFTER_S);
-            }
-            _ => {}
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(wait_s) = self.retry_after_s {
+            headers.insert(RETRY_AFTER, HeaderValue::from(wait_s));
         }
         response
     }

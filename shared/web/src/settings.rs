@@ -5,12 +5,17 @@ use std::sync::Arc;
 
 use aws_config::SdkConfig;
 use billing::Clock;
-use ledger::{Ledger, TableNames};
+use ledger::{InvalidRequestRate, Ledger, RequestRate, TableNames};
 use secrecy::SecretString;
 use stripe::{ConfigError, UsageApi};
 
 use crate::stripe_account::check_owner;
 use crate::{Metrics, OtherStripeAccount, SystemClock};
+
+/// How many requests a second a key may make that has no rate of its own.
+const KEY_RATE_LIMIT: &str = "KEY_RATE_LIMIT";
+/// The template's default.
+const KEY_RATE_LIMIT_DEFAULT: &str = "1000";
 
 /// What is wrong with a function's surroundings: it cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +38,9 @@ pub enum SettingsError {
     /// The secret is binary.
     #[error("the secret that {0} names holds no text")]
     NoText(String),
+    /// `KEY_RATE_LIMIT` is none.
+    #[error("KEY_RATE_LIMIT {0}")]
+    KeyRateLimit(#[from] InvalidRequestRate),
     /// `AWS_CA_BUNDLE` names what is no bundle of certificates.
     #[error(transparent)]
     Trust(#[from] ledger::TrustError),
@@ -144,8 +152,29 @@ impl Settings {
         Ok(stripe::Client::new(config)?)
     }
 
+    /// How many requests a second a key may make that has no rate of its own:
+    /// `KEY_RATE_LIMIT`, or 1,000.
+    ///
+    /// # Errors
+    /// [`SettingsError::KeyRateLimit`].
+    pub fn key_rate_limit(&self) -> Result<RequestRate, SettingsError> {
+        Ok(key_rate_limit(|name| self.variable(name))?)
+    }
+
     /// The system's clock.
     pub fn clock(&self) -> Arc<dyn Clock> {
         Arc::new(SystemClock)
     }
+}
+
+/// The rate that `KEY_RATE_LIMIT` names among the variables that `variable` looks
+/// up, or the default.
+///
+/// # Errors
+/// [`InvalidRequestRate`].
+pub fn key_rate_limit(
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<RequestRate, InvalidRequestRate> {
+    let limit = variable(KEY_RATE_LIMIT);
+    limit.as_deref().unwrap_or(KEY_RATE_LIMIT_DEFAULT).parse()
 }

@@ -57,6 +57,7 @@ impl Operation {
         self.problems(&[
             ProblemType::Unauthorized,
             ProblemType::Forbidden,
+            ProblemType::RateLimited,
             ProblemType::Unavailable,
             ProblemType::Internal,
         ])

@@ -15,6 +15,7 @@ use crate::{assert_all_counted_once, sweep};
 /// The calls of an emission, of one event or a hundred.
 pub(crate) const CALLS: &[&str] = &[
     "GetItem ApiKeysTable",
+    "UpdateItem ApiKeysTable",
     "GetItem CustomersTable",
     "PutItem UsageEventsTable",
     "POST /v2/billing/meter_event_session",
@@ -24,6 +25,7 @@ pub(crate) const CALLS: &[&str] = &[
 
 const CALLS_BY_METER_EVENT: &[&str] = &[
     "GetItem ApiKeysTable",
+    "UpdateItem ApiKeysTable",
     "GetItem CustomersTable",
     "PutItem UsageEventsTable",
     "POST /v1/billing/meter_events",
@@ -32,6 +34,7 @@ const CALLS_BY_METER_EVENT: &[&str] = &[
 
 const CALLS_BY_USAGE_RECORD: &[&str] = &[
     "GetItem ApiKeysTable",
+    "UpdateItem ApiKeysTable",
     "GetItem CustomersTable",
     "PutItem UsageEventsTable",
     "POST /v1/subscription_items/{id}/usage_records",
