@@ -96,6 +96,12 @@ pub(crate) enum Failure {
     Settling(#[from] meterline_cli::dead_letters::SettlingError),
     #[error("the system gives no random bytes")]
     Randomness(#[from] getrandom::Error),
+    #[error("there is no key {0}: `meterline keys list` shows those that there are")]
+    UnknownKey(String),
+    #[error("{0}")]
+    NoRotation(String),
+    #[error("a key is for {0} customers at most, or for all")]
+    TooManyCustomers(usize),
     #[error("name an event: --customer and its id, or --identifier")]
     NoEvent,
     #[error("Stripe perhaps has these events: run reconcile first, then say --not-in-stripe")]
