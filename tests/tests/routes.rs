@@ -3,23 +3,21 @@
 //! has could not be reached, and one that is not described would not be found.
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
+#[path = "routes/template.rs"]
+mod template;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use stack::story::Api;
 use stack::{Options, System};
+use template::{Routes, root, template_routes};
 use yaml_serde::Value;
 
 /// Routes that are not the API's: the function URL of the webhook has no
 /// routes in the template, and the local system serves the webhook under a path.
 const WEBHOOK: &str = "webhook";
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-type Routes = BTreeSet<(String, String, String)>;
 
 /// (function, method, path) of every operation of openapi.json.
 fn described_routes() -> Routes {
@@ -30,34 +28,6 @@ fn described_routes() -> Routes {
         for (method, operation) in item.as_object().unwrap() {
             let function = operation["tags"][0].as_str().unwrap().to_owned();
             routes.insert((function, method.to_uppercase(), path.clone()));
-        }
-    }
-    routes
-}
-
-/// (function, method, path) of every HTTP event in template.yaml.
-fn template_routes() -> Routes {
-    let text = fs::read_to_string(root().join("template.yaml")).unwrap();
-    let template: Value = yaml_serde::from_str(&text).unwrap();
-    let mut routes = Routes::new();
-    for resource in template["Resources"].as_mapping().unwrap().values() {
-        let properties = &resource["Properties"];
-        let Some(function) = properties["CodeUri"].as_str() else {
-            continue;
-        };
-        let function = function.trim_start_matches("functions/").to_owned();
-        let Some(events) = properties["Events"].as_mapping() else {
-            continue;
-        };
-        for event in events.values() {
-            if event["Type"].as_str() == Some("HttpApi") {
-                let properties = &event["Properties"];
-                routes.insert((
-                    function.clone(),
-                    properties["Method"].as_str().unwrap().to_owned(),
-                    properties["Path"].as_str().unwrap().to_owned(),
-                ));
-            }
         }
     }
     routes
