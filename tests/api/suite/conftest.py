@@ -25,17 +25,17 @@ settings.load_profile("api")
 
 
 class Answers:
-    """How often each operation answered with which status, to which kind of caller."""
+    """How often each operation had which outcome, for which kind of caller: a status, or what it hides."""
 
     def __init__(self):
         self.counts = defaultdict(Counter)
 
-    def note(self, caller, operation, status):
-        self.counts[caller, operation][status] += 1
+    def note(self, caller, operation, outcome):
+        self.counts[caller, operation][str(outcome)] += 1
 
     def successes(self, caller, operation):
         counts = self.counts[caller, operation]
-        return sum(count for status, count in counts.items() if 200 <= status < 300)
+        return sum(counts[str(status)] for status in range(200, 300))
 
 
 ANSWERS = Answers()
@@ -61,6 +61,6 @@ def pytest_terminal_summary(terminalreporter):
     total = 0
     for (caller, operation), counts in sorted(ANSWERS.counts.items()):
         total += sum(counts.values())
-        statuses = "  ".join(f"{status}: {count}" for status, count in sorted(counts.items()))
+        statuses = "  ".join(f"{outcome}: {count}" for outcome, count in sorted(counts.items()))
         terminalreporter.write_line(f"{caller:>10}  {operation:<56} {statuses}")
     terminalreporter.write_line(f"{total} requests")
