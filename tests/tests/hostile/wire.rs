@@ -1,6 +1,8 @@
 //! Requests as bytes: what no HTTP client would send.
 
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use stack::story::Api;
 use stack::{Options, System};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -34,11 +36,10 @@ impl Target {
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let system = System::start(Options::manual(folder.path())).await.unwrap();
-        let key = system.environment().into_iter();
-        let key = key.filter(|(name, _)| *name == "METERLINE_API_KEY");
-        let key = key.map(|(_, key)| secrecy::ExposeSecret::expose_secret(&key).to_owned());
         let mut target = Self {
-            key: key.last().unwrap(),
+            key: secret(&system, "METERLINE_API_KEY")
+                .expose_secret()
+                .to_owned(),
             system,
             customer: String::new(),
             _folder: folder,
@@ -123,10 +124,8 @@ impl Target {
             .await;
         let usage: Value = serde_json::from_str(&usage.body).unwrap();
         assert_eq!(usage["total_units"], units, "{usage}");
-        let stripe = self.system.environment().into_iter();
-        let stripe = stripe.filter(|(name, _)| *name == "STRIPE_SECRET_KEY");
-        let key = stripe.map(|(_, key)| key).last().unwrap();
-        let stripe = stack::story::Api::new(self.system.stripe_url(), key).unwrap();
+        let key = secret(&self.system, "STRIPE_SECRET_KEY");
+        let stripe = Api::new(self.system.stripe_url(), key).unwrap();
         let path = format!(
             "/_simulator/meter_events?customer={}&limit=0",
             self.customer
@@ -136,4 +135,9 @@ impl Target {
         assert_eq!(counted["count"], events, "{counted}");
         self.system.stop().await.unwrap();
     }
+}
+
+fn secret(system: &System, name: &str) -> SecretString {
+    let mut variables = system.environment().into_iter();
+    variables.find(|(it, _)| *it == name).unwrap().1
 }
