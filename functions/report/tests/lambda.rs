@@ -7,9 +7,9 @@ mod story;
 #[path = "../../onboarding/tests/support/mod.rs"]
 mod support;
 
-use billing::{ActionType, BillingTime, Clock, EventId, Quantity, UsageEvent};
+use billing::{ActionType, BillingTime, Clock, CustomerId, EventId, Quantity, UsageEvent};
 use lambda::invoke;
-use ledger::UsageEventRow;
+use ledger::{Scope, UsageEventRow};
 use serde_json::{Value, json};
 use story::Story;
 use stripe_simulator::DEFAULT_SECRET_KEY;
@@ -43,8 +43,12 @@ impl Story {
     /// The status and body of the program's answer to a request, given as HTTP
     /// APIs give it: the path decoded, the query as it came.
     async fn ask(&self, decoded_path: &str, query: &str) -> (u64, Value) {
-        let sample = include_str!("../../../events/report.json")
-            .replace("$METERLINE_API_KEY", &self.world.admin_key);
+        self.ask_as(&self.world.admin_key, decoded_path, query)
+            .await
+    }
+
+    async fn ask_as(&self, key: &str, decoded_path: &str, query: &str) -> (u64, Value) {
+        let sample = include_str!("../../../events/report.json").replace("$METERLINE_API_KEY", key);
         let mut event: Value = serde_json::from_str(&sample).unwrap();
         event["rawPath"] = json!(decoded_path);
         event["rawQueryString"] = json!(query);
@@ -98,5 +102,44 @@ async fn an_event_of_a_plain_id_is_found_by_the_path_too() {
     ] {
         let answered = story.ask(&path, query).await;
         assert_eq!(answered.0, status, "{path}?{query}: {}", answered.1);
+    }
+}
+
+/// The dots in a decoded path are resolved before it is routed: what was asked
+/// about one customer may be about another by then. The key decides at the end.
+#[tokio::test]
+async fn a_path_that_turns_into_anothers_is_judged_as_anothers() {
+    let story = Story::start().await;
+    let mine = &story.customer.customer_id;
+    let other = CustomerId::parse("cus_other").unwrap();
+    let key = story
+        .world
+        .api_key(Scope::Read, Some(vec![mine.clone()]))
+        .await;
+    for (path, status) in [
+        (format!("/v1/customers/{mine}/usage"), 200),
+        (format!("/v1/customers/{other}/usage"), 403),
+        (
+            format!("/v1/usage/{mine}/../../customers/{other}/usage"),
+            403,
+        ),
+        (format!("/v1/usage/{mine}/../{other}/job-7"), 403),
+        (
+            format!("/v1/usage/{other}/../../customers/{mine}/usage"),
+            200,
+        ),
+        (format!("/v1/customers/{mine}/../{other}/usage"), 403),
+        (
+            format!("/v1/customers/{mine}/../../../../../etc/passwd"),
+            404,
+        ),
+        (format!("/v1/customers/{other}/usage#/../{mine}/usage"), 403),
+        (format!("/v1/customers/{other}/usage?/../{mine}/usage"), 403),
+        (format!("/v1/customers/{mine}\\..\\{other}/usage"), 403),
+        (format!("/v1/customers/{mine}\0/usage"), 400),
+        (format!("/v1/customers/{mine}\u{202e}/usage"), 400),
+    ] {
+        let (answered, body) = story.ask_as(&key, &path, "").await;
+        assert_eq!(answered, status, "{path}: {body}");
     }
 }
