@@ -247,7 +247,7 @@ async fn what_was_carried_over_is_not_noted_in_a_period_that_may_be_the_wrong_on
     story.emit_in_vain("late", 5).await;
     story.quarantine_what_is_pending().await;
     let mut row = story.row("late").await;
-    row.carried_over = true;
+    row.told_at.push(row.occurred_at);
     let noted = story.redriver().note_in_stripe(&[row]).await;
     assert!(matches!(noted[0], Redriven::Left(Prospect::CarriedOver)));
     assert_eq!(story.row("late").await.status, UsageStatus::Quarantined);

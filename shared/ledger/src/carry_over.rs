@@ -5,6 +5,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use billing::{Timestamp, UsageStatus};
 
 use crate::items::{number, text};
+use crate::usage_events::times;
 use crate::{Ledger, LedgerError, UsageEventRow};
 
 /// What became of carrying a pending event over.
@@ -19,7 +20,8 @@ pub enum CarriedOver {
 
 impl Ledger {
     /// Bills the pending `row`, as it was read, at `billed_at` in the period that
-    /// begins at `period_start` instead.
+    /// begins at `period_start` instead. The time that it was billed at stays among
+    /// those that Stripe was told: an earlier sending may have arrived.
     ///
     /// # Errors
     /// [`LedgerError::Unavailable`]: perhaps carried over.
@@ -38,7 +40,9 @@ impl Ledger {
             .table_name(&self.tables.usage_events)
             .key("identifier", text(row.identifier.as_str()))
             .update_expression(
-                "SET billed_at = :billed_at, period_start = :period_start, carried_over = :true",
+                "SET billed_at = :billed_at, period_start = :period_start, \
+                 carried_over = :true, \
+                 told_at = list_append(if_not_exists(told_at, :none), :told)",
             )
             .condition_expression("#status = :pending AND billed_at = :was_billed_at")
             .expression_attribute_names("#status", "status")
@@ -47,6 +51,8 @@ impl Ledger {
             .expression_attribute_values(":billed_at", number(billed_at.unix_ms()))
             .expression_attribute_values(":period_start", number(period_start.unix_ms()))
             .expression_attribute_values(":true", AttributeValue::Bool(true))
+            .expression_attribute_values(":none", times(&[]))
+            .expression_attribute_values(":told", times(row.billed_at.as_slice()))
             .send()
             .await;
         match update {

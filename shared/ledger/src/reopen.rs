@@ -37,6 +37,7 @@ pub enum Reopened {
 impl Ledger {
     /// Makes `row`, as it was read, pending again at `at`, real time: billed as
     /// `billing` says, in a send window that begins at `at`, under its old identifier.
+    /// Whoever reopens it knows that Stripe has it at none of the times it was told.
     ///
     /// # Errors
     /// [`LedgerError::Unavailable`]: perhaps reopened; redelivery sends it then.
@@ -62,7 +63,7 @@ impl Ledger {
             .update_item()
             .table_name(&self.tables.usage_events)
             .key("identifier", text(row.identifier.as_str()))
-            .update_expression(format!("{sets} REMOVE held_reason, stripe_code"))
+            .update_expression(format!("{sets} REMOVE held_reason, stripe_code, told_at"))
             .condition_expression("#status = :from AND first_attempt_at = :read")
             .expression_attribute_names("#status", "status")
             .expression_attribute_names("#history", "history")
@@ -103,6 +104,7 @@ fn reopened(row: &UsageEventRow, billing: Rebilling, at: Timestamp) -> UsageEven
         billed_at: Some(billing.billed_at),
         period_start: Some(billing.period_start),
         carried_over: billing.carried_over,
+        told_at: Vec::new(),
         first_attempt_at: at,
         pending_since: at,
         held_reason: None,

@@ -6,13 +6,13 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use billing::{Timestamp, UsageStatus};
 
 use crate::items::{number, text};
-use crate::usage_events::history_entry;
+use crate::usage_events::{history_entry, times};
 use crate::{Ledger, LedgerError, UsageEventRow};
 
 /// What became of taking a carry-over back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TakenBack {
-    /// The row is delivered, and billed when its event happened.
+    /// The row is delivered, and billed when Stripe has it.
     Done,
     /// Somebody changed the row since it was read, perhaps this very call,
     /// whose answer was lost: nothing was written.
@@ -21,8 +21,10 @@ pub enum TakenBack {
 
 impl Ledger {
     /// Notes at `now`, real time, that Stripe has `row`, as it was read, at `billed_at`,
-    /// in the period that began at `period_start`: a sending from before it was carried
-    /// over, or carried over that far, had arrived. The rollup moves it between the totals.
+    /// one of the times that it was told, in the period that began at `period_start`: a
+    /// sending from before it was carried over, or carried over that far, had arrived.
+    /// The rollup moves it between the totals. The time that the row leaves takes the
+    /// place of `billed_at` among the told ones, so that this can be taken back as well.
     ///
     /// # Errors
     /// [`LedgerError::Unavailable`]: perhaps taken back.
@@ -37,6 +39,8 @@ impl Ledger {
             .billed_at
             .map_or(AttributeValue::Null(true), |at| number(at.unix_ms()));
         let delivered = UsageStatus::Delivered;
+        let told = row.told_at.iter().copied().filter(|at| *at != billed_at);
+        let told: Vec<Timestamp> = told.chain(row.billed_at).collect();
         let update = self
             .client
             .update_item()
@@ -45,10 +49,10 @@ impl Ledger {
             .update_expression(
                 "SET #status = :delivered, #history = list_append(#history, :entry), \
                  billed_at = :billed_at, period_start = :period_start, \
-                 carried_over = :carried_over",
+                 carried_over = :carried_over, told_at = :told REMOVE stripe_code",
             )
             .condition_expression(
-                "#status = :from AND billed_at = :was_billed_at AND carried_over = :true",
+                "#status = :from AND billed_at = :was_billed_at AND told_at = :was_told",
             )
             .expression_attribute_names("#status", "status")
             .expression_attribute_names("#history", "history")
@@ -58,10 +62,11 @@ impl Ledger {
             .expression_attribute_values(":was_billed_at", was_billed_at)
             .expression_attribute_values(":billed_at", number(billed_at.unix_ms()))
             .expression_attribute_values(":period_start", number(period_start.unix_ms()))
-            .expression_attribute_values(":true", AttributeValue::Bool(true))
+            .expression_attribute_values(":was_told", times(&row.told_at))
+            .expression_attribute_values(":told", times(&told))
             .expression_attribute_values(
                 ":carried_over",
-                AttributeValue::Bool(billed_at != row.occurred_at),
+                AttributeValue::Bool(row.occurred_at < period_start),
             )
             .send()
             .await;

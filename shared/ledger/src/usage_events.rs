@@ -49,6 +49,11 @@ pub struct UsageEventRow {
     /// Whether it was carried over from an earlier period.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub carried_over: bool,
+    /// The other times that it was to be billed at since it was recorded, or since it
+    /// was last redriven: a sending may have told Stripe of any of them. Only a row that
+    /// was carried over after that has some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told_at: Vec<Timestamp>,
     /// Why it is held, where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_reason: Option<HeldReason>,
@@ -133,6 +138,7 @@ impl UsageEventRow {
             billed_at,
             period_start,
             carried_over,
+            told_at: Vec::new(),
             held_reason,
             meter_event_name: meter_event_name.to_owned(),
             recorded_at: now,
@@ -147,6 +153,24 @@ impl UsageEventRow {
             history: vec![HistoryEntry { status, at: now }],
             identifier,
         }
+    }
+
+    /// The row after it is billed at `billed_at`, in the period that begins at
+    /// `period_start`, instead: carried over from there.
+    #[must_use]
+    pub fn carried_over_to(mut self, billed_at: Timestamp, period_start: Timestamp) -> Self {
+        self.told_at.extend(self.billed_at);
+        self.billed_at = Some(billed_at);
+        self.period_start = Some(period_start);
+        self.carried_over = true;
+        self
+    }
+
+    /// The time among those that Stripe may have it under, `billed_at` among them, that
+    /// lies in the second of `at`: Stripe tells seconds.
+    pub fn told_in_second_of(&self, at: Timestamp) -> Option<Timestamp> {
+        let mut told = self.billed_at.iter().chain(&self.told_at);
+        told.find(|told| told.unix_s() == at.unix_s()).copied()
     }
 
     /// Whether a sending that starts at `now` and takes up to `budget_ms` ends
@@ -407,6 +431,11 @@ impl Ledger {
 
 pub(crate) fn customer_bucket(customer_id: &CustomerId, bucket: &str) -> String {
     format!("{customer_id}#{bucket}")
+}
+
+/// Times, as the table holds them.
+pub(crate) fn times(times: &[Timestamp]) -> AttributeValue {
+    AttributeValue::L(times.iter().map(|at| number(at.unix_ms())).collect())
 }
 
 pub(crate) fn history_entry(status: UsageStatus, at: Timestamp) -> AttributeValue {

@@ -90,12 +90,9 @@ pub async fn keep_billable(
                 .carry_over_usage_event(&row, billed_at, period_start)
                 .await?;
             match carried_over {
-                CarriedOver::Done => Ok(Kept::Billable(Box::new(UsageEventRow {
-                    billed_at: Some(billed_at),
-                    period_start: Some(period_start),
-                    carried_over: true,
-                    ..*row
-                }))),
+                CarriedOver::Done => Ok(Kept::Billable(Box::new(
+                    row.carried_over_to(billed_at, period_start),
+                ))),
                 CarriedOver::Changed => reread(ledger, &row).await,
             }
         }

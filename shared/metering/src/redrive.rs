@@ -30,8 +30,17 @@ pub enum Prospect {
     UnknownCustomer,
     /// It is in none of the states that are redriven.
     NotGivenUp(UsageStatus),
-    /// It was carried over: what Stripe has of it may be billed in the period
-    /// before, and the row would name the wrong one.
+    /// It would be noted as delivered, billed as its row says.
+    Note,
+    /// It would be noted as delivered, billed at another time that Stripe was told.
+    NoteAt {
+        /// The time that was told.
+        billed_at: Timestamp,
+        /// The start of the period that it falls into.
+        period_start: Timestamp,
+    },
+    /// It was carried over after a sending: what Stripe has of it may be billed in the
+    /// period before, and the row would name the wrong one.
     CarriedOver,
     /// Stripe cannot have it at the time that is named: no sending told it so, or no
     /// period bills it.
@@ -169,13 +178,21 @@ impl Redriver {
     }
 
     async fn note(&self, row: &UsageEventRow) -> Redriven {
-        if row.status != UsageStatus::Quarantined {
-            return Redriven::Left(Prospect::NotGivenUp(row.status));
+        match Self::prospect_in_stripe(row) {
+            Prospect::Note => self.note_delivered(row).await,
+            left => Redriven::Left(left),
         }
-        if row.carried_over {
-            return Redriven::Left(Prospect::CarriedOver);
+    }
+
+    /// What [`note_in_stripe`](Self::note_in_stripe) would make of `row`.
+    pub const fn prospect_in_stripe(row: &UsageEventRow) -> Prospect {
+        if !matches!(row.status, UsageStatus::Quarantined) {
+            return Prospect::NotGivenUp(row.status);
         }
-        self.note_delivered(row).await
+        if !row.told_at.is_empty() {
+            return Prospect::CarriedOver;
+        }
+        Prospect::Note
     }
 
     async fn note_delivered(&self, row: &UsageEventRow) -> Redriven {
@@ -196,56 +213,64 @@ impl Redriver {
     }
 
     /// Notes `row`, as it was read, as delivered and billed at `at`: the timestamp under
-    /// which Stripe's own list of meter events has it. So what was carried over is
-    /// settled, when a sending from before may have arrived. Nothing is sent. Only what
-    /// is quarantined, or delivered and carried over, can be settled so.
+    /// which Stripe's own list of meter events has it, to the second. So what was carried
+    /// over is settled, when a sending from before may have arrived. Nothing is sent. Only
+    /// what is quarantined or delivered can be settled so, and only at a time that its row
+    /// says Stripe was told; the one that it leaves is another, so a mistake can be undone.
     pub async fn note_in_stripe_at(&self, row: &UsageEventRow, at: Timestamp) -> Redriven {
+        let (billed_at, period_start) = match self.prospect_in_stripe_at(row, at).await {
+            Ok(Prospect::Note) if row.status == UsageStatus::Delivered => return Redriven::Noted,
+            Ok(Prospect::Note) => return self.note_delivered(row).await,
+            Ok(Prospect::NoteAt {
+                billed_at,
+                period_start,
+            }) => (billed_at, period_start),
+            Ok(left) => return Redriven::Left(left),
+            Err(error) => return Redriven::Failed(error),
+        };
+        let now = self.clock.now();
+        let taken = self
+            .ledger
+            .take_back_carry_over(row, billed_at, period_start, now);
+        match taken.await {
+            Ok(TakenBack::Done) => Redriven::Noted,
+            Ok(TakenBack::Changed) => Redriven::Changed,
+            Err(error) => Redriven::Failed(error.into()),
+        }
+    }
+
+    /// What [`note_in_stripe_at`](Self::note_in_stripe_at) would make of `row`.
+    ///
+    /// # Errors
+    /// [`RedriveError`] where the customer or the period cannot be looked up.
+    pub async fn prospect_in_stripe_at(
+        &self,
+        row: &UsageEventRow,
+        at: Timestamp,
+    ) -> Result<Prospect, RedriveError> {
         let is_ours = matches!(
             row.status,
             UsageStatus::Quarantined | UsageStatus::Delivered
         );
         if !is_ours {
-            return Redriven::Left(Prospect::NotGivenUp(row.status));
+            return Ok(Prospect::NotGivenUp(row.status));
         }
-        // Stripe's lists tell seconds.
-        let is_then = |told: Timestamp| told.unix_s() == at.unix_s();
-        if row.billed_at.is_some_and(is_then) {
-            return match row.status {
-                UsageStatus::Delivered => Redriven::Noted,
-                _ => self.note_delivered(row).await,
-            };
-        }
-        if !row.carried_over {
-            return Redriven::Left(Prospect::NotAtThisTime);
-        }
-        let billed_at = if is_then(row.occurred_at) {
-            row.occurred_at
-        } else {
-            at
+        let Some(told) = row.told_in_second_of(at) else {
+            return Ok(Prospect::NotAtThisTime);
         };
-        match self.bill_at(row, billed_at).await {
-            Ok(redriven) => redriven,
-            Err(error) => Redriven::Failed(error),
+        if row.billed_at == Some(told) {
+            return Ok(Prospect::Note);
         }
-    }
-
-    async fn bill_at(&self, row: &UsageEventRow, at: Timestamp) -> Result<Redriven, RedriveError> {
         let Some(customer) = self.customers.customer(&row.customer_id).await? else {
-            return Ok(Redriven::Left(Prospect::UnknownCustomer));
+            return Ok(Prospect::UnknownCustomer);
         };
-        let may_be_told = row
-            .billed_at
-            .is_some_and(|end| (row.occurred_at..end).contains(&at));
-        let start = self.customers.start_of_period(&customer, at).await?;
-        let Some(period_start) = start.filter(|_| may_be_told) else {
-            return Ok(Redriven::Left(Prospect::NotAtThisTime));
-        };
-        let now = self.clock.now();
-        let taken = self.ledger.take_back_carry_over(row, at, period_start, now);
-        Ok(match taken.await? {
-            TakenBack::Done => Redriven::Noted,
-            TakenBack::Changed => Redriven::Changed,
-        })
+        let period_start = self.customers.start_of_period(&customer, told).await?;
+        Ok(
+            period_start.map_or(Prospect::NotAtThisTime, |period_start| Prospect::NoteAt {
+                billed_at: told,
+                period_start,
+            }),
+        )
     }
 
     async fn redrive_batch(&self, batch: &[UsageEventRow]) -> Vec<Redriven> {

@@ -42,7 +42,7 @@ pub(crate) struct RedriveArguments {
     in_stripe: bool,
     /// With --in-stripe and --event: the time under which Stripe's list has the event,
     /// RFC 3339 or unix seconds. So an event that was carried over is billed in the
-    /// period that Stripe bills it in.
+    /// period that Stripe bills it in. Only a time that Stripe was told is taken.
     #[arg(long, value_name = "TIME", value_parser = Timestamp::parse, requires_all = ["in_stripe", "event"])]
     at: Option<Timestamp>,
     /// Print JSON, a line for each event.
@@ -180,12 +180,11 @@ impl Run {
 
     async fn list(&self, rows: &[UsageEventRow]) -> Result<(), Failure> {
         for row in rows {
-            if self.arguments.in_stripe {
-                let outcome = describe_note(row, self.arguments.at);
-                self.print(row, &row.meter_event_name, &outcome, false)?;
-                continue;
-            }
-            let prospect = self.redriver.prospect(row).await?;
+            let prospect = match self.arguments.at {
+                Some(at) => self.redriver.prospect_in_stripe_at(row, at).await?,
+                None if self.arguments.in_stripe => Redriver::prospect_in_stripe(row),
+                None => self.redriver.prospect(row).await?,
+            };
             let meter = match &prospect {
                 Prospect::Send(billing) => &billing.meter_event_name,
                 _ => &row.meter_event_name,
@@ -264,16 +263,6 @@ impl Run {
     }
 }
 
-fn describe_note(row: &UsageEventRow, at: Option<Timestamp>) -> String {
-    if let Some(at) = at {
-        return format!("to be noted as delivered, billed at {at}");
-    }
-    if row.carried_over {
-        return describe_prospect(&Prospect::CarriedOver, row);
-    }
-    "to be noted as delivered".to_owned()
-}
-
 fn describe(redriven: &Redriven, row: &UsageEventRow) -> String {
     match redriven {
         Redriven::Sent(Delivered::Delivered) => "delivered".to_owned(),
@@ -303,16 +292,32 @@ fn describe_prospect(prospect: &Prospect, row: &UsageEventRow) -> String {
             row.customer_id
         ),
         Prospect::Held(reason) => format!("held: {}", reason.as_str()),
+        Prospect::Note if row.status == UsageStatus::Delivered => {
+            "is noted as delivered at this time already".to_owned()
+        }
+        Prospect::Note => "to be noted as delivered".to_owned(),
+        Prospect::NoteAt { billed_at, .. } => {
+            format!("to be noted as delivered, billed at {billed_at}")
+        }
         Prospect::UnknownCustomer => "its customer is unknown".to_owned(),
         Prospect::NotGivenUp(status) => format!("is {status}"),
         Prospect::CarriedOver => "was carried over: perhaps Stripe has it in the period before; \
              say with --at under which time it has it"
             .to_owned(),
         Prospect::NotAtThisTime => format!(
-            "Stripe was never told this time: it happened at {}, and is billed at {}",
-            row.occurred_at,
-            row.billed_at
-                .map_or_else(|| "no time".to_owned(), |at| at.to_string())
+            "Stripe was never told this time, or no invoice bills it; it was told {}",
+            told(row)
         ),
+    }
+}
+
+/// The times that Stripe may have `row` at, the one that it is billed at first.
+fn told(row: &UsageEventRow) -> String {
+    let told = row.billed_at.iter().chain(&row.told_at);
+    let told: Vec<String> = told.map(ToString::to_string).collect();
+    if told.is_empty() {
+        "none".to_owned()
+    } else {
+        told.join(" or ")
     }
 }

@@ -1,6 +1,6 @@
 //! What was carried over though Stripe had it already: an earlier sending arrived,
 //! its answer did not, and the identifier keeps the later one out. Stripe has such an
-//! event in the minute in which it happened, and lacks it in the one that the log names.
+//! event in the minute that was told first, and lacks it in the one that the log names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,24 +16,31 @@ type Lacking = BTreeMap<i64, Vec<LogRow>>;
 /// Explains each of `differences` by the rows of `log`: what a minute has too much and
 /// another lacks for it is told once, where Stripe has it.
 ///
-/// A set of carried rows that would explain a surplus is believed only where the
-/// minutes that the log has them in lack as much.
+/// A carried row may explain a surplus only where the minute that the log has it in
+/// lacks as much, or is `unknown`; a set of them is believed only where that is known.
 pub(super) fn explain(
     differences: &[Difference],
     log: &MeterLog,
+    unknown: &BTreeSet<i64>,
 ) -> Vec<(Difference, Explanation)> {
+    let units: BTreeMap<i64, i64> = differences
+        .iter()
+        .map(|it| (it.minute, it.units()))
+        .collect();
+    let units_at = |minute: i64| units.get(&minute).copied().unwrap_or(0);
+    let is_here = |row: &LogRow| {
+        delivered_to(row).is_some_and(|minute| {
+            !unknown.contains(&minute) && units_at(minute).saturating_add(row.units()) > 0
+        })
+    };
     let explained = differences.iter().map(|difference| {
-        let rows = log.candidates(difference.minute);
+        let rows = without(log.candidates(difference.minute), is_here);
         (*difference, Explanation::of(difference.units(), &rows))
     });
     let mut explained: Vec<_> = explained.collect();
-    let units_at = |minute: i64| {
-        let mut found = differences.iter().filter(|it| it.minute == minute);
-        found.next().map_or(0, |difference| difference.units())
-    };
     let unfit: BTreeSet<i64> = lacking(&explained, log)
         .into_iter()
-        .filter(|(minute, rows)| units_at(*minute).saturating_add(units(rows)) > 0)
+        .filter(|(minute, rows)| units_at(*minute).saturating_add(units_of(rows)) > 0)
         .map(|(minute, _)| minute)
         .collect();
     for (difference, explanation) in &mut explained {
@@ -74,7 +81,18 @@ fn delivered_to(row: &LogRow) -> Option<i64> {
     row.carried_to.filter(|_| row.is_in_stripe())
 }
 
-fn units(rows: &[LogRow]) -> i64 {
+/// `rows`, of which those that are `meant` are no candidates any more. Places stay what
+/// they are.
+fn without(rows: Vec<LogRow>, is_meant: impl Fn(&LogRow) -> bool) -> Vec<LogRow> {
+    let quantity = |row: &LogRow| if is_meant(row) { 0 } else { row.quantity };
+    let rows = rows.into_iter().map(|row| LogRow {
+        quantity: quantity(&row),
+        ..row
+    });
+    rows.collect()
+}
+
+fn units_of(rows: &[LogRow]) -> i64 {
     rows.iter()
         .fold(0, |sum, row| sum.saturating_add(row.units()))
 }
@@ -92,25 +110,15 @@ fn take_out(
     let Some((difference, explanation)) = explained.get_mut(at) else {
         return;
     };
-    difference.log_units = difference.log_units.saturating_sub(units(moved));
+    difference.log_units = difference.log_units.saturating_sub(units_of(moved));
     if difference.units() == 0 {
         explained.remove(at);
         return;
     }
     let moved: BTreeSet<&Identifier> = moved.iter().map(|row| &row.identifier).collect();
-    let rows = log.candidates(minute);
-    // Places stay what they are: what is elsewhere is no candidate any more.
-    let rows: Vec<LogRow> = rows
-        .into_iter()
-        .map(|row| LogRow {
-            quantity: if moved.contains(&row.identifier) {
-                0
-            } else {
-                row.quantity
-            },
-            ..row
-        })
-        .collect();
+    let rows = without(log.candidates(minute), |row| {
+        moved.contains(&row.identifier)
+    });
     *explanation = Explanation::of(difference.units(), &rows);
 }
 
@@ -132,7 +140,7 @@ mod tests {
             quantity,
             status,
             billed_at_s: AFTER,
-            carried_from_s: None,
+            told_s: Vec::new(),
             is_in_flight: false,
             is_altered: false,
             is_settled: true,
@@ -144,8 +152,9 @@ mod tests {
     /// A log of rows at `AFTER`, some of which were carried over from `BEFORE`.
     fn log(rows: Vec<(LogRow, bool)>) -> MeterLog {
         let mut log = MeterLog::default();
-        for (row, is_carried) in rows {
-            log.keep_at(AFTER, is_carried.then_some(BEFORE), row);
+        for (mut row, is_carried) in rows {
+            row.told_s.extend(is_carried.then_some(BEFORE));
+            log.keep_at(AFTER, row, Some);
         }
         log
     }
@@ -167,23 +176,35 @@ mod tests {
             (delivered("c", 9), false),
         ]);
         let differences = [difference(BEFORE, 0, 9), difference(AFTER, 23, 14)];
-        let explained = explain(&differences, &log);
+        let explained = explain(&differences, &log, &BTreeSet::new());
         assert_eq!(
             explained,
             [(differences[0], Explanation::StripeHas(vec![0]))]
         );
         // Besides, another is lost.
         let differences = [difference(BEFORE, 0, 9), difference(AFTER, 23, 9)];
-        let explained = explain(&differences, &log);
+        let explained = explain(&differences, &log, &BTreeSet::new());
         assert_eq!(explained[1].1, Explanation::StripeLacks(vec![1]));
         assert_eq!(explained[1].0.units(), -5);
     }
 
     #[test]
-    fn without_a_lack_where_the_log_has_it_nothing_is_decided() {
+    fn without_a_lack_where_the_log_has_it_it_explains_nothing() {
+        let mut log = log(vec![(row("a", 9, UsageStatus::Delivered), true)]);
+        let differences = [difference(BEFORE, 0, 9)];
+        let explained = explain(&differences, &log, &BTreeSet::new());
+        assert_eq!(explained[0].1, Explanation::Unexplained);
+        // Nor does it keep another from being the only one that does.
+        log.keep_at(BEFORE, row("b", 9, UsageStatus::Quarantined), Some);
+        let explained = explain(&differences, &log, &BTreeSet::new());
+        assert_eq!(explained[0].1, Explanation::StripeHas(vec![0]));
+    }
+
+    #[test]
+    fn where_it_is_not_known_whether_the_log_is_right_nothing_is_decided() {
         let log = log(vec![(row("a", 9, UsageStatus::Delivered), true)]);
         let differences = [difference(BEFORE, 0, 9)];
-        let explained = explain(&differences, &log);
+        let explained = explain(&differences, &log, &BTreeSet::from([AFTER]));
         assert_eq!(explained[0].1, Explanation::Ambiguous(vec![0]));
     }
 
@@ -192,7 +213,7 @@ mod tests {
         let twin = |event_id| (row(event_id, 9, UsageStatus::Delivered), true);
         let log = log(vec![twin("a"), twin("b")]);
         let differences = [difference(BEFORE, 0, 9), difference(AFTER, 18, 9)];
-        let explained = explain(&differences, &log);
+        let explained = explain(&differences, &log, &BTreeSet::new());
         assert_eq!(explained[0].1, Explanation::Ambiguous(vec![0, 1]));
         assert_eq!(explained[1].1, Explanation::Ambiguous(vec![0, 1]));
     }
@@ -201,7 +222,7 @@ mod tests {
     fn one_that_was_given_up_after_it_was_carried_over_is_found_where_it_happened() {
         let log = log(vec![(row("a", 9, UsageStatus::Quarantined), true)]);
         let differences = [difference(BEFORE, 0, 9)];
-        let explained = explain(&differences, &log);
+        let explained = explain(&differences, &log, &BTreeSet::new());
         assert_eq!(
             explained,
             [(differences[0], Explanation::StripeHas(vec![0]))]

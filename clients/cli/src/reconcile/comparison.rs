@@ -7,7 +7,7 @@ use billing::Identifier;
 use super::explanation::Explanation;
 use super::invoices::Invoices;
 use super::log::{Held, LogRow, MeterLog};
-use super::narrowing::{Difference, Window};
+use super::narrowing::{Difference, MINUTE_S, Window, round_down};
 use super::report::Finding;
 
 /// What was compared of one customer.
@@ -24,6 +24,8 @@ pub(super) struct MeterComparison {
     pub(super) log: MeterLog,
     pub(super) stripe_units: i64,
     pub(super) explained: Vec<(Difference, Explanation)>,
+    /// Minutes that Stripe was not asked for by themselves, though decisions rest on them.
+    pub(super) unknown: BTreeSet<i64>,
     pub(super) invoices: Invoices,
 }
 
@@ -46,7 +48,7 @@ impl MeterComparison {
         self.log.candidates(difference.minute)
     }
 
-    /// What Stripe has from before it was carried over.
+    /// What Stripe has at another time that it was told.
     fn billed_before(&self) -> BTreeSet<Identifier> {
         let mut billed = BTreeSet::new();
         for (difference, explanation) in &self.explained {
@@ -63,7 +65,7 @@ impl MeterComparison {
     /// Every row that nobody sends any more, but for those that a difference of
     /// their minute may point to: first what Stripe has not, then what it may
     /// have at another time.
-    pub(super) fn undelivered(&self) -> (Vec<&LogRow>, Vec<&LogRow>) {
+    pub(super) fn undelivered<'a>(&'a self) -> (Vec<&'a LogRow>, Vec<&'a LogRow>) {
         let mut undelivered = Vec::new();
         let billed_before = self.billed_before();
         for (minute, rows) in &self.log.rows {
@@ -77,15 +79,25 @@ impl MeterComparison {
                 };
                 let may_be_there = may_be_there || billed_before.contains(&row.identifier);
                 if row.is_open() && row.is_settled && !may_be_there {
-                    undelivered.push(row);
+                    undelivered.push((minute, row));
                 }
             }
         }
-        let has_more = self.has_more_than_explained();
-        undelivered.into_iter().partition(|row| {
-            row.carried_from_s
-                .is_none_or(|from| from >= self.range.start && !has_more)
-        })
+        let (not_there, perhaps_there): (Vec<_>, Vec<_>) = undelivered
+            .into_iter()
+            .partition(|(minute, row)| !self.unknown.contains(minute) && self.is_here_alone(row));
+        let rows = |found: Vec<(&i64, &'a LogRow)>| found.into_iter().map(|(_, row)| row).collect();
+        (rows(not_there), rows(perhaps_there))
+    }
+
+    /// Whether Stripe surely has `row` at no other time that it was told: each was looked
+    /// at, and no surplus is left that it may be part of.
+    pub(super) fn is_here_alone(&self, row: &LogRow) -> bool {
+        let Window { start, end } = self.range;
+        let is_known = |at: &i64| {
+            (start..end).contains(at) && !self.unknown.contains(&round_down(*at, MINUTE_S))
+        };
+        row.told_s.is_empty() || row.told_s.iter().all(is_known) && !self.has_more_than_explained()
     }
 
     /// Whether Stripe has more, somewhere, than the log can tell.

@@ -123,7 +123,7 @@ mod tests {
             quantity,
             status,
             billed_at_s: 0,
-            carried_from_s: None,
+            told_s: Vec::new(),
             is_in_flight: false,
             is_altered: false,
             is_settled: true,

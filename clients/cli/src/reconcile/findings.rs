@@ -28,8 +28,11 @@ impl Reconciler {
         } = comparison;
         let mut findings = Vec::new();
         for meter in &meters {
-            let mut found = self.differences(meter, repair).await?;
-            found.extend(self.altered_and_undelivered(meter, repair).await?);
+            let mut found = self.differences(customer, meter, repair).await?;
+            found.extend(
+                self.altered_and_undelivered(customer, meter, repair)
+                    .await?,
+            );
             found.extend(meter.invoices.findings.iter().cloned());
             for finding in &mut found {
                 finding.meter_event_name = Some(meter.event_name.clone());
@@ -67,6 +70,7 @@ impl Reconciler {
     /// A finding for each minute that differs, but for what is in flight.
     async fn differences(
         &self,
+        customer: &KnownCustomer,
         compared: &MeterComparison,
         repair: Repair,
     ) -> Result<Vec<Finding>, ReconcileError> {
@@ -85,17 +89,28 @@ impl Reconciler {
                 Explanation::Unexplained => (FindingKind::Unexplained, &[][..]),
             };
             let meant = places.iter().filter_map(|at| rows.get(*at));
-            let (elsewhere, here): (Vec<&LogRow>, Vec<&LogRow>) =
-                meant.partition(|row| row.carried_to.is_some() && kind == FindingKind::StripeHas);
-            for (kind, rows) in [(kind, here), (FindingKind::BilledBefore, elsewhere)] {
-                if rows.is_empty() && (kind == FindingKind::BilledBefore || !places.is_empty()) {
-                    continue;
+            let kind_of = |row: &LogRow| match kind {
+                FindingKind::StripeHas if row.carried_to.is_some() => FindingKind::BilledBefore,
+                FindingKind::StripeLacks if !compared.is_here_alone(row) => FindingKind::Uncertain,
+                kind => kind,
+            };
+            let mut by_kind: Vec<(FindingKind, Vec<&LogRow>)> = Vec::new();
+            if places.is_empty() {
+                by_kind.push((kind, Vec::new()));
+            }
+            for row in meant {
+                let kind = kind_of(row);
+                match by_kind.iter_mut().find(|(known, _)| *known == kind) {
+                    Some((_, rows)) => rows.push(row),
+                    None => by_kind.push((kind, vec![row])),
                 }
+            }
+            for (kind, rows) in by_kind {
                 let mut finding = self.finding(kind, &rows).await?;
                 finding.from = Some(Timestamp::from_unix_s(difference.minute).to_string());
                 finding.log_units = Some(difference.log_units);
                 finding.other_units = Some(difference.stripe_units);
-                finding.is_repaired = self.settle(kind, &rows, compared, repair).await?;
+                finding.is_repaired = self.settle(kind, &rows, customer, repair).await?;
                 findings.push(finding);
             }
         }
@@ -104,6 +119,7 @@ impl Reconciler {
 
     async fn altered_and_undelivered(
         &self,
+        customer: &KnownCustomer,
         compared: &MeterComparison,
         repair: Repair,
     ) -> Result<Vec<Finding>, ReconcileError> {
@@ -116,7 +132,7 @@ impl Reconciler {
         ] {
             if !rows.is_empty() {
                 let mut finding = self.finding(kind, &rows).await?;
-                finding.is_repaired = self.settle(kind, &rows, compared, repair).await?;
+                finding.is_repaired = self.settle(kind, &rows, customer, repair).await?;
                 findings.push(finding);
             }
         }
@@ -128,7 +144,7 @@ impl Reconciler {
         &self,
         kind: FindingKind,
         rows: &[&LogRow],
-        compared: &MeterComparison,
+        customer: &KnownCustomer,
         repair: Repair,
     ) -> Result<bool, LedgerError> {
         let (ledger, now) = (&self.ledger, self.clock.now());
@@ -137,7 +153,7 @@ impl Reconciler {
                 repair::mark_delivered(ledger, rows, now).await
             }
             FindingKind::BilledBefore if repair >= Repair::Open => {
-                let start_of = |at| compared.invoices.period_start_of(at);
+                let start_of = async |at| self.customers.start_of_period(customer, at).await;
                 repair::bill_as_before(ledger, rows, start_of, now).await
             }
             FindingKind::Undelivered if repair >= Repair::Open => {

@@ -56,17 +56,6 @@ pub(super) struct Invoices {
     pub(super) compared: BTreeSet<i64>,
     /// One for each period that differs.
     pub(super) findings: Vec<Finding>,
-    /// The billing periods of all invoices, in unix seconds.
-    periods: Vec<Range<i64>>,
-}
-
-impl Invoices {
-    /// The start of the billing period that an invoice bills `at` in, both in unix
-    /// seconds.
-    pub(super) fn period_start_of(&self, at: i64) -> Option<i64> {
-        let periods = self.periods.iter().filter(|period| period.contains(&at));
-        periods.map(|period| period.start).max()
-    }
 }
 
 impl UsageInvoices {
@@ -146,10 +135,7 @@ impl UsageInvoices {
             .iter()
             .filter(|it| it.is_of(meter, log))
             .collect();
-        let mut compared = Invoices {
-            periods: self.periods.clone(),
-            ..Invoices::default()
-        };
+        let mut compared = Invoices::default();
         for ((start, end), units) in final_periods(&lines, range) {
             compared.compared.insert(end);
             let log_units = log.units_between(start, end);

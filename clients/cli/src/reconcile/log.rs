@@ -47,9 +47,10 @@ pub struct LogRow {
     pub status: UsageStatus,
     /// When it is billed, in unix seconds.
     pub billed_at_s: i64,
-    /// When it happened, in unix seconds, where it was carried over from there:
-    /// an earlier sending may have told Stripe of any time since.
-    pub carried_from_s: Option<i64>,
+    /// The other times, in unix seconds, that Stripe may have it at, since it was
+    /// carried over: of a row that is looked at where it was carried over from, those
+    /// that lie there.
+    pub told_s: Vec<i64>,
     /// Whether it changed only a moment ago.
     pub is_in_flight: bool,
     /// Whether its fields are not those that were recorded.
@@ -58,21 +59,20 @@ pub struct LogRow {
     pub is_settled: bool,
     /// Whether its void left it in the meter and gave a credit instead.
     pub is_credited: bool,
-    /// Where it is kept by the log, when it is looked at in the minute that it was
-    /// carried over from: Stripe has it there if an earlier sending arrived.
+    /// Where it is kept by the log, when it is looked at in a minute that Stripe was
+    /// told besides: Stripe has it there if that sending arrived.
     pub carried_to: Option<i64>,
 }
 
 impl LogRow {
     fn read(row: &UsageEventRow, billed_at: Timestamp, now: Timestamp) -> Self {
-        let changed_at = row.history.last().map_or(row.recorded_at, |entry| entry.at);
         Self {
             identifier: row.identifier.clone(),
             quantity: row.quantity,
             status: row.status,
             billed_at_s: billed_at.unix_s(),
-            carried_from_s: row.carried_over.then(|| row.occurred_at.unix_s()),
-            is_in_flight: now.ms_since(changed_at) < IN_FLIGHT_MS,
+            told_s: row.told_at.iter().map(|at| at.unix_s()).collect(),
+            is_in_flight: is_in_flight(row, now),
             is_altered: is_altered(row),
             is_settled: now.ms_since(row.first_attempt_at) > SETTLED_MS,
             is_credited: row.void_credit_minor_units.is_some(),
@@ -139,7 +139,7 @@ pub struct MeterLog {
     /// usage records, by the billing period's. Those that Stripe's sums leave out
     /// are left out.
     pub rows: BTreeMap<i64, Vec<LogRow>>,
-    /// Rows that were carried over, by where they would be otherwise.
+    /// Rows that were carried over, by where else Stripe may have them.
     carried_away: BTreeMap<i64, Vec<LogRow>>,
     /// Rows of billing periods that Stripe tells no sum of: only invoices do.
     unsummed: Vec<LogRow>,
@@ -187,6 +187,7 @@ impl CustomerLog {
         let mut log = Self::default();
         while let Some(rows) = pages.try_next().await? {
             for row in &rows {
+                log.note_hours(row, now);
                 if let Some(billed_at) = row.billed_at.filter(|at| (start..end).contains(at)) {
                     let kept = log.count(row, billed_at, window, now);
                     log.keep(kept, row, meters);
@@ -202,6 +203,17 @@ impl CustomerLog {
         Ok(log)
     }
 
+    /// Notes the hours that the totals may count a row in that has just changed: the one
+    /// that it has moved to, and those that it may have left.
+    fn note_hours(&mut self, row: &UsageEventRow, now: Timestamp) {
+        if is_in_flight(row, now) {
+            let times = row.billed_at.iter().chain(&row.told_at);
+            let times = times.chain([&row.occurred_at]);
+            let hours = times.map(|at| at.start_of_hour().unix_s());
+            self.hours_in_flight.extend(hours);
+        }
+    }
+
     fn count(
         &mut self,
         row: &UsageEventRow,
@@ -211,9 +223,6 @@ impl CustomerLog {
     ) -> LogRow {
         let hour = billed_at.start_of_hour().unix_s();
         let kept = LogRow::read(row, billed_at, now);
-        if kept.is_in_flight {
-            self.hours_in_flight.insert(hour);
-        }
         if hour >= window.start && hour + HOUR_S <= window.end {
             let total = self.totals.entry(total_key(row, billed_at)).or_default();
             total.enter(row.status, row.quantity);
@@ -272,24 +281,34 @@ impl MeterLog {
     }
 
     /// What may be behind a difference of `minute`: its rows, and then those that
-    /// were carried over from it.
+    /// Stripe may have there, though the log has them elsewhere.
     pub fn candidates(&self, minute: i64) -> Vec<LogRow> {
         let kept = self.rows.get(&minute).into_iter().flatten();
         let carried_away = self.carried_away.get(&minute).into_iter().flatten();
         kept.chain(carried_away).cloned().collect()
     }
 
-    /// Keeps `row` at `place`; `from` is where it was carried over from.
-    pub(super) fn keep_at(&mut self, place: i64, from: Option<i64>, row: LogRow) {
-        if let Some(from) = from.filter(|from| *from != place) {
+    /// Keeps `row` at `place`; `place_of` tells where a time that Stripe was told lies.
+    pub(super) fn keep_at(
+        &mut self,
+        place: i64,
+        row: LogRow,
+        place_of: impl Fn(i64) -> Option<i64>,
+    ) {
+        let mut elsewhere: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+        for told in &row.told_s {
+            if let Some(there) = place_of(*told).filter(|there| *there != place) {
+                elsewhere.entry(there).or_default().push(*told);
+            }
+        }
+        for (there, told_s) in elsewhere {
             let carried_away = LogRow {
                 carried_to: Some(place),
+                told_s,
                 ..row.clone()
             };
-            self.carried_away
-                .entry(from)
-                .or_default()
-                .push(carried_away);
+            let rows = self.carried_away.entry(there).or_default();
+            rows.push(carried_away);
         }
         self.rows.entry(place).or_default().push(row);
     }
@@ -308,17 +327,13 @@ impl MeterLog {
             self.usage_record_units = self.usage_record_units.saturating_add(row.quantity);
             return;
         }
-        let minute = round_down(kept.billed_at_s, MINUTE_S);
-        let from = kept.carried_from_s.map(|at| round_down(at, MINUTE_S));
-        self.keep_at(minute, from, kept);
+        let minute = |at| round_down(at, MINUTE_S);
+        self.keep_at(minute(kept.billed_at_s), kept, |at| Some(minute(at)));
     }
 
     fn keep_by_period(&mut self, kept: LogRow, periods: &UsagePeriods) {
         match periods.start_of(kept.billed_at_s) {
-            Some(start) => {
-                let from = kept.carried_from_s.and_then(|at| periods.start_of(at));
-                self.keep_at(start, from, kept);
-            }
+            Some(start) => self.keep_at(start, kept, |at| periods.start_of(at)),
             None => {
                 let units = if kept.is_in_stripe() {
                     kept.quantity
@@ -330,6 +345,12 @@ impl MeterLog {
             }
         }
     }
+}
+
+/// Whether it changed only a moment ago.
+fn is_in_flight(row: &UsageEventRow, now: Timestamp) -> bool {
+    let changed_at = row.history.last().map_or(row.recorded_at, |entry| entry.at);
+    now.ms_since(changed_at) < IN_FLIGHT_MS
 }
 
 fn units_in_stripe<'a>(rows: impl Iterator<Item = &'a LogRow>) -> i64 {

@@ -9,6 +9,7 @@
 //! | [`narrowing`] | finds the minutes that differ, by few questions to Stripe |
 //! | [`usage_records`] | stands in for that where a customer is billed by them |
 //! | [`subset`], [`explanation`] | says which events a minute's difference points to |
+//! | `closer` | looks more closely where days agree and a decision rests on a minute |
 //! | `carried` | finds what was carried over though Stripe had it |
 //! | `totals`, `invoices`, `prices` | compares those |
 //! | `comparison` | what was compared, and which rows it speaks of |
@@ -17,6 +18,7 @@
 //! | [`report`] | what is said |
 
 mod carried;
+mod closer;
 mod comparison;
 pub mod explanation;
 mod findings;
@@ -31,7 +33,7 @@ pub mod subset;
 mod totals;
 pub mod usage_records;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use billing::{Clock, CustomerId, Timestamp};
@@ -39,11 +41,12 @@ use ledger::{Ledger, LedgerError};
 use metering::{CustomerDirectory, CustomerError, Deliverer, KnownCustomer, Redriver, in_order};
 use stripe::ListMeterEventSummaries;
 
+use closer::Closer;
 use comparison::{Comparison, MeterComparison};
 use invoices::UsageInvoices;
 use log::{CustomerLog, MeterLog};
 use meters::{ComparedMeter, Meters, Source};
-use narrowing::{MINUTE_S, Narrowed, Narrowing, Question, Window};
+use narrowing::{Difference, MINUTE_S, Narrowed, Narrowing, Question, Window};
 use prices::MeterOfPrice;
 pub use report::{CustomerReport, Finding, FindingKind, HeldUsage, MeterReport, NamedEvent};
 
@@ -216,16 +219,20 @@ impl Reconciler {
         invoices: &UsageInvoices,
         range: Window,
     ) -> Result<MeterComparison, ReconcileError> {
-        let narrowed = match &meter.source {
-            Source::UsageRecords(periods) => periods.compare(&log),
+        let (narrowed, unknown) = match &meter.source {
+            Source::UsageRecords(periods) => (periods.compare(&log), BTreeSet::new()),
             Source::Meters(ids) => {
                 let periods = invoices.split(range);
-                self.narrow(customer, ids, &log, &periods).await?
+                let mut narrowed = self.narrow(customer, ids, &log, &periods).await?;
+                let found = &mut narrowed.differences;
+                let unknown = self.look_closer(customer, ids, &log, range, found).await?;
+                (narrowed, unknown)
             }
         };
         Ok(MeterComparison {
             event_name: meter.event_name.clone(),
-            explained: carried::explain(&narrowed.differences, &log),
+            explained: carried::explain(&narrowed.differences, &log, &unknown),
+            unknown,
             invoices: invoices.compare(customer, meter, &log, range),
             range,
             log,
@@ -252,6 +259,27 @@ impl Reconciler {
         }
         narrowed.differences.sort_by_key(|found| found.minute);
         Ok(narrowed)
+    }
+
+    /// Adds to `differences` what minutes that a decision rests on differ by, though
+    /// their days agree. Answers those that were too many to ask for.
+    async fn look_closer(
+        &self,
+        customer: &KnownCustomer,
+        meter_ids: &[String],
+        log: &MeterLog,
+        range: Window,
+        differences: &mut Vec<Difference>,
+    ) -> Result<BTreeSet<i64>, ReconcileError> {
+        let by_minute = log.by_minute();
+        let mut closer = Closer::new(log, &by_minute, range, differences);
+        while let Some(minute) = closer.question(differences) {
+            let question = Question::of(minute);
+            let answer = self.ask(customer, meter_ids, &question).await?;
+            differences.extend(closer.answer(minute, answer.values().sum()));
+        }
+        differences.sort_by_key(|found| found.minute);
+        Ok(closer.unknown(differences))
     }
 
     async fn ask(

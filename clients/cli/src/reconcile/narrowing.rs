@@ -3,7 +3,7 @@
 //!
 //! The range is asked for by days, a day that differs by hours, an hour that
 //! differs by halves. Differences within one day that cancel each other out are
-//! not seen: that day is billed right. Where a billing period ends within a day, its
+//! not seen: that day is billed right. (Where a decision rests on a minute, `closer` asks for it.) Where a billing period ends within a day, its
 //! parts are looked at apart.
 
 use std::collections::BTreeMap;
@@ -47,6 +47,17 @@ pub struct Question {
     pub grouping: Option<ValueGroupingWindow>,
     /// What the answer tells of, besides.
     besides: Besides,
+}
+
+impl Question {
+    /// For the sum of `window` alone.
+    pub(super) const fn of(window: Window) -> Self {
+        Self {
+            window,
+            grouping: None,
+            besides: Besides::Nothing,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 use billing::{Identifier, Timestamp, UsageStatus};
 use ledger::{Ledger, LedgerError, TakenBack, Transition, Transitioned, UsageEventRow};
 use metering::delivery::BATCH_EVENTS_MAX;
-use metering::{Delivered, Redriven, Redriver};
+use metering::{Delivered, PeriodUnknown, Redriven, Redriver};
 
 use super::log::LogRow;
 
@@ -22,40 +22,48 @@ pub(super) async fn mark_delivered(
     move_all(ledger, rows, UsageStatus::Delivered, now).await
 }
 
-/// Notes `rows`, which Stripe has from before they were carried over, as delivered and
-/// billed when they happened; whether all of them are. `period_start_of` tells the start
-/// of the billing period that holds a time, both in unix seconds; what it does not know,
-/// and what a decision has settled, stays as it is.
+/// Notes `rows`, as they are looked at where Stripe has them from before they were
+/// carried over, as delivered and billed at the time that was told there; whether all of
+/// them are. `period_start_of` tells the start of the billing period that holds a time;
+/// where it does not know, and what a decision has settled, stays as it is.
 pub(super) async fn bill_as_before(
     ledger: &Ledger,
     rows: &[&LogRow],
-    period_start_of: impl Fn(i64) -> Option<i64>,
+    period_start_of: impl AsyncFn(Timestamp) -> Result<Option<Timestamp>, PeriodUnknown>,
     now: Timestamp,
 ) -> Result<bool, LedgerError> {
     let is_ours = |row: &&LogRow| row.is_open() || row.status == UsageStatus::Delivered;
     if !rows.iter().all(is_ours) {
         return Ok(false);
     }
-    let identifiers: Vec<Identifier> = rows.iter().map(|row| row.identifier.clone()).collect();
     let mut taken_back = 0;
-    for row in ledger.usage_events(&identifiers).await? {
-        let is_as_compared = |read: &&&LogRow| {
-            read.identifier == row.identifier
-                && read.status == row.status
-                && row.billed_at.map(Timestamp::unix_s) == Some(read.billed_at_s)
-        };
-        let period_start = period_start_of(row.occurred_at.unix_s());
-        let Some(period_start) = period_start.filter(|_| rows.iter().any(|it| is_as_compared(&it)))
-        else {
-            continue;
-        };
-        let period_start = Timestamp::from_unix_s(period_start);
-        let taken = ledger.take_back_carry_over(&row, row.occurred_at, period_start, now);
-        if taken.await? == TakenBack::Done {
-            taken_back += 1;
+    for compared in rows.chunks(BATCH_EVENTS_MAX) {
+        let identifiers: Vec<Identifier> =
+            compared.iter().map(|row| row.identifier.clone()).collect();
+        for row in ledger.usage_events(&identifiers).await? {
+            let Some(billed_at) = compared.iter().find_map(|read| told_there(read, &row)) else {
+                continue;
+            };
+            let Ok(Some(period_start)) = period_start_of(billed_at).await else {
+                continue;
+            };
+            let taken = ledger.take_back_carry_over(&row, billed_at, period_start, now);
+            if taken.await? == TakenBack::Done {
+                taken_back += 1;
+            }
         }
     }
     Ok(taken_back == rows.len())
+}
+
+/// The time of `row` that was told where it was `read`, if it is still as it was then.
+fn told_there(read: &LogRow, row: &UsageEventRow) -> Option<Timestamp> {
+    let is_as_compared = read.identifier == row.identifier
+        && read.status == row.status
+        && row.billed_at.map(Timestamp::unix_s) == Some(read.billed_at_s);
+    let told = row.told_at.iter().copied();
+    let mut told = told.filter(|at| read.told_s.contains(&at.unix_s()));
+    told.next().filter(|_| is_as_compared)
 }
 
 /// Sends `rows`, which are called delivered and are not in Stripe, again;

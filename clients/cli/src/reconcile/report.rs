@@ -158,8 +158,8 @@ impl Finding {
 pub enum FindingKind {
     /// Stripe has just these events; the log calls them something else.
     StripeHas,
-    /// Stripe has just these events in the minute in which they happened; they
-    /// were carried over from there, and the log has them later.
+    /// Stripe has just these events at a time that it was told before they were
+    /// carried over, and the log has them later.
     BilledBefore,
     /// The log calls just these events delivered; Stripe has them not.
     StripeLacks,
@@ -173,7 +173,8 @@ pub enum FindingKind {
     Altered,
     /// These are sent no more and Stripe has them not.
     Undelivered,
-    /// These are sent no more, and whether Stripe has them cannot be told.
+    /// Stripe does not have these where the log has them, and whether it has them at
+    /// another time that it was told cannot be told.
     Uncertain,
     /// The totals are not what the log adds up to.
     TotalsDiffer,
@@ -215,8 +216,10 @@ impl FindingKind {
                  send them with --repair, or `meterline redrive`"
             }
             Self::Uncertain => {
-                "nobody sends these any more; they were carried over, and Stripe may have them \
-                 from before: reconcile a range that holds the time when they happened"
+                "Stripe does not have these events here, or that is not known yet, and may have \
+                 them at another time that it was told before they were carried over: reconcile \
+                 a range that holds that time too, or look in Stripe's own list, and say \
+                 `meterline redrive --event EVENT_ID --in-stripe --at TIME`"
             }
             Self::TotalsDiffer => "the totals are not the log's: run `meterline rebuild`",
             Self::NotInvoiced => {

@@ -8,6 +8,7 @@
 //! answer. If it was refused, as one of a period that is over is, a second key
 //! is safe; there is never a third.
 
+use billing::Timestamp;
 use ledger::{Ledger, UsageEventRow};
 use stripe::{Client, CreateUsageRecord, Error, IdempotencyKey, RequestOptions, Sent, UsageRecord};
 use tokio::time::Instant;
@@ -44,7 +45,7 @@ impl UsageRecords {
         let mut created = self.create(&record, key_of(row), deadline).await;
         if row.carried_over && is_of_another_request(&created) {
             let uncarried = CreateUsageRecord {
-                timestamp: row.occurred_at.unix_s(),
+                timestamp: first_told(row).unix_s(),
                 ..record.clone()
             };
             created = self.create(&uncarried, key_of(row), deadline).await;
@@ -86,6 +87,12 @@ impl UsageRecords {
             }
         }
     }
+}
+
+/// The time that the first sending told of a row that was carried over. Of one that was
+/// redriven since, only when it happened is known.
+fn first_told(row: &UsageEventRow) -> Timestamp {
+    row.told_at.first().copied().unwrap_or(row.occurred_at)
 }
 
 fn key_of(row: &UsageEventRow) -> IdempotencyKey {
