@@ -82,12 +82,14 @@ pub(crate) async fn show(
     State(parts): State<Arc<Parts>>,
     query: Result<Query<LinkQuery>, QueryRejection>,
 ) -> Response {
-    let checked = query.map_err(|_| Refusal::Invalid).and_then(|Query(link)| {
-        let now = parts.clock.now();
-        parts
-            .links
-            .check(&link.customer, &link.expires, &link.signature, now)
-    });
+    let checked = match query {
+        Ok(Query(link)) => {
+            let (links, now) = (&parts.links, parts.clock.now());
+            let opened = links.open(&link.customer, &link.expires, &link.signature, now);
+            opened.await
+        }
+        Err(_) => Err(Refusal::Invalid),
+    };
     let customer_id = match checked {
         Ok(customer_id) => customer_id,
         Err(Refusal::Invalid) => return html(StatusCode::FORBIDDEN, page::invalid_link()),

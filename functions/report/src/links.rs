@@ -1,6 +1,7 @@
 //! Dashboard links: whoever has one sees one customer's dashboard, for a day.
 
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::http::HeaderMap;
 use axum::http::header::HOST;
@@ -9,6 +10,7 @@ use billing::{CustomerId, Timestamp};
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
+use web::RotatedSecret;
 
 /// How long a link works.
 const LIFETIME_MS: i64 = 24 * 3_600_000;
@@ -18,8 +20,16 @@ const SECRET_BYTES_MIN: usize = 16;
 /// What links are signed with, and where they lead.
 #[derive(Clone)]
 pub struct DashboardLinks {
-    key: Hmac<Sha256>,
+    keys: Arc<RwLock<Keys>>,
+    secret: RotatedSecret,
     public_url: Option<String>,
+}
+
+/// Links are signed with the current key. Those of the former one are still out.
+#[derive(Clone)]
+struct Keys {
+    current: Hmac<Sha256>,
+    former: Option<Hmac<Sha256>>,
 }
 
 /// Why no dashboard links can be made.
@@ -59,10 +69,23 @@ impl DashboardLinks {
         secret: &SecretString,
         public_url: Option<String>,
     ) -> Result<Self, InvalidLinkSettings> {
-        let secret = secret.expose_secret().as_bytes();
-        if secret.len() < SECRET_BYTES_MIN {
-            return Err(InvalidLinkSettings::Secret);
-        }
+        Self::rotated(RotatedSecret::new(secret.clone(), None), None, public_url)
+    }
+
+    /// The same, signed with a secret that may be rotated: `former` is the one before it,
+    /// whose links work until they expire.
+    ///
+    /// # Errors
+    /// [`InvalidLinkSettings`].
+    pub fn rotated(
+        secret: RotatedSecret,
+        former: Option<&SecretString>,
+        public_url: Option<String>,
+    ) -> Result<Self, InvalidLinkSettings> {
+        let keys = Keys {
+            current: key(&secret.current())?,
+            former: former.and_then(|former| key(former).ok()),
+        };
         let public_url = public_url.map(|url| url.trim_end_matches('/').to_owned());
         let is_base = |url: &String| {
             (url.starts_with("http://") || url.starts_with("https://")) && !url.contains(['?', '#'])
@@ -70,8 +93,11 @@ impl DashboardLinks {
         if public_url.as_ref().is_some_and(|url| !is_base(url)) {
             return Err(InvalidLinkSettings::PublicUrl);
         }
-        let key = Hmac::new_from_slice(secret).map_err(|_| InvalidLinkSettings::Secret)?;
-        Ok(Self { key, public_url })
+        Ok(Self {
+            keys: Arc::new(RwLock::new(keys)),
+            secret,
+            public_url,
+        })
     }
 
     /// A link to the dashboard of `customer_id`, made at `now` for a request
@@ -87,10 +113,8 @@ impl DashboardLinks {
             None => requested_base(headers)?,
         };
         let expires_unix_s = now.plus_ms(LIFETIME_MS).unix_s();
-        let signature = self
-            .mac(customer_id.as_str(), expires_unix_s)
-            .finalize()
-            .into_bytes();
+        let signature = mac(self.keys().current, customer_id.as_str(), expires_unix_s);
+        let signature = signature.finalize().into_bytes();
         let signature = hex::encode(signature);
         Some(DashboardLink {
             url: format!(
@@ -100,7 +124,45 @@ impl DashboardLinks {
         })
     }
 
-    /// Whose dashboard a link opens at `now`. The signature is compared in
+    /// Whose dashboard a link opens at `now`. Where it is signed with a secret that is not
+    /// known here, another function may have the next one already: it is looked up, at
+    /// most twice a minute, whoever asks.
+    pub(crate) async fn open(
+        &self,
+        customer: &str,
+        expires: &str,
+        signature: &str,
+        now: Timestamp,
+    ) -> Result<CustomerId, Refusal> {
+        let known = self.secret.current();
+        let checked = self.check(customer, expires, signature, now);
+        if checked != Err(Refusal::Invalid) || !self.secret.renew(&known).await {
+            return checked;
+        }
+        self.take_over();
+        self.check(customer, expires, signature, now)
+    }
+
+    /// Signs with the secret as it is now; the one before is the former one.
+    fn take_over(&self) {
+        let Ok(current) = key(&self.secret.current()) else {
+            tracing::error!("the new secret of dashboard links is too short: the old one stays");
+            return;
+        };
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let is_same =
+            mac(keys.current.clone(), "", 0).finalize() == mac(current.clone(), "", 0).finalize();
+        if !is_same {
+            keys.former = Some(std::mem::replace(&mut keys.current, current));
+        }
+    }
+
+    fn keys(&self) -> Keys {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.clone()
+    }
+
+    /// Whose dashboard a link opens at `now`, by the keys that are known. The signature is compared in
     /// constant time, and before anything else is believed.
     pub(crate) fn check(
         &self,
@@ -116,20 +178,33 @@ impl DashboardLinks {
             return Err(Refusal::Invalid);
         }
         let signature = hex::decode(signature).map_err(|_| Refusal::Invalid)?;
-        self.mac(customer_id.as_str(), expires_unix_s)
-            .verify_slice(&signature)
-            .map_err(|_| Refusal::Invalid)?;
+        let Keys { current, former } = self.keys();
+        let is_signed_by = |key| {
+            let mac = mac(key, customer_id.as_str(), expires_unix_s);
+            mac.verify_slice(&signature).is_ok()
+        };
+        if !is_signed_by(current) && !former.is_some_and(is_signed_by) {
+            return Err(Refusal::Invalid);
+        }
         if Timestamp::from_unix_s(expires_unix_s) <= now {
             return Err(Refusal::Expired);
         }
         Ok(customer_id)
     }
+}
 
-    /// A customer id has no line break, so no two links share a text.
-    fn mac(&self, customer: &str, expires_unix_s: i64) -> Hmac<Sha256> {
-        let signed = format!("meterline dashboard link 1\n{customer}\n{expires_unix_s}");
-        self.key.clone().chain_update(signed)
+fn key(secret: &SecretString) -> Result<Hmac<Sha256>, InvalidLinkSettings> {
+    let secret = secret.expose_secret().as_bytes();
+    if secret.len() < SECRET_BYTES_MIN {
+        return Err(InvalidLinkSettings::Secret);
     }
+    Hmac::new_from_slice(secret).map_err(|_| InvalidLinkSettings::Secret)
+}
+
+/// A customer id has no line break, so no two links share a text.
+fn mac(key: Hmac<Sha256>, customer: &str, expires_unix_s: i64) -> Hmac<Sha256> {
+    let signed = format!("meterline dashboard link 1\n{customer}\n{expires_unix_s}");
+    key.chain_update(signed)
 }
 
 impl fmt::Debug for DashboardLinks {

@@ -7,14 +7,18 @@ use web::{MainError, Settings, telemetry};
 async fn main() -> Result<(), MainError> {
     telemetry::init();
     let settings = Settings::from_environment().await?;
-    let ((ledger, stripe), link_secret) = tokio::try_join!(
+    let ((ledger, stripe), (link_secret, former)) = tokio::try_join!(
         settings.ledger_and_stripe(),
-        settings.secret("DASHBOARD_LINK_SECRET"),
+        settings.secret_and_former("DASHBOARD_LINK_SECRET"),
     )?;
     let state = State::new(
         ledger,
         stripe,
-        DashboardLinks::new(&link_secret, settings.variable("PUBLIC_URL"))?,
+        DashboardLinks::rotated(
+            link_secret,
+            former.as_ref(),
+            settings.variable("PUBLIC_URL"),
+        )?,
         settings.clock(),
     );
     let state = state.with_key_rate(settings.key_rate_limit()?);

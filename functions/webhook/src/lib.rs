@@ -13,6 +13,7 @@ mod notifier;
 mod pending_usage;
 mod settings;
 mod setup;
+mod signing;
 mod standing;
 mod subject;
 mod sweep;
@@ -29,9 +30,8 @@ use axum::{Json, Router};
 use billing::Clock;
 use ledger::{BillingEventRow, BillingEventState, Ledger};
 use metering::{CatalogCache, CustomerDirectory, Deliverer};
-use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
-use stripe::{MeterErrorReport, WebhookEvent, webhook_signature};
+use stripe::{MeterErrorReport, WebhookEvent};
 use web::metrics::Unit;
 use web::{Metrics, Problem, ProblemType};
 
@@ -40,6 +40,7 @@ use crate::error::WebhookError;
 pub use crate::notifier::Notifier;
 pub use crate::settings::{FAILED_ATTEMPTS, GRACE_DAYS, InvalidDunningSetting, dunning_policy};
 use crate::setup::SETUP_SUCCEEDED;
+pub use crate::signing::{NoSigningSecret, SigningSecrets, signing_secrets};
 pub use crate::sweep::{SweepError, SweepReport};
 pub use metering::{DunningPolicy, EVENT_TYPES};
 
@@ -56,7 +57,7 @@ struct Parts {
     customers: CustomerDirectory,
     catalog: CatalogCache,
     deliverer: Deliverer,
-    signing_secrets: Vec<SecretString>,
+    signing_secrets: SigningSecrets,
     notifier: Notifier,
     dunning: DunningPolicy,
     metrics: Metrics,
@@ -80,7 +81,7 @@ impl State {
     pub fn new(
         ledger: Ledger,
         stripe: stripe::Client,
-        signing_secrets: Vec<SecretString>,
+        signing_secrets: impl Into<SigningSecrets>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let configuration = Configuration::default();
@@ -91,7 +92,7 @@ impl State {
     pub fn configured(
         ledger: Ledger,
         stripe: stripe::Client,
-        signing_secrets: Vec<SecretString>,
+        signing_secrets: impl Into<SigningSecrets>,
         clock: Arc<dyn Clock>,
         configuration: Configuration,
     ) -> Self {
@@ -102,7 +103,7 @@ impl State {
             deliverer: Deliverer::new(ledger.clone(), stripe.clone(), Arc::clone(&clock)),
             ledger,
             stripe,
-            signing_secrets,
+            signing_secrets: signing_secrets.into(),
             notifier: configuration.notifier,
             dunning: configuration.dunning,
             metrics: configuration.metrics,
@@ -131,31 +132,6 @@ impl Outcome {
     }
 }
 
-/// No signing secret is given: every signature would be refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("STRIPE_WEBHOOK_SECRET must hold one or more secrets (whsec_…), separated by commas")]
-pub struct NoSigningSecret;
-
-/// The endpoints' signing secrets, from a comma-separated list: one for each
-/// endpoint, and two of one while it is rolled.
-///
-/// # Errors
-/// [`NoSigningSecret`] for a list of none.
-pub fn signing_secrets(list: &SecretString) -> Result<Vec<SecretString>, NoSigningSecret> {
-    let secrets: Vec<SecretString> = list
-        .expose_secret()
-        .split(',')
-        .map(str::trim)
-        .filter(|secret| !secret.is_empty())
-        .map(SecretString::from)
-        .collect();
-    if secrets.is_empty() {
-        Err(NoSigningSecret)
-    } else {
-        Ok(secrets)
-    }
-}
-
 /// The function's routes: the function URL's, and the one beside the other
 /// functions on one machine.
 pub fn router(state: State) -> Router {
@@ -178,7 +154,7 @@ async fn receive(
         };
         Problem::new(problem_type, detail)
     })?;
-    if !parts.is_signed(&headers, &body) {
+    if !parts.is_signed(&headers, &body).await {
         parts.count("webhook_unsigned");
         let refusal = Json(json!({ "error": "invalid signature" }));
         return Ok((StatusCode::BAD_REQUEST, refusal).into_response());
@@ -199,19 +175,13 @@ async fn receive(
 }
 
 impl Parts {
-    fn is_signed(&self, headers: &HeaderMap, body: &[u8]) -> bool {
+    async fn is_signed(&self, headers: &HeaderMap, body: &[u8]) -> bool {
         let header = headers
             .get("stripe-signature")
             .and_then(|header| header.to_str().ok());
         let Some(header) = header else { return false };
         let now_unix_s = self.clock.now().unix_s();
-        let verified = webhook_signature::verify(
-            header,
-            body,
-            &self.signing_secrets,
-            now_unix_s,
-            webhook_signature::TOLERANCE_S,
-        );
+        let verified = self.signing_secrets.verify(header, body, now_unix_s).await;
         if let Err(error) = &verified {
             tracing::warn!(%error, "a webhook is not signed by Stripe");
         }
@@ -290,21 +260,5 @@ impl Parts {
             .ledger
             .finish_billing_event(&event.stripe_event_id)
             .await?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn several_secrets_are_separated_by_commas() {
-        let secrets = signing_secrets(&SecretString::from(" whsec_1,whsec_2 ,,")).unwrap();
-        let secrets: Vec<_> = secrets.iter().map(ExposeSecret::expose_secret).collect();
-        assert_eq!(secrets, ["whsec_1", "whsec_2"]);
-        assert_eq!(
-            signing_secrets(&SecretString::from(" , ")).unwrap_err(),
-            NoSigningSecret
-        );
     }
 }

@@ -22,7 +22,7 @@ async fn main() -> Result<(), MainError> {
         dunning: webhook::dunning_policy(|name| settings.variable(name))?,
         metrics: Metrics::from_environment(),
     };
-    let secrets = webhook::signing_secrets(&secrets)?;
+    let secrets = webhook::SigningSecrets::rotated(secrets)?;
     let state = State::configured(ledger, stripe, secrets, settings.clock(), configuration);
     let routes = web::service(webhook::router(state.clone()));
     let (state, routes) = (&state, &routes);

@@ -9,6 +9,7 @@ use crate::config::Clock;
 use crate::control::faults::Faults;
 use crate::random::Random;
 use crate::server::keys_in_use::KeysInUse;
+use crate::server::secret_keys::SecretKeys;
 use crate::store::database::Database;
 
 /// The simulator's parts.
@@ -16,7 +17,7 @@ pub(crate) struct Core {
     pub(crate) database: Database,
     pub(crate) random: Random,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) secret_key: String,
+    pub(crate) secret_keys: SecretKeys,
     pub(crate) aggregation_delay_ms: i64,
     pub(crate) faults: Faults,
     pub(crate) keys_in_use: KeysInUse,

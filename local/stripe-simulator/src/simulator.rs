@@ -14,6 +14,7 @@ use crate::core::Core;
 use crate::random::Random;
 use crate::server;
 use crate::server::keys_in_use::KeysInUse;
+use crate::server::secret_keys::SecretKeys;
 use crate::server::wire::{Listener, Wire};
 use crate::store::database::{self, Database};
 use crate::store::objects;
@@ -79,7 +80,7 @@ impl Simulator {
             database,
             random,
             clock: config.clock,
-            secret_key: config.secret_key,
+            secret_keys: SecretKeys::new(config.secret_key),
             aggregation_delay_ms: i64::try_from(config.aggregation_delay_ms).unwrap_or(i64::MAX),
             faults: Faults::default(),
             keys_in_use: KeysInUse::default(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, redirect};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
@@ -15,6 +15,7 @@ use crate::backoff::Backoff;
 use crate::config::{Config, ConfigError};
 use crate::error::{ApiError, Error, Sent};
 use crate::idempotency_key::IdempotencyKey;
+use crate::key_source::{KeySource, SecretKey};
 use crate::mac::hmac_sha256;
 use crate::observer::{Attempt, AttemptEnding};
 use crate::request::{Body, Credential, Host, Request};
@@ -91,6 +92,7 @@ pub struct Client {
 struct Shared {
     http: reqwest::Client,
     config: Config,
+    key: SecretKey,
     livemode: bool,
     /// Of those who send meter events by the endpoint that takes one at a time.
     turns: Turns,
@@ -111,10 +113,12 @@ impl Client {
             .user_agent(USER_AGENT)
             .build()?;
         let livemode = config.livemode();
+        let key = SecretKey::new(config.secret_key.clone());
         Ok(Self {
             shared: Arc::new(Shared {
                 http,
                 config,
+                key,
                 livemode,
                 turns: Turns::default(),
             }),
@@ -135,11 +139,23 @@ impl Client {
         &self.shared.turns
     }
 
+    /// From now on asks `source` for another key when Stripe refuses the one in use, for
+    /// all clones. Only the first source counts; whether this is it.
+    pub fn set_key_source(&self, source: Arc<dyn KeySource>) -> bool {
+        self.shared.key.set_source(source)
+    }
+
+    /// Looks for another key, though this one still works: whether there is one now.
+    pub async fn renew_key(&self) -> bool {
+        let known = self.shared.key.current();
+        self.shared.key.renew(&known).await
+    }
+
     /// What tells this key from others without giving it away: a digest of
     /// `context`, made with the key (HMAC-SHA256, hexadecimal).
     pub fn key_digest(&self, context: &str) -> String {
-        let key = &self.shared.config.secret_key;
-        hex::encode(hmac_sha256(key, &[context.as_bytes()]))
+        let key = self.shared.key.current();
+        hex::encode(hmac_sha256(&key, &[context.as_bytes()]))
     }
 
     /// A request that changes nothing.
@@ -177,11 +193,19 @@ impl Client {
         let mut sent = Sent::No;
         let mut taken_before = Sent::No;
         let mut latest = Error::DeadlineOver;
+        let mut is_renewed = false;
         while let Some(limit) = self.attempt_limit(options.deadline) {
-            let mut failure = match self.attempt(request, options, limit).await {
+            let key = self.shared.key.current();
+            let mut failure = match self.attempt(request, options, &key, limit).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
+            // Refused for its key, nothing was done: the same again with another.
+            if !is_renewed && is_refused_key(&failure, request) && self.shared.key.renew(&key).await
+            {
+                is_renewed = true;
+                continue;
+            }
             failures += 1;
             sent = sent.max(failure.sent());
             match &mut failure.error {
@@ -239,10 +263,15 @@ impl Client {
         &self,
         request: &Request,
         options: &RequestOptions,
+        key: &SecretString,
         limit: Duration,
     ) -> Result<Answer, Failure> {
         let started = Instant::now();
-        let response = self.build(request, options).timeout(limit).send().await;
+        let response = self
+            .build(request, options, key)
+            .timeout(limit)
+            .send()
+            .await;
         let mut answer = match response.map_err(Failure::transport) {
             Ok(response) => attempt::receive(response).await,
             Err(failure) => Err(failure),
@@ -258,19 +287,24 @@ impl Client {
             ..
         }) = &mut answer
         {
-            self.redact(error, &request.credential);
+            redact(error, [key, credential(&request.credential, key)]);
         }
         answer
     }
 
-    fn build(&self, request: &Request, options: &RequestOptions) -> reqwest::RequestBuilder {
+    fn build(
+        &self,
+        request: &Request,
+        options: &RequestOptions,
+        key: &SecretString,
+    ) -> reqwest::RequestBuilder {
         let config = &self.shared.config;
         let base = match request.host {
             Host::Api => &config.api_base,
             Host::MeterEvents => &config.meter_events_base,
         };
         let url = format!("{}{}", base.trim_end_matches('/'), request.path);
-        let credential = self.credential(&request.credential);
+        let credential = credential(&request.credential, key).expose_secret();
         let mut builder = self
             .shared
             .http
@@ -292,23 +326,25 @@ impl Client {
                 .body(json.clone()),
         }
     }
+}
 
-    fn credential<'a>(&'a self, credential: &'a Credential) -> &'a str {
-        match credential {
-            Credential::SecretKey => self.shared.config.secret_key.expose_secret(),
-            Credential::SessionToken(token) => token.expose_secret(),
-        }
+fn credential<'a>(credential: &'a Credential, key: &'a SecretString) -> &'a SecretString {
+    match credential {
+        Credential::SecretKey => key,
+        Credential::SessionToken(token) => token,
     }
+}
 
-    /// Stripe masks keys in its messages; nobody else has promised to.
-    fn redact(&self, error: &mut ApiError, credential: &Credential) {
-        for secret in [
-            self.credential(&Credential::SecretKey),
-            self.credential(credential),
-        ] {
-            if !secret.is_empty() && error.message.contains(secret) {
-                error.message = error.message.replace(secret, "[redacted]");
-            }
+/// Whether Stripe refused the secret key itself; a session is renewed by who opened it.
+fn is_refused_key(failure: &Failure, request: &Request) -> bool {
+    failure.error.status() == Some(401) && matches!(request.credential, Credential::SecretKey)
+}
+
+/// Stripe masks keys in its messages; nobody else has promised to.
+fn redact(error: &mut ApiError, secrets: [&SecretString; 2]) {
+    for secret in secrets.map(ExposeSecret::expose_secret) {
+        if !secret.is_empty() && error.message.contains(secret) {
+            error.message = error.message.replace(secret, "[redacted]");
         }
     }
 }

@@ -84,6 +84,13 @@ impl Config {
         }
     }
 
+    /// Another key for the same account.
+    #[must_use]
+    pub fn with_secret_key(mut self, secret_key: SecretString) -> Self {
+        self.secret_key = secret_key;
+        self
+    }
+
     /// Another address for the API, `http://` included.
     #[must_use]
     pub fn with_api_base(mut self, api_base: impl Into<String>) -> Self {

@@ -17,6 +17,7 @@ mod form;
 mod idempotency_key;
 mod invoice_lines;
 mod invoices;
+mod key_source;
 mod list;
 mod mac;
 mod meter_error_reports;
@@ -67,6 +68,7 @@ pub use events::{
 pub use idempotency_key::IdempotencyKey;
 pub use invoice_lines::{InvoiceLine, Period};
 pub use invoices::{Invoice, InvoiceStatusTransitions};
+pub use key_source::{KeySource, RenewedKey};
 pub use list::List;
 pub use meter_error_reports::{MeterErrorReport, MeterErrorSample, MeterErrorType};
 pub use meter_event_adjustments::MeterEventAdjustment;

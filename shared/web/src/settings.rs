@@ -2,6 +2,7 @@
 //! ARN from Secrets Manager.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_config::SdkConfig;
 use billing::Clock;
@@ -9,6 +10,7 @@ use ledger::{InvalidRequestRate, Ledger, RequestRate, TableNames};
 use secrecy::SecretString;
 use stripe::{ConfigError, UsageApi};
 
+use crate::secrets::{self, RotatedSecret, SecretReader, StripeKey};
 use crate::stripe_account::check_owner;
 use crate::{Metrics, OtherStripeAccount, SystemClock};
 
@@ -16,6 +18,12 @@ use crate::{Metrics, OtherStripeAccount, SystemClock};
 const KEY_RATE_LIMIT: &str = "KEY_RATE_LIMIT";
 /// The template's default.
 const KEY_RATE_LIMIT_DEFAULT: &str = "1000";
+
+/// How long a Stripe key is used before another one is looked for.
+const STRIPE_KEY_LIFETIME: Duration = Duration::from_secs(5 * 60);
+
+/// Where another Stripe key is read, and what it is used with.
+type Rotation = (SecretReader, stripe::Config);
 
 /// What is wrong with a function's surroundings: it cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -87,29 +95,41 @@ impl Settings {
     }
 
     /// The secret `name`: the variable itself, for local work, else the secret
-    /// whose ARN is in `{name}_ARN`.
+    /// whose ARN is in `{name}_ARN`, which is read again when it is rotated.
     ///
     /// # Errors
     /// A [`SettingsError`] where there is neither, or the secret cannot be read.
-    pub async fn secret(&self, name: &str) -> Result<SecretString, SettingsError> {
+    pub async fn secret(&self, name: &str) -> Result<RotatedSecret, SettingsError> {
         if let Some(value) = self.variable(name) {
-            return Ok(SecretString::from(value));
+            return Ok(RotatedSecret::new(SecretString::from(value), None));
         }
         let variable = format!("{name}_ARN");
         let Some(arn) = self.variable(&variable) else {
             return Err(SettingsError::MissingSecret(name.to_owned()));
         };
         let client = aws_sdk_secretsmanager::Client::new(&self.aws);
-        let secret = client.get_secret_value().secret_id(arn).send().await;
-        let secret = secret.map_err(|source| SettingsError::SecretsManager {
-            variable: variable.clone(),
-            source: Box::new(source),
-        })?;
-        // A secret that was pasted may end in a newline.
-        let text = secret.secret_string.as_deref().map(str::trim);
-        text.filter(|text| !text.is_empty())
-            .map(SecretString::from)
-            .ok_or(SettingsError::NoText(variable))
+        let reader = SecretReader::new(client, variable, arn);
+        Ok(RotatedSecret::new(reader.current().await?, Some(reader)))
+    }
+
+    /// The secret `name`, and the version before it: none in the environment, and none
+    /// where Secrets Manager has none or does not say, which is logged.
+    ///
+    /// # Errors
+    /// As [`secret`](Self::secret).
+    pub async fn secret_and_former(
+        &self,
+        name: &str,
+    ) -> Result<(RotatedSecret, Option<SecretString>), SettingsError> {
+        let secret = self.secret(name).await?;
+        let Some(reader) = secret.reader() else {
+            return Ok((secret, None));
+        };
+        let former = reader.previous().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the former version of a secret could not be read");
+            None
+        });
+        Ok((secret, former))
     }
 
     /// The tables that the function's variables name.
@@ -131,14 +151,26 @@ impl Settings {
         let ledger = self.ledger();
         // DynamoDB answers while Secrets Manager is asked for the key.
         let (owner, stripe) = tokio::join!(ledger.stripe_account_row(), self.stripe());
-        let stripe = stripe?;
+        let (stripe, key) = stripe?;
         check_owner(owner, &ledger, &stripe).await?;
+        if let Some((reader, config)) = key {
+            let ledger = ledger.clone();
+            let key = StripeKey {
+                reader,
+                config,
+                ledger,
+            };
+            stripe.set_key_source(Arc::new(key));
+            secrets::look_again(stripe.clone(), STRIPE_KEY_LIFETIME);
+        }
         Ok((ledger, stripe))
     }
 
-    /// A client for the Stripe account whose key is the secret `STRIPE_SECRET_KEY`.
-    async fn stripe(&self) -> Result<stripe::Client, SettingsError> {
-        let mut config = stripe::Config::new(self.secret("STRIPE_SECRET_KEY").await?)
+    /// A client for the Stripe account whose key is the secret `STRIPE_SECRET_KEY`, and,
+    /// where that may be rotated, how to make one of another key.
+    async fn stripe(&self) -> Result<(stripe::Client, Option<Rotation>), SettingsError> {
+        let secret = self.secret("STRIPE_SECRET_KEY").await?;
+        let mut config = stripe::Config::new(secret.current())
             .with_observer(Arc::new(Metrics::from_environment()));
         if let Some(api_base) = self.variable("STRIPE_API_BASE") {
             config = config.with_api_base(api_base);
@@ -149,7 +181,10 @@ impl Settings {
         if let Some(usage_api) = self.variable(UsageApi::VARIABLE) {
             config = config.with_usage_api(usage_api.parse().map_err(ConfigError::UsageApi)?);
         }
-        Ok(stripe::Client::new(config)?)
+        let rotation = secret
+            .reader()
+            .map(|reader| (reader.clone(), config.clone()));
+        Ok((stripe::Client::new(config)?, rotation))
     }
 
     /// How many requests a second a key may make that has no rate of its own:

@@ -107,6 +107,14 @@ impl StripeError {
     }
 
     /// 403: the key reaches its own account only.
+    /// A key that was rolled (Stripe API reference: Error codes, `api_key_expired`).
+    pub(crate) fn expired_key(message: impl Into<String>) -> Self {
+        Self {
+            code: Some("api_key_expired".to_owned()),
+            ..Self::unauthenticated(message)
+        }
+    }
+
     pub(crate) fn foreign_account(account: &str) -> Self {
         let message = format!(
             "The provided key does not have access to account '{account}' (or that account does not exist). Application access may have been revoked."

@@ -38,6 +38,11 @@ pub(crate) async fn answer(core: &Arc<Core>, request: &ApiRequest) -> Result<Val
         ("GET", "/faults") => Ok(json!({ "data": core.faults.list() })),
         ("POST", "/faults") => core.faults.add(&request.body),
         ("DELETE", "/faults") => Ok(json!({ "cleared": core.faults.clear() })),
+        ("POST", "/roll_secret_key") => {
+            let Roll { secret_key } = read(request)?;
+            core.secret_keys.roll(secret_key);
+            Ok(json!({ "rolled": true }))
+        }
         ("POST", _) if route.starts_with("/checkout_sessions/") => complete(core, request).await,
         ("POST", _) if route.starts_with("/setup_intents/") => authenticate(core, request).await,
         ("POST", _) if route.starts_with("/payment_intents/") => {
@@ -85,6 +90,12 @@ async fn authenticate_payment(core: &Arc<Core>, request: &ApiRequest) -> Result<
     let Authentication { refused } = read(request)?;
     core.work_alone(move |call| payments::authenticate(call, &id, refused))
         .await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Roll {
+    secret_key: String,
 }
 
 #[derive(Default, Deserialize)]

@@ -5,6 +5,7 @@ mod execute;
 pub(crate) mod keys_in_use;
 pub(crate) mod request;
 mod routes;
+pub(crate) mod secret_keys;
 pub(crate) mod wire;
 
 use std::sync::Arc;
