@@ -139,22 +139,23 @@ impl DashboardLinks {
         if checked != Err(Refusal::Invalid) || !self.secret.renew(&known).await {
             return checked;
         }
-        self.take_over();
+        self.take_over().await;
         self.check(customer, expires, signature, now)
     }
 
-    /// Signs with the secret as it is now; the one before is the former one.
-    fn take_over(&self) {
+    /// Signs with the secret as it is now; the former one is the version before it.
+    async fn take_over(&self) {
         let Ok(current) = key(&self.secret.current()) else {
             tracing::error!("the new secret of dashboard links is too short: the old one stays");
             return;
         };
+        let former = match self.secret.reader() {
+            Some(reader) => reader.previous().await.unwrap_or_default(),
+            None => None,
+        };
+        let former = former.and_then(|former| key(&former).ok());
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        let is_same =
-            mac(keys.current.clone(), "", 0).finalize() == mac(current.clone(), "", 0).finalize();
-        if !is_same {
-            keys.former = Some(std::mem::replace(&mut keys.current, current));
-        }
+        *keys = Keys { current, former };
     }
 
     fn keys(&self) -> Keys {

@@ -49,11 +49,16 @@ struct Read {
 impl SecretReader {
     /// Of the secret `arn`, which the environment variable `variable` names.
     pub fn new(client: Client, variable: String, arn: String) -> Self {
+        Self::with_pause(client, variable, arn, READ_PAUSE)
+    }
+
+    /// The same, with another pause than half a minute between two reads.
+    pub fn with_pause(client: Client, variable: String, arn: String, pause: Duration) -> Self {
         Self(Arc::new(Reader {
             client,
             variable,
             arn,
-            pause: READ_PAUSE,
+            pause,
             read: Mutex::new(None),
         }))
     }
@@ -179,13 +184,22 @@ impl RotatedSecret {
 }
 
 /// Stripe's key, from Secrets Manager: another one only of the same account and mode.
-pub(crate) struct StripeKey {
-    pub(crate) reader: SecretReader,
-    pub(crate) config: stripe::Config,
-    pub(crate) ledger: Ledger,
+pub struct StripeKey {
+    reader: SecretReader,
+    config: stripe::Config,
+    ledger: Ledger,
 }
 
 impl StripeKey {
+    /// Read by `reader`, used as `config` says, for the account of the tables of `ledger`.
+    pub const fn new(reader: SecretReader, config: stripe::Config, ledger: Ledger) -> Self {
+        Self {
+            reader,
+            config,
+            ledger,
+        }
+    }
+
     async fn another_than(&self, known: &SecretString) -> Option<SecretString> {
         let key = self.reader.again().await?;
         if key.expose_secret() == known.expose_secret() {

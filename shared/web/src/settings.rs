@@ -154,12 +154,7 @@ impl Settings {
         let (stripe, key) = stripe?;
         check_owner(owner, &ledger, &stripe).await?;
         if let Some((reader, config)) = key {
-            let ledger = ledger.clone();
-            let key = StripeKey {
-                reader,
-                config,
-                ledger,
-            };
+            let key = StripeKey::new(reader, config, ledger.clone());
             stripe.set_key_source(Arc::new(key));
             secrets::look_again(stripe.clone(), STRIPE_KEY_LIFETIME);
         }

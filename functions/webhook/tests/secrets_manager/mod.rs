@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use aws_sdk_secretsmanager::config::retry::RetryConfig;
 use aws_sdk_secretsmanager::config::{BehaviorVersion, Credentials, Region};
@@ -65,6 +66,16 @@ impl SecretsManager {
     }
 
     pub(crate) fn reader(&self, arn: &str) -> SecretReader {
+        SecretReader::new(self.client(), "SECRET_ARN".to_owned(), arn.to_owned())
+    }
+
+    /// The same, which reads as often as it is asked.
+    pub(crate) fn eager_reader(&self, arn: &str) -> SecretReader {
+        let (variable, arn) = ("SECRET_ARN".to_owned(), arn.to_owned());
+        SecretReader::with_pause(self.client(), variable, arn, Duration::ZERO)
+    }
+
+    fn client(&self) -> aws_sdk_secretsmanager::Client {
         let config = aws_sdk_secretsmanager::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .endpoint_url(&self.url)
@@ -73,8 +84,7 @@ impl SecretsManager {
             .http_client(aws_smithy_http_client::Builder::new().build_http())
             .retry_config(RetryConfig::disabled())
             .build();
-        let client = aws_sdk_secretsmanager::Client::from_conf(config);
-        SecretReader::new(client, "SECRET_ARN".to_owned(), arn.to_owned())
+        aws_sdk_secretsmanager::Client::from_conf(config)
     }
 
     /// `arn`, read once, and to be read again.
