@@ -4,7 +4,11 @@
 //! The calls are those that the whole system really makes: the story, and beside it
 //! what goes wrong or comes seldom ([`plays`]). A permission that none of them needs
 //! is one too many; whoever needs it adds the play that does.
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a failed helper is a failed test"
+)]
 
 #[path = "../../local/stack/tests/support/mod.rs"]
 mod support;

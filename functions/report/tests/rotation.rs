@@ -34,7 +34,7 @@ async fn link(story: &Story, url: &str) -> String {
     );
     let made = send(story.world.request(Method::POST, &path))
         .await
-        .expect(201);
+        .expect(200);
     let link = made["url"].as_str().unwrap().to_owned();
     link.split_once("/dashboard").unwrap().1.to_owned()
 }

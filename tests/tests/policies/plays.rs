@@ -4,9 +4,10 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use aws_sdk_dynamodb::config::SharedInterceptor;
+use aws_sdk_dynamodb::config::{AppName, SharedInterceptor};
 use aws_sdk_dynamodb::types::AttributeValue;
 use billing::{Clock, CustomerId, EventId, Identifier};
+use ledger::Ledger;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use stack::connection::Connection;
@@ -22,6 +23,8 @@ const MINUTE_S: i64 = 60;
 const DAY_S: i64 = 24 * 3_600;
 const START_S: i64 = 1_784_505_620;
 const STREAM: &str = "/v2/billing/meter_event_stream";
+/// The key of the row that says whose the tables are.
+const OWNER: &str = "account#stripe";
 
 /// Plays everything, each in a system of its own.
 pub(crate) async fn play_all(recorder: &Recorder) {
@@ -32,6 +35,7 @@ pub(crate) async fn play_all(recorder: &Recorder) {
     ] {
         the_story(recorder, usage_api).await;
     }
+    the_start_of_each_function(recorder).await;
     an_outage(recorder).await;
     the_turn_of_a_month(recorder).await;
     an_invoice_with_usage_pending(recorder).await;
@@ -159,6 +163,25 @@ impl Stage {
     fn identifier(&self, event_id: &str) -> Identifier {
         let customer_id = CustomerId::parse(&self.customer_id).unwrap();
         Identifier::of(&customer_id, &EventId::parse(event_id).unwrap())
+    }
+}
+
+/// Whoever has Stripe's key asks whose the tables are, and makes them its account's.
+async fn the_start_of_each_function(recorder: &Recorder) {
+    let stage = Stage::set(recorder).await;
+    let (tables, stripe) = (stage.system.ledger().tables(), stage.system.stripe());
+    let client = Connection::embedded(stage.system.dynamodb_url()).client();
+    for function in ["onboarding", "emission", "report", "webhook", "redelivery"] {
+        let forget = client.delete_item().table_name(&tables.customers);
+        let key = AttributeValue::S(OWNER.to_owned());
+        forget.key("customer_id", key).send().await.unwrap();
+        let config = client.config().to_builder();
+        let config = config.app_name(AppName::new(function).unwrap());
+        let config = config.interceptor(SharedInterceptor::new(recorder.clone()));
+        let named = aws_sdk_dynamodb::Client::from_conf(config.build());
+        let ledger = Ledger::new(named, tables.clone());
+        web::check_stripe_account(&ledger, stripe).await.unwrap();
+        assert!(ledger.stripe_account_row().await.unwrap().is_some());
     }
 }
 

@@ -29,8 +29,8 @@ impl Recorder {
         let mut tables = self.tables.lock().unwrap();
         for (variable, name) in names.variables() {
             let logical_ids = TableNames::VARIABLES.into_iter();
-            let logical_id = logical_ids.filter(|(it, _)| *it == variable);
-            let (_, logical_id) = logical_id.last().unwrap();
+            let mut logical_ids = logical_ids.filter(|(it, _)| *it == variable);
+            let (_, logical_id) = logical_ids.next().unwrap();
             tables.insert(name.to_owned(), logical_id.to_owned());
         }
     }
@@ -45,9 +45,7 @@ impl Recorder {
     fn record(&self, function: &str, operation: &str, body: &Value) {
         for (action, table, index) in calls(operation, body) {
             let tables = self.tables.lock().unwrap();
-            let Some(logical_id) = tables.get(&table) else {
-                continue;
-            };
+            let logical_id = tables.get(&table).unwrap();
             let index = index.map_or_else(String::new, |index| format!("/index/{index}"));
             let permission = Permission::new(
                 function,
