@@ -82,6 +82,7 @@ impl Steps<'_> {
             test_clock: customer.test_clock.clone(),
             version: 1,
             created_at: self.onboarder.clock.now(),
+            erased_at: None,
         };
         let row = with_current_items(self.stripe(), row, subscription, prices.catalog()).await;
         let row = row.map_err(OnboardingError::stripe("retrieve price"))?;

@@ -62,10 +62,16 @@ impl Origin<'_> {
             }),
             news,
         };
-        Ok(StoredNotification {
+        let stored = StoredNotification {
             message: serde_json::to_string(&notification)?,
             id: notification.id,
             kind: kind.to_owned(),
+        };
+        // Whoever was erased is not written back by what Stripe says later.
+        let is_erased = customer.is_some_and(|row| row.erased_at.is_some());
+        Ok(match is_erased {
+            true => stored.without_personal_data(),
+            false => stored,
         })
     }
 }

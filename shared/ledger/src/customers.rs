@@ -98,6 +98,9 @@ pub struct CustomerRow {
     pub version: u64,
     /// When the row was made, in real time.
     pub created_at: Timestamp,
+    /// When personal data was taken out of it, if it was. No more is stored then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erased_at: Option<Timestamp>,
 }
 
 impl CustomerRow {

@@ -14,6 +14,7 @@ mod catalog;
 mod connection;
 mod customer_list;
 mod customers;
+mod erasure;
 mod error;
 mod event_sweep;
 mod items;

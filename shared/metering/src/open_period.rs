@@ -217,6 +217,7 @@ mod tests {
             test_clock: None,
             version: 1,
             created_at: START,
+            erased_at: None,
         };
         KnownCustomer {
             row: Arc::new(row),

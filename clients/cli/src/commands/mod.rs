@@ -2,6 +2,7 @@
 //! the library's.
 
 mod catalog;
+mod customer;
 mod dead_letters;
 mod environment;
 mod import;
@@ -51,6 +52,9 @@ pub(crate) enum Command {
     /// API keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// What Meterline knows of one customer.
+    #[command(subcommand)]
+    Customer(customer::CustomerCommand),
 }
 
 /// What ends a command, in words.
@@ -96,6 +100,8 @@ pub(crate) enum Failure {
     Settling(#[from] meterline_cli::dead_letters::SettlingError),
     #[error("the system gives no random bytes")]
     Randomness(#[from] getrandom::Error),
+    #[error(transparent)]
+    Erasure(#[from] meterline_cli::erasure::ErasureError),
     #[error("there is no key {0}: `meterline keys list` shows those that there are")]
     UnknownKey(String),
     #[error("{0}")]
@@ -133,6 +139,7 @@ impl Command {
             Self::Rebuild(arguments) => return rebuild::run(arguments).await,
             Self::DeadLetters(command) => return dead_letters::run(command).await,
             Self::Keys(command) => return keys::run(command).await,
+            Self::Customer(command) => return customer::run(command).await,
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -152,6 +152,7 @@ impl World {
             test_clock: test_clock.map(str::to_owned),
             version: 1,
             created_at: self.now(),
+            erased_at: None,
         };
         self.ledger.create_customer(&row).await.unwrap();
         row
