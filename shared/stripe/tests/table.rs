@@ -181,7 +181,9 @@ async fn the_page_lists_every_request_as_it_is_made() {
     let mut made = make_every_request(&stripe.client()).await;
     made.extend(make_every_request_about_customers(&stripe.client()).await);
     let made: BTreeSet<String> = made.into_iter().map(str::to_owned).collect();
-    let offered = methods_in_the_sources();
+    let mut offered = methods_in_the_sources();
+    // It asks where the key comes from, and Stripe nothing.
+    offered.remove("renew_key");
     let untried: Vec<&String> = offered.symmetric_difference(&made).collect();
     assert!(
         untried.is_empty(),
