@@ -1,5 +1,20 @@
-# Sourced by scripts that start programs in the background: needs $work, a folder.
+# Sourced by scripts that start programs in the background. $work is a folder for
+# their logs and whatever else; it and the programs are gone when the script ends. A
+# script that has more to put away names it in a function put_away.
+work=$(mktemp -d)
 pids=()
+
+finish() {
+    local status=$?
+    trap - EXIT INT TERM
+    if [ "$status" -ne 0 ]; then show_logs; fi
+    end_all
+    if declare -F put_away >/dev/null; then put_away; fi
+    rm -rf "$work"
+    exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
 
 # start NAME COMMAND…: in the background, in a process group of its own.
 start() {

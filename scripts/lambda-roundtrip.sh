@@ -8,18 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$PWD/.venv/bin:$PATH
 
-work=$(mktemp -d)
 source scripts/background.sh
-finish() {
-    local status=$?
-    trap - EXIT INT TERM
-    if [ "$status" -ne 0 ]; then show_logs; fi
-    end_all
-    rm -rf "$work"
-    exit "$status"
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
 
 # ── The local system ─────────────────────────────────────────────────────────
 

@@ -11,20 +11,12 @@ export PATH=$PWD/.venv/bin:$PATH SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-
 root=$PWD
 image=meterline/lambda-base:bookworm
 
-work=$(mktemp -d)
 source scripts/background.sh
-finish() {
-    local status=$?
-    trap - EXIT INT TERM
-    if [ "$status" -ne 0 ]; then show_logs; fi
-    end_all
-    # A container outlives a sam that is stopped while it works.
+
+# A container outlives a sam that is stopped while it works.
+put_away() {
     docker ps --quiet --filter "ancestor=${image%%:*}:rapid-x86_64" | xargs -r docker rm --force >/dev/null
-    rm -rf "$work"
-    exit "$status"
 }
-trap finish EXIT
-trap 'exit 130' INT TERM
 
 [ -f .aws-sam/build/template.yaml ] || { echo "sam build has made nothing yet: make sam-build" >&2; exit 1; }
 

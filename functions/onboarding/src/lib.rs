@@ -74,9 +74,8 @@ impl State {
     /// Lets a key that has no rate of its own make so many requests a second.
     #[must_use]
     pub fn with_key_rate(self, key_rate: RequestRate) -> Self {
-        let authenticator = self.authenticator.with_default_rate(key_rate);
         Self {
-            authenticator: Arc::new(authenticator),
+            authenticator: self.authenticator.with_default_rate(key_rate),
             ..self
         }
     }

@@ -22,9 +22,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::{ServiceExt, service_fn};
 use webhook::NoSigningSecret;
 
-use crate::gateway;
-
-use crate::Ledgers;
+use crate::{Ledgers, gateway};
 
 /// Where Stripe's webhooks go.
 pub const WEBHOOK_PATH: &str = "/stripe/webhook";

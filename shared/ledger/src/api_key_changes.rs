@@ -1,11 +1,11 @@
 //! Keys that are taken back, and keys that another one replaces.
 
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{Put, ReturnValue, TransactWriteItem, Update};
 use billing::Timestamp;
 
 use crate::api_keys::TABLE;
+use crate::error::is_condition_failure;
 use crate::items::{from_item, number, text, to_item};
 use crate::{ApiKeyRow, KeyState, Ledger, LedgerError, NewApiKey};
 
@@ -97,13 +97,7 @@ impl Ledger {
                 let row = from_item(TABLE, updated.attributes.unwrap_or_default())?;
                 Ok(Revoked::Done(Box::new(row)))
             }
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(Revoked::Unknown)
-            }
+            Err(error) if is_condition_failure(&error) => Ok(Revoked::Unknown),
             Err(error) => Err(LedgerError::unavailable(OPERATION)(error)),
         }
     }

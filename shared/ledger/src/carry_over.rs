@@ -1,11 +1,11 @@
 //! Pending events whose period ends before Stripe has them.
 
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use billing::{Timestamp, UsageStatus};
 
+use crate::error::is_condition_failure;
 use crate::items::{number, text};
-use crate::usage_events::times;
+use crate::usage_events::{time_or_null, times};
 use crate::{Ledger, LedgerError, UsageEventRow};
 
 /// What became of carrying a pending event over.
@@ -31,9 +31,6 @@ impl Ledger {
         billed_at: Timestamp,
         period_start: Timestamp,
     ) -> Result<CarriedOver, LedgerError> {
-        let was_billed_at = row
-            .billed_at
-            .map_or(AttributeValue::Null(true), |at| number(at.unix_ms()));
         let update = self
             .client
             .update_item()
@@ -47,7 +44,7 @@ impl Ledger {
             .condition_expression("#status = :pending AND billed_at = :was_billed_at")
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":pending", text(UsageStatus::Pending.as_str()))
-            .expression_attribute_values(":was_billed_at", was_billed_at)
+            .expression_attribute_values(":was_billed_at", time_or_null(row.billed_at))
             .expression_attribute_values(":billed_at", number(billed_at.unix_ms()))
             .expression_attribute_values(":period_start", number(period_start.unix_ms()))
             .expression_attribute_values(":true", AttributeValue::Bool(true))
@@ -57,13 +54,7 @@ impl Ledger {
             .await;
         match update {
             Ok(_) => Ok(CarriedOver::Done),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(CarriedOver::Changed)
-            }
+            Err(error) if is_condition_failure(&error) => Ok(CarriedOver::Changed),
             Err(error) => Err(LedgerError::unavailable("carry usage event over")(error)),
         }
     }

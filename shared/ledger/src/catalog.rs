@@ -5,7 +5,8 @@
 use billing::{Catalog, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::customers::{TABLE, is_condition_failure};
+use crate::customers::TABLE;
+use crate::error::is_condition_failure;
 use crate::items::{number, text, to_item};
 use crate::{Ledger, LedgerError};
 

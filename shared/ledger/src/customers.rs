@@ -1,11 +1,11 @@
 //! Who may be billed, and how: one row per Stripe customer, and one per
 //! onboarding, so that it can be finished after a crash.
 
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use billing::{BillingTime, CustomerId, EndedPeriod, Price, Subscription, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::error::is_condition_failure;
 use crate::items::{from_item, number, text, to_item};
 use crate::{Ledger, LedgerError, UsageEventRow};
 
@@ -354,15 +354,6 @@ impl Ledger {
             .map(|_| ())
             .map_err(LedgerError::unavailable("finish onboarding"))
     }
-}
-
-pub(crate) fn is_condition_failure<R>(
-    error: &aws_sdk_dynamodb::error::SdkError<PutItemError, R>,
-) -> bool {
-    matches!(
-        error.as_service_error(),
-        Some(PutItemError::ConditionalCheckFailedException(_))
-    )
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+
 /// A failure of the ledger. Business outcomes are never errors: they are the
 /// enums that the calls return.
 #[derive(Debug, thiserror::Error)]
@@ -38,4 +40,9 @@ impl LedgerError {
             source: Box::new(source),
         }
     }
+}
+
+/// Whether a write was not done because its condition does not hold.
+pub(crate) fn is_condition_failure<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
+    error.code() == Some("ConditionalCheckFailedException")
 }

@@ -7,7 +7,7 @@ use billing::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::billing_events::TABLE;
-use crate::customers::is_condition_failure;
+use crate::error::is_condition_failure;
 use crate::items::{from_item, number, text, to_item};
 use crate::{Ledger, LedgerError, Updated};
 

@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use billing::{Identifier, Timestamp};
 use futures_util::future::try_join_all;
 use sha2::{Digest, Sha256};
 
+use crate::error::is_condition_failure;
 use crate::items::{Item, number, text};
 use crate::{Ledger, LedgerError};
 
@@ -272,13 +272,7 @@ impl Ledger {
             .await;
         match updated {
             Ok(_) => Ok(()),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(())
-            }
+            Err(error) if is_condition_failure(&error) => Ok(()),
             Err(error) => Err(LedgerError::unavailable("settle outbox entry")(error)),
         }
     }

@@ -3,12 +3,12 @@
 //! Leases lie in the outbox's table, beside the buckets. They spare a second
 //! sending; that there is never a second usage rests on the identifier alone.
 
-use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 use billing::{Timestamp, window};
 use serde::{Deserialize, Serialize};
 
+use crate::error::is_condition_failure;
 use crate::items::{Item, from_item, number, text, to_item};
 use crate::{Ledger, LedgerError};
 
@@ -113,13 +113,7 @@ impl Ledger {
             .await;
         match released {
             Ok(_) => Ok(()),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(())
-            }
+            Err(error) if is_condition_failure(&error) => Ok(()),
             Err(error) => Err(LedgerError::unavailable("release outbox bucket")(error)),
         }
     }

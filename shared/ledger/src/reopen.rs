@@ -1,10 +1,10 @@
 //! Back to pending, on the operator's word: what a redrive does to a row before
 //! it is sent.
 
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use billing::{Timestamp, UsageStatus};
 
+use crate::error::is_condition_failure;
 use crate::items::{number, text};
 use crate::usage_events::history_entry;
 use crate::{HistoryEntry, Ledger, LedgerError, UsageEventRow};
@@ -85,13 +85,7 @@ impl Ledger {
         };
         match update.send().await {
             Ok(_) => Ok(Reopened::Done(Box::new(reopened(row, billing, at)))),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(Reopened::Changed)
-            }
+            Err(error) if is_condition_failure(&error) => Ok(Reopened::Changed),
             Err(error) => Err(LedgerError::unavailable("reopen usage event")(error)),
         }
     }

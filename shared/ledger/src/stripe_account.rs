@@ -7,7 +7,8 @@ use std::fmt;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 
-use crate::customers::{TABLE, is_condition_failure};
+use crate::customers::TABLE;
+use crate::error::is_condition_failure;
 use crate::items::{text, to_item};
 use crate::{Ledger, LedgerError};
 

@@ -1,12 +1,12 @@
 //! Events that were carried over though Stripe had them: back into the period that
 //! bills them.
 
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use billing::{Timestamp, UsageStatus};
 
+use crate::error::is_condition_failure;
 use crate::items::{number, text};
-use crate::usage_events::{history_entry, times};
+use crate::usage_events::{history_entry, time_or_null, times};
 use crate::{Ledger, LedgerError, UsageEventRow};
 
 /// What became of taking a carry-over back.
@@ -35,9 +35,6 @@ impl Ledger {
         period_start: Timestamp,
         now: Timestamp,
     ) -> Result<TakenBack, LedgerError> {
-        let was_billed_at = row
-            .billed_at
-            .map_or(AttributeValue::Null(true), |at| number(at.unix_ms()));
         let delivered = UsageStatus::Delivered;
         let told = row.told_at.iter().copied().filter(|at| *at != billed_at);
         let told: Vec<Timestamp> = told.chain(row.billed_at).collect();
@@ -59,7 +56,7 @@ impl Ledger {
             .expression_attribute_values(":delivered", text(delivered.as_str()))
             .expression_attribute_values(":entry", history_entry(delivered, now))
             .expression_attribute_values(":from", text(row.status.as_str()))
-            .expression_attribute_values(":was_billed_at", was_billed_at)
+            .expression_attribute_values(":was_billed_at", time_or_null(row.billed_at))
             .expression_attribute_values(":billed_at", number(billed_at.unix_ms()))
             .expression_attribute_values(":period_start", number(period_start.unix_ms()))
             .expression_attribute_values(":was_told", times(&row.told_at))
@@ -72,13 +69,7 @@ impl Ledger {
             .await;
         match update {
             Ok(_) => Ok(TakenBack::Done),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(TakenBack::Changed)
-            }
+            Err(error) if is_condition_failure(&error) => Ok(TakenBack::Changed),
             Err(error) => Err(LedgerError::unavailable("take a carry-over back")(error)),
         }
     }

@@ -433,6 +433,11 @@ pub(crate) fn customer_bucket(customer_id: &CustomerId, bucket: &str) -> String 
     format!("{customer_id}#{bucket}")
 }
 
+/// A time that may be none, as the table holds it.
+pub(crate) fn time_or_null(at: Option<Timestamp>) -> AttributeValue {
+    at.map_or(AttributeValue::Null(true), |at| number(at.unix_ms()))
+}
+
 /// Times, as the table holds them.
 pub(crate) fn times(times: &[Timestamp]) -> AttributeValue {
     AttributeValue::L(times.iter().map(|at| number(at.unix_ms())).collect())

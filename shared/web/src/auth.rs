@@ -77,11 +77,11 @@ impl Authenticator {
     /// Another one of the same keys, in which those that have no rate of their
     /// own have `default_rate`.
     #[must_use]
-    pub fn with_default_rate(&self, default_rate: RequestRate) -> Self {
-        Self {
+    pub fn with_default_rate(&self, default_rate: RequestRate) -> Arc<Self> {
+        Arc::new(Self {
             limiter: RequestLimiter::new(self.ledger.clone(), default_rate),
             ..Self::new(self.ledger.clone(), Arc::clone(&self.clock))
-        }
+        })
     }
 
     /// The caller that `headers` name.

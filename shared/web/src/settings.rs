@@ -25,6 +25,12 @@ const STRIPE_KEY_LIFETIME: Duration = Duration::from_secs(5 * 60);
 /// Where another Stripe key is read, and what it is used with.
 type Rotation = (SecretReader, stripe::Config);
 
+/// Where a secret is.
+enum SecretSource {
+    Variable(SecretString),
+    Manager(SecretReader),
+}
+
 /// What is wrong with a function's surroundings: it cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
@@ -100,16 +106,12 @@ impl Settings {
     /// # Errors
     /// A [`SettingsError`] where there is neither, or the secret cannot be read.
     pub async fn secret(&self, name: &str) -> Result<RotatedSecret, SettingsError> {
-        if let Some(value) = self.variable(name) {
-            return Ok(RotatedSecret::new(SecretString::from(value), None));
-        }
-        let variable = format!("{name}_ARN");
-        let Some(arn) = self.variable(&variable) else {
-            return Err(SettingsError::MissingSecret(name.to_owned()));
-        };
-        let client = aws_sdk_secretsmanager::Client::new(&self.aws);
-        let reader = SecretReader::new(client, variable, arn);
-        Ok(RotatedSecret::new(reader.current().await?, Some(reader)))
+        Ok(match self.secret_source(name)? {
+            SecretSource::Variable(secret) => RotatedSecret::new(secret, None),
+            SecretSource::Manager(reader) => {
+                RotatedSecret::new(reader.current().await?, Some(reader))
+            }
+        })
     }
 
     /// The secret `name`, and the version before it: none in the environment, and none
@@ -121,15 +123,32 @@ impl Settings {
         &self,
         name: &str,
     ) -> Result<(RotatedSecret, Option<SecretString>), SettingsError> {
-        let secret = self.secret(name).await?;
-        let Some(reader) = secret.reader() else {
-            return Ok((secret, None));
+        let reader = match self.secret_source(name)? {
+            SecretSource::Variable(secret) => return Ok((RotatedSecret::new(secret, None), None)),
+            SecretSource::Manager(reader) => reader,
         };
-        let former = reader.previous().await.unwrap_or_else(|error| {
+        // At once: a start waits for both.
+        let (current, former) = tokio::join!(reader.current(), reader.previous());
+        let current = current?;
+        let former = former.unwrap_or_else(|error| {
             tracing::warn!(%error, "the former version of a secret could not be read");
             None
         });
-        Ok((secret, former))
+        Ok((RotatedSecret::new(current, Some(reader)), former))
+    }
+
+    fn secret_source(&self, name: &str) -> Result<SecretSource, SettingsError> {
+        if let Some(value) = self.variable(name) {
+            return Ok(SecretSource::Variable(SecretString::from(value)));
+        }
+        let variable = format!("{name}_ARN");
+        let Some(arn) = self.variable(&variable) else {
+            return Err(SettingsError::MissingSecret(name.to_owned()));
+        };
+        let client = aws_sdk_secretsmanager::Client::new(&self.aws);
+        Ok(SecretSource::Manager(SecretReader::new(
+            client, variable, arn,
+        )))
     }
 
     /// The tables that the function's variables name.

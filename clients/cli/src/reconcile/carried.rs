@@ -124,7 +124,7 @@ fn take_out(
 
 #[cfg(test)]
 mod tests {
-    use billing::{CustomerId, EventId, UsageStatus};
+    use billing::UsageStatus;
 
     use super::*;
 
@@ -133,19 +133,8 @@ mod tests {
 
     fn row(event_id: &str, quantity: u64, status: UsageStatus) -> LogRow {
         LogRow {
-            identifier: Identifier::of(
-                &CustomerId::parse("cus_1").unwrap(),
-                &EventId::parse(event_id).unwrap(),
-            ),
-            quantity,
-            status,
             billed_at_s: AFTER,
-            told_s: Vec::new(),
-            is_in_flight: false,
-            is_altered: false,
-            is_settled: true,
-            is_credited: false,
-            carried_to: None,
+            ..LogRow::plain(event_id, quantity, status)
         }
     }
 

@@ -97,25 +97,15 @@ fn minutes_told(row: &LogRow) -> impl Iterator<Item = i64> + '_ {
 
 #[cfg(test)]
 mod tests {
-    use billing::{CustomerId, EventId, Identifier, UsageStatus};
+    use billing::UsageStatus;
 
     use super::*;
 
     fn row(minute: i64, status: UsageStatus, told_s: &[i64]) -> LogRow {
         LogRow {
-            identifier: Identifier::of(
-                &CustomerId::parse("cus_1").unwrap(),
-                &EventId::parse(&minute.to_string()).unwrap(),
-            ),
-            quantity: 5,
-            status,
             billed_at_s: minute,
             told_s: told_s.to_vec(),
-            is_in_flight: false,
-            is_altered: false,
-            is_settled: true,
-            is_credited: false,
-            carried_to: None,
+            ..LogRow::plain(&minute.to_string(), 5, status)
         }
     }
 

@@ -109,27 +109,11 @@ fn search(rows: &[LogRow], places: &[usize], units: u64) -> Found {
 
 #[cfg(test)]
 mod tests {
-    use billing::{CustomerId, EventId, Identifier};
-
     use super::*;
     use UsageStatus::{Delivered, Held, Pending, Quarantined, Rejected};
 
     fn row(status: UsageStatus, quantity: u64) -> LogRow {
-        LogRow {
-            identifier: Identifier::of(
-                &CustomerId::parse("cus_1").unwrap(),
-                &EventId::parse("job-1").unwrap(),
-            ),
-            quantity,
-            status,
-            billed_at_s: 0,
-            told_s: Vec::new(),
-            is_in_flight: false,
-            is_altered: false,
-            is_settled: true,
-            is_credited: false,
-            carried_to: None,
-        }
+        LogRow::plain("job-1", quantity, status)
     }
 
     fn in_flight(status: UsageStatus, quantity: u64) -> LogRow {

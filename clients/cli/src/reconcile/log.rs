@@ -90,6 +90,27 @@ impl LogRow {
         self.is_credited || matches!(self.status, UsageStatus::Delivered)
     }
 
+    /// A row that nothing is special about, as stories of it begin.
+    #[cfg(test)]
+    pub(super) fn plain(event_id: &str, quantity: u64, status: UsageStatus) -> Self {
+        use billing::EventId;
+        Self {
+            identifier: Identifier::of(
+                &CustomerId::parse("cus_1").unwrap(),
+                &EventId::parse(event_id).unwrap(),
+            ),
+            quantity,
+            status,
+            billed_at_s: 0,
+            told_s: Vec::new(),
+            is_in_flight: false,
+            is_altered: false,
+            is_settled: true,
+            is_credited: false,
+            carried_to: None,
+        }
+    }
+
     /// Whether it waits for a delivery, or for somebody to find out.
     pub const fn is_open(&self) -> bool {
         matches!(self.status, UsageStatus::Pending | UsageStatus::Quarantined)

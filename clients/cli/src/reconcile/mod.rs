@@ -222,10 +222,12 @@ impl Reconciler {
         let (narrowed, unknown) = match &meter.source {
             Source::UsageRecords(periods) => (periods.compare(&log), BTreeSet::new()),
             Source::Meters(ids) => {
+                let delivered = log.by_minute();
                 let periods = invoices.split(range);
-                let mut narrowed = self.narrow(customer, ids, &log, &periods).await?;
+                let mut narrowed = self.narrow(customer, ids, &delivered, &periods).await?;
+                let closer = Closer::new(&log, &delivered, range, &narrowed.differences);
                 let found = &mut narrowed.differences;
-                let unknown = self.look_closer(customer, ids, &log, range, found).await?;
+                let unknown = self.look_closer(customer, ids, closer, found).await?;
                 (narrowed, unknown)
             }
         };
@@ -244,13 +246,12 @@ impl Reconciler {
         &self,
         customer: &KnownCustomer,
         meter_ids: &[String],
-        log: &MeterLog,
+        delivered: &BTreeMap<i64, i64>,
         windows: &[Window],
     ) -> Result<Narrowed, ReconcileError> {
-        let delivered = log.by_minute();
         let mut narrowed = Narrowed::default();
         for window in windows {
-            let mut narrowing = Narrowing::new(&delivered, *window);
+            let mut narrowing = Narrowing::new(delivered, *window);
             while let Some(question) = narrowing.question() {
                 let answer = self.ask(customer, meter_ids, &question).await?;
                 narrowing.answer(question, &answer);
@@ -267,12 +268,9 @@ impl Reconciler {
         &self,
         customer: &KnownCustomer,
         meter_ids: &[String],
-        log: &MeterLog,
-        range: Window,
+        mut closer: Closer<'_>,
         differences: &mut Vec<Difference>,
     ) -> Result<BTreeSet<i64>, ReconcileError> {
-        let by_minute = log.by_minute();
-        let mut closer = Closer::new(log, &by_minute, range, differences);
         while let Some(minute) = closer.question(differences) {
             let question = Question::of(minute);
             let answer = self.ask(customer, meter_ids, &question).await?;
