@@ -9,7 +9,8 @@ finish() {
     trap - EXIT INT TERM
     if [ "$status" -ne 0 ]; then show_logs; fi
     end_all
-    if declare -F put_away >/dev/null; then put_away; fi
+    # What is to be put away may be gone already: how the script ended stands.
+    if declare -F put_away >/dev/null; then put_away || true; fi
     rm -rf "$work"
     exit "$status"
 }
