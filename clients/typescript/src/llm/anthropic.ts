@@ -1,0 +1,72 @@
+import type { Provider, Step, StreamReader } from "./provider.js";
+import { count, members, type Report, type Tokens, text } from "./tokens.js";
+
+/**
+ * Anthropic's Messages API ("Messages", "Streaming Messages"). Its `input_tokens` are those that
+ * were neither read from the cache nor written to it.
+ */
+export const anthropic: Provider = {
+  route(pathname) {
+    if (pathname.endsWith("/v1/messages")) return "metered";
+    return pathname.endsWith("/v1/messages/count_tokens") ? "free" : "unknown";
+  },
+  prepare: (_, body) => ({ body, hidesReport: false }),
+  readAnswer(answer) {
+    const message = members(answer);
+    const usage = members(message["usage"]);
+    if (text(message["id"]) === "" || !("output_tokens" in usage)) return undefined;
+    return report(message, usage, true);
+  },
+  readStream: () => new MessageStreamReader(),
+};
+
+/** Reads counts that are cumulative: each replaces the one before. */
+class MessageStreamReader implements StreamReader {
+  isGenerated = false;
+  #message: Record<string, unknown> | undefined;
+  readonly #usage: Record<string, unknown> = {};
+
+  take(data: unknown): Step {
+    const event = members(data);
+    switch (event["type"]) {
+      case "message_start":
+        this.#message = members(event["message"]);
+        this.#add(this.#message["usage"]);
+        return "pass";
+      case "message_delta":
+        this.#add(event["usage"]);
+        this.isGenerated = true;
+        return "pass";
+      case "message_stop":
+        return "end";
+      case "error":
+        return "failed";
+      default:
+        return "pass";
+    }
+  }
+
+  report(): Report | undefined {
+    return this.#message && report(this.#message, this.#usage, this.isGenerated);
+  }
+
+  #add(usage: unknown): void {
+    for (const [name, value] of Object.entries(members(usage))) {
+      if (value !== null) this.#usage[name] = value;
+    }
+  }
+}
+
+function report(
+  message: Record<string, unknown>,
+  usage: Record<string, unknown>,
+  isFinal: boolean,
+): Report {
+  const tokens: Tokens = {
+    input: count(usage["input_tokens"]),
+    output: count(usage["output_tokens"]),
+    cache_read: count(usage["cache_read_input_tokens"]),
+    cache_write: count(usage["cache_creation_input_tokens"]),
+  };
+  return { responseId: text(message["id"]), model: text(message["model"]), tokens, isFinal };
+}

@@ -1,0 +1,115 @@
+import { InvalidUsage } from "../errors.js";
+import { parseJson } from "../json.js";
+import type { Prepared, Provider, Step, StreamReader } from "./provider.js";
+import { count, members, type Report, text } from "./tokens.js";
+
+const CHAT = "/chat/completions";
+const RESPONSES = "/responses";
+const FREE = ["/responses/input_tokens", "/moderations"];
+/** The last events of a stream of the Responses API. */
+const RESPONSE_ENDS = new Set(["response.completed", "response.incomplete", "response.failed"]);
+
+/**
+ * OpenAI's Chat Completions and Responses APIs ("Chat", "Responses"). Their prompt and input tokens
+ * include the cached ones, which are taken out; reasoning is part of the output.
+ */
+export const openai: Provider = {
+  route(pathname) {
+    if (pathname.endsWith(CHAT) || pathname.endsWith(RESPONSES)) return "metered";
+    return FREE.some((path) => pathname.endsWith(path)) ? "free" : "unknown";
+  },
+  prepare(pathname, body) {
+    const request = members(parseJson(body));
+    if (pathname.endsWith(CHAT)) return askForReport(body, request);
+    if (request["background"] === true) {
+      throw new InvalidUsage(
+        "a response in the background says only later what it used: it is not metered",
+      );
+    }
+    return { body, hidesReport: false };
+  },
+  readAnswer(answer) {
+    return text(members(answer)["id"]) === "" ? undefined : report(members(answer));
+  },
+  readStream: (pathname, prepared) =>
+    pathname.endsWith(CHAT) ? new ChunkStreamReader(prepared) : new ResponseStreamReader(),
+};
+
+/** A stream of chunks says what it used only to those who ask. */
+function askForReport(body: string, request: Record<string, unknown>): Prepared {
+  const options = members(request["stream_options"]);
+  if (request["stream"] !== true || "include_usage" in options) {
+    return { body, hidesReport: false };
+  }
+  const asking = { ...request, stream_options: { ...options, include_usage: true } };
+  return { body: JSON.stringify(asking), hidesReport: true };
+}
+
+/** Reads a stream of Chat Completions: the last chunk, without choices, has the usage. */
+class ChunkStreamReader implements StreamReader {
+  isGenerated = false;
+  readonly #hidesReport: boolean;
+  #report: Report | undefined;
+
+  constructor({ hidesReport }: Prepared) {
+    this.#hidesReport = hidesReport;
+  }
+
+  take(data: unknown): Step {
+    if (data === "[DONE]") return "end";
+    const chunk = members(data);
+    if ("error" in chunk) return "failed";
+    const choices = Array.isArray(chunk["choices"]) ? chunk["choices"] : [];
+    this.isGenerated ||= choices.some((choice) => text(members(choice)["finish_reason"]) !== "");
+    if (chunk["usage"] === null || chunk["usage"] === undefined) {
+      this.#report ??= report(chunk);
+      return "pass";
+    }
+    this.#report = report(chunk);
+    return this.#hidesReport && choices.length === 0 ? "hide" : "pass";
+  }
+
+  report(): Report | undefined {
+    return this.#report;
+  }
+}
+
+/** Reads a stream of the Responses API, whose last event has the whole response. */
+class ResponseStreamReader implements StreamReader {
+  readonly isGenerated = false;
+  #report: Report | undefined;
+
+  take(data: unknown): Step {
+    const event = members(data);
+    if (event["type"] === "error") return "failed";
+    const response = members(event["response"]);
+    if (text(response["id"]) !== "") this.#report = report(response);
+    return RESPONSE_ENDS.has(text(event["type"])) ? "end" : "pass";
+  }
+
+  report(): Report | undefined {
+    return this.#report;
+  }
+}
+
+/** Of either API: they have the same counts by other names. */
+function report(answer: Record<string, unknown>): Report {
+  const usage = members(answer["usage"]);
+  const prompt = usage["prompt_tokens"] ?? usage["input_tokens"];
+  const output = usage["completion_tokens"] ?? usage["output_tokens"];
+  const details = members(usage["prompt_tokens_details"] ?? usage["input_tokens_details"]);
+  const cache_read = count(details["cached_tokens"]);
+  const cache_write = count(details["cache_write_tokens"]);
+  return {
+    responseId: text(answer["id"]),
+    model: text(answer["model"]),
+    tokens: {
+      input: Math.max(0, count(prompt) - cache_read - cache_write),
+      output: count(output),
+      cache_read,
+      cache_write,
+    },
+    // One that failed before the model began used nothing, and says nothing.
+    isFinal: typeof output === "number" || answer["status"] === "failed",
+  };
+}

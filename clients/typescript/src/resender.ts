@@ -1,0 +1,161 @@
+import { Backoff } from "./backoff.js";
+import { BATCH_EVENTS_MAX } from "./buffer.js";
+import { describe, type MeterlineError, type Problem, Refused } from "./errors.js";
+import type { WireEvent } from "./event.js";
+import type { Fate } from "./fate.js";
+import type { Runtime } from "./runtime.js";
+import type { Sender } from "./sender.js";
+import type { Spool } from "./spool.js";
+
+/** The longest wait after failures, and how often another process's leavings are looked for. */
+const WAIT_MS_MAX = 30_000;
+
+/** Refusals of the key, which can be mended, and not of the event. */
+const ABOUT_THE_KEY = new Set([401, 403]);
+
+/** What a {@link Resender} works with. */
+export interface ResenderParts {
+  spool: Spool;
+  sender: Sender;
+  runtime: Runtime;
+  /** Whether an `emit` of this process has the event of that name in its hands. */
+  isHeld(name: string): boolean;
+  /** Told of what nobody waits for. */
+  onBackgroundError(error: Error): void;
+}
+
+/** Sends what waits in the spool, in the background. It does not keep the process alive. */
+export class Resender {
+  readonly #parts: ResenderParts;
+  readonly #stopped = new AbortController();
+  /** Ends the idle sleep. */
+  #wake = new AbortController();
+  /** The last round, which the next one waits for. */
+  #lastRound: Promise<unknown> = Promise.resolve();
+  readonly #loop: Promise<void>;
+  /** What was told already, so that a round that fails like the last one is not told again. */
+  #told = new Set<string>();
+
+  constructor(parts: ResenderParts) {
+    this.#parts = parts;
+    this.#loop = this.#run();
+  }
+
+  /** Says that an event waits. */
+  wake(): void {
+    this.#wake.abort();
+  }
+
+  /** Tries everything that waits, again and again until `deadlineMs`. */
+  async flush(deadlineMs: number): Promise<void> {
+    await this.#round(deadlineMs);
+  }
+
+  /** Ends, after the requests that are under way. What waits is left. */
+  async stop(): Promise<void> {
+    this.#stopped.abort();
+    this.#wake.abort();
+    await this.#loop;
+  }
+
+  async #run(): Promise<void> {
+    const { runtime } = this.#parts;
+    const backoff = new Backoff(runtime.random, WAIT_MS_MAX);
+    while (!this.#stopped.signal.aborted) {
+      this.#wake = new AbortController();
+      const left = await this.#round(runtime.nowMs());
+      if (left > 0) {
+        await runtime.sleep(backoff.nextWaitMs(), this.#stopped.signal);
+      } else {
+        backoff.reset();
+        if (!this.#stopped.signal.aborted) await runtime.sleep(WAIT_MS_MAX, this.#wake.signal);
+      }
+    }
+  }
+
+  /** One round after the other. How many events are left; never rejects. */
+  #round(deadlineMs: number): Promise<number> {
+    const round = this.#lastRound.then(() => this.#sendAll(deadlineMs));
+    this.#lastRound = round;
+    return round;
+  }
+
+  async #sendAll(deadlineMs: number): Promise<number> {
+    const { spool, sender, isHeld } = this.#parts;
+    try {
+      const names = (await spool.names()).filter((name) => !isHeld(name));
+      let left = 0;
+      for (let sent = 0; sent < names.length; sent += BATCH_EVENTS_MAX) {
+        const batch = names.slice(sent, sent + BATCH_EVENTS_MAX);
+        left += await this.#sendBatch(batch, deadlineMs);
+        // The rest would fare no better.
+        if (sender.unreachable) return left + Math.max(0, names.length - sent - batch.length);
+      }
+      if (left === 0) this.#told.clear();
+      return left;
+    } catch (error) {
+      this.#tell("", error);
+      return 1;
+    }
+  }
+
+  /** How many of the events of these names are left. */
+  async #sendBatch(names: string[], deadlineMs: number): Promise<number> {
+    let left = 0;
+    const events: WireEvent[] = [];
+    for (const name of names) {
+      try {
+        const event = await this.#parts.spool.read(name);
+        if (event) events.push(event);
+      } catch (error) {
+        // It stays, and keeps no other from being sent.
+        this.#tell(name, error);
+        left += 1;
+      }
+    }
+    const fates = new Map<WireEvent, Fate>();
+    const deliveries = events.map((event) => ({
+      event,
+      deadlineMs,
+      settle: (fate: Fate) => void fates.set(event, fate),
+    }));
+    await this.#parts.sender.deliver(deliveries, "batch");
+    for (const [event, fate] of fates) {
+      if (!(await this.#settle(event, fate))) left += 1;
+    }
+    return left;
+  }
+
+  /** Whether the event is out of the spool. */
+  async #settle(event: WireEvent, fate: Fate): Promise<boolean> {
+    if (fate.fate === "recorded") {
+      await this.#parts.spool.remove(event);
+      return true;
+    }
+    if (fate.fate === "unclear") return false;
+    const error = refusal(event, fate.problem);
+    if (ABOUT_THE_KEY.has(fate.problem.status)) {
+      this.#tell(fate.problem.type, error);
+      return false;
+    }
+    await this.#parts.spool.setAside(event, fate.problem);
+    this.#parts.onBackgroundError(error);
+    return true;
+  }
+
+  #tell(what: string, error: unknown): void {
+    if (this.#told.has(what)) return;
+    this.#told.add(what);
+    this.#parts.onBackgroundError(error instanceof Error ? error : new Error(String(error)));
+  }
+}
+
+/** Whether the refusal may end by itself, with another key. */
+export function isAboutTheKey(problem: Problem): boolean {
+  return ABOUT_THE_KEY.has(problem.status);
+}
+
+function refusal(event: WireEvent, problem: Problem): MeterlineError {
+  const message = `event ${event.event_id}, which was spooled, is refused: ${describe(problem)}`;
+  return new Refused(message, { eventId: event.event_id, problem });
+}

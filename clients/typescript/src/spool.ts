@@ -1,0 +1,233 @@
+import { createHash, randomUUID } from "node:crypto";
+import {
+  type FileHandle,
+  link,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  stat,
+  unlink,
+} from "node:fs/promises";
+import { join } from "node:path";
+
+import { type Problem, SpoolFailed } from "./errors.js";
+import { sameContent, type WireEvent } from "./event.js";
+import { limit } from "./limit.js";
+
+/** What lies in the spool. */
+export interface SpoolState {
+  /** Without an outcome yet. */
+  readonly waiting: number;
+  /** Refused for good, and kept aside. */
+  readonly setAside: number;
+}
+
+/** A `.tmp` file so old is what a killed process left. */
+const ORPHAN_AGE_MS = 3_600_000;
+/** How many files are open at once, well below what systems allow a process. */
+const OPEN_FILES_MAX = 64;
+/** How often a file may vanish under a reader before something else must be wrong. */
+const RACES_MAX = 10;
+
+/**
+ * Events on disk, one file each, as `clients/conformance/README.md` lays down for every language.
+ * A file appears at once and whole, by `link`, and vanishes at once, so processes may share a folder.
+ */
+export class Spool {
+  readonly #folder: string;
+  readonly #waiting: string;
+  readonly #refused: string;
+  #ready: Promise<void> | undefined;
+  readonly #syncWaiting: () => Promise<void>;
+  readonly #limited = limit(OPEN_FILES_MAX);
+
+  constructor(folder: string) {
+    this.#folder = folder;
+    this.#waiting = join(folder, "waiting");
+    this.#refused = join(folder, "refused");
+    this.#syncWaiting = shared(() => syncFolder(this.#waiting));
+  }
+
+  /** The name of the event's file, without its ending. */
+  static nameOf({ customer_id, event_id }: WireEvent): string {
+    return createHash("sha256").update(`${customer_id}\n${event_id}`, "utf8").digest("hex");
+  }
+
+  /**
+   * Puts `event` on disk: when this resolves it survives a loss of power. `known` where it was
+   * there before, `conflict` where the spool has its id with other content.
+   *
+   * @throws {SpoolFailed} where it cannot be written.
+   */
+  async put(event: WireEvent): Promise<"new" | "known" | "conflict"> {
+    return this.#orFail(event, async () => {
+      await this.#prepare();
+      const target = this.#fileOf(Spool.nameOf(event));
+      for (let race = 0; race < RACES_MAX; race++) {
+        if (await this.#limited(() => this.#write({ event }, target))) {
+          await this.#syncWaiting();
+          return "new";
+        }
+        const known = await this.#readFile(target);
+        if (known !== undefined) return sameContent(known, event) ? "known" : "conflict";
+      }
+      throw new Error("the file comes and goes");
+    });
+  }
+
+  /** Takes `event` out: it is recorded. */
+  async remove(event: WireEvent): Promise<void> {
+    await unlink(this.#fileOf(Spool.nameOf(event))).catch(unlessMissing);
+  }
+
+  /** Keeps `event`, which was refused for good, aside with the reason. Nothing here removes it again. */
+  async setAside(event: WireEvent, problem: Problem): Promise<void> {
+    const name = Spool.nameOf(event);
+    const content = { event, problem };
+    // The id may have been refused before with other content, which is kept, too.
+    for (let number = 1; ; number++) {
+      const suffix = number === 1 ? "" : `-${number}`;
+      const target = join(this.#refused, `${name}${suffix}.json`);
+      if (await this.#write(content, target)) break;
+      const known = await this.#readFile(target);
+      if (known !== undefined && sameContent(known, event)) break;
+    }
+    await syncFolder(this.#refused);
+    await this.remove(event);
+  }
+
+  /** The names of what waits, oldest first. */
+  async names(): Promise<string[]> {
+    await this.#prepare();
+    const found: { name: string; atMs: number }[] = [];
+    for (const file of await jsonFiles(this.#waiting)) {
+      const entry = await stat(join(this.#waiting, file)).catch(unlessMissing);
+      if (entry) found.push({ name: file.slice(0, -".json".length), atMs: entry.mtimeMs });
+    }
+    return found.sort((one, other) => one.atMs - other.atMs).map(({ name }) => name);
+  }
+
+  /** The event of that name, or undefined where it is gone. */
+  async read(name: string): Promise<WireEvent | undefined> {
+    return this.#readFile(this.#fileOf(name));
+  }
+
+  async state(): Promise<SpoolState> {
+    await this.#prepare();
+    const [waiting, setAside] = await Promise.all([
+      jsonFiles(this.#waiting),
+      jsonFiles(this.#refused),
+    ]);
+    return { waiting: waiting.length, setAside: setAside.length };
+  }
+
+  #fileOf(name: string): string {
+    return join(this.#waiting, `${name}.json`);
+  }
+
+  async #prepare(): Promise<void> {
+    this.#ready ??= this.#makeFolders().catch((error: unknown) => {
+      this.#ready = undefined;
+      throw error;
+    });
+    await this.#ready;
+  }
+
+  async #makeFolders(): Promise<void> {
+    for (const folder of [this.#folder, this.#waiting, this.#refused]) {
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+    }
+    await syncFolder(this.#folder);
+    const now = Date.now();
+    for (const file of await readdir(this.#folder)) {
+      if (!file.endsWith(".tmp")) continue;
+      const path = join(this.#folder, file);
+      const entry = await stat(path).catch(unlessMissing);
+      if (entry && now - entry.mtimeMs > ORPHAN_AGE_MS) await unlink(path).catch(unlessMissing);
+    }
+  }
+
+  /** Whether `target` is there now, whole, by this call: not if it was there before. */
+  async #write(content: unknown, target: string): Promise<boolean> {
+    const path = join(this.#folder, `${randomUUID()}.tmp`);
+    try {
+      const file = await open(path, "wx", 0o600);
+      try {
+        await file.writeFile(JSON.stringify(content));
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      await link(path, target);
+      return true;
+    } catch (error) {
+      if (codeOf(error) === "EEXIST") return false;
+      throw error;
+    } finally {
+      await unlink(path).catch(unlessMissing);
+    }
+  }
+
+  async #readFile(path: string): Promise<WireEvent | undefined> {
+    const text = await readFile(path, "utf8").catch(unlessMissing);
+    if (text === undefined) return undefined;
+    const { event } = JSON.parse(text) as { event?: Partial<WireEvent> };
+    if (typeof event?.event_id !== "string" || typeof event.customer_id !== "string") {
+      throw new Error(`${path} holds no usage event`);
+    }
+    return event as WireEvent;
+  }
+
+  async #orFail<T>(event: WireEvent, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      const message = `event ${event.event_id} could not be spooled: ${reason}`;
+      throw new SpoolFailed(message, { eventId: event.event_id, cause });
+    }
+  }
+}
+
+/** `work`, which serves all who ask while it waits for its turn. */
+function shared(work: () => Promise<void>): () => Promise<void> {
+  let running: Promise<void> | undefined;
+  let next: Promise<void> | undefined;
+  const start = (): Promise<void> => {
+    next = undefined;
+    running = work().finally(() => {
+      running = undefined;
+    });
+    return running;
+  };
+  return () => {
+    if (running === undefined) return start();
+    // One that runs already may have begun before the caller's file was there.
+    next ??= running.then(start, start);
+    return next;
+  };
+}
+
+/** Forces a folder's list of files to the disk. Windows has no such call, and keeps it by itself. */
+async function syncFolder(path: string): Promise<void> {
+  if (process.platform === "win32") return;
+  const folder: FileHandle = await open(path, "r");
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+async function jsonFiles(folder: string): Promise<string[]> {
+  return (await readdir(folder)).filter((file) => file.endsWith(".json"));
+}
+
+function codeOf(error: unknown): string | undefined {
+  return (error as NodeJS.ErrnoException | null)?.code;
+}
+
+function unlessMissing(error: unknown): undefined {
+  if (codeOf(error) !== "ENOENT") throw error;
+}

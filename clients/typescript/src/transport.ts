@@ -1,0 +1,113 @@
+import { InvalidUsage } from "./errors.js";
+import { parseJson } from "./json.js";
+import { traceHeaders } from "./telemetry.js";
+
+/** What came of one HTTP request. */
+export type Answer =
+  | {
+      readonly answered: true;
+      readonly status: number;
+      /** The body as JSON, or undefined where it is none. */
+      readonly body: unknown;
+      /** How long the server asks to wait. */
+      readonly retryAfterMs: number | undefined;
+    }
+  | {
+      readonly answered: false;
+      /** False only where no connection came about, so that nothing can have been recorded. */
+      readonly perhapsReached: boolean;
+      /** What happened, in words. */
+      readonly reason: string;
+    };
+
+/** How to reach the API. */
+export interface TransportOptions {
+  url: string;
+  apiKey: string;
+  requestTimeoutMs: number;
+  fetch: typeof fetch;
+}
+
+/** Codes of Node's and of its HTTP client, for connections that never came about. */
+const NEVER_CONNECTED = new Set([
+  "ECONNREFUSED",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "UND_ERR_CONNECT_TIMEOUT",
+]);
+
+/** The API under one key. Connections are kept alive by `fetch`. */
+export class Transport {
+  readonly #url: string;
+  readonly #apiKey: string;
+  readonly #requestTimeoutMs: number;
+  readonly #fetch: typeof fetch;
+
+  /** @throws {InvalidUsage} for an address or a key that cannot be used. */
+  constructor(options: TransportOptions) {
+    const { url, apiKey } = options;
+    if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol)) {
+      throw new InvalidUsage(`${JSON.stringify(url)} is not an http:// or https:// address`);
+    }
+    if (typeof apiKey !== "string" || !/^[\x21-\x7e]+$/.test(apiKey)) {
+      throw new InvalidUsage("the API key is missing, or no header can hold it");
+    }
+    this.#url = url.replace(/\/+$/, "");
+    this.#apiKey = apiKey;
+    this.#requestTimeoutMs = options.requestTimeoutMs;
+    this.#fetch = options.fetch;
+  }
+
+  /** One request, and the whole of its answer, within the request timeout. Never rejects. */
+  async request(method: "GET" | "POST", path: string, body?: unknown): Promise<Answer> {
+    const timeout = new AbortController();
+    const timer = setTimeout(() => timeout.abort(), this.#requestTimeoutMs);
+    try {
+      const response = await this.#fetch(`${this.#url}${path}`, {
+        method,
+        headers: {
+          ...traceHeaders(),
+          authorization: `Bearer ${this.#apiKey}`,
+          ...(body !== undefined && { "content-type": "application/json" }),
+        },
+        ...(body !== undefined && { body: JSON.stringify(body) }),
+        // Following one would take the key, and perhaps the event, elsewhere.
+        redirect: "manual",
+        signal: timeout.signal,
+      });
+      return {
+        answered: true,
+        status: response.status,
+        retryAfterMs: retryAfterMs(response.headers.get("retry-after")),
+        body: parseJson(await response.text()),
+      };
+    } catch (error) {
+      if (timeout.signal.aborted) {
+        const reason = `no answer within ${this.#requestTimeoutMs} ms`;
+        return { answered: false, perhapsReached: true, reason };
+      }
+      const codes = causes(error);
+      const perhapsReached = !codes.some((code) => NEVER_CONNECTED.has(code));
+      return { answered: false, perhapsReached, reason: ["no answer", ...codes].join(": ") };
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+/** `Retry-After` as whole seconds. Its other form, a date, would need two clocks to agree. */
+function retryAfterMs(header: string | null): number | undefined {
+  return header !== null && /^\d{1,9}$/.test(header.trim()) ? Number(header) * 1000 : undefined;
+}
+
+/** The codes, or else the messages, of an error and of what caused it. */
+function causes(error: unknown): string[] {
+  const found: string[] = [];
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    found.push(code ?? cause.message);
+  }
+  return found;
+}

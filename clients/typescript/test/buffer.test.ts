@@ -1,0 +1,93 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { type Recorded, Refused } from "../src/index.js";
+import { gate, setting } from "./support/setting.js";
+
+/** Longer than any test: what is sent was sent for another reason. */
+const NEVER_MS = 1_000_000;
+
+test("two hundred at once go in two requests, and each caller gets its own outcome", async () => {
+  const { api, meterline } = await setting({ buffer: { waitMs: NEVER_MS } });
+  const emitted = Array.from({ length: 200 }, (_, i) =>
+    meterline.emit("cus_1", "page", { eventId: `e${i}`, quantity: i + 1 }),
+  );
+  const outcomes = await Promise.all(emitted);
+  assert.deepEqual(
+    api.requests.map(({ path, events }) => [path, events.length]),
+    [
+      ["/v1/usage/batch", 100],
+      ["/v1/usage/batch", 100],
+    ],
+  );
+  outcomes.forEach((outcome: Recorded, i) => {
+    assert.equal(outcome.eventId, `e${i}`);
+    assert.equal(outcome.quantity, i + 1);
+  });
+});
+
+test("one alone is sent after a moment", async () => {
+  const { api, meterline } = await setting({ buffer: { waitMs: 1 } });
+  assert.equal((await meterline.emit("cus_1", "page")).status, "delivered");
+  assert.equal(api.requests.length, 1);
+});
+
+test("one bad event spoils no other", async () => {
+  const { api, meterline } = await setting({ buffer: { eventsMax: 3, waitMs: NEVER_MS } });
+  const [good, bad, other] = await Promise.allSettled([
+    meterline.emit("cus_1", "page"),
+    meterline.emit("cus_unknown", "page"),
+    meterline.emit("cus_1", "page"),
+  ]);
+  assert.equal(good.status, "fulfilled");
+  assert.equal(other.status, "fulfilled");
+  assert.ok(bad.status === "rejected" && bad.reason instanceof Refused);
+  assert.equal(api.requests.length, 1);
+});
+
+test("a batch that cannot be read as a whole is sent one by one", async () => {
+  const { api, meterline } = await setting({ buffer: { eventsMax: 3, waitMs: NEVER_MS } });
+  api.faults.push({ status: 400 });
+  const emitted = [1, 2, 3].map((n) => meterline.emit("cus_1", "page", { eventId: `e${n}` }));
+  await Promise.all(emitted);
+  assert.deepEqual(api.requests.map(({ path }) => path).slice(1), Array(3).fill("/v1/usage"));
+  assert.equal(api.units, 3);
+});
+
+test("a batch whose answer is lost is sent again under the same ids", async () => {
+  const { api, meterline } = await setting({ buffer: { eventsMax: 2, waitMs: NEVER_MS } });
+  api.faults.push("lose_answer", "cut_answer", { status: 503 });
+  const outcomes = await Promise.all([
+    meterline.emit("cus_1", "page"),
+    meterline.emit("cus_1", "page"),
+  ]);
+  assert.deepEqual(
+    outcomes.map(({ duplicate }) => duplicate),
+    [true, true],
+  );
+  assert.equal(api.requests.length, 4);
+  assert.equal(api.units, 2);
+});
+
+test("a flush sends what waits, and resolves when it is settled", async () => {
+  const { api, meterline } = await setting({ buffer: { waitMs: NEVER_MS } });
+  const settled: string[] = [];
+  const emitted = ["a", "b"].map((eventId) =>
+    meterline.emit("cus_1", "page", { eventId }).then(() => settled.push(eventId)),
+  );
+  const answering = gate();
+  api.beforeAnswer = () => answering.passed;
+  const flushed = meterline.flush().then(() => settled.push("flushed"));
+  answering.open();
+  await Promise.all([...emitted, flushed]);
+  assert.deepEqual(settled, ["a", "b", "flushed"]);
+  assert.equal(api.requests.length, 1);
+});
+
+test("closing sends what waits", async () => {
+  const { api, meterline } = await setting({ buffer: { waitMs: NEVER_MS } });
+  const emitted = meterline.emit("cus_1", "page");
+  await meterline.close();
+  assert.equal((await emitted).status, "delivered");
+  assert.equal(api.units, 1);
+});

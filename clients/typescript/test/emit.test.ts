@@ -1,0 +1,183 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { inspect } from "node:util";
+
+import {
+  Closed,
+  InvalidUsage,
+  Meterline,
+  MeterlineError,
+  PerhapsRecorded,
+  Refused,
+  Unavailable,
+} from "../src/index.js";
+import { setting } from "./support/setting.js";
+
+test("an event is recorded under the key, and a repeat is a duplicate", async () => {
+  const { api, meterline } = await setting();
+  const first = await meterline.emit("cus_1", "page", { eventId: "a", quantity: 3 });
+  assert.deepEqual(first, {
+    eventId: "a",
+    status: "delivered",
+    duplicate: false,
+    quantity: 3,
+    customerStatus: "active",
+  });
+  const again = await meterline.emit("cus_1", "page", { eventId: "a", quantity: 3 });
+  assert.equal(again.duplicate, true);
+  assert.equal(api.units, 3);
+  assert.equal(api.requests[0]?.authorization, "Bearer mk_test");
+});
+
+test("an answer that is lost, cut off or late is asked for again under the same id", async () => {
+  const { api, meterline } = await setting({ requestTimeoutMs: 300 });
+  api.faults.push("lose_answer", "cut_answer", "reset", { statusAfter: 502 }, "hang");
+  const outcome = await meterline.emit("cus_1", "page");
+  assert.equal(outcome.duplicate, true);
+  assert.equal(api.requests.length, 6);
+  const ids = new Set(api.requests.map(({ events }) => events[0]?.event_id));
+  assert.deepEqual([...ids], [outcome.eventId]);
+  assert.equal(api.units, 1);
+});
+
+test("waits double up to a bound, and are never shorter than the API asks for", async () => {
+  const { api, meterline, runtime } = await setting();
+  for (let i = 0; i < 7; i++) api.faults.push({ status: 503 });
+  api.faults.push({ status: 429, retryAfterS: 7 });
+  await meterline.emit("cus_1", "page");
+  assert.deepEqual(runtime.sleeps, [50, 100, 200, 400, 800, 1600, 2000, 7000]);
+});
+
+test("after the budget the error says perhaps, and the caller goes on under its id", async () => {
+  const { api, meterline, runtime } = await setting({ retryBudgetMs: 1000 });
+  for (let i = 0; i < 100; i++) api.faults.push("lose_answer");
+  const error = await meterline.emit("cus_1", "page").catch((error: unknown) => error);
+  assert.ok(error instanceof PerhapsRecorded);
+  assert.equal(error.kind, "perhaps_recorded");
+  assert.equal(error.retryable, true);
+  assert.ok(runtime.nowMs() <= 1000);
+  api.faults.length = 0;
+  const outcome = await meterline.emit("cus_1", "page", { eventId: error.eventId });
+  assert.equal(outcome.duplicate, true);
+  assert.equal(api.units, 1);
+});
+
+test("a wait that would end after the budget is not begun", async () => {
+  const { api, meterline, runtime } = await setting({ retryBudgetMs: 2000 });
+  api.faults.push({ status: 429, retryAfterS: 3600 });
+  await assert.rejects(meterline.emit("cus_1", "page"), PerhapsRecorded);
+  assert.deepEqual(runtime.sleeps, []);
+  assert.equal(api.requests.length, 1);
+});
+
+test("a refusal is an error at once, with the API's words", async () => {
+  const { api, meterline } = await setting();
+  const error = await meterline
+    .emit("cus_unknown", "page", { eventId: "a" })
+    .catch((error: unknown) => error);
+  assert.ok(error instanceof Refused && error instanceof MeterlineError);
+  assert.equal(error.retryable, false);
+  assert.equal(error.eventId, "a");
+  assert.equal(error.type, "urn:meterline:problem:customer-not-found");
+  assert.equal(error.detail, "as it is");
+  assert.equal(error.problem?.status, 404);
+  assert.equal(api.requests.length, 1);
+});
+
+test("a redirect is not followed: it would take the key elsewhere", async () => {
+  const { api, meterline } = await setting();
+  api.faults.push({ status: 302 });
+  await assert.rejects(meterline.emit("cus_1", "page"), Refused);
+  assert.equal(api.requests.length, 1);
+});
+
+test("a refusal after a lost answer is perhaps, unless it speaks of the event itself", async () => {
+  const { api, meterline } = await setting();
+  api.faults.push("lose_answer", { status: 403 });
+  const perhaps = await meterline.emit("cus_1", "page").catch((error: unknown) => error);
+  assert.ok(perhaps instanceof PerhapsRecorded);
+  assert.equal(perhaps.problem?.status, 403);
+
+  api.faults.push({ status: 500 }, { status: 409 });
+  await assert.rejects(meterline.emit("cus_1", "page"), Refused);
+});
+
+test("a refusal after attempts that recorded nothing is a refusal", async () => {
+  const { api, meterline } = await setting();
+  api.faults.push({ status: 429 }, { status: 403 });
+  await assert.rejects(meterline.emit("cus_1", "page"), Refused);
+});
+
+test("whoever nobody listens to is told perhaps", async () => {
+  const { api, meterline, runtime } = await setting({ retryBudgetMs: 500 });
+  await api.stop();
+  await assert.rejects(meterline.emit("cus_1", "page"), /ECONNREFUSED/);
+  assert.deepEqual(runtime.sleeps, [50, 100, 200]);
+});
+
+test("access is asked for with the same patience", async () => {
+  const { api, meterline } = await setting({ retryBudgetMs: 300 });
+  api.faults.push({ status: 503 }, "reset");
+  const access = await meterline.checkAccess("cus_suspended");
+  assert.equal(access.allowed, false);
+  assert.equal(access.status, "suspended");
+  assert.equal(api.requests.length, 3);
+
+  for (let i = 0; i < 9; i++) api.faults.push({ status: 503 });
+  const error = await meterline.checkAccess("cus_1").catch((error: unknown) => error);
+  assert.ok(error instanceof Unavailable && error.retryable);
+  api.faults.length = 0;
+  api.faults.push({ status: 403 });
+  await assert.rejects(meterline.checkAccess("cus_1"), Refused);
+  await assert.rejects(meterline.checkAccess("../usage"), InvalidUsage);
+});
+
+test("a client that is closed takes nothing more", async () => {
+  const { api, meterline } = await setting();
+  await meterline.close();
+  await assert.rejects(meterline.emit("cus_1", "page"), Closed);
+  await assert.rejects(meterline.checkAccess("cus_1"), Closed);
+  assert.equal(api.requests.length, 0);
+});
+
+test("addresses, keys and settings that cannot be used are refused, and no key is shown", () => {
+  const url = "https://meter.example";
+  for (const wrong of ["", "meter.example", "ftp://meter.example"]) {
+    assert.throws(() => new Meterline({ url: wrong, apiKey: "mk_secret" }), InvalidUsage, wrong);
+  }
+  for (const apiKey of ["", "mk_secret\n", "mk_sécret"]) {
+    assert.throws(
+      () => new Meterline({ url, apiKey }),
+      (error: unknown) => error instanceof InvalidUsage && !inspect(error).includes("mk_s"),
+    );
+  }
+  for (const eventsMax of [0, 101, Number.NaN]) {
+    assert.throws(
+      () => new Meterline({ url, apiKey: "mk_secret", buffer: { eventsMax } }),
+      InvalidUsage,
+    );
+  }
+  const meterline = new Meterline({ url, apiKey: "mk_secret" });
+  assert.ok(!inspect(meterline, { depth: 9, showHidden: true }).includes("mk_secret"));
+});
+
+test("many go in one request, with an outcome for each", async () => {
+  const { api, meterline } = await setting();
+  const outcomes = await meterline.emitMany([
+    { customer: "cus_1", action: "page", eventId: "a" },
+    { customer: "cus_unknown", action: "page", eventId: "b" },
+    { customer: "cus_1", action: "page", eventId: "a" },
+  ]);
+  const [first, refused, repeat] = outcomes;
+  assert.ok(!(first instanceof Error) && first?.duplicate === false);
+  assert.ok(refused instanceof Refused && refused.eventId === "b");
+  assert.ok(!(repeat instanceof Error) && repeat?.duplicate === true);
+  assert.equal(api.requests.length, 1);
+
+  const many = Array.from({ length: 250 }, () => ({ customer: "cus_1", action: "page" }));
+  assert.equal((await meterline.emitMany(many)).length, 250);
+  assert.equal(api.requests.length, 4);
+  assert.deepEqual(await meterline.emitMany([]), []);
+  await assert.rejects(meterline.emitMany([{ customer: "", action: "page" }]), InvalidUsage);
+  assert.equal(api.requests.length, 4);
+});

@@ -1,0 +1,220 @@
+import assert from "node:assert/strict";
+import { readdir, readFile, stat, utimes, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+
+import { Meterline, Refused, SpoolFailed } from "../src/index.js";
+import { Spool } from "../src/spool.js";
+import { folder, setting } from "./support/setting.js";
+
+const DOWN = Array.from({ length: 50 }, () => "reset" as const);
+
+async function files(spoolDir: string, of: "waiting" | "refused"): Promise<string[]> {
+  return readdir(join(spoolDir, of));
+}
+
+test("an event is on the disk before it is sent, and gone when it is recorded", async () => {
+  const spoolDir = await folder();
+  const { api, meterline } = await setting({ spoolDir });
+  let whileSending: string[] = [];
+  api.beforeAnswer = async () => {
+    whileSending = await files(spoolDir, "waiting");
+  };
+  const outcome = await meterline.emit("cus_1", "page", { eventId: "a" });
+  assert.equal(outcome.status, "delivered");
+  const name = Spool.nameOf({ event_id: "a", customer_id: "cus_1", action_type: "", quantity: 1 });
+  assert.deepEqual(whileSending, [`${name}.json`]);
+  assert.deepEqual(await files(spoolDir, "waiting"), []);
+  assert.deepEqual(
+    (await readdir(spoolDir)).sort(),
+    ["refused", "waiting"],
+    "no temporary file is left",
+  );
+});
+
+test("an agent goes on while the API is unreachable, and a flush settles it", async () => {
+  const spoolDir = await folder();
+  const { api, meterline } = await setting({ spoolDir, retryBudgetMs: 100 });
+  api.faults.push(...DOWN);
+  const emitted = [1, 2, 3].map((n) => meterline.emit("cus_1", "page", { eventId: `e${n}` }));
+  for (const outcome of await Promise.all(emitted)) {
+    assert.equal(outcome.status, "spooled");
+    assert.equal(outcome.customerStatus, null);
+  }
+  assert.equal((await files(spoolDir, "waiting")).length, 3);
+  assert.equal(api.recorded.size, 0);
+  api.faults.length = 0;
+  assert.deepEqual(await meterline.flush(), { waiting: 0, setAside: 0 });
+  assert.equal(api.units, 3);
+});
+
+test("the files are as every language has them, and for nobody else to read", async () => {
+  const spoolDir = await folder();
+  const { api, meterline } = await setting({ spoolDir, retryBudgetMs: 0 });
+  api.faults.push(...DOWN);
+  await meterline.emit("cus_1", "page", { eventId: "a", quantity: 2 });
+  const [file = ""] = await files(spoolDir, "waiting");
+  const path = join(spoolDir, "waiting", file);
+  assert.deepEqual(JSON.parse(await readFile(path, "utf8")), {
+    event: { event_id: "a", customer_id: "cus_1", action_type: "page", quantity: 2 },
+  });
+  assert.equal((await stat(path)).mode & 0o777, 0o600);
+  assert.equal((await stat(join(spoolDir, "waiting"))).mode & 0o777, 0o700);
+});
+
+test("the next process sends what the last one left", async () => {
+  const spoolDir = await folder();
+  const first = await setting({ spoolDir, retryBudgetMs: 0 });
+  first.api.faults.push(...DOWN);
+  await first.meterline.emit("cus_1", "page", { eventId: "a" });
+  await first.meterline.close();
+  const second = await setting({ spoolDir });
+  await second.meterline.flush();
+  assert.equal(second.api.units, 1);
+  assert.deepEqual(await files(spoolDir, "waiting"), []);
+});
+
+test("what waits is sent in the background, with waits that grow", async () => {
+  const spoolDir = await folder();
+  const { api, meterline, runtime } = await setting({ spoolDir, retryBudgetMs: 0 });
+  api.faults.push("reset", "reset", "reset");
+  await meterline.emit("cus_1", "page", { eventId: "a" });
+  while (api.recorded.size === 0) {
+    runtime.advance(100);
+    await new Promise((turn) => setImmediate(turn));
+  }
+  assert.equal(api.units, 1);
+});
+
+test("after an event was spooled, the next are spooled at once until the API answers", async () => {
+  const spoolDir = await folder();
+  const { api, meterline } = await setting({ spoolDir, retryBudgetMs: 0 });
+  api.faults.push(...DOWN);
+  await meterline.emit("cus_1", "page", { eventId: "a" });
+  const { length } = api.requests;
+  assert.equal((await meterline.emit("cus_1", "page", { eventId: "b" })).status, "spooled");
+  assert.ok(api.requests.slice(length).every(({ path }) => path === "/v1/usage/batch"));
+  api.faults.length = 0;
+  await meterline.flush();
+  assert.equal((await meterline.emit("cus_1", "page", { eventId: "c" })).status, "delivered");
+  assert.equal(api.units, 3);
+});
+
+test("what is refused is kept aside with the reason", async () => {
+  const spoolDir = await folder();
+  const { meterline } = await setting({ spoolDir });
+  for (const quantity of [1, 2]) {
+    const emitted = meterline.emit("cus_unknown", "page", { eventId: "a", quantity });
+    await assert.rejects(emitted, Refused);
+  }
+  assert.deepEqual(await files(spoolDir, "waiting"), []);
+  const kept = await Promise.all(
+    (await files(spoolDir, "refused")).map(async (file) =>
+      JSON.parse(await readFile(join(spoolDir, "refused", file), "utf8")),
+    ),
+  );
+  const quantities = kept.map(({ event }) => event.quantity).sort();
+  assert.deepEqual(quantities, [1, 2], "both contents are kept");
+  assert.equal(kept[0].problem.type, "urn:meterline:problem:customer-not-found");
+  assert.deepEqual(await meterline.flush(), { waiting: 0, setAside: 2 });
+});
+
+test("what is refused later is told of, kept aside, and spoils no other", async () => {
+  const spoolDir = await folder();
+  const { api, meterline, backgroundErrors } = await setting({ spoolDir, retryBudgetMs: 0 });
+  api.faults.push(...DOWN);
+  await meterline.emit("cus_unknown", "page", { eventId: "nobody's" });
+  await meterline.emit("cus_1", "page", { eventId: "a" });
+  api.faults.length = 0;
+  assert.deepEqual(await meterline.flush(), { waiting: 0, setAside: 1 });
+  assert.equal(api.units, 1);
+  assert.ok(backgroundErrors.some((error) => (error as Refused).eventId === "nobody's"));
+});
+
+test("a key that ended keeps nothing from being billed", async () => {
+  const spoolDir = await folder();
+  const { api, meterline, backgroundErrors } = await setting({ spoolDir, retryBudgetMs: 0 });
+  api.faults.push("reset", ...Array.from({ length: 50 }, () => ({ status: 401 })));
+  assert.equal((await meterline.emit("cus_1", "page", { jobId: "a" })).status, "spooled");
+  assert.deepEqual(await meterline.flush(), { waiting: 1, setAside: 0 });
+  assert.equal(backgroundErrors.length, 1);
+  // The same job again: it is promised already.
+  assert.equal((await meterline.emit("cus_1", "page", { jobId: "a" })).status, "spooled");
+  api.faults.length = 0;
+  assert.deepEqual(await meterline.flush(), { waiting: 0, setAside: 0 });
+  assert.equal(api.units, 1);
+});
+
+test("one id is one event, and another content under it a conflict before anything is sent", async () => {
+  const spoolDir = await folder();
+  const { api, meterline } = await setting({ spoolDir, retryBudgetMs: 0 });
+  api.faults.push(...DOWN);
+  for (let run = 0; run < 2; run++) {
+    assert.equal((await meterline.emit("cus_1", "page", { jobId: "a" })).status, "spooled");
+  }
+  const conflict = meterline.emit("cus_1", "page", { jobId: "a", quantity: 2 });
+  await assert.rejects(conflict, { type: "urn:meterline:problem:conflict" });
+  assert.equal((await files(spoolDir, "waiting")).length, 1);
+});
+
+test("two processes may share a folder", async () => {
+  const spoolDir = await folder();
+  const one = await setting({ spoolDir, retryBudgetMs: 0 });
+  const other = new Meterline({ url: one.api.url, apiKey: "mk_test", spoolDir, retryBudgetMs: 0 });
+  one.api.faults.push(...DOWN);
+  const ids = Array.from({ length: 20 }, (_, i) => `e${i}`);
+  await Promise.all(
+    [one.meterline, other].flatMap((client) =>
+      ids.map((eventId) => client.emit("cus_1", "page", { eventId })),
+    ),
+  );
+  one.api.faults.length = 0;
+  await Promise.all([one.meterline.flush(), other.flush()]);
+  assert.deepEqual(await files(spoolDir, "waiting"), []);
+  assert.equal(one.api.units, 20);
+  await other.close();
+});
+
+test("what a killed process left half written is removed after an hour, and not before", async () => {
+  const spoolDir = await folder();
+  await writeFile(join(spoolDir, "old.tmp"), '{"ev');
+  await writeFile(join(spoolDir, "new.tmp"), '{"ev');
+  const twoHoursAgo = new Date(Date.now() - 7_200_000);
+  await utimes(join(spoolDir, "old.tmp"), twoHoursAgo, twoHoursAgo);
+  const { meterline } = await setting({ spoolDir });
+  await meterline.flush();
+  assert.deepEqual((await readdir(spoolDir)).sort(), ["new.tmp", "refused", "waiting"]);
+});
+
+test("a file that is no event stays, is told of once, and keeps no other from being sent", async () => {
+  const spoolDir = await folder();
+  const first = await setting({ spoolDir, retryBudgetMs: 0 });
+  first.api.faults.push(...DOWN);
+  await first.meterline.emit("cus_1", "page");
+  await first.meterline.close();
+  await writeFile(join(spoolDir, "waiting", "stray.json"), "{");
+  const { api, meterline, backgroundErrors } = await setting({ spoolDir });
+  assert.deepEqual(await meterline.flush(), { waiting: 1, setAside: 0 });
+  await meterline.flush();
+  assert.equal(backgroundErrors.length, 1);
+  assert.equal(api.units, 1);
+});
+
+test("an event that cannot be written is not sent", async () => {
+  const path = join(await folder(), "file");
+  await writeFile(path, "");
+  const { api, meterline } = await setting({ spoolDir: path });
+  const error = await meterline.emit("cus_1", "page").catch((error: unknown) => error);
+  assert.ok(error instanceof SpoolFailed && error.retryable && error.eventId);
+  assert.equal(api.requests.length, 0);
+});
+
+test("the spool stands before the buffer", async () => {
+  const spoolDir = await folder();
+  const { api, meterline } = await setting({ spoolDir, buffer: { waitMs: 1_000_000 } });
+  const emitted = [1, 2, 3].map((n) => meterline.emit("cus_1", "page", { eventId: `e${n}` }));
+  await meterline.flush();
+  for (const outcome of await Promise.all(emitted)) assert.equal(outcome.status, "delivered");
+  assert.equal(api.units, 3);
+  assert.deepEqual(await files(spoolDir, "waiting"), []);
+});
