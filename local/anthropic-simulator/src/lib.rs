@@ -10,7 +10,8 @@ use std::future::Future;
 use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::extract::rejection::BytesRejection;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
@@ -72,10 +73,14 @@ async fn create_message(
     Ok((request_id, Json(message)).into_response())
 }
 
+/// The API takes a key in `x-api-key`, as curl sends it, and as a bearer token, as its SDKs do.
 fn authenticate(headers: &HeaderMap) -> Result<(), ApiError> {
-    match headers.get("x-api-key") {
+    let key = headers.get("x-api-key").map(HeaderValue::as_bytes);
+    let bearer = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
+    let bearer = bearer.and_then(|value| value.strip_prefix(b"Bearer "));
+    match key.or(bearer) {
         None => Err(ApiError::authentication("x-api-key header is required")),
-        Some(key) if key.is_empty() => Err(ApiError::authentication("invalid x-api-key")),
+        Some([]) => Err(ApiError::authentication("invalid x-api-key")),
         Some(_) => Ok(()),
     }
 }

@@ -131,6 +131,13 @@ async fn headers_are_required() {
         send(keyless.body(body()).unwrap()).await.error(),
         (401, "authentication_error", "x-api-key header is required")
     );
+    for (authorization, status) in [("Bearer test", 200), ("Bearer ", 401), ("Basic dA==", 401)] {
+        let request = request()
+            .header("anthropic-version", "2023-06-01")
+            .header("authorization", authorization);
+        let answer = send(request.body(body()).unwrap()).await;
+        assert_eq!(answer.status, status, "{authorization}");
+    }
     let versionless = request().header("x-api-key", "test");
     assert_eq!(
         send(versionless.body(body()).unwrap()).await.error(),
