@@ -26,7 +26,7 @@ use crate::request::MessagesRequest;
 const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Versions of the API ("Versions"): the value of `anthropic-version`.
-const VERSIONS: [&str; 2] = ["2023-06-01", "2023-01-01"];
+const VERSIONS: [&str; 3] = ["2026-10-21", "2023-06-01", "2023-01-01"];
 
 /// Answers on `listener` until `shutdown` ends and the last answer is out.
 ///
@@ -92,8 +92,8 @@ fn check_version(headers: &HeaderMap) -> Result<(), ApiError> {
     if VERSIONS.iter().any(|known| version == known) {
         return Ok(());
     }
-    let versions = VERSIONS.join(" or ");
-    let message = format!("anthropic-version: not a known version, expected {versions}");
+    let versions = VERSIONS.join(", ");
+    let message = format!("anthropic-version: not a known version, expected one of {versions}");
     Err(ApiError::invalid(message))
 }
 
