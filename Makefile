@@ -84,7 +84,7 @@ openapi: ## Write openapi.json, the API's description, from the code
 
 # Two releases of Stripe's SDK, each in an environment of its own.
 SDKS := newest acacia
-e2e: conformance api-test deploy-test ## All of the next three
+e2e: conformance api-test client-test deploy-test ## All of the next four
 
 conformance: ## Drive the Stripe simulator with Stripe's own Python SDK (FIELDS=update: write its field lists)
 	scripts/tools.sh conformance
@@ -102,6 +102,19 @@ api-test: ## Make requests from openapi.json, and hold the answers against it (E
 	API_EXAMPLES=$(EXAMPLES) API_SEED=$(SEED) API_PROGRAMS=$(TARGET)/debug PYTHONDONTWRITEBYTECODE=1 \
 	    target/conformance/api/bin/python -m pytest tests/api/suite -c tests/api/pytest.ini --quiet
 
+CLIENT_PYTHON := $(CURDIR)/target/conformance/clients/bin/python
+.PHONY: client-test client-check
+client-test: ## Play every client's conformance cases with faults on, and count; then the clients' own tests (CLIENTS="python typescript")
+	scripts/tools.sh clients
+	cargo build --bins -p stack -p meterline-cli -p anthropic-simulator
+	cd clients/python && PYTHONDONTWRITEBYTECODE=1 $(CLIENT_PYTHON) -m pytest --quiet
+	CLIENTS="$(CLIENTS)" CLIENT_PROGRAMS=$(TARGET)/debug PYTHONDONTWRITEBYTECODE=1 \
+	    $(CLIENT_PYTHON) -m pytest tests/clients/suite -c tests/clients/pytest.ini --quiet
+
+client-check: ## Check the clients' format, lints and types, and that their packages install
+	scripts/tools.sh clients
+	scripts/check-python-client.sh
+
 # The functions must be of this machine's architecture.
 deploy-test: sam-build ## Deploy to an AWS on this machine, play the story there, and deploy again under load (PAGE=1: figures into docs/benchmarks.md)
 	scripts/tools.sh ministack
@@ -116,7 +129,7 @@ soak: ## Simulate the system under faults, and count (EVENTS=1000000 SEED= PLANT
 prices: ## Bill random prices and usage, and compare with Stripe's figures (PAIRS=10000 SEED=)
 	PAIRS=$(or $(PAIRS),10000) SEED=$(SEED) cargo test -p prices --test prices -- --nocapture
 
-check: ## Check format, lints, dependencies and licences
+check: client-check ## Check format, lints, dependencies and licences
 	scripts/tools.sh lint
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings

@@ -7,6 +7,7 @@
 #                             an AWS for this machine from PyPI, into target/ministack
 #   scripts/tools.sh lint     cargo-deny and cargo-machete from crates.io, into target/tools
 #   scripts/tools.sh api      schemathesis from PyPI, into target/conformance/api
+#   scripts/tools.sh clients  what the clients' tests and checks need from PyPI, into target/conformance/clients
 #   scripts/tools.sh conformance
 #                             two releases of Stripe's SDK from PyPI, into target/conformance
 #
@@ -46,6 +47,7 @@ case ${1-} in
     ministack) install_python_packages target/ministack scripts/requirements-ministack.txt ;;
     template) install_python_packages target/checkov scripts/requirements-checkov.txt ;;
     api) install_python_packages target/conformance/api tests/api/requirements.txt ;;
+    clients) install_python_packages target/conformance/clients tests/clients/requirements.txt ;;
     conformance)
         for sdk in newest acacia; do
             install_python_packages "target/conformance/$sdk" "tests/conformance/requirements-$sdk.txt"
@@ -56,7 +58,7 @@ case ${1-} in
         install_lint_tool cargo-machete "$cargo_machete"
         ;;
     *)
-        echo "usage: $0 lambda|template|ministack|lint|api|conformance" >&2
+        echo "usage: $0 lambda|template|ministack|lint|api|clients|conformance" >&2
         exit 2
         ;;
 esac

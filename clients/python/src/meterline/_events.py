@@ -1,0 +1,160 @@
+"""Usage events: what is checked before anything is sent, and where ids come from."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Any
+
+from .errors import InvalidUsage
+
+#: The most events of one request ("What is refused for its size" in docs/limits.md).
+BATCH_EVENTS_MAX = 100
+#: The most units of one event.
+QUANTITY_MAX = 1_000_000_000
+#: The longest event id, in bytes of UTF-8.
+EVENT_ID_BYTES_MAX = 255
+
+_STRIPE_ID = re.compile(r"[A-Za-z0-9_]{1,64}")
+_ACTION_TYPE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+
+
+@dataclass(frozen=True)
+class UsageEvent:
+    """A billable action, with the id that makes it count once.
+
+    Make one with :meth:`new`, which checks every field.
+    """
+
+    event_id: str
+    customer_id: str
+    action_type: str
+    quantity: int = 1
+    #: RFC 3339 or unix seconds; part of the content, so a repeat must give the same.
+    occurred_at: str | int | None = None
+    #: The subscription item that the caller expects to bill; another one is refused.
+    subscription_item_id: str | None = None
+
+    @classmethod
+    def new(
+        cls,
+        customer: str,
+        action: str,
+        quantity: int = 1,
+        *,
+        event_id: str | None = None,
+        job_id: str | None = None,
+        occurred_at: datetime | str | int | None = None,
+        subscription_item: str | None = None,
+    ) -> UsageEvent:
+        """An event under the id that is given, or derived from ``job_id``, or new.
+
+        Raises :class:`InvalidUsage` for what the API would refuse.
+        """
+        if event_id is not None and job_id is not None:
+            raise InvalidUsage("give event_id or job_id, not both")
+        _check_id(customer, "customer", _STRIPE_ID, "1 to 64 of A-Z a-z 0-9 _")
+        _check_id(action, "action", _ACTION_TYPE, "1 to 64 of A-Z a-z 0-9 _ . : -")
+        if subscription_item is not None:
+            _check_id(
+                subscription_item, "subscription_item", _STRIPE_ID, "1 to 64 of A-Z a-z 0-9 _"
+            )
+        if event_id is not None:
+            _check_event_id(event_id)
+        elif job_id is not None:
+            event_id = event_id_of_job(job_id, action)
+        else:
+            event_id = str(uuid.uuid4())
+        return cls(
+            event_id,
+            customer,
+            action,
+            _checked_quantity(quantity, event_id),
+            _wire_time(occurred_at),
+            subscription_item,
+        )
+
+    def with_quantity(self, quantity: int) -> UsageEvent:
+        """The same event with another quantity, which is checked."""
+        return replace(self, quantity=_checked_quantity(quantity, self.event_id))
+
+    def to_json(self) -> dict[str, Any]:
+        """The event as ``POST /v1/usage`` takes it."""
+        fields = {
+            "event_id": self.event_id,
+            "customer_id": self.customer_id,
+            "action_type": self.action_type,
+            "quantity": self.quantity,
+            "occurred_at": self.occurred_at,
+            "subscription_item_id": self.subscription_item_id,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> UsageEvent:
+        """The event that :meth:`to_json` wrote. Raises :class:`InvalidUsage`."""
+        try:
+            return cls.new(
+                fields["customer_id"],
+                fields["action_type"],
+                fields["quantity"],
+                event_id=fields["event_id"],
+                occurred_at=fields.get("occurred_at"),
+                subscription_item=fields.get("subscription_item_id"),
+            )
+        except KeyError as missing:
+            raise InvalidUsage(f"{missing.args[0]} is missing") from None
+
+
+def event_id_of_job(job_id: str, action: str) -> str:
+    """The id of what ``action`` does in a job: the same in every process and every language.
+
+    ``job-`` and the first 40 digits of the SHA-256, in lower-case hex, of the UTF-8 text
+    ``"meterline job 1\\n" + job_id + "\\n" + action``.
+    """
+    if not isinstance(job_id, str) or not job_id:
+        raise InvalidUsage("job_id must be a text that is not empty")
+    digest = hashlib.sha256(_utf8(f"meterline job 1\n{job_id}\n{action}", "job_id")).hexdigest()
+    return f"job-{digest[:40]}"
+
+
+def _check_id(value: object, name: str, pattern: re.Pattern[str], form: str) -> None:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise InvalidUsage(f"{name} must be {form}, not {value!r}")
+
+
+def _check_event_id(event_id: object) -> None:
+    if isinstance(event_id, str) and 0 < len(_utf8(event_id, "event_id")) <= EVENT_ID_BYTES_MAX:
+        return
+    raise InvalidUsage(f"event_id must be a text of 1 to {EVENT_ID_BYTES_MAX} bytes")
+
+
+def _checked_quantity(quantity: object, event_id: str) -> int:
+    # True is an int, and 1.0 may have been 0.9999999999999999.
+    is_whole = isinstance(quantity, int) and not isinstance(quantity, bool)
+    if is_whole and 1 <= quantity <= QUANTITY_MAX:  # type: ignore[operator]
+        return int(quantity)  # type: ignore[call-overload,no-any-return]
+    message = f"quantity must be a whole number from 1 to {QUANTITY_MAX:,}, not {quantity!r}"
+    raise InvalidUsage(message, event_id=event_id)
+
+
+def _wire_time(at: datetime | str | int | None) -> str | int | None:
+    if isinstance(at, datetime):
+        if at.tzinfo is None:
+            raise InvalidUsage("occurred_at must have a time zone")
+        text = at.astimezone(timezone.utc).isoformat(timespec="milliseconds")
+        return text.replace("+00:00", "Z")
+    if isinstance(at, bool) or not isinstance(at, (str, int, type(None))):
+        raise InvalidUsage("occurred_at must be a datetime, RFC 3339 or unix seconds")
+    return at
+
+
+def _utf8(text: str, name: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise InvalidUsage(f"{name} has half of a surrogate pair in it") from None

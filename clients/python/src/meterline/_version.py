@@ -1,0 +1,3 @@
+"""The version, for the package and for ``User-Agent``."""
+
+VERSION = "0.1.0"

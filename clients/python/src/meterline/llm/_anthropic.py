@@ -1,0 +1,73 @@
+"""Anthropic's Messages API ("Messages", "Streaming Messages")."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ._provider import Route, Step
+from ._tokens import Report, Tokens, count, member, text
+
+_ROUTES = {"/v1/messages": Route.METERED, "/v1/messages/count_tokens": Route.FREE}
+_COUNTS = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+)
+
+
+class Anthropic:
+    """Its ``input_tokens`` are those that were neither read from the cache nor written to it."""
+
+    def route(self, path: str) -> Route:
+        return _ROUTES.get(path.partition("?")[0], Route.UNKNOWN)
+
+    def prepare(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        return body
+
+    def read_answer(self, answer: Any) -> Report | None:
+        usage = member(answer, "usage")
+        if usage is None or not text(member(answer, "id")):
+            return None
+        counts = {name: member(usage, name) for name in _COUNTS}
+        return _report(answer, counts, is_final=True)
+
+    def read_stream(
+        self, path: str, asked: dict[str, Any], sent: dict[str, Any]
+    ) -> MessageStreamReader:
+        return MessageStreamReader()
+
+
+class MessageStreamReader:
+    """Reads counts that are cumulative: each replaces the one before."""
+
+    def __init__(self) -> None:
+        self.is_generated = False
+        self._message: Any = None
+        self._counts: dict[str, Any] = {}
+
+    def take(self, event: Any) -> Step:
+        kind = member(event, "type")
+        if kind == "message_start":
+            self._message = member(event, "message")
+            self._add(member(self._message, "usage"))
+        elif kind == "message_delta":
+            self._add(member(event, "usage"))
+            self.is_generated = True
+        return Step.END if kind == "message_stop" else Step.PASS
+
+    def report(self) -> Report | None:
+        if self._message is None:
+            return None
+        return _report(self._message, self._counts, self.is_generated)
+
+    def _add(self, usage: Any) -> None:
+        for name in _COUNTS:
+            value = member(usage, name)
+            if value is not None:
+                self._counts[name] = value
+
+
+def _report(message: Any, counts: dict[str, Any], is_final: bool) -> Report:
+    tokens = Tokens(*(count(counts.get(name)) for name in _COUNTS))
+    return Report(text(member(message, "id")), text(member(message, "model")), tokens, is_final)

@@ -1,0 +1,131 @@
+"""SDK clients that block."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from .._client import Meterline
+from ..errors import MeterlineError
+from ._metering import Metering, StreamState, raw_response, refuse_unread
+from ._tokens import Report
+
+
+def install(client: Any, meterline: Meterline, metering: Metering) -> Any:
+    """Meters a fresh copy of an SDK's client, and the copies that are made of it.
+
+    Every method of an SDK that makes a model answer goes through the client's public ``post``.
+    """
+    biller = _Biller(meterline, metering)
+    original_post, original_copy = client.post, client.copy
+
+    def post(path: str, **request: Any) -> Any:
+        return biller.post(original_post, path, request)
+
+    def copy(**options: Any) -> Any:
+        return install(original_copy(**options), meterline, metering)
+
+    client.post, client.copy, client.with_options = post, copy, copy
+    return client
+
+
+class _Biller:
+    def __init__(self, meterline: Meterline, metering: Metering) -> None:
+        self._meterline = meterline
+        self._metering = metering
+
+    def post(self, original: Any, path: str, request: dict[str, Any]) -> Any:
+        metering = self._metering
+        if not metering.is_metered(path):
+            return original(path, **request)
+        raw = raw_response(request.get("options") or {})
+        is_stream = bool(request.get("stream"))
+        refuse_unread(path, raw, is_stream)
+        asked = request.get("body") or {}
+        sent = metering.provider.prepare(path, asked)
+        if sent is not asked:
+            request = {**request, "body": sent}
+        if metering.check_access:
+            self._meterline.require_access(metering.customer)
+        answer = original(path, **request)
+        if is_stream:
+            reader = metering.provider.read_stream(path, asked, sent)
+            return _meter_stream(answer, StreamState(reader), self)
+        parsed = answer.parse() if raw else answer
+        self.bill(metering.provider.read_answer(parsed), answer)
+        return answer
+
+    def bill(self, report: Report | None, response: Any = None) -> None:
+        events = self._metering.events(report)
+        outcomes = self._meterline.emit_many(events) if events else []
+        self._metering.check(report, events, outcomes, response)
+
+    def bill_quietly(self, report: Report | None) -> None:
+        """Where nobody can be told by an exception."""
+        try:
+            self.bill(report)
+        except MeterlineError as error:
+            self._metering.on_background_error(error)
+
+
+def _meter_stream(stream: Any, state: StreamState, biller: _Biller) -> Any:
+    """Puts metering between an SDK's stream and its reader."""
+    metered = _MeteredStream(stream, state, biller)
+    stream._iterator = metered.events()
+    stream.close = metered.close
+    return stream
+
+
+class _MeteredStream:
+    def __init__(self, stream: Any, state: StreamState, biller: _Biller) -> None:
+        self._source: Iterator[Any] = stream._iterator
+        self._close = stream.close
+        self._state = state
+        self._biller = biller
+
+    def events(self) -> Iterator[Any]:
+        """The events, the last of them only once the usage is recorded."""
+        try:
+            for event in self._source:
+                step = self._state.reader.take(event)
+                if step is step.END:
+                    self._settle()
+                if step is not step.HIDE:
+                    yield event
+            self._settle()
+        except GeneratorExit:
+            # Dropped without close(): this may be the garbage collector, at a moment when the
+            # thread holds a lock of the connections that billing needs.
+            threading.Thread(target=self._abandon, name="meterline-abandoned").start()
+            raise
+        except BaseException:
+            # The caller is to see the SDK's error, not one about its usage.
+            self._settle_quietly()
+            raise
+
+    def close(self) -> None:
+        self._abandon()
+        self._close()
+
+    def _abandon(self) -> None:
+        """The reader has left. What was reported is billed; a report that is about to come
+        is waited for."""
+        if self._state.is_settled:
+            return
+        # Without one, what is billed says so.
+        with contextlib.suppress(Exception):
+            while self._state.wants_report():
+                self._state.reader.take(next(self._source))
+        self._settle_quietly()
+
+    def _settle(self) -> None:
+        if not self._state.is_settled:
+            self._state.is_settled = True
+            self._biller.bill(self._state.reader.report())
+
+    def _settle_quietly(self) -> None:
+        if not self._state.is_settled:
+            self._state.is_settled = True
+            self._biller.bill_quietly(self._state.reader.report())

@@ -1,0 +1,83 @@
+"""What a model's answer used, as usage events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .._events import UsageEvent
+
+#: The kinds of tokens. They do not overlap: each token is of one kind.
+TokenKind = Literal["input", "output", "cache_read", "cache_write"]
+#: What a kind of tokens, of a model, is called on the bill.
+ActionOf = Callable[[TokenKind, str], str]
+
+
+def default_action(kind: TokenKind, model: str) -> str:
+    """``llm.input``, ``llm.output``, ``llm.cache_read``, ``llm.cache_write``."""
+    return f"llm.{kind}"
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """How many tokens of each kind."""
+
+    #: Neither read from the provider's cache nor written to it.
+    input: int = 0
+    #: Reasoning included.
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+
+    def of_kinds(self) -> dict[TokenKind, int]:
+        """The counts that are not 0."""
+        counts: dict[TokenKind, int] = {
+            "input": self.input,
+            "output": self.output,
+            "cache_read": self.cache_read,
+            "cache_write": self.cache_write,
+        }
+        return {kind: number for kind, number in counts.items() if number > 0}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an answer says of its usage."""
+
+    #: The provider's id of the answer.
+    response_id: str
+    model: str
+    tokens: Tokens
+    #: Whether that is all of it.
+    is_final: bool
+
+    def events(self, customer: str, action: ActionOf) -> list[UsageEvent]:
+        """An event for each kind of tokens, under the id ``{response_id}:{kind}``."""
+        return [
+            UsageEvent.new(
+                customer,
+                action(kind, self.model),
+                number,
+                event_id=f"{self.response_id}:{kind}",
+            )
+            for kind, number in self.tokens.of_kinds().items()
+        ]
+
+
+def member(value: Any, name: str) -> Any:
+    """A member of an SDK's object, or of a plain one; none where it has none."""
+    if isinstance(value, dict):
+        return value.get(name)
+    return getattr(value, name, None)
+
+
+def count(value: Any) -> int:
+    """A count of an answer; 0 where it has none."""
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return value if is_count else 0
+
+
+def text(value: Any) -> str:
+    """A text of an answer; empty where it has none."""
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,300 @@
+"""The official Anthropic SDK, over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from typing import Any
+
+import anthropic
+import pytest
+from anthropic.types import MessageParam
+
+from meterline import AccessDenied, InvalidUsage, MeterlineError
+from meterline.llm import UnreportedUsage, UsageNotRecorded, meter_anthropic
+from meterline.testing import FakeMeterline
+
+from .model_server import ModelServer, Plain, message, message_stream
+
+MODEL = "claude-haiku-4-5"
+MESSAGES: list[MessageParam] = [{"role": "user", "content": "Summarise this."}]
+USAGE = {
+    "input_tokens": 10,
+    "output_tokens": 5,
+    "cache_read_input_tokens": 700,
+    "cache_creation_input_tokens": 80,
+}
+BILLED = {
+    "msg_1:input": ("llm.input", 10),
+    "msg_1:output": ("llm.output", 5),
+    "msg_1:cache_read": ("llm.cache_read", 700),
+    "msg_1:cache_write": ("llm.cache_write", 80),
+}
+AT_START = {**USAGE, "output_tokens": 1}
+
+
+def billed(fake: FakeMeterline) -> dict[str, tuple[str, int]]:
+    return {event.event_id: (event.action_type, event.quantity) for event in fake.events}
+
+
+def metered(models: ModelServer, fake: FakeMeterline, **options: Any) -> anthropic.Anthropic:
+    client = anthropic.Anthropic(base_url=models.url, api_key="any", max_retries=0)
+    return meter_anthropic(client, fake.client(retry_budget_s=0), "cus_1", **options)
+
+
+def metered_async(
+    models: ModelServer, fake: FakeMeterline, **options: Any
+) -> anthropic.AsyncAnthropic:
+    client = anthropic.AsyncAnthropic(base_url=models.url, api_key="any", max_retries=0)
+    return meter_anthropic(client, fake.async_client(retry_budget_s=0), "cus_1", **options)
+
+
+def create(client: anthropic.Anthropic) -> anthropic.types.Message:
+    return client.messages.create(model=MODEL, max_tokens=100, messages=MESSAGES)
+
+
+def test_a_message_is_an_event_for_each_kind_of_tokens(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    models.answers = [Plain(message(USAGE))]
+    answer = create(metered(models, fake))
+    assert answer.usage.input_tokens == 10
+    assert billed(fake) == BILLED
+
+
+def test_kinds_without_tokens_are_no_events(models: ModelServer, fake: FakeMeterline) -> None:
+    models.answers = [Plain(message({"input_tokens": 10, "output_tokens": 5}))]
+    create(metered(models, fake))
+    assert billed(fake) == {"msg_1:input": ("llm.input", 10), "msg_1:output": ("llm.output", 5)}
+
+
+def test_a_call_of_a_tool_is_billed_as_any(models: ModelServer, fake: FakeMeterline) -> None:
+    content = [{"type": "tool_use", "id": "toolu_1", "name": "look_up", "input": {"word": "a"}}]
+    models.answers = [Plain(message(USAGE, content, "tool_use"))]
+    create(metered(models, fake))
+    assert billed(fake) == BILLED
+
+
+def test_the_name_on_the_bill_may_depend_on_the_model(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    models.answers = [Plain(message({"input_tokens": 10, "output_tokens": 5}))]
+    create(metered(models, fake, action=lambda kind, model: f"{model}:{kind}"))
+    assert fake.units("cus_1", "claude-haiku-4-5:input") == 10
+
+
+@pytest.mark.parametrize("tool", [False, True], ids=["text", "tool"])
+def test_a_stream_is_billed_before_its_end_is_handed_out(
+    models: ModelServer, fake: FakeMeterline, tool: bool
+) -> None:
+    models.answers = [message_stream(AT_START, {"output_tokens": 5}, tool)]
+    client = metered(models, fake)
+    for event in client.messages.create(
+        model=MODEL, max_tokens=100, messages=MESSAGES, stream=True
+    ):
+        assert (billed(fake) == BILLED) == (event.type == "message_stop")
+    assert billed(fake) == BILLED
+
+
+def test_the_sdks_stream_helper_is_billed(models: ModelServer, fake: FakeMeterline) -> None:
+    models.answers = [message_stream(AT_START, {"output_tokens": 5})]
+    client = metered(models, fake)
+    with client.messages.stream(model=MODEL, max_tokens=100, messages=MESSAGES) as stream:
+        assert "".join(stream.text_stream) == "A summary."
+    assert billed(fake) == BILLED
+
+
+def test_counts_of_a_stream_are_cumulative(models: ModelServer, fake: FakeMeterline) -> None:
+    end = {**USAGE, "input_tokens": 12}
+    models.answers = [message_stream(AT_START, end)]
+    client = metered(models, fake)
+    with client.messages.stream(model=MODEL, max_tokens=100, messages=MESSAGES) as stream:
+        stream.until_done()
+    assert billed(fake)["msg_1:input"] == ("llm.input", 12)
+
+
+def test_who_leaves_in_the_middle_is_billed_for_what_was_reported(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    models.answers = [message_stream(AT_START, {"output_tokens": 5})]
+    told: list[MeterlineError] = []
+    client = metered(models, fake, on_background_error=told.append)
+    with client.messages.stream(model=MODEL, max_tokens=100, messages=MESSAGES) as stream:
+        next(iter(stream))
+    assert billed(fake) == {**BILLED, "msg_1:output": ("llm.output", 1)}
+    assert isinstance(told[0], UnreportedUsage)
+    assert "what came after is not known" in str(told[0])
+
+
+def test_a_stream_that_is_dropped_is_billed_too(models: ModelServer, fake: FakeMeterline) -> None:
+    models.answers = [message_stream(AT_START, {"output_tokens": 5})]
+    told = threading.Event()
+    client = metered(models, fake, on_background_error=lambda error: told.set())
+    for _ in client.messages.create(model=MODEL, max_tokens=100, messages=MESSAGES, stream=True):
+        break
+    gc.collect()
+    assert told.wait(30)
+    assert billed(fake)["msg_1:input"] == ("llm.input", 10)
+
+
+def test_a_stream_that_nobody_reads_says_what_it_cannot_know(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    models.answers = [message_stream(AT_START, {"output_tokens": 5})]
+    told: list[MeterlineError] = []
+    client = metered(models, fake, on_background_error=told.append)
+    client.messages.create(model=MODEL, max_tokens=100, messages=MESSAGES, stream=True).close()
+    assert isinstance(told[0], UnreportedUsage)
+
+
+def test_a_stream_that_breaks_is_billed_and_the_caller_sees_the_break(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    models.answers = [message_stream(AT_START, {"output_tokens": 5})]
+    models.answers[0].breaks_before = 4  # type: ignore[union-attr]
+    client = metered(models, fake, on_background_error=lambda error: None)
+    with pytest.raises(Exception, match=r"incomplete|closed|reset") as broken:
+        list(client.messages.create(model=MODEL, max_tokens=100, messages=MESSAGES, stream=True))
+    assert not isinstance(broken.value, MeterlineError)
+    assert billed(fake) == {**BILLED, "msg_1:output": ("llm.output", 1)}
+
+
+def test_an_answer_whose_usage_is_not_recorded_is_withheld_and_not_lost(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    models.answers = [Plain(message(USAGE))]
+    client = metered(models, fake)
+    fake.drop()
+    with pytest.raises(UsageNotRecorded) as failed:
+        create(client)
+    assert failed.value.retryable
+    assert len(models.requests) == 1
+    assert [event.event_id for event in failed.value.events] == list(BILLED)
+    fake.client().emit_many(failed.value.events)
+    assert (billed(fake), failed.value.response.id) == (BILLED, "msg_1")
+
+
+def test_recording_an_answer_again_counts_once(models: ModelServer, fake: FakeMeterline) -> None:
+    models.answers = [Plain(message(USAGE)), Plain(message(USAGE))]
+    client = metered(models, fake)
+    create(client)
+    create(client)
+    assert fake.units("cus_1") == 795
+
+
+def test_who_may_not_act_costs_nothing(models: ModelServer, fake: FakeMeterline) -> None:
+    fake.deny("cus_1")
+    with pytest.raises(AccessDenied):
+        create(metered(models, fake, check_access=True))
+    assert models.requests == []
+
+
+def test_an_error_of_the_model_is_the_sdks_and_bills_nothing(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    error = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+    models.answers = [Plain(error, 529)]
+    with pytest.raises(anthropic.APIStatusError):
+        create(metered(models, fake))
+    assert fake.events == []
+
+
+def test_copies_are_metered_and_the_client_itself_is_not(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    own = anthropic.Anthropic(base_url=models.url, api_key="any")
+    client = meter_anthropic(own, fake.client(), "cus_1")
+    models.answers = [Plain(message(USAGE)), Plain(message(USAGE))]
+    create(own)
+    assert fake.events == []
+    create(client.with_options(timeout=5).copy())
+    assert billed(fake) == BILLED
+
+
+def test_a_raw_response_is_billed(models: ModelServer, fake: FakeMeterline) -> None:
+    models.answers = [Plain(message(USAGE))]
+    raw = metered(models, fake).messages.with_raw_response.create(
+        model=MODEL, max_tokens=100, messages=MESSAGES
+    )
+    assert (raw.parse().id, billed(fake)) == ("msg_1", BILLED)
+
+
+def test_the_beta_interface_is_billed(models: ModelServer, fake: FakeMeterline) -> None:
+    models.answers = [Plain(message(USAGE))]
+    metered(models, fake).beta.messages.create(
+        model=MODEL, max_tokens=100, messages=[{"role": "user", "content": "Summarise."}]
+    )
+    assert billed(fake) == BILLED
+
+
+def test_counting_tokens_is_free(models: ModelServer, fake: FakeMeterline) -> None:
+    models.answers = [Plain({"input_tokens": 10})]
+    assert (
+        metered(models, fake).messages.count_tokens(model=MODEL, messages=MESSAGES).input_tokens
+        == 10
+    )
+    assert fake.events == []
+
+
+def test_what_cannot_be_metered_is_refused_before_it_costs(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    client = metered(models, fake)
+    with pytest.raises(InvalidUsage, match="batches is not metered"):
+        client.messages.batches.create(requests=[])
+    with pytest.raises(InvalidUsage, match="raw stream"):
+        client.messages.with_streaming_response.create(
+            model=MODEL, max_tokens=100, messages=MESSAGES
+        ).__enter__()
+    assert models.requests == []
+
+
+def test_a_name_that_cannot_be_is_refused_before_it_costs(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    with pytest.raises(InvalidUsage):
+        metered(models, fake, action=lambda kind, model: "two words")
+
+
+def test_an_async_client_is_billed(models: ModelServer, fake: FakeMeterline) -> None:
+    async def story() -> None:
+        client = metered_async(models, fake)
+        models.answers = [Plain(message(USAGE))]
+        await client.messages.create(model=MODEL, max_tokens=100, messages=MESSAGES)
+        assert billed(fake) == BILLED
+
+    asyncio.run(story())
+
+
+def test_an_async_stream_is_billed(models: ModelServer, fake: FakeMeterline) -> None:
+    async def story() -> None:
+        models.answers = [message_stream(AT_START, {"output_tokens": 5})]
+        client = metered_async(models, fake)
+        async with client.messages.stream(model=MODEL, max_tokens=100, messages=MESSAGES) as stream:
+            assert await stream.get_final_text() == "A summary."
+        assert billed(fake) == BILLED
+
+    asyncio.run(story())
+
+
+def test_who_leaves_an_async_stream_is_billed_for_what_was_reported(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    async def story() -> None:
+        models.answers = [message_stream(AT_START, {"output_tokens": 5})]
+        told: list[MeterlineError] = []
+        client = metered_async(models, fake, on_background_error=told.append)
+        async with client.messages.stream(model=MODEL, max_tokens=100, messages=MESSAGES) as stream:
+            async for _ in stream:
+                break
+        assert billed(fake) == {**BILLED, "msg_1:output": ("llm.output", 1)}
+        assert isinstance(told[0], UnreportedUsage)
+
+    asyncio.run(story())
+
+
+def test_an_async_client_needs_an_async_meterline(models: ModelServer, fake: FakeMeterline) -> None:
+    client = anthropic.AsyncAnthropic(base_url=models.url, api_key="any")
+    with pytest.raises(InvalidUsage, match="AsyncMeterline"):
+        meter_anthropic(client, fake.client(), "cus_1")

@@ -1,0 +1,262 @@
+"""The official OpenAI SDK, over HTTP: Chat Completions and Responses."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import openai
+import pytest
+from openai.types.chat import ChatCompletionMessageParam
+
+from meterline import InvalidUsage, MeterlineError
+from meterline.llm import UnreportedUsage, UsageNotRecorded, meter_openai
+from meterline.testing import FakeMeterline
+
+from .model_server import ModelServer, Plain, chunks, completion, response, response_stream
+
+MODEL = "gpt-5-mini"
+MESSAGES: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Summarise this."}]
+CHAT_USAGE = {
+    "prompt_tokens": 1000,
+    "completion_tokens": 50,
+    "total_tokens": 1050,
+    "prompt_tokens_details": {"cached_tokens": 700},
+    "completion_tokens_details": {"reasoning_tokens": 30},
+}
+RESPONSE_USAGE = {
+    "input_tokens": 1000,
+    "output_tokens": 50,
+    "total_tokens": 1050,
+    "input_tokens_details": {"cached_tokens": 700},
+    "output_tokens_details": {"reasoning_tokens": 30},
+}
+
+
+def kinds_of(response_id: str) -> dict[str, tuple[str, int]]:
+    return {
+        f"{response_id}:input": ("llm.input", 300),
+        f"{response_id}:output": ("llm.output", 50),
+        f"{response_id}:cache_read": ("llm.cache_read", 700),
+    }
+
+
+def billed(fake: FakeMeterline) -> dict[str, tuple[str, int]]:
+    return {event.event_id: (event.action_type, event.quantity) for event in fake.events}
+
+
+def metered(models: ModelServer, fake: FakeMeterline, **options: Any) -> openai.OpenAI:
+    client = openai.OpenAI(base_url=f"{models.url}/v1", api_key="any", max_retries=0)
+    return meter_openai(client, fake.client(retry_budget_s=0), "cus_1", **options)
+
+
+def metered_async(models: ModelServer, fake: FakeMeterline, **options: Any) -> openai.AsyncOpenAI:
+    client = openai.AsyncOpenAI(base_url=f"{models.url}/v1", api_key="any", max_retries=0)
+    return meter_openai(client, fake.async_client(retry_budget_s=0), "cus_1", **options)
+
+
+def test_cached_tokens_are_no_input_tokens(models: ModelServer, fake: FakeMeterline) -> None:
+    models.answers = [Plain(completion(CHAT_USAGE))]
+    metered(models, fake).chat.completions.create(model=MODEL, messages=MESSAGES)
+    assert billed(fake) == kinds_of("chatcmpl-1")
+    assert sum(event.quantity for event in fake.events) == CHAT_USAGE["total_tokens"]
+
+
+def test_tokens_written_to_the_cache_are_no_input_tokens(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    details = {"cached_tokens": 700, "cache_write_tokens": 200}
+    models.answers = [Plain(completion({**CHAT_USAGE, "prompt_tokens_details": details}))]
+    metered(models, fake).chat.completions.create(model=MODEL, messages=MESSAGES)
+    assert fake.units("cus_1", "llm.cache_write") == 200
+    assert fake.units("cus_1", "llm.input") == 100
+
+
+def test_an_answer_without_its_usage_is_an_error_that_has_the_answer(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    models.answers = [Plain(completion(None))]
+    with pytest.raises(UnreportedUsage) as unreported:
+        metered(models, fake).chat.completions.create(model=MODEL, messages=MESSAGES)
+    assert unreported.value.response.id == "chatcmpl-1"
+
+
+@pytest.mark.parametrize("tool", [False, True], ids=["text", "tool"])
+def test_a_stream_is_asked_for_its_usage_and_reads_as_without(
+    models: ModelServer, fake: FakeMeterline, tool: bool
+) -> None:
+    models.answers = [chunks(CHAT_USAGE, tool)]
+    stream = metered(models, fake).chat.completions.create(
+        model=MODEL, messages=MESSAGES, stream=True
+    )
+    # The chunk with the usage has no choices, which the caller does not expect.
+    assert all(len(chunk.choices) == 1 for chunk in stream)
+    assert models.requests[0][1]["stream_options"] == {"include_usage": True}
+    assert billed(fake) == kinds_of("chatcmpl-1")
+
+
+def test_who_asks_for_the_usage_is_handed_it(models: ModelServer, fake: FakeMeterline) -> None:
+    models.answers = [chunks(CHAT_USAGE)]
+    stream = metered(models, fake).chat.completions.create(
+        model=MODEL, messages=MESSAGES, stream=True, stream_options={"include_usage": True}
+    )
+    assert list(stream)[-1].usage is not None
+    assert billed(fake) == kinds_of("chatcmpl-1")
+
+
+def test_other_options_of_a_stream_are_kept(models: ModelServer, fake: FakeMeterline) -> None:
+    models.answers = [chunks(CHAT_USAGE)]
+    options: Any = {"include_obfuscation": False}
+    list(
+        metered(models, fake).chat.completions.create(
+            model=MODEL, messages=MESSAGES, stream=True, stream_options=options
+        )
+    )
+    assert models.requests[0][1]["stream_options"] == {
+        "include_obfuscation": False,
+        "include_usage": True,
+    }
+
+
+def test_a_stream_that_does_not_say_its_usage_is_an_error_at_its_end(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    models.answers = [chunks(None)]
+    stream = metered(models, fake).chat.completions.create(
+        model=MODEL, messages=MESSAGES, stream=True, stream_options={"include_usage": False}
+    )
+    texts = [next(stream).choices[0].delta.content or "" for _ in range(4)]
+    assert "".join(texts) == "A summary."
+    with pytest.raises(UnreportedUsage):
+        next(stream)
+
+
+def test_who_leaves_before_the_usage_is_told_that_it_is_unknown(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    models.answers = [chunks(CHAT_USAGE)]
+    told: list[MeterlineError] = []
+    client = metered(models, fake, on_background_error=told.append)
+    with client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True) as stream:
+        next(iter(stream))
+    assert isinstance(told[0], UnreportedUsage)
+    assert fake.events == []
+
+
+def test_who_leaves_once_all_is_generated_is_billed_for_all(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    models.answers = [chunks(CHAT_USAGE)]
+    client = metered(models, fake)
+    with client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True) as stream:
+        for chunk in stream:
+            if chunk.choices[0].finish_reason:
+                break
+    assert billed(fake) == kinds_of("chatcmpl-1")
+
+
+def test_the_sdks_stream_helper_is_billed(models: ModelServer, fake: FakeMeterline) -> None:
+    models.answers = [chunks(CHAT_USAGE)]
+    with metered(models, fake).chat.completions.stream(model=MODEL, messages=MESSAGES) as stream:
+        assert stream.get_final_completion().choices[0].message.content == "A summary."
+    assert billed(fake) == kinds_of("chatcmpl-1")
+
+
+def test_a_response_is_billed(models: ModelServer, fake: FakeMeterline) -> None:
+    models.answers = [Plain(response(RESPONSE_USAGE))]
+    answer = metered(models, fake).responses.create(model=MODEL, input="Summarise this.")
+    assert answer.output_text == "A summary."
+    assert billed(fake) == kinds_of("resp_1")
+
+
+@pytest.mark.parametrize("end", ["completed", "incomplete"])
+def test_a_stream_of_a_response_is_billed_before_its_end(
+    models: ModelServer, fake: FakeMeterline, end: str
+) -> None:
+    models.answers = [response_stream(RESPONSE_USAGE, end)]
+    stream = metered(models, fake).responses.create(
+        model=MODEL, input="Summarise this.", stream=True
+    )
+    for event in stream:
+        assert bool(fake.events) == (event.type == f"response.{end}")
+    assert billed(fake) == kinds_of("resp_1")
+
+
+def test_the_sdks_stream_helper_of_responses_is_billed(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    models.answers = [response_stream(RESPONSE_USAGE)]
+    with metered(models, fake).responses.stream(model=MODEL, input="Summarise this.") as stream:
+        stream.until_done()
+    assert billed(fake) == kinds_of("resp_1")
+
+
+def test_a_response_that_failed_before_it_began_bills_nothing(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    models.answers = [Plain(response(None, "failed"))]
+    metered(models, fake).responses.create(model=MODEL, input="Summarise this.")
+    assert fake.events == []
+
+
+def test_who_leaves_a_response_in_the_middle_is_told(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    models.answers = [response_stream(RESPONSE_USAGE)]
+    told: list[MeterlineError] = []
+    client = metered(models, fake, on_background_error=told.append)
+    with client.responses.create(model=MODEL, input="Summarise this.", stream=True) as stream:
+        next(iter(stream))
+    assert isinstance(told[0], UnreportedUsage)
+
+
+def test_what_cannot_be_metered_is_refused_before_it_costs(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    client = metered(models, fake)
+    with pytest.raises(InvalidUsage, match="background"):
+        client.responses.create(model=MODEL, input="Summarise this.", background=True)
+    with pytest.raises(InvalidUsage, match="embeddings is not metered"):
+        client.embeddings.create(model="text-embedding-3-small", input="a")
+    assert models.requests == []
+
+
+def test_a_failed_record_is_not_taken_for_a_failed_request(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    models.answers = [Plain(completion(CHAT_USAGE))]
+    client = metered(models, fake).with_options(max_retries=5)
+    fake.drop()
+    with pytest.raises(UsageNotRecorded) as failed:
+        client.chat.completions.create(model=MODEL, messages=MESSAGES)
+    assert len(models.requests) == 1
+    assert failed.value.response.id == "chatcmpl-1"
+
+
+def test_async_clients_are_billed(models: ModelServer, fake: FakeMeterline) -> None:
+    async def story() -> None:
+        client = metered_async(models, fake)
+        models.answers = [Plain(completion(CHAT_USAGE)), response_stream(RESPONSE_USAGE)]
+        await client.chat.completions.create(model=MODEL, messages=MESSAGES)
+        async for _ in await client.responses.create(model=MODEL, input="Summarise.", stream=True):
+            pass
+        assert billed(fake) == kinds_of("chatcmpl-1") | kinds_of("resp_1")
+
+    asyncio.run(story())
+
+
+def test_who_leaves_an_async_stream_once_all_is_generated_is_billed(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    async def story() -> None:
+        models.answers = [chunks(CHAT_USAGE)]
+        client = metered_async(models, fake)
+        async with await client.chat.completions.create(
+            model=MODEL, messages=MESSAGES, stream=True
+        ) as stream:
+            async for chunk in stream:
+                if chunk.choices[0].finish_reason:
+                    break
+        assert billed(fake) == kinds_of("chatcmpl-1")
+
+    asyncio.run(story())

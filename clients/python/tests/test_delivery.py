@@ -1,0 +1,237 @@
+"""What a call does with each answer, and how long it waits: the flows, on a clock of the test's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from meterline import PerhapsRecorded, Recorded, Refused, UsageEvent, _core, _flow
+from meterline._outcomes import Refusal, Unsure, Verdict
+from meterline._protocol import Answer, Attempt, NoAnswer
+
+PROBLEM = "urn:meterline:problem:"
+LOST = NoAnswer("the connection was reset", perhaps_heard=True)
+NOT_HEARD = NoAnswer("connection refused", perhaps_heard=False)
+
+
+class World:
+    """Answers attempts from a list, and lets time pass only in waits."""
+
+    def __init__(self, *attempts: Attempt, budget_s: float = 30, jitter: float = 1.0) -> None:
+        self.now_s = 1000.0
+        self.sent: list[Any] = []
+        self.waits_s: list[float] = []
+        self._attempts = list(attempts)
+        self.core = _core.Core(budget_s, clock=lambda: self.now_s, jitter=lambda: jitter)
+
+    def perform(self, effect: _flow.Effect) -> Any:
+        if isinstance(effect, _flow.Send):
+            self.sent.append(json.loads(effect.request.body or b"null"))
+            return self._attempts.pop(0)
+        if isinstance(effect, _flow.Sleep):
+            self.waits_s.append(effect.seconds)
+            self.now_s += effect.seconds
+            return False
+        raise AssertionError(effect)
+
+    def emit(self, event: UsageEvent) -> Recorded:
+        return _flow.run(_core.emit(self.core, event), self.perform)
+
+    def deliver(self, events: Sequence[UsageEvent]) -> list[Verdict]:
+        flow = _core.deliver(self.core, events, self.core.deadline())
+        return _flow.run(flow, self.perform)
+
+
+def event(event_id: str = "a", quantity: int = 1) -> UsageEvent:
+    return UsageEvent.new("cus_1", "read", quantity, event_id=event_id)
+
+
+def result(event_id: str = "a", **fields: Any) -> dict[str, Any]:
+    recorded = {
+        "status": "delivered",
+        "duplicate": False,
+        "quantity": 1,
+        "customer_status": "active",
+    }
+    return {"event_id": event_id, **recorded, **fields}
+
+
+def recorded(event_id: str = "a", code: int = 200, **fields: Any) -> Answer:
+    return Answer(code, json.dumps(result(event_id, **fields)).encode())
+
+
+def refused(status: int, problem: str, retry_after: str | None = None) -> Answer:
+    body = {"type": PROBLEM + problem, "title": problem, "status": status, "detail": "because"}
+    return Answer(status, json.dumps(body).encode(), retry_after)
+
+
+def gateway(status: int, retry_after: str | None = None) -> Answer:
+    return Answer(status, b'{"message":"Service Unavailable"}', retry_after)
+
+
+def batch(*results: Any) -> Answer:
+    return Answer(200, json.dumps({"results": results}).encode())
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        (200, "delivered"),
+        (202, "pending"),
+        (202, "held"),
+        (202, "quarantined"),
+        (202, "a later one"),
+    ],
+)
+def test_durable_is_recorded(code: int, status: str) -> None:
+    world = World(recorded(code=code, status=status))
+    assert world.emit(event()).status == status
+    assert len(world.sent) == 1
+
+
+@pytest.mark.parametrize(
+    "unsure",
+    [
+        LOST,
+        NOT_HEARD,
+        gateway(429),
+        gateway(408),
+        gateway(500),
+        gateway(502),
+        gateway(503),
+        gateway(504),
+        Answer(200, b""),
+        Answer(200, b"<html>"),
+        Answer(200, b"[" * 100_000),
+        Answer(200, b"[]"),
+        Answer(200, b"{}"),
+        recorded("another"),
+        recorded(quantity="1"),
+    ],
+    ids=lambda attempt: str(attempt)[:60],
+)
+def test_what_is_unclear_is_sent_again_as_it_was(unsure: Attempt) -> None:
+    world = World(unsure, recorded(duplicate=True))
+    assert world.emit(event()).duplicate
+    assert world.sent == [event().to_json()] * 2
+
+
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 409, 413, 415, 418, 422, 499])
+def test_a_refusal_is_not_sent_again(status: int) -> None:
+    world = World(refused(status, "forbidden"))
+    with pytest.raises(Refused) as error:
+        world.emit(event())
+    assert (error.value.type, error.value.detail) == (PROBLEM + "forbidden", "because")
+    assert (error.value.event_id, error.value.retryable) == ("a", False)
+    assert len(world.sent) == 1
+
+
+def test_waits_grow_to_a_bound_and_are_a_random_part_of_it() -> None:
+    world = World(*[LOST] * 9, recorded(), jitter=1.0)
+    world.emit(event())
+    assert world.waits_s == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0]
+    world = World(*[LOST] * 3, recorded(), jitter=0.5)
+    world.emit(event())
+    assert world.waits_s == [0.025, 0.05, 0.1]
+
+
+def test_retry_after_is_waited_for() -> None:
+    world = World(gateway(429, "7"), gateway(503, "1"), recorded())
+    world.emit(event())
+    assert world.waits_s == [7, 1]
+
+
+@pytest.mark.parametrize("date", ["Wed, 21 Oct 2026 07:28:00 GMT", "-1", "1.5", "", "9" * 30, "٣"])
+def test_a_retry_after_that_is_no_number_of_seconds_is_as_none(date: str) -> None:
+    world = World(gateway(429, date), recorded())
+    world.emit(event())
+    assert world.waits_s == [0.05]
+
+
+def test_a_wait_beyond_the_budget_is_not_begun() -> None:
+    world = World(gateway(429, "60"), budget_s=30)
+    with pytest.raises(PerhapsRecorded) as error:
+        world.emit(event())
+    assert (error.value.event_id, error.value.retryable) == ("a", True)
+    assert world.waits_s == []
+
+
+def test_without_a_budget_there_is_one_attempt() -> None:
+    with pytest.raises(PerhapsRecorded):
+        World(LOST, budget_s=0).emit(event())
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_a_refusal_of_something_else_after_a_lost_answer_is_perhaps(status: int) -> None:
+    for doubt in (LOST, gateway(500), gateway(408), Answer(200, b"?")):
+        with pytest.raises(PerhapsRecorded):
+            World(doubt, refused(status, "forbidden")).emit(event())
+
+
+@pytest.mark.parametrize("doubt", [NOT_HEARD, gateway(429)], ids=["not heard", "429"])
+def test_what_was_surely_not_recorded_raises_no_doubt(doubt: Attempt) -> None:
+    with pytest.raises(Refused):
+        World(doubt, refused(403, "forbidden")).emit(event())
+
+
+@pytest.mark.parametrize("status", [409, 422])
+def test_a_refusal_of_the_event_itself_holds_after_a_lost_answer(status: int) -> None:
+    with pytest.raises(Refused):
+        World(LOST, refused(status, "conflict")).emit(event())
+
+
+def test_each_event_of_a_batch_has_its_own_fate() -> None:
+    invalid = {
+        "event_id": "b",
+        "status": "invalid",
+        "error": {"type": PROBLEM + "forbidden", "status": 403},
+    }
+    unknown = {
+        "event_id": "c",
+        "status": "unknown",
+        "error": {"type": PROBLEM + "unavailable", "status": 503},
+    }
+    world = World(
+        batch(result("a"), invalid, unknown, {"event_id": "?"}),
+        batch(result("c", duplicate=True), unknown),
+        recorded("d", code=202),
+    )
+    verdicts = world.deliver([event(name) for name in "abcd"])
+    assert [type(verdict) for verdict in verdicts] == [Recorded, Refusal, Recorded, Recorded]
+    sent = [[each["event_id"] for each in body.get("events", [body])] for body in world.sent]
+    assert sent == [["a", "b", "c", "d"], ["c", "d"], ["d"]]
+
+
+@pytest.mark.parametrize(
+    "answer", [batch(), batch(result("a")), Answer(200, b"{}"), Answer(200, b'{"results":1}')]
+)
+def test_a_batch_without_a_result_for_each_event_proves_nothing(answer: Answer) -> None:
+    world = World(answer, batch(result("a"), result("b")))
+    assert all(isinstance(it, Recorded) for it in world.deliver([event("a"), event("b")]))
+
+
+def test_a_refused_batch_refuses_each_event() -> None:
+    verdicts = World(refused(401, "unauthorized")).deliver([event("a"), event("b")])
+    assert [isinstance(verdict, Refusal) for verdict in verdicts] == [True, True]
+
+
+def test_a_batch_that_nobody_answers_is_unsure() -> None:
+    verdicts = World(LOST, budget_s=0).deliver([event("a"), event("b")])
+    assert [isinstance(verdict, Unsure) for verdict in verdicts] == [True, True]
+
+
+def test_an_error_of_the_flow_passes_through() -> None:
+    def flow() -> _flow.Flow[str]:
+        try:
+            yield _flow.Sleep(1)
+        except KeyError:
+            return "seen"
+        return "missed"
+
+    def perform(effect: _flow.Effect) -> Any:
+        raise KeyError(effect)
+
+    assert _flow.run(flow(), perform) == "seen"

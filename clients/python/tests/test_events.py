@@ -1,0 +1,90 @@
+"""Ids, and what is refused before anything is sent."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from meterline import InvalidUsage, UsageEvent, event_id_of_job
+
+
+def test_a_jobs_event_id_is_the_documented_one() -> None:
+    # printf 'meterline job 1\nnightly-7\ndocument_processed' | sha256sum
+    expected = "job-eb32d319a4b1c99165d1c0fdd3153a06eaaf98d7"
+    assert event_id_of_job("nightly-7", "document_processed") == expected
+    assert UsageEvent.new("cus_1", "document_processed", job_id="nightly-7").event_id == expected
+
+
+def test_a_jobs_event_id_is_of_job_and_action() -> None:
+    ids = {event_id_of_job(job, action) for job in ("a", "b") for action in ("read", "write")}
+    assert len(ids) == 4
+
+
+def test_without_an_id_each_event_has_its_own() -> None:
+    ids = {UsageEvent.new("cus_1", "read").event_id for _ in range(100)}
+    assert len(ids) == 100
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"customer": ""},
+        {"customer": "cus/1"},
+        {"customer": "cus_1\n"},
+        {"customer": "c" * 65},
+        {"customer": None},
+        {"action": "two words"},
+        {"action": "a" * 65},
+        {"quantity": 0},
+        {"quantity": -1},
+        {"quantity": 1.0},
+        {"quantity": True},
+        {"quantity": "3"},
+        {"quantity": 1_000_000_001},
+        {"event_id": ""},
+        {"event_id": "ä" * 128},
+        {"event_id": "\ud800"},
+        {"event_id": 7},
+        {"job_id": ""},
+        {"job_id": "\ud800"},
+        {"job_id": 7},
+        {"event_id": "a", "job_id": "b"},
+        {"occurred_at": datetime(2026, 1, 31)},
+        {"occurred_at": 1.5},
+        {"occurred_at": True},
+        {"subscription_item": "si 1"},
+    ],
+    ids=str,
+)
+def test_what_the_api_would_refuse_is_refused_before(fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidUsage) as refused:
+        UsageEvent.new(**{"customer": "cus_1", "action": "read", **fields})
+    assert not refused.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        (None, None),
+        (1_769_860_800, 1_769_860_800),
+        ("2026-01-31T12:00:00+01:00", "2026-01-31T12:00:00+01:00"),
+        (
+            datetime(2026, 1, 31, 13, tzinfo=timezone(timedelta(hours=1))),
+            "2026-01-31T12:00:00.000Z",
+        ),
+    ],
+)
+def test_a_time_is_sent_as_it_was_given(given: Any, sent: Any) -> None:
+    event = UsageEvent.new("cus_1", "read", event_id="a", occurred_at=given)
+    assert event.to_json().get("occurred_at") == sent
+
+
+def test_what_is_written_is_what_is_read() -> None:
+    event = UsageEvent.new(
+        "cus_1", "read", 3, event_id="ä\n🚲", occurred_at=1_769_860_800, subscription_item="si_1"
+    )
+    assert UsageEvent.from_json(event.to_json()) == event
+    with pytest.raises(InvalidUsage):
+        UsageEvent.from_json({"event_id": "a"})
