@@ -6,7 +6,7 @@ use ledger::{Applied, BillingEventRow, BillingEventState};
 use stripe::Event;
 
 use crate::error::WebhookError;
-use crate::notification::{News, Origin, decimal};
+use crate::notification::{News, decimal, origin};
 use crate::{Outcome, Parts};
 
 /// The type of event.
@@ -45,11 +45,7 @@ impl Parts {
                 .evidence_due_by
                 .map(|due_by| Timestamp::from_unix_s(due_by).to_string()),
         };
-        let origin = Origin {
-            stripe_event_id: &event.id,
-            stripe_event_type: &event.event_type,
-            created_at: Timestamp::from_unix_s(event.created),
-        };
+        let origin = origin(event);
         let row = BillingEventRow {
             stripe_event_id: event.id.clone(),
             event_type: event.event_type.clone(),

@@ -3,9 +3,9 @@
 use billing::money::InvalidCurrency;
 use ledger::LedgerError;
 use metering::CustomerError;
+use notify::NotifyError;
 use web::{Problem, ProblemType};
 
-use crate::notifier::NotifyError;
 
 /// An event that could not be dealt with.
 #[derive(Debug, thiserror::Error)]

@@ -1,8 +1,9 @@
 //! The webhook function in Lambda.
 
 use lambda_http::lambda_runtime::{self, service_fn};
+use notify::Notifier;
 use web::{MainError, Metrics, Settings, telemetry};
-use webhook::{Configuration, Notifier, State, invocation};
+use webhook::{Configuration, State, invocation};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), MainError> {

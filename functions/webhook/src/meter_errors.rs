@@ -5,13 +5,14 @@ use ledger::{
     Applied, BillingEventRow, BillingEventState, Consequence, Transition, Transitioned,
     UnnamedRefusals,
 };
+use notify::Origin;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use stripe::{MeterErrorReport, ThinEvent, V2Event};
 use web::metrics::Unit;
 
 use crate::error::WebhookError;
-use crate::notification::{News, Origin};
+use crate::notification::News;
 use crate::{Outcome, Parts};
 
 /// Characters of an [`Identifier`].
@@ -131,8 +132,8 @@ impl Parts {
             codes: codes(report).collect(),
         };
         let origin = Origin {
-            stripe_event_id: &thin.id,
-            stripe_event_type: &thin.event_type,
+            id: &thin.id,
+            stripe_event_type: Some(&thin.event_type),
             created_at: Timestamp::from_unix_ms(thin.created_unix_ms),
         };
         Ok(BillingEventRow {

@@ -2,81 +2,12 @@
 
 use billing::money::InvalidCurrency;
 use billing::{Currency, Money, Timestamp};
-use ledger::{CustomerRow, CustomerStatus, StoredNotification};
+use ledger::{CustomerRow, CustomerStatus};
+use notify::Origin;
 use serde::Serialize;
+use stripe::Event;
 
-/// The version of the payloads. It counts changes that a reader of the one
-/// before would stumble over; new members and new kinds are none.
-pub const VERSION: u32 = 1;
-
-/// Something to tell the operator. It is stored with the event before it goes
-/// out, and repeated as it stands.
-#[derive(Debug, Serialize)]
-pub(crate) struct Notification<'a> {
-    version: u32,
-    /// The same at each repeat, to drop repeats by.
-    id: String,
-    stripe_event_id: &'a str,
-    stripe_event_type: &'a str,
-    /// When Stripe made the event: RFC 3339.
-    created_at: String,
-    /// Whom it is about, if it is about one customer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    customer: Option<Customer<'a>>,
-    #[serde(flatten)]
-    news: News<'a>,
-}
-
-/// A Stripe event, as far as its notifications tell of it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Origin<'a> {
-    pub(crate) stripe_event_id: &'a str,
-    pub(crate) stripe_event_type: &'a str,
-    pub(crate) created_at: Timestamp,
-}
-
-#[derive(Debug, Serialize)]
-struct Customer<'a> {
-    customer_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    external_id: Option<&'a str>,
-}
-
-impl Origin<'_> {
-    /// `news` of this event, about `customer`, as it is stored and sent.
-    pub(crate) fn notification(
-        self,
-        customer: Option<&CustomerRow>,
-        news: News<'_>,
-    ) -> Result<StoredNotification, serde_json::Error> {
-        let kind = news.kind();
-        let notification = Notification {
-            version: VERSION,
-            id: format!("{}:{kind}", self.stripe_event_id),
-            stripe_event_id: self.stripe_event_id,
-            stripe_event_type: self.stripe_event_type,
-            created_at: self.created_at.to_string(),
-            customer: customer.map(|row| Customer {
-                customer_id: row.customer_id.as_str(),
-                external_id: row.external_id.as_deref(),
-            }),
-            news,
-        };
-        let stored = StoredNotification {
-            message: serde_json::to_string(&notification)?,
-            id: notification.id,
-            kind: kind.to_owned(),
-        };
-        // Whoever was erased is not written back by what Stripe says later.
-        let is_erased = customer.is_some_and(|row| row.erased_at.is_some());
-        Ok(match is_erased {
-            true => stored.without_personal_data(),
-            false => stored,
-        })
-    }
-}
-
-/// The news in it: its kind, and what there is to say.
+/// What there is to tell of an event: its kind, and the rest.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "kind", content = "data", rename_all = "snake_case")]
 pub(crate) enum News<'a> {
@@ -130,9 +61,8 @@ pub(crate) enum News<'a> {
     },
 }
 
-impl News<'_> {
-    /// The word of `kind`.
-    pub(crate) const fn kind(&self) -> &'static str {
+impl notify::News for News<'_> {
+    fn kind(&self) -> &'static str {
         match self {
             Self::Receipt(_) => "receipt",
             Self::PaymentFailed { .. } => "payment_failed",
@@ -147,7 +77,9 @@ impl News<'_> {
             Self::UsageRejected { .. } => "usage_rejected",
         }
     }
+}
 
+impl News<'_> {
     /// The status that `after` has and `before` had not, if it changed.
     pub(crate) fn of_status(before: &CustomerRow, after: &CustomerRow) -> Option<Self> {
         if before.status == after.status {
@@ -164,6 +96,15 @@ impl News<'_> {
             CustomerStatus::Suspended => Self::Suspended(change),
             CustomerStatus::Canceled => Self::Canceled(change),
         })
+    }
+}
+
+/// An event, as far as its notifications tell of it.
+pub(crate) fn origin(event: &Event) -> Origin<'_> {
+    Origin {
+        id: &event.id,
+        stripe_event_type: Some(&event.event_type),
+        created_at: Timestamp::from_unix_s(event.created),
     }
 }
 
@@ -220,8 +161,8 @@ mod tests {
     use serde_json::{Value, json};
 
     const ORIGIN: Origin<'_> = Origin {
-        stripe_event_id: "evt_1",
-        stripe_event_type: "charge.dispute.created",
+        id: "evt_1",
+        stripe_event_type: Some("charge.dispute.created"),
         created_at: Timestamp::from_unix_s(1_769_860_800),
     };
 

@@ -10,7 +10,7 @@ use metering::{Debt, METADATA_ONBOARDING, Standing, with_current_items};
 use stripe::{Event, Invoice, Subscription};
 
 use crate::error::WebhookError;
-use crate::notification::{Bill, News, Origin};
+use crate::notification::{Bill, News, origin};
 use crate::subject::Subject;
 use crate::{Outcome, Parts};
 
@@ -202,11 +202,7 @@ impl Parts {
         current: &Current,
         invoice: Option<&Invoice>,
     ) -> Result<BillingEventRow, WebhookError> {
-        let origin = Origin {
-            stripe_event_id: &event.id,
-            stripe_event_type: &event.event_type,
-            created_at: Timestamp::from_unix_s(event.created),
-        };
+        let origin = origin(event);
         let status = News::of_status(before, &current.row);
         let news = news_of_event(event, current, invoice)?;
         let notifications = news.into_iter().chain(status);

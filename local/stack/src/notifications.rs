@@ -15,8 +15,8 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use notify::Notifier;
 use tokio::task::JoinHandle;
-use webhook::Notifier;
 
 use crate::connection::Connection;
 use crate::local_dir::LocalDir;

@@ -14,9 +14,9 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
+use notify::Notifier;
 use serde_json::Value;
 use tokio::net::TcpListener;
-use webhook::Notifier;
 
 pub(crate) const TOPIC_ARN: &str = "arn:aws:sns:us-east-1:123456789012:notifications";
 

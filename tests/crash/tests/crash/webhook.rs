@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ::webhook::{Configuration, Notifier, State};
+use ::webhook::{Configuration, State};
 use axum::body::Body;
 use axum::http::Request;
 use crash::count::Fate;
 use crash::database::{Item, number, text};
 use crash::{Claim, Crash, Scenario, Surroundings, World};
+use notify::Notifier;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use stack::connection::Connection;

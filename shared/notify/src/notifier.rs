@@ -26,7 +26,7 @@ enum Target {
 
 /// A notification did not get out, or nobody knows whether it did.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NotifyError {
+pub enum NotifyError {
     /// SNS did not take it.
     #[error("SNS did not take it: {}", DisplayErrorContext(.0))]
     Sns(#[from] Box<SdkError<PublishError>>),
@@ -49,7 +49,10 @@ impl Notifier {
     }
 
     /// Sends it. Sent again it is the same, its id included.
-    pub(crate) async fn send(&self, notification: &StoredNotification) -> Result<(), NotifyError> {
+    ///
+    /// # Errors
+    /// [`NotifyError`]: perhaps it is out all the same.
+    pub async fn send(&self, notification: &StoredNotification) -> Result<(), NotifyError> {
         let StoredNotification { id, kind, message } = notification;
         if let Target::Topic { client, topic_arn } = &self.0 {
             let published = client
