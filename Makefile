@@ -107,6 +107,7 @@ CLIENT_PYTHON := $(CURDIR)/target/conformance/clients/bin/python
 client-test: ## Play every client's conformance cases with faults on, and count; then the clients' own tests (CLIENTS="python typescript")
 	scripts/tools.sh clients
 	cargo build --bins -p stack -p meterline-cli -p anthropic-simulator
+	cargo build --examples -p meterline-client
 	cd clients/python && PYTHONDONTWRITEBYTECODE=1 $(CLIENT_PYTHON) -m pytest --quiet
 	CLIENTS="$(CLIENTS)" CLIENT_PROGRAMS=$(TARGET)/debug PYTHONDONTWRITEBYTECODE=1 \
 	    $(CLIENT_PYTHON) -m pytest tests/clients/suite -c tests/clients/pytest.ini --quiet

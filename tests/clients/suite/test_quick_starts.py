@@ -6,12 +6,16 @@ import subprocess
 import sys
 
 import pytest
-from drivers import PYTHON_PATH, REPOSITORY
+from drivers import PYTHON_PATH, REPOSITORY, TARGET
 from system import await_that
 
 LINES_MAX = 10
 # What runs a block of a language, given on standard input, and what it needs in the environment.
-RUNNERS = {"python": ([sys.executable, "-"], PYTHON_PATH)}
+RUNNERS = {
+    "python": ([sys.executable, "-"], PYTHON_PATH),
+    # Compiled from a file that must be the block.
+    "rust": ([TARGET / "examples/quick_start"], {}),
+}
 DOCUMENTS = len(list((REPOSITORY / "examples/documents").iterdir()))
 
 
@@ -42,6 +46,13 @@ def of_the_system(system, customer):
         "METERLINE_API_KEY": system.keys["$key"],
         "CUSTOMER_ID": customer,
     }
+
+
+def test_what_was_compiled_for_the_rust_quick_start_is_the_block():
+    file = REPOSITORY / "clients/rust/examples/quick_start.rs"
+    comment, _, program = file.read_text(encoding="utf-8").partition("\n")
+    assert comment.startswith("//! ")
+    assert program == quick_start("rust")
 
 
 @pytest.mark.parametrize("language", RUNNERS)

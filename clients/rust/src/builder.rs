@@ -1,0 +1,136 @@
+//! Settings of a client.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::runtime::Handle;
+
+use crate::buffer::Buffer;
+use crate::client::{Delivery, Meterline};
+use crate::error::SettingsError;
+use crate::http::Api;
+use crate::spool::Spool;
+
+/// The time for retries of one call, unless said otherwise.
+const RETRY_BUDGET: Duration = Duration::from_secs(30);
+/// Meterline answers in milliseconds. After this long an answer counts as lost,
+/// which costs nothing: the same event id can be sent again.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Events of one batch (`POST /v1/usage/batch`).
+const BATCH_EVENTS_MAX: usize = 100;
+
+/// How events wait for one another, to go in one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferSettings {
+    /// A request goes out with so many events at most: 1 to 100.
+    pub events_max: usize,
+    /// No event waits longer than this for others.
+    pub wait: Duration,
+}
+
+impl Default for BufferSettings {
+    /// 100 events or 20 milliseconds.
+    fn default() -> Self {
+        Self {
+            events_max: BATCH_EVENTS_MAX,
+            wait: Duration::from_millis(20),
+        }
+    }
+}
+
+/// Makes a [`Meterline`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Builder {
+    url: String,
+    api_key: SecretString,
+    retry_budget: Duration,
+    request_timeout: Duration,
+    buffer: Option<BufferSettings>,
+    spool: Option<PathBuf>,
+}
+
+impl Builder {
+    pub(crate) const fn new(url: String, api_key: SecretString) -> Self {
+        Self {
+            url,
+            api_key,
+            retry_budget: RETRY_BUDGET,
+            request_timeout: REQUEST_TIMEOUT,
+            buffer: None,
+            spool: None,
+        }
+    }
+
+    /// How long a call goes on trying before it says that it does not know: 30
+    /// seconds, unless said otherwise.
+    pub fn retry_budget(self, retry_budget: Duration) -> Self {
+        Self {
+            retry_budget,
+            ..self
+        }
+    }
+
+    /// After how long an answer counts as lost: 10
+    /// seconds, unless said otherwise.
+    pub fn request_timeout(self, request_timeout: Duration) -> Self {
+        Self {
+            request_timeout,
+            ..self
+        }
+    }
+
+    /// Sends events together. Each call is still answered only once its own
+    /// event is recorded.
+    pub fn buffer(self, buffer: BufferSettings) -> Self {
+        Self {
+            buffer: Some(buffer),
+            ..self
+        }
+    }
+
+    /// Keeps events in this folder until they are recorded, and takes them for
+    /// durable there: for agents that must go on while Meterline is unreachable.
+    /// Several processes may share it.
+    pub fn spool(self, folder: impl Into<PathBuf>) -> Self {
+        Self {
+            spool: Some(folder.into()),
+            ..self
+        }
+    }
+
+    /// The client. With a spool, events that an earlier process left there are
+    /// sent from now on.
+    ///
+    /// # Errors
+    /// A [`SettingsError`]; nothing was sent.
+    pub fn build(self) -> Result<Meterline, SettingsError> {
+        let api = Api::new(&self.url, &self.api_key, self.request_timeout)?;
+        let has_tasks = self.buffer.is_some() || self.spool.is_some();
+        if has_tasks && Handle::try_current().is_err() {
+            return Err(SettingsError::NoRuntime);
+        }
+        let buffer = match self.buffer {
+            Some(BufferSettings { events_max, .. }) if !is_batch(events_max) => {
+                return Err(SettingsError::InvalidBuffer { events_max });
+            }
+            buffer => buffer.map(|buffer| Buffer::start(api.clone(), buffer)),
+        };
+        let budget = self.retry_budget;
+        let spool = self.spool;
+        let spool = spool.map(|folder| Spool::open(folder, api.clone(), budget));
+        let spool = spool.transpose()?;
+        Ok(Meterline::new(Arc::new(Delivery {
+            api,
+            buffer,
+            spool,
+            retry_budget: self.retry_budget,
+        })))
+    }
+}
+
+fn is_batch(events: usize) -> bool {
+    (1..=BATCH_EVENTS_MAX).contains(&events)
+}

@@ -1,0 +1,310 @@
+//! Events on disk, for as long as Meterline has not answered for them: the format
+//! of `clients/conformance`, the same in every language.
+
+mod files;
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Mutex as AsyncMutex;
+use tokio::task::{AbortHandle, spawn_blocking};
+
+use crate::answer::Problem;
+use crate::client::Flushed;
+use crate::error::{EmitError, SettingsError};
+use crate::http::{Api, Attempt, WireEvent};
+use crate::retry::Budget;
+use crate::spool::files::{Files, Written};
+
+pub use files::Refused;
+
+/// Between two looks at what waits, while Meterline answers; and at first while
+/// it does not.
+const RESEND_AFTER_MIN: Duration = Duration::from_secs(1);
+/// Between two attempts, after many that failed.
+const RESEND_AFTER_MAX: Duration = Duration::from_secs(30);
+/// Events of one batch.
+const BATCH_EVENTS_MAX: usize = 100;
+
+/// The folder, and the task that sends what waits in it.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    shared: Arc<Shared>,
+    resending: AbortHandle,
+    retry_budget: Duration,
+}
+
+#[derive(Debug)]
+struct Shared {
+    files: Files,
+    api: Api,
+    /// Files of calls that are under way: they are sent by these.
+    in_hands: Mutex<HashSet<PathBuf>>,
+    /// Since the last answer, a call has waited for one in vain.
+    is_api_silent: AtomicBool,
+    /// One re-sending at a time.
+    turn: AsyncMutex<()>,
+}
+
+/// An event in the spool, in the hands of a call.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    shared: Arc<Shared>,
+    path: PathBuf,
+    event: WireEvent,
+    /// An earlier call had left it there, and was told that it is safe.
+    was_left: bool,
+}
+
+impl Spool {
+    /// Must be called inside a Tokio runtime.
+    pub(crate) fn open(
+        folder: PathBuf,
+        api: Api,
+        retry_budget: Duration,
+    ) -> Result<Self, SettingsError> {
+        let files = match Files::open(&folder) {
+            Ok(files) => files,
+            Err(source) => {
+                return Err(SettingsError::Spool {
+                    path: folder,
+                    source,
+                });
+            }
+        };
+        let shared = Arc::new(Shared {
+            files,
+            api,
+            in_hands: Mutex::default(),
+            is_api_silent: AtomicBool::new(false),
+            turn: AsyncMutex::default(),
+        });
+        let resending = tokio::spawn(resend_for_ever(Arc::clone(&shared))).abort_handle();
+        Ok(Self {
+            shared,
+            resending,
+            retry_budget,
+        })
+    }
+
+    /// Writes `event` down. It survives the process from here on.
+    pub(crate) async fn keep(&self, event: &WireEvent) -> Result<Kept, EmitError> {
+        let shared = &self.shared;
+        let path = shared.files.path_of(event);
+        let is_ours_already = !shared.in_hands().insert(path.clone());
+        let mut kept = Kept {
+            shared: Arc::clone(shared),
+            path,
+            event: event.clone(),
+            was_left: is_ours_already,
+        };
+        let (files, written) = (shared.files.clone(), event.clone());
+        match blocking(move || files.write(&written)).await {
+            Ok(Written::New) => Ok(kept),
+            Ok(Written::Known) => {
+                kept.was_left = true;
+                Ok(kept)
+            }
+            Ok(Written::Conflict) => Err(EmitError::conflict(event.event_id.clone())),
+            Err(error) => Err(EmitError::Spool {
+                event_id: event.event_id.clone(),
+                reason: error.to_string(),
+            }),
+        }
+    }
+
+    /// Whether a call need not wait to learn that nobody answers.
+    pub(crate) fn is_api_silent(&self) -> bool {
+        self.shared.is_api_silent.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_silence(&self) {
+        self.shared.is_api_silent.store(true, Ordering::Relaxed);
+    }
+
+    /// Sends what waits, for the time for retries at most.
+    pub(crate) async fn flush(&self) -> Flushed {
+        let mut budget = Budget::of(self.retry_budget);
+        while !self.shared.resend().await {
+            match budget.next_wait(None) {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => break,
+            }
+        }
+        let files = self.shared.files.clone();
+        let left = blocking(move || Ok((files.waiting()?.len(), files.refused()?.len()))).await;
+        let (waiting, set_aside) = left.unwrap_or_else(|error| {
+            tracing::error!(error = %error, "the spool cannot be read");
+            (0, 0)
+        });
+        Flushed { waiting, set_aside }
+    }
+
+    pub(crate) fn refused(&self) -> io::Result<Vec<Refused>> {
+        self.shared.files.refused()
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        self.resending.abort();
+    }
+}
+
+impl Kept {
+    /// The event is recorded.
+    pub(crate) async fn remove(self) {
+        self.shared.is_api_silent.store(false, Ordering::Relaxed);
+        let (files, path) = (self.shared.files.clone(), self.path.clone());
+        if let Err(error) = blocking(move || files.remove(&path)).await {
+            // It will be sent once more, and found recorded.
+            tracing::warn!(error = %error, "a recorded event stays in the spool");
+        }
+    }
+
+    /// The event is refused. What an earlier call was told to be safe is not
+    /// given up for a key that is refused now.
+    pub(crate) async fn set_aside(self, error: &EmitError) {
+        let EmitError::Refused {
+            http_status,
+            problem,
+            ..
+        } = error
+        else {
+            return;
+        };
+        if self.was_left && is_of_the_key(*http_status) {
+            return;
+        }
+        let (path, event) = (self.path.clone(), self.event.clone());
+        self.shared.set_aside(&path, event, problem).await;
+    }
+
+    /// The event is the spool's to send.
+    pub(crate) fn leave(self) {}
+}
+
+/// A call that is given up leaves its event in the spool, too.
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.shared.in_hands().remove(&self.path);
+    }
+}
+
+impl Shared {
+    fn in_hands(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.in_hands.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One attempt at everything that no call has in its hands, the oldest first.
+    /// Whether nothing of it is left.
+    async fn resend(&self) -> bool {
+        let _turn = self.turn.lock().await;
+        let files = self.files.clone();
+        let waiting = match blocking(move || files.waiting()).await {
+            Ok(waiting) => waiting,
+            Err(error) => {
+                tracing::error!(error = %error, "the spool cannot be read");
+                return false;
+            }
+        };
+        let in_hands = self.in_hands().clone();
+        let waiting = waiting.into_iter().filter(|path| !in_hands.contains(path));
+        let waiting: Vec<PathBuf> = waiting.collect();
+        for paths in waiting.chunks(BATCH_EVENTS_MAX) {
+            let (files, paths) = (self.files.clone(), paths.to_vec());
+            let read = move || Ok(files.read(&paths));
+            let read = blocking(read).await.unwrap_or_default();
+            let (paths, events): (Vec<_>, Vec<_>) = read.into_iter().unzip();
+            if events.is_empty() {
+                continue;
+            }
+            let attempts = self.api.emit_batch(&events).await;
+            let mut are_settled = true;
+            for ((path, event), attempt) in paths.iter().zip(events).zip(attempts) {
+                are_settled &= self.settle(path, event, attempt).await;
+            }
+            if !are_settled {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether `event` is settled.
+    async fn settle(&self, path: &Path, event: WireEvent, attempt: Attempt) -> bool {
+        if let Attempt::Unsure { reason, .. } = attempt {
+            tracing::debug!(
+                event_id = event.event_id,
+                reason,
+                "an event stays in the spool"
+            );
+            return false;
+        }
+        self.is_api_silent.store(false, Ordering::Relaxed);
+        match attempt {
+            Attempt::Refused {
+                http_status,
+                problem,
+            } if is_of_the_key(http_status) => {
+                tracing::error!(
+                    http_status,
+                    problem = %problem,
+                    "Meterline refuses the key: events stay in the spool"
+                );
+                false
+            }
+            Attempt::Refused { problem, .. } => self.set_aside(path, event, &problem).await,
+            Attempt::Recorded(_) | Attempt::Unsure { .. } => {
+                let (files, path) = (self.files.clone(), path.to_owned());
+                let removed = blocking(move || files.remove(&path)).await;
+                note_failure(&removed);
+                removed.is_ok()
+            }
+        }
+    }
+
+    async fn set_aside(&self, path: &Path, event: WireEvent, problem: &Problem) -> bool {
+        tracing::error!(
+            event_id = event.event_id,
+            problem = %problem,
+            "an event of the spool is refused for good: it is not billed"
+        );
+        let (files, path, problem) = (self.files.clone(), path.to_owned(), problem.clone());
+        let set_aside = blocking(move || files.set_aside(&path, event, problem)).await;
+        note_failure(&set_aside);
+        set_aside.is_ok()
+    }
+}
+
+/// Trouble of the key, which can be mended, not of the event.
+const fn is_of_the_key(http_status: u16) -> bool {
+    matches!(http_status, 401 | 403)
+}
+
+fn note_failure(settled: &io::Result<()>) {
+    if let Err(error) = settled {
+        tracing::warn!(error = %error, "a settled event stays in the spool");
+    }
+}
+
+async fn resend_for_ever(shared: Arc<Shared>) {
+    let mut wait = RESEND_AFTER_MIN;
+    loop {
+        wait = match shared.resend().await {
+            true => RESEND_AFTER_MIN,
+            false => (wait * 2).min(RESEND_AFTER_MAX),
+        };
+        tokio::time::sleep(wait).await;
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    spawn_blocking(work).await.map_err(io::Error::other)?
+}

@@ -1,0 +1,267 @@
+//! The folder: a file for each event, that appears at once and whole.
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `waiting/{name}.json` | an event that Meterline has not answered for |
+//! | `refused/{name}.json` | one that it refused for good, with the reason |
+//! | `{random}.tmp` | one that was being written |
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::answer::Problem;
+use crate::http::WireEvent;
+
+const WAITING: &str = "waiting";
+const REFUSED: &str = "refused";
+const EVENT: &str = "json";
+const PARTIAL: &str = "tmp";
+/// What was being written so long ago, its process left behind.
+const PARTIAL_AGE_MAX: Duration = Duration::from_secs(3_600);
+
+/// The folder's files. All of it blocks.
+#[derive(Clone, Debug)]
+pub(crate) struct Files {
+    folder: PathBuf,
+}
+
+/// What became of writing an event down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    New,
+    /// It was there already, with the same content.
+    Known,
+    /// Its id is there with other content.
+    Conflict,
+}
+
+/// An event that the spool had taken, and Meterline refused for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refused {
+    /// Its file.
+    pub path: PathBuf,
+    /// The event's id.
+    pub event_id: String,
+    /// Whose it is.
+    pub customer_id: String,
+    /// What was done.
+    pub action_type: String,
+    /// Units that are not billed.
+    pub quantity: u64,
+    /// Meterline's explanation.
+    pub problem: Problem,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WaitingFile {
+    event: WireEvent,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RefusedFile {
+    event: WireEvent,
+    problem: Problem,
+}
+
+impl Files {
+    /// Makes the folder, if it is not there, and clears away what killed
+    /// processes were writing.
+    pub(crate) fn open(folder: &Path) -> io::Result<Self> {
+        for folder in [
+            folder.to_owned(),
+            folder.join(WAITING),
+            folder.join(REFUSED),
+        ] {
+            make_private_folder(&folder)?;
+        }
+        let files = Self {
+            folder: folder.to_owned(),
+        };
+        files.clear_partial()?;
+        Ok(files)
+    }
+
+    /// Where `event` waits.
+    pub(crate) fn path_of(&self, event: &WireEvent) -> PathBuf {
+        let named = format!("{}\n{}", event.customer_id, event.event_id);
+        let name = hex::encode(Sha256::digest(named));
+        self.folder.join(WAITING).join(format!("{name}.{EVENT}"))
+    }
+
+    /// Writes `event` down, durably.
+    pub(crate) fn write(&self, event: &WireEvent) -> io::Result<Written> {
+        let path = self.path_of(event);
+        let file = WaitingFile {
+            event: event.clone(),
+        };
+        loop {
+            match self.write_whole(&path, &serde_json::to_vec(&file)?) {
+                Ok(()) => return Ok(Written::New),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+            match fs::read(&path) {
+                Ok(body) => {
+                    let known: WaitingFile = serde_json::from_slice(&body)?;
+                    return Ok(match known.event == *event {
+                        true => Written::Known,
+                        false => Written::Conflict,
+                    });
+                }
+                // Settled in between, by another call or process.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The event is settled.
+    pub(crate) fn remove(&self, path: &Path) -> io::Result<()> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps the event with the reason why it is not billed.
+    pub(crate) fn set_aside(
+        &self,
+        path: &Path,
+        event: WireEvent,
+        problem: Problem,
+    ) -> io::Result<()> {
+        let aside = self
+            .folder
+            .join(REFUSED)
+            .join(path.file_name().unwrap_or_default());
+        let body = serde_json::to_vec(&RefusedFile { event, problem })?;
+        match self.write_whole(&aside, &body) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        self.remove(path)
+    }
+
+    /// What waits, the oldest first.
+    pub(crate) fn waiting(&self) -> io::Result<Vec<PathBuf>> {
+        let mut waiting = Vec::new();
+        for path in files_of(&self.folder.join(WAITING), EVENT)? {
+            match path.metadata().and_then(|metadata| metadata.modified()) {
+                Ok(written_at) => waiting.push((written_at, path)),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        waiting.sort();
+        Ok(waiting.into_iter().map(|(_, path)| path).collect())
+    }
+
+    /// What is set aside.
+    pub(crate) fn refused(&self) -> io::Result<Vec<Refused>> {
+        let mut refused = Vec::new();
+        for path in files_of(&self.folder.join(REFUSED), EVENT)? {
+            let RefusedFile { event, problem } = serde_json::from_slice(&fs::read(&path)?)?;
+            refused.push(Refused {
+                path,
+                event_id: event.event_id,
+                customer_id: event.customer_id,
+                action_type: event.action_type,
+                quantity: event.quantity,
+                problem,
+            });
+        }
+        Ok(refused)
+    }
+
+    /// The events at `paths`, without those that are gone by now; what is no event
+    /// stays where it is.
+    pub(crate) fn read(&self, paths: &[PathBuf]) -> Vec<(PathBuf, WireEvent)> {
+        let read = |path: &PathBuf| {
+            let event = fs::read(path).and_then(|body| {
+                let file: WaitingFile = serde_json::from_slice(&body)?;
+                Ok(file.event)
+            });
+            match event {
+                Ok(event) => Some((path.clone(), event)),
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                Err(error) => {
+                    let path = path.display();
+                    tracing::error!(%path, error = %error, "a file of the spool is no event");
+                    None
+                }
+            }
+        };
+        paths.iter().filter_map(read).collect()
+    }
+
+    /// Whoever sees the file sees all of it, after a crash of the machine, too. An
+    /// existing file is left as it is, and is the error.
+    fn write_whole(&self, path: &Path, body: &[u8]) -> io::Result<()> {
+        let partial = self.folder.join(format!("{}.{PARTIAL}", Uuid::new_v4()));
+        let linked = write_private(&partial, body)
+            .and_then(|()| fs::hard_link(&partial, path))
+            .and_then(|()| sync_folder_of(path));
+        let removed = fs::remove_file(&partial);
+        linked.and(removed)
+    }
+
+    fn clear_partial(&self) -> io::Result<()> {
+        for path in files_of(&self.folder, PARTIAL)? {
+            let written_at = path.metadata().and_then(|metadata| metadata.modified());
+            let age = written_at.map(|at| SystemTime::now().duration_since(at));
+            if matches!(age, Ok(Ok(age)) if age > PARTIAL_AGE_MAX) {
+                self.remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn files_of(folder: &Path, ending: &str) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in folder.read_dir()? {
+        let path = entry?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == ending)
+        {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+/// For its owner alone: what an agent did is nobody else's to read.
+fn make_private_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+fn write_private(path: &Path, body: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(body)?;
+    file.sync_all()
+}
+
+/// A new name is durable once its folder is (POSIX: fsync). Windows has no such
+/// call, and needs none.
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) if cfg!(unix) => File::open(folder)?.sync_all(),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,79 @@
+//! Events that go together, and are answered for one by one.
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+mod support;
+
+use std::time::Duration;
+
+use meterline_client::{BufferSettings, Emit, EmitError, Meterline, Recorded, Usage};
+use support::{Scripted, Step, answer};
+use tokio::task::JoinSet;
+
+/// Never sends before it is full or flushed.
+const FULL_ONLY: BufferSettings = BufferSettings {
+    events_max: 10,
+    wait: Duration::from_secs(3_600),
+};
+
+fn client(meterline: &Scripted) -> Meterline {
+    meterline.builder().buffer(FULL_ONLY).build().unwrap()
+}
+
+/// Emits so many events at once: number `n` has `n + 1` units.
+async fn emit(client: &Meterline, count: u64) -> Vec<Result<Recorded, EmitError>> {
+    let mut calls = JoinSet::new();
+    for n in 0..count {
+        let client = client.clone();
+        let usage = Usage::new("cus_1", "operation");
+        let usage = usage.event_id(format!("event-{n}")).quantity(n + 1);
+        calls.spawn(async move { (n, client.emit(usage).await) });
+    }
+    let mut outcomes = calls.join_all().await;
+    outcomes.sort_by_key(|(n, _)| *n);
+    outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+}
+
+#[tokio::test]
+async fn one_bad_event_spoils_no_other_and_each_caller_has_its_own_answer() {
+    let meterline = Scripted::start([]).await;
+    meterline.refuse("event-0");
+    let outcomes = emit(&client(&meterline), 10).await;
+    assert_eq!(meterline.requests().len(), 1);
+    let (bad, good) = outcomes.split_first().unwrap();
+    let problem = bad.as_ref().unwrap_err().problem().unwrap().clone();
+    assert_eq!(problem.kind(), "invalid-field");
+    for (n, outcome) in good.iter().enumerate() {
+        let recorded = outcome.as_ref().unwrap();
+        assert_eq!(recorded.event_id, format!("event-{}", n + 1));
+        assert_eq!(recorded.quantity, n as u64 + 2);
+    }
+}
+
+#[tokio::test]
+async fn a_batch_whose_answer_is_lost_is_billed_once() {
+    let script = [Step::RecordAndVanish, answer(503, "unavailable")];
+    let meterline = Scripted::start(script).await;
+    let settings = BufferSettings::default();
+    let client = meterline.builder().buffer(settings).build().unwrap();
+    let outcomes = emit(&client, 50).await;
+    assert!(outcomes.iter().all(Result::is_ok));
+    assert_eq!(
+        meterline.recorded().into_values().sum::<u64>(),
+        (1..=50_u64).sum::<u64>()
+    );
+}
+
+#[tokio::test]
+async fn a_flush_sends_what_is_gathered_and_waits_for_its_answers() {
+    let meterline = Scripted::start([]).await;
+    let client = client(&meterline);
+    let emitting = tokio::spawn({
+        let client = client.clone();
+        async move { emit(&client, 4).await }
+    });
+    while meterline.requests().concat().len() < 4 {
+        client.flush().await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(emitting.await.unwrap().len(), 4);
+}

@@ -1,0 +1,200 @@
+//! One call, one event: whatever becomes of the answers.
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+mod support;
+
+use std::time::Duration;
+
+use meterline_client::{Emit, EmitError, MeteredError, Status, Usage, event_id_of_job};
+use support::{Scripted, Step, answer, problem_body};
+
+fn usage() -> Usage {
+    Usage::new("cus_1", "document_processed").quantity(3)
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_asked_for_again_under_the_same_id() {
+    let lost = [
+        Step::RecordAndVanish,
+        Step::Vanish,
+        answer(503, "unavailable"),
+    ];
+    let meterline = Scripted::start(lost).await;
+    let recorded = meterline.client().emit(usage()).await.unwrap();
+    assert!(recorded.duplicate && recorded.status == Status::Delivered);
+    let ids: Vec<String> = meterline.requests().concat();
+    assert_eq!(ids.len(), 4);
+    assert!(ids.iter().all(|id| *id == recorded.event_id), "{ids:?}");
+    assert_eq!(meterline.recorded().into_values().sum::<u64>(), 3);
+}
+
+#[tokio::test]
+async fn two_calls_without_an_id_are_two_events() {
+    let meterline = Scripted::start([]).await;
+    let client = meterline.client();
+    for _ in 0..2 {
+        assert!(!client.emit(usage()).await.unwrap().duplicate);
+    }
+    assert_eq!(meterline.recorded().len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_refused_is_not_tried_again() {
+    for (status, kind) in [
+        (400, "invalid-field"),
+        (401, "unauthorized"),
+        (409, "conflict"),
+    ] {
+        let meterline = Scripted::start([answer(status, kind)]).await;
+        let error = meterline.client().emit(usage()).await.unwrap_err();
+        assert!(!error.is_retryable(), "{error}");
+        assert_eq!(error.problem().unwrap().kind(), kind);
+        assert_eq!(meterline.requests().len(), 1);
+    }
+}
+
+/// The first attempt may have been recorded; that the key is revoked by now
+/// says nothing about it. A conflict does.
+#[tokio::test]
+async fn a_refused_key_does_not_say_that_an_earlier_attempt_was_not_recorded() {
+    let meterline = Scripted::start([Step::RecordAndVanish, answer(401, "unauthorized")]).await;
+    let error = meterline.client().emit(usage()).await.unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            EmitError::PerhapsRecorded {
+                http_status: Some(401),
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(error.is_retryable() && error.event_id().is_some());
+
+    let meterline = Scripted::start([Step::Vanish, answer(409, "conflict")]).await;
+    let error = meterline.client().emit(usage()).await.unwrap_err();
+    assert!(!error.is_retryable(), "{error}");
+}
+
+#[tokio::test]
+async fn when_time_is_over_the_error_has_the_id_to_go_on_with() {
+    let later = Step::Answer(429, problem_body(429, "rate-limited"), Some(3_600));
+    let meterline = Scripted::start([later]).await;
+    let client = meterline.client();
+    let error = client.emit(usage()).await.unwrap_err();
+    assert!(error.is_retryable());
+    let recorded = client.emit(usage().event_id(error.event_id().unwrap()));
+    let recorded = recorded.await.unwrap();
+    assert_eq!(Some(recorded.event_id.as_str()), error.event_id());
+    assert_eq!(meterline.recorded().len(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_about_another_event_proves_nothing() {
+    let other = serde_json::json!({
+        "event_id": "other", "status": "delivered", "duplicate": false, "quantity": 3,
+    });
+    let meterline = Scripted::start([Step::Answer(200, other, None)]).await;
+    meterline.client().emit(usage()).await.unwrap();
+    assert_eq!(meterline.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn no_bill_without_a_result_and_no_result_without_a_bill() {
+    let meterline = Scripted::start([]).await;
+    let client = meterline.client();
+    let failed = client
+        .metered(usage(), async || Err::<(), _>("no paper"))
+        .await;
+    assert!(matches!(failed, Err(MeteredError::Action("no paper"))));
+    assert_eq!(meterline.recorded().len(), 0);
+
+    let meterline = Scripted::start([answer(401, "unauthorized")]).await;
+    let client = meterline.client();
+    let mut runs = 0;
+    let withheld = client.metered(usage(), async || {
+        runs += 1;
+        Ok::<_, String>("summary")
+    });
+    let Err(MeteredError::Withheld(withheld)) = withheld.await else {
+        unreachable!("it is not recorded");
+    };
+    assert!(!format!("{withheld:?}").contains("summary"));
+    let summary = withheld.record(&client).await.unwrap().output;
+    assert_eq!((summary, runs), ("summary", 1));
+    let requests = meterline.requests();
+    assert_eq!(requests[0], requests[1], "one action has one id");
+}
+
+#[tokio::test]
+async fn a_job_that_runs_twice_is_billed_once() {
+    let meterline = Scripted::start([]).await;
+    for _ in 0..2 {
+        let client = meterline.client();
+        let usage = usage().job("job-7");
+        client
+            .metered(usage, async || Ok::<_, String>(()))
+            .await
+            .unwrap();
+    }
+    let id = event_id_of_job("job-7", "document_processed");
+    assert_eq!(meterline.recorded(), [(id, 3)].into());
+}
+
+#[tokio::test]
+async fn what_cannot_be_an_event_is_found_before_the_work_is_done() {
+    let meterline = Scripted::start([]).await;
+    let client = meterline.client();
+    for wrong in [
+        usage().quantity(0),
+        usage().quantity(1_000_000_001),
+        usage().event_id(""),
+        usage().event_id("x".repeat(256)),
+        usage().job(""),
+        usage().job("a").event_id("b"),
+        Usage::new("cus/1", "document_processed"),
+        Usage::new("cus_1", "two words"),
+    ] {
+        let refused = client.emit(wrong.clone()).await.unwrap_err();
+        assert!(!refused.is_retryable(), "{refused}");
+        let refused = client.metered(wrong, async || -> Result<(), String> {
+            unreachable!("it is run")
+        });
+        assert!(matches!(refused.await, Err(MeteredError::Invalid(_))));
+    }
+    assert!(meterline.requests().is_empty());
+}
+
+#[tokio::test]
+async fn nothing_is_run_for_a_customer_who_may_not_act() {
+    let meterline = Scripted::start([]).await;
+    meterline.deny("payments have failed for too long");
+    let client = meterline.client();
+    let denied = client.metered_if_allowed(usage(), async || -> Result<(), String> {
+        unreachable!("it is run")
+    });
+    let Err(MeteredError::Denied(access)) = denied.await else {
+        unreachable!("nobody may act");
+    };
+    assert_eq!(
+        access.reason.as_deref(),
+        Some("payments have failed for too long")
+    );
+}
+
+#[test]
+fn without_a_runtime_only_a_plain_client_is_built() {
+    let builder = || meterline_client::Meterline::builder("http://127.0.0.1:1", "key");
+    assert!(builder().build().is_ok());
+    let buffered = builder().buffer(meterline_client::BufferSettings::default());
+    assert!(buffered.build().is_err());
+    let none = meterline_client::BufferSettings {
+        events_max: 0,
+        wait: Duration::ZERO,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let _inside = runtime.enter();
+    assert!(builder().buffer(none).build().is_err());
+}

@@ -1,0 +1,211 @@
+//! A Meterline that follows a script and then records: on a port of its own, over HTTP.
+#![allow(dead_code, reason = "each test program uses a part")]
+#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use meterline_client::{Builder, Meterline};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+pub(crate) const KEY: &str = "mk_test";
+
+/// What is done with one request.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// Records, then breaks the connection.
+    RecordAndVanish,
+    /// Breaks the connection.
+    Vanish,
+    /// Answers this status and body, with `Retry-After` if seconds are given.
+    Answer(u16, Value, Option<u64>),
+}
+
+pub(crate) struct Scripted {
+    url: String,
+    scene: Arc<Mutex<Scene>>,
+}
+
+#[derive(Default)]
+struct Scene {
+    script: VecDeque<Step>,
+    /// What happens to requests once the script is through; none: they are recorded.
+    afterwards: Option<Step>,
+    /// Content by event id.
+    recorded: BTreeMap<String, Value>,
+    /// The events of each request.
+    requests: Vec<Vec<Value>>,
+    denial: Option<String>,
+    /// The id of an event that is refused for good.
+    refused: Option<String>,
+}
+
+impl Scripted {
+    pub(crate) async fn start(script: impl IntoIterator<Item = Step>) -> Self {
+        let scene = Arc::new(Mutex::new(Scene {
+            script: script.into_iter().collect(),
+            ..Scene::default()
+        }));
+        let router = Router::new()
+            .route("/v1/usage", post(single))
+            .route("/v1/usage/batch", post(batch))
+            .route("/v1/customers/{customer_id}/access", get(access))
+            .with_state(Arc::clone(&scene));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { url, scene }
+    }
+
+    /// A client with little patience.
+    pub(crate) fn builder(&self) -> Builder {
+        Meterline::builder(&self.url, KEY)
+            .retry_budget(Duration::from_secs(20))
+            .request_timeout(Duration::from_secs(10))
+    }
+
+    pub(crate) fn client(&self) -> Meterline {
+        self.builder().build().unwrap()
+    }
+
+    pub(crate) fn always(&self, step: Option<Step>) {
+        self.scene.lock().unwrap().afterwards = step;
+    }
+
+    pub(crate) fn deny(&self, reason: &str) {
+        self.scene.lock().unwrap().denial = Some(reason.to_owned());
+    }
+
+    pub(crate) fn refuse(&self, event_id: &str) {
+        self.scene.lock().unwrap().refused = Some(event_id.to_owned());
+    }
+
+    /// The ids of the events of each request.
+    pub(crate) fn requests(&self) -> Vec<Vec<String>> {
+        let scene = self.scene.lock().unwrap();
+        let id = |event: &Value| event["event_id"].as_str().unwrap().to_owned();
+        let ids = |events: &Vec<Value>| events.iter().map(id).collect();
+        scene.requests.iter().map(ids).collect()
+    }
+
+    /// Units by event id.
+    pub(crate) fn recorded(&self) -> BTreeMap<String, u64> {
+        let scene = self.scene.lock().unwrap();
+        let recorded = scene.recorded.iter();
+        recorded
+            .map(|(id, event)| (id.clone(), event["quantity"].as_u64().unwrap()))
+            .collect()
+    }
+}
+
+impl Scene {
+    fn next(&mut self, events: Vec<Value>) -> Option<Step> {
+        self.requests.push(events);
+        self.script.pop_front().or_else(|| self.afterwards.clone())
+    }
+
+    /// The status and body that a single event would be answered with.
+    fn record(&mut self, event: &Value) -> (u16, Value) {
+        let id = event["event_id"].as_str().unwrap().to_owned();
+        if self.refused.as_deref() == Some(&id) {
+            return (400, problem_body(400, "invalid-field"));
+        }
+        let known = self.recorded.get(&id).cloned();
+        let duplicate = known.is_some();
+        if known.is_some_and(|known| known != *event) {
+            return (409, problem_body(409, "conflict"));
+        }
+        self.recorded.insert(id.clone(), event.clone());
+        let answer = json!({
+            "event_id": id, "status": "delivered", "duplicate": duplicate,
+            "quantity": event["quantity"], "customer_status": "active",
+        });
+        (200, answer)
+    }
+}
+
+pub(crate) fn problem_body(status: u16, kind: &str) -> Value {
+    json!({
+        "type": format!("urn:meterline:problem:{kind}"), "title": kind, "status": status,
+        "detail": "as the script says",
+    })
+}
+
+pub(crate) fn answer(status: u16, kind: &str) -> Step {
+    Step::Answer(status, problem_body(status, kind), None)
+}
+
+async fn single(
+    State(scene): State<Arc<Mutex<Scene>>>,
+    headers: HeaderMap,
+    Json(event): Json<Value>,
+) -> Response {
+    assert_eq!(headers["authorization"], format!("Bearer {KEY}"));
+    let mut scene = scene.lock().unwrap();
+    match scene.next(vec![event.clone()]) {
+        None => shown(scene.record(&event)),
+        Some(step) => {
+            if matches!(step, Step::RecordAndVanish) {
+                scene.record(&event);
+            }
+            drop(scene);
+            play(step)
+        }
+    }
+}
+
+async fn batch(State(scene): State<Arc<Mutex<Scene>>>, Json(body): Json<Value>) -> Response {
+    let events = body["events"].as_array().unwrap().clone();
+    let mut scene = scene.lock().unwrap();
+    let step = scene.next(events.clone());
+    if matches!(step, Some(Step::Vanish | Step::Answer(..))) {
+        drop(scene);
+        return play(step.unwrap());
+    }
+    let result = |event: &Value| match scene.record(event) {
+        (200, answer) => answer,
+        (_, error) => json!({ "event_id": event["event_id"], "status": "invalid", "error": error }),
+    };
+    let results: Vec<Value> = events.iter().map(result).collect();
+    drop(scene);
+    match step {
+        Some(step) => play(step),
+        None => Json(json!({ "results": results })).into_response(),
+    }
+}
+
+async fn access(
+    State(scene): State<Arc<Mutex<Scene>>>,
+    Path(customer_id): Path<String>,
+) -> Json<Value> {
+    assert_eq!(customer_id, "cus_1");
+    let reason = scene.lock().unwrap().denial.clone();
+    Json(json!({
+        "allowed": reason.is_none(), "reason": reason, "status": "active", "units": 0, "limit": null,
+    }))
+}
+
+fn play(step: Step) -> Response {
+    match step {
+        // Unwinding ends the connection's task, and so the connection, without
+        // an answer; this way it prints no panic.
+        Step::Vanish | Step::RecordAndVanish => std::panic::resume_unwind(Box::new(())),
+        Step::Answer(status, body, None) => shown((status, body)),
+        Step::Answer(status, body, Some(seconds)) => {
+            let status = StatusCode::from_u16(status).unwrap();
+            let headers = [("retry-after", seconds.to_string())];
+            (status, headers, Json(body)).into_response()
+        }
+    }
+}
+
+fn shown((status, body): (u16, Value)) -> Response {
+    (StatusCode::from_u16(status).unwrap(), Json(body)).into_response()
+}
