@@ -228,7 +228,8 @@ fn tell_write_units(page: &mut Page, outcomes: &[(Setting, Outcome)]) -> Result<
     page.line(
         "From `ConsumedCapacity`, which every write of the runs above was asked for; the embedded \
          DynamoDB computes it by AWS's rules. The put includes the index; the outbox, that \
-         redelivery forgets what is settled. *Read units*: what redelivery reads for that.\n",
+         redelivery forgets what is settled. *Read units*: what redelivery reads for that. An event is \
+         one that is in the totals: what was answered with an error is none.\n",
     )?;
     page.columns(&[
         "load",
@@ -241,7 +242,7 @@ fn tell_write_units(page: &mut Page, outcomes: &[(Setting, Outcome)]) -> Result<
     ])?;
     for (setting, outcome) in outcomes {
         let per_event = |tenths: u64| {
-            let thousandths = tenths * 100 / outcome.events.max(1);
+            let thousandths = tenths * 100 / outcome.units.0.max(1);
             format!("{}.{:03}", thousandths / 1_000, thousandths % 1_000)
         };
         let mut row = vec![setting.name.to_owned()];
