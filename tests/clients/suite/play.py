@@ -11,7 +11,13 @@ from local_system import ACTION_TYPE
 from proxy import Fault, Proxy
 from system import PATIENCE_S, UNKNOWN_CUSTOMER
 
-SETTINGS = {"retry_budget_ms": 10_000, "request_timeout_ms": 5_000, "buffer": None, "spool_dir": None}
+# A machine that does other things besides must not look like a fault.
+SETTINGS = {
+    "retry_budget_ms": 30_000,
+    "request_timeout_ms": 15_000,
+    "buffer": None,
+    "spool_dir": None,
+}
 # Of a step, and not of the request to the driver.
 OF_THE_STEP = {"expect", "repeat", "after_ms", "keep_event_id", "process", "will_be"}
 PLACEHOLDER = re.compile(r"\$[a-z_]+")
