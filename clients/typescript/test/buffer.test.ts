@@ -69,6 +69,22 @@ test("a batch whose answer is lost is sent again under the same ids", async () =
   assert.equal(api.units, 2);
 });
 
+test("a batch's answer that leaves events out, or mixes them up, is none", async () => {
+  const { api, meterline } = await setting({ buffer: { eventsMax: 2, waitMs: NEVER_MS } });
+  const result = (event_id: string) => ({
+    event_id,
+    status: "delivered",
+    duplicate: false,
+    quantity: 1,
+  });
+  const [a, b] = [result("a"), result("b")];
+  api.faults.push({ says: { results: [a, b, b] } }, { says: { results: [b, a] } }, { says: {} });
+  const emitted = ["a", "b"].map((eventId) => meterline.emit("cus_1", "page", { eventId }));
+  await Promise.all(emitted);
+  assert.equal(api.requests.length, 4);
+  assert.equal(api.units, 2);
+});
+
 test("a flush sends what waits, and resolves when it is settled", async () => {
   const { api, meterline } = await setting({ buffer: { waitMs: NEVER_MS } });
   const settled: string[] = [];

@@ -40,6 +40,15 @@ test("an answer that is lost, cut off or late is asked for again under the same 
   assert.equal(api.units, 1);
 });
 
+test("an answer about another event is none", async () => {
+  const { api, meterline } = await setting();
+  const other = { event_id: "b", status: "delivered", duplicate: false, quantity: 1 };
+  api.faults.push({ says: other }, { says: {} }, { says: [] });
+  const outcome = await meterline.emit("cus_1", "page", { eventId: "a" });
+  assert.equal(outcome.eventId, "a");
+  assert.equal(api.requests.length, 4);
+});
+
 test("waits double up to a bound, and are never shorter than the API asks for", async () => {
   const { api, meterline, runtime } = await setting();
   for (let i = 0; i < 7; i++) api.faults.push({ status: 503 });
@@ -86,7 +95,7 @@ test("a refusal is an error at once, with the API's words", async () => {
 
 test("a redirect is not followed: it would take the key elsewhere", async () => {
   const { api, meterline } = await setting();
-  api.faults.push({ status: 302 });
+  api.faults.push({ status: 307, location: "/v1/usage" });
   await assert.rejects(meterline.emit("cus_1", "page"), Refused);
   assert.equal(api.requests.length, 1);
 });

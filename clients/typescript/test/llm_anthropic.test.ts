@@ -188,6 +188,18 @@ test("an error in a stream is the API's own, and what was reported before is bil
   assert.deepEqual(recorded(fake), { "msg_1:input": 10, "msg_1:output": 1 });
 });
 
+test("an error before anything was reported leaves nothing to say", async () => {
+  const { server, meterline, anthropic, fake, backgroundErrors } = await setting();
+  const overloaded = { type: "overloaded_error", message: "Overloaded" };
+  server.says.push({ events: [named({ type: "error", error: overloaded })] });
+  const stream = await anthropic.messages.create({ ...REQUEST, stream: true });
+  await assert.rejects(async () => {
+    for await (const _ of stream);
+  }, /Overloaded/);
+  await meterline.flush();
+  assert.deepEqual([fake.events, backgroundErrors], [[], []]);
+});
+
 test("what cannot be billed is not handed out, and the model is not asked again", async () => {
   const { server, fake, meterline, anthropic } = await setting();
   fake.refuse();

@@ -5,7 +5,7 @@ import { test } from "node:test";
 
 import { Meterline, Refused, SpoolFailed } from "../src/index.js";
 import { Spool } from "../src/spool.js";
-import { folder, setting } from "./support/setting.js";
+import { folder, gate, setting } from "./support/setting.js";
 
 const DOWN = Array.from({ length: 50 }, () => "reset" as const);
 
@@ -79,11 +79,38 @@ test("what waits is sent in the background, with waits that grow", async () => {
   const { api, meterline, runtime } = await setting({ spoolDir, retryBudgetMs: 0 });
   api.faults.push("reset", "reset", "reset");
   await meterline.emit("cus_1", "page", { eventId: "a" });
-  while (api.recorded.size === 0) {
-    runtime.advance(100);
-    await new Promise((turn) => setImmediate(turn));
+  // Well before what other processes left would be looked for.
+  for (let passedMs = 0; passedMs < 10_000 && api.recorded.size === 0; passedMs += 10) {
+    runtime.advance(10);
+    await new Promise((turn) => setTimeout(turn, 1));
   }
   assert.equal(api.units, 1);
+});
+
+test("what another process left is sent, and not what a call has in its hands", async () => {
+  const spoolDir = await folder();
+  const { api, meterline, runtime } = await setting({ spoolDir });
+  await meterline.flush();
+  const left = { event_id: "left", customer_id: "cus_1", action_type: "page", quantity: 1 };
+  await new Spool(spoolDir).put(left);
+  const [asked, answering] = [gate(), gate()];
+  api.beforeAnswer = async () => {
+    if (api.requests.length > 1) return;
+    asked.open();
+    await answering.passed;
+  };
+  const emitted = meterline.emit("cus_1", "page", { eventId: "a" });
+  await asked.passed;
+  while (!api.recorded.has("cus_1\nleft")) {
+    runtime.advance(30_000);
+    await new Promise((turn) => setTimeout(turn, 1));
+  }
+  assert.deepEqual(
+    api.requests.map(({ events }) => events.map(({ event_id }) => event_id)),
+    [["a"], ["left"]],
+  );
+  answering.open();
+  assert.equal((await emitted).duplicate, false);
 });
 
 test("after an event was spooled, the next are spooled at once until the API answers", async () => {

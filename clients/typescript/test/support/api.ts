@@ -14,7 +14,9 @@ export type Fault =
   /** A 200 that is cut off. */
   | "cut_answer"
   /** Another status in place of the work, with API Gateway's body. */
-  | { status: number; retryAfterS?: number }
+  | { status: number; retryAfterS?: number; location?: string }
+  /** A 200 that says this. */
+  | { says: object }
   /** Another status after the work. */
   | { statusAfter: number };
 
@@ -79,11 +81,13 @@ export class TestApi {
     if (fault === "hang") return;
     if (typeof fault === "object" && "status" in fault) {
       if (fault.retryAfterS !== undefined) response.setHeader("retry-after", fault.retryAfterS);
+      if (fault.location !== undefined) response.setHeader("location", fault.location);
       return json(response, fault.status, { message: "Service Unavailable" });
     }
     const [status, answer] = this.#answer(path, sent);
     if (fault === "lose_answer") return void request.socket.destroy();
     if (fault === "cut_answer") return json(response, 200, undefined);
+    if (typeof fault === "object" && "says" in fault) return json(response, 200, fault.says);
     if (typeof fault === "object") return json(response, fault.statusAfter, { message: null });
     json(response, status, answer);
   }

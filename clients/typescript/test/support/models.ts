@@ -53,14 +53,21 @@ export class ModelServer {
     response.writeHead(200, { "content-type": "text/event-stream" });
     for (const [index, event] of said.events.entries()) {
       await said.before?.(index);
-      // In pieces that end anywhere, as networks deliver them.
-      const middle = Math.floor(event.length / 2);
-      response.write(event.slice(0, middle));
-      await new Promise((turn) => setImmediate(turn));
-      response.write(event.slice(middle));
+      for (const piece of pieces(event)) {
+        response.write(piece);
+        await new Promise((turn) => setImmediate(turn));
+      }
     }
     response.end();
   }
+}
+
+/** Text in two pieces that end anywhere, as networks deliver them: in a character, where one is long enough. */
+function pieces(text: string): [Buffer, Buffer] {
+  const bytes = Buffer.from(text);
+  const long = bytes.findIndex((byte) => byte > 0x7f);
+  const cut = long === -1 ? bytes.length >> 1 : long + 1;
+  return [bytes.subarray(0, cut), bytes.subarray(cut)];
 }
 
 /** An event with a name, as Anthropic and OpenAI's Responses API write them. */
