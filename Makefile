@@ -109,12 +109,16 @@ client-test: ## Play every client's conformance cases with faults on, and count;
 	cargo build --bins -p stack -p meterline-cli -p anthropic-simulator
 	cargo build --examples -p meterline-client
 	cd clients/python && PYTHONDONTWRITEBYTECODE=1 $(CLIENT_PYTHON) -m pytest --quiet
+	cd clients/typescript && npm run --silent build && npm test --silent
+	cd examples/typescript && npm run --silent build
 	CLIENTS="$(CLIENTS)" CLIENT_PROGRAMS=$(TARGET)/debug PYTHONDONTWRITEBYTECODE=1 \
 	    $(CLIENT_PYTHON) -m pytest tests/clients/suite -c tests/clients/pytest.ini --quiet
 
 client-check: ## Check the clients' format, lints and types, and that their packages install
 	scripts/tools.sh clients
 	scripts/check-python-client.sh
+	cd clients/typescript && npm run --silent check
+	cd examples/typescript && npm run --silent check
 
 # The functions must be of this machine's architecture.
 deploy-test: sam-build ## Deploy to an AWS on this machine, play the story there, and deploy again under load (PAGE=1: figures into docs/benchmarks.md)

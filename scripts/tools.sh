@@ -7,7 +7,8 @@
 #                             an AWS for this machine from PyPI, into target/ministack
 #   scripts/tools.sh lint     cargo-deny and cargo-machete from crates.io, into target/tools
 #   scripts/tools.sh api      schemathesis from PyPI, into target/conformance/api
-#   scripts/tools.sh clients  what the clients' tests and checks need from PyPI, into target/conformance/clients
+#   scripts/tools.sh clients  what the clients' tests and checks need: from PyPI, into target/conformance/clients,
+#                             and from npm, into clients/typescript and examples/typescript
 #   scripts/tools.sh conformance
 #                             two releases of Stripe's SDK from PyPI, into target/conformance
 #
@@ -29,6 +30,14 @@ install_python_packages() {
     cp "$2" "$installed"
 }
 
+# A folder with a package-lock.json.
+install_node_packages() {
+    local installed=$1/node_modules/meterline-package-lock.json
+    if cmp -s "$1/package-lock.json" "$installed"; then return; fi
+    npm --prefix "$1" ci --silent --no-audit --no-fund
+    cp "$1/package-lock.json" "$installed"
+}
+
 # crate, version. Little optimised: they run for seconds and would build for minutes.
 install_lint_tool() {
     local version
@@ -47,7 +56,11 @@ case ${1-} in
     ministack) install_python_packages target/ministack scripts/requirements-ministack.txt ;;
     template) install_python_packages target/checkov scripts/requirements-checkov.txt ;;
     api) install_python_packages target/conformance/api tests/api/requirements.txt ;;
-    clients) install_python_packages target/conformance/clients tests/clients/requirements.txt ;;
+    clients)
+        install_python_packages target/conformance/clients tests/clients/requirements.txt
+        install_node_packages clients/typescript
+        install_node_packages examples/typescript
+        ;;
     conformance)
         for sdk in newest acacia; do
             install_python_packages "target/conformance/$sdk" "tests/conformance/requirements-$sdk.txt"

@@ -1,9 +1,10 @@
 // Summarises the documents of a folder and bills one unit for each.
 //
-//   npm start -- --customer cus_… --job monday [--dir ../documents] [--json]
+//   npm start -- --customer cus_… --job monday [--dir …] [--json]
 
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
 import Anthropic from "@anthropic-ai/sdk";
@@ -11,11 +12,15 @@ import { Meterline, MeterlineError } from "meterline";
 
 import { type DocumentAgent, type ProcessedDocument, processDocument } from "./documents.js";
 
+const DOCUMENTS = fileURLToPath(new URL("../../documents", import.meta.url));
+/** How much of a summary a line shows. */
+const SHOWN_WORDS = 12;
+
 const { values } = parseArgs({
   options: {
     customer: { type: "string" },
     job: { type: "string" },
-    dir: { type: "string", default: "../documents" },
+    dir: { type: "string", default: DOCUMENTS },
     json: { type: "boolean", default: false },
   },
 });
@@ -51,8 +56,8 @@ function print({ document, summary, usage }: ProcessedDocument, json: boolean): 
     const fields = { document, event_id: eventId, summary, status, duplicate, quantity };
     console.log(JSON.stringify(fields));
   } else {
-    const billed = duplicate ? ", billed before" : "";
-    console.log(`${document}: ${summary.split(/\s+/).slice(0, 12).join(" ")} … [${status}${billed}]`);
+    const shown = summary.split(/\s+/).slice(0, SHOWN_WORDS).join(" ");
+    console.log(`${document}: ${shown} … [${duplicate ? "billed before" : status}]`);
   }
 }
 
