@@ -59,11 +59,20 @@ impl Parts {
                         Problem::from_stripe("retrieve test clock", &error)
                     }
                 })?;
-        known.ok_or_else(|| {
-            Problem::new(
-                ProblemType::CustomerNotFound,
-                "no customer with this id is onboarded",
-            )
-        })
+        known.ok_or_else(not_onboarded)
     }
+
+    /// Refuses a customer that is none, for what needs no more than that: Stripe
+    /// is not asked.
+    pub(crate) async fn require_customer(&self, customer_id: &CustomerId) -> Result<(), Problem> {
+        let found = self.ledger.customer(customer_id).await?;
+        found.map(|_| ()).ok_or_else(not_onboarded)
+    }
+}
+
+fn not_onboarded() -> Problem {
+    Problem::new(
+        ProblemType::CustomerNotFound,
+        "no customer with this id is onboarded",
+    )
 }

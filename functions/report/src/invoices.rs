@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use billing::{Currency, CustomerId, FieldError, Money, Timestamp};
+use billing::{Currency, CustomerId, Money, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use web::openapi::schema;
@@ -15,6 +15,7 @@ use web::{Problem, ProblemType};
 
 use crate::Parts;
 use crate::customer::Readable;
+use crate::query::parse_limit;
 
 pub(crate) const LIMIT_DEFAULT: u32 = 12;
 /// Stripe's own limit for a page (Stripe API reference: Pagination).
@@ -111,7 +112,7 @@ pub(crate) async fn list(
     let limit = query
         .limit
         .as_deref()
-        .map_or(Ok(LIMIT_DEFAULT), parse_limit)?;
+        .map_or(Ok(LIMIT_DEFAULT), |limit| parse_limit(limit, LIMIT_MAX))?;
     // Customers of the account that are none of ours are nobody's to look at here.
     parts.customer(&customer_id).await?;
     let invoices = parts
@@ -149,18 +150,6 @@ pub(crate) async fn show_upcoming(
         invoice_id: None,
         ..answer
     }))
-}
-
-fn parse_limit(text: &str) -> Result<u32, FieldError> {
-    text.parse()
-        .ok()
-        .filter(|limit| (1..=LIMIT_MAX).contains(limit))
-        .ok_or_else(|| {
-            FieldError::new(
-                "limit",
-                format!("must be a whole number from 1 to {LIMIT_MAX}"),
-            )
-        })
 }
 
 impl InvoiceAnswer {

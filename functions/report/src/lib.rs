@@ -6,17 +6,21 @@ mod bill;
 mod customer;
 mod dashboard;
 mod document;
+mod events;
+mod explanation;
 mod invoices;
 mod links;
 pub mod openapi;
 mod page;
 mod query;
+mod series;
 mod summary;
 mod usage;
 mod usage_event;
 
 use std::sync::Arc;
 
+use audit::Explainer;
 use axum::Router;
 use axum::extract::FromRef;
 use axum::routing::{get, post};
@@ -40,6 +44,7 @@ struct Parts {
     stripe: stripe::Client,
     directory: CustomerDirectory,
     invoices: InvoiceShelf,
+    explainer: Explainer,
     links: DashboardLinks,
     clock: Arc<dyn Clock>,
 }
@@ -55,11 +60,13 @@ impl State {
         let authenticator = Authenticator::new(ledger.clone(), Arc::clone(&clock));
         let directory = CustomerDirectory::new(ledger.clone(), stripe.clone(), Arc::clone(&clock));
         let invoices = InvoiceShelf::default();
+        let explainer = explanation::explainer(&ledger, &stripe);
         let parts = Parts {
             ledger,
             stripe,
             directory,
             invoices,
+            explainer,
             links,
             clock,
         };
@@ -97,11 +104,20 @@ pub fn router(state: State) -> Router {
         .route("/v1/usage/{customer_id}", get(usage_event::find))
         .route("/v1/usage/{customer_id}/{event_id}", get(usage_event::show))
         .route("/v1/customers/{customer_id}/usage", get(usage::show))
+        .route("/v1/customers/{customer_id}/events", get(events::list))
+        .route(
+            "/v1/customers/{customer_id}/events/export",
+            get(events::export),
+        )
         .route("/v1/customers/{customer_id}/access", get(access::show))
         .route("/v1/customers/{customer_id}/invoices", get(invoices::list))
         .route(
             "/v1/customers/{customer_id}/invoices/upcoming",
             get(invoices::show_upcoming),
+        )
+        .route(
+            "/v1/customers/{customer_id}/invoices/{invoice_id}/explanation",
+            get(explanation::show),
         )
         .route(
             "/v1/customers/{customer_id}/dashboard-links",

@@ -1,20 +1,20 @@
 //! The routes of the report, described for `openapi.json`.
 
+mod events;
+mod invoices;
+
+use audit::AuditEvent;
 use axum::http::StatusCode;
-use billing::HeldReason;
 use serde_json::{Value, json};
 use utoipa::openapi::path::{HttpMethod, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::Schema;
-use utoipa::openapi::{
-    ContentBuilder, Object, ObjectBuilder, RefOr, Required, ResponseBuilder, Type,
-};
+use utoipa::openapi::{ContentBuilder, ObjectBuilder, RefOr, Required, ResponseBuilder, Type};
 use web::ProblemType;
 use web::openapi::{Operation, Part, schema};
 
 use crate::dashboard::LinkAnswer;
-use crate::invoices::{InvoiceAnswer, LIMIT_DEFAULT, LIMIT_MAX, ListAnswer};
 use crate::query::{DAYS_MAX, GROUPS};
-use crate::{access, usage, usage_event};
+use crate::{access, usage};
 
 const DESCRIPTION: &str =
     "What a customer used, costs and may do: the audit log, the totals, Stripe's invoices.";
@@ -28,12 +28,27 @@ pub fn part() -> Part {
         .operation(Get, "/v1/usage/{customer_id}", find_usage_event())
         .operation(Get, "/v1/usage/{customer_id}/{event_id}", usage_event())
         .operation(Get, "/v1/customers/{customer_id}/usage", usage())
+        .operation(Get, "/v1/customers/{customer_id}/events", events::list())
+        .operation(
+            Get,
+            "/v1/customers/{customer_id}/events/export",
+            events::export(),
+        )
         .operation(Get, "/v1/customers/{customer_id}/access", access())
-        .operation(Get, "/v1/customers/{customer_id}/invoices", invoices())
+        .operation(
+            Get,
+            "/v1/customers/{customer_id}/invoices",
+            invoices::list(),
+        )
         .operation(
             Get,
             "/v1/customers/{customer_id}/invoices/upcoming",
-            upcoming_invoice(),
+            invoices::upcoming(),
+        )
+        .operation(
+            Get,
+            "/v1/customers/{customer_id}/invoices/{invoice_id}/explanation",
+            invoices::explanation(),
         )
         .operation(
             Post,
@@ -68,7 +83,7 @@ fn find_usage_event() -> Operation {
         .parameter(
             query("event_id", Required::True, schema::event_id()).example(Some("job 7/a".into())),
         )
-        .answer::<usage_event::Answer>(StatusCode::OK, "It is recorded.", &[recorded()])
+        .answer::<AuditEvent>(StatusCode::OK, "It is recorded.", &[recorded()])
         .problems(&[ProblemType::UsageEventNotFound])
 }
 
@@ -80,7 +95,7 @@ fn usage_event() -> Operation {
              a path before the function gets it. Any other id: `GET /v1/usage/{customer_id}?event_id=…`.",
         )
         .path("event_id", plain, "job-7")
-        .answer::<usage_event::Answer>(StatusCode::OK, "It is recorded.", &[recorded()])
+        .answer::<AuditEvent>(StatusCode::OK, "It is recorded.", &[recorded()])
         .problems(&[ProblemType::UsageEventNotFound, ProblemType::NotFound])
 }
 
@@ -110,7 +125,9 @@ fn usage() -> Operation {
         )))
         .parameter(
             query("group_by", Required::False, schema::words(GROUPS))
-                .description(Some("What `series` has an entry for; without it there is none.")),
+                .description(Some(
+                    "What `series` has an entry for; without it there is none. At most 20,000 of them.",
+                )),
         )
         .answer::<usage::Answer>(StatusCode::OK, "What was used.", &[("A period", answer)])
 }
@@ -122,29 +139,6 @@ fn access() -> Operation {
     of_a_known_customer("getAccess", "Whether a customer may act")
         .description("To be asked before an action: what has happened is recorded in any case.")
         .answer::<access::Answer>(StatusCode::OK, "Whether it may.", &[("It may", answer)])
-}
-
-fn invoices() -> Operation {
-    let limit_max = usize::try_from(LIMIT_MAX).unwrap_or_default();
-    let limit = schema::whole(1, limit_max).default(Some(LIMIT_DEFAULT.into()));
-    let answer = json!({ "invoices": [an_invoice("in_1".into(), "paid")], "has_more": false });
-    of_a_known_customer("listInvoices", "Stripe's invoices, the newest first")
-        .parameter(query("limit", Required::False, limit))
-        .answer::<ListAnswer>(StatusCode::OK, "The invoices.", &[("One invoice", answer)])
-}
-
-fn upcoming_invoice() -> Operation {
-    let answer = an_invoice(Value::Null, "draft");
-    of_a_known_customer(
-        "getUpcomingInvoice",
-        "The invoice of the current period, as it is now",
-    )
-    .answer::<InvoiceAnswer>(
-        StatusCode::OK,
-        "As Stripe would bill now.",
-        &[("A draft", answer)],
-    )
-    .problems(&[ProblemType::NotFound])
 }
 
 fn dashboard_link() -> Operation {
@@ -265,41 +259,7 @@ fn recorded() -> (&'static str, Value) {
     ("Delivered", event)
 }
 
-fn an_invoice(invoice_id: Value, status: &str) -> Value {
-    let paid = status == "paid";
-    let or_null = |text: &str| if paid { Value::from(text) } else { Value::Null };
-    json!({
-        "invoice_id": invoice_id, "number": or_null("A1B2C3D4-0001"), "status": status,
-        "billing_reason": "subscription_cycle", "currency": "usd",
-        "total": "20.10", "amount_due": "20.10",
-        "amount_paid": if paid { "20.10" } else { "0.00" },
-        "amount_remaining": if paid { "0.00" } else { "20.10" },
-        "created_at": "2026-02-01T00:00:00Z", "period_start": "2026-01-01T00:00:00Z",
-        "period_end": "2026-02-01T00:00:00Z", "finalized_at": or_null("2026-02-01T01:00:00Z"),
-        "paid_at": or_null("2026-02-01T01:00:02Z"), "next_payment_attempt_at": null,
-        "hosted_invoice_url": or_null("https://invoice.stripe.com/i/acct_1/test_1"),
-        "invoice_pdf": or_null("https://pay.stripe.com/invoice/acct_1/test_1/pdf"),
-        "lines": [{
-            "description": "1005 × Agent operations", "quantity": 1005, "unit_amount_decimal": "2",
-            "amount": "20.10", "period_start": "2026-01-01T00:00:00Z",
-            "period_end": "2026-02-01T00:00:00Z",
-        }],
-    })
-}
-
 /// Why a range has no cost.
 pub(crate) fn no_range_cost() -> ObjectBuilder {
     schema::words(["tiers", "transform_quantity"])
-}
-
-/// Why usage is held, or null.
-pub(crate) fn held_reason() -> Object {
-    use HeldReason::{AfterSubscription, BeforeSubscription, NoOpenPeriod, NoSubscriptionItem};
-    let reasons = [
-        BeforeSubscription,
-        AfterSubscription,
-        NoOpenPeriod,
-        NoSubscriptionItem,
-    ];
-    schema::or_null(schema::words(reasons.map(HeldReason::as_str)))
 }

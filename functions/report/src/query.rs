@@ -38,17 +38,22 @@ pub(crate) enum Range {
     Between(Timestamp, Option<Timestamp>),
 }
 
-/// What a series has an entry for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum GroupBy {
-    /// Each hour (UTC) with usage.
-    Hour,
-    /// Each day (UTC) with usage.
-    Day,
+/// What a series has an entry for: each of these together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct GroupBy {
+    /// Each hour or day (UTC).
+    pub(crate) time: Option<TimeGroup>,
     /// Each action.
-    ActionType,
+    pub(crate) action_type: bool,
     /// Each meter.
-    Meter,
+    pub(crate) meter: bool,
+}
+
+/// A stretch of time that a series has entries for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TimeGroup {
+    Hour,
+    Day,
 }
 
 /// Whole hours from `start`, inclusive, to `end`, exclusive.
@@ -123,10 +128,30 @@ impl Hours {
 }
 
 impl GroupBy {
+    /// Reads words with commas between, each once.
+    fn parse(text: &str) -> Option<Self> {
+        if !GROUPS.contains(&text) {
+            return None;
+        }
+        let mut group_by = Self::default();
+        for word in text.split(',') {
+            match word {
+                "hour" => group_by.time = Some(TimeGroup::Hour),
+                "day" => group_by.time = Some(TimeGroup::Day),
+                "action_type" => group_by.action_type = true,
+                "meter" => group_by.meter = true,
+                _ => return None,
+            }
+        }
+        Some(group_by)
+    }
+}
+
+impl TimeGroup {
     /// The start of the stretch of time that `hour` is counted in.
     pub(crate) const fn bucket(self, hour: Timestamp) -> Timestamp {
         match self {
-            Self::Hour | Self::ActionType | Self::Meter => hour,
+            Self::Hour => hour,
             Self::Day => Timestamp::from_unix_ms(hour.unix_ms().div_euclid(DAY_MS) * DAY_MS),
         }
     }
@@ -146,24 +171,43 @@ fn parse_days(text: &str) -> Result<i64, FieldError> {
         })
 }
 
-fn parse_time(field: &'static str, text: &str) -> Result<Timestamp, FieldError> {
+/// How many are asked for: 1 to `limit_max`.
+pub(crate) fn parse_limit(text: &str, limit_max: u32) -> Result<u32, FieldError> {
+    text.parse()
+        .ok()
+        .filter(|limit| (1..=limit_max).contains(limit))
+        .ok_or_else(|| {
+            let reason = format!("must be a whole number from 1 to {limit_max}");
+            FieldError::new("limit", reason)
+        })
+}
+
+pub(crate) fn parse_time(field: &'static str, text: &str) -> Result<Timestamp, FieldError> {
     Timestamp::parse(text).map_err(|error| FieldError::new(field, error.to_string()))
 }
 
-/// The words for what a series has an entry for.
-pub(crate) const GROUPS: [&str; 4] = ["hour", "day", "action_type", "meter"];
+/// What `group_by` may be. The time comes first, then the action, then the meter:
+/// one order, so that an address means one thing.
+pub(crate) const GROUPS: [&str; 11] = [
+    "hour",
+    "day",
+    "action_type",
+    "meter",
+    "hour,action_type",
+    "day,action_type",
+    "hour,meter",
+    "day,meter",
+    "action_type,meter",
+    "hour,action_type,meter",
+    "day,action_type,meter",
+];
 
 fn parse_group_by(text: &str) -> Result<GroupBy, FieldError> {
-    match text {
-        "hour" => Ok(GroupBy::Hour),
-        "day" => Ok(GroupBy::Day),
-        "action_type" => Ok(GroupBy::ActionType),
-        "meter" => Ok(GroupBy::Meter),
-        _ => Err(FieldError::new(
-            "group_by",
-            "must be hour, day, action_type or meter",
-        )),
-    }
+    GroupBy::parse(text).ok_or_else(|| {
+        let reason = "must be hour or day, action_type, meter, or several of them in this order \
+                      with commas between";
+        FieldError::new("group_by", reason)
+    })
 }
 
 #[cfg(test)]
@@ -242,14 +286,31 @@ mod tests {
             (&[("from", "1769774400"), ("to", "1769774400")], "to"),
             (&[("from", "1600000000"), ("to", "1769774400")], "from"),
             (&[("group_by", "week")], "group_by"),
+            (&[("group_by", "hour,day")], "group_by"),
+            (&[("group_by", "action_type,day")], "group_by"),
+            (&[("group_by", "day,")], "group_by"),
         ] {
             assert_eq!(hours(pairs), Err(field), "{pairs:?}");
         }
     }
 
     #[test]
+    fn every_group_that_is_offered_is_one_of_its_own() {
+        let groups: Vec<_> = GROUPS.map(|text| parse_group_by(text).unwrap()).into();
+        for (at, group) in groups.iter().enumerate() {
+            assert!(!groups[..at].contains(group), "{}", GROUPS[at]);
+        }
+        let by_day_and_action = GroupBy {
+            time: Some(TimeGroup::Day),
+            action_type: true,
+            meter: false,
+        };
+        assert_eq!(parse_group_by("day,action_type"), Ok(by_day_and_action));
+    }
+
+    #[test]
     fn a_day_begins_at_midnight_utc() {
-        let day = GroupBy::Day.bucket(NOW.start_of_hour());
+        let day = TimeGroup::Day.bucket(NOW.start_of_hour());
         assert_eq!(day.to_string(), "2026-01-31T00:00:00Z");
     }
 }

@@ -18,7 +18,8 @@ use crate::Parts;
 use crate::bill::{Bill, MeterUsage, Stretch};
 use crate::customer::Readable;
 use crate::query::{Hours, RawUsageQuery, UsageQuery};
-use crate::summary::{SeriesEntry, Summary};
+use crate::series::{SeriesEntry, series};
+use crate::summary::Summary;
 
 /// Usage over a stretch of time, by the time that it is billed at. Times are
 /// RFC 3339, amounts decimal texts in major units.
@@ -93,7 +94,8 @@ pub(crate) async fn show(
     let summary = Summary::of(&customer.row, &days);
     let series = query
         .group_by
-        .map(|group_by| summary.series(&days, group_by));
+        .map(|group_by| series(&customer.row, &days, group_by))
+        .transpose()?;
     let bill = Bill::of(&customer.row, &summary, stretch)?;
     let (estimated_cost, unavailable) = match bill.cost {
         Ok(cost) => (Some(cost.to_string()), None),

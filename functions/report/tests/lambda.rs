@@ -7,6 +7,8 @@ mod story;
 #[path = "../../onboarding/tests/support/mod.rs"]
 mod support;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use billing::{ActionType, BillingTime, Clock, CustomerId, EventId, Quantity, UsageEvent};
 use lambda::invoke;
 use ledger::{Scope, UsageEventRow};
@@ -48,6 +50,13 @@ impl Story {
     }
 
     async fn ask_as(&self, key: &str, decoded_path: &str, query: &str) -> (u64, Value) {
+        let answer = self.answer_to(key, decoded_path, query).await;
+        let body = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+        (answer["statusCode"].as_u64().unwrap(), body)
+    }
+
+    /// What the program hands back to the HTTP API.
+    async fn answer_to(&self, key: &str, decoded_path: &str, query: &str) -> Value {
         let sample = include_str!("../../../events/report.json").replace("$METERLINE_API_KEY", key);
         let mut event: Value = serde_json::from_str(&sample).unwrap();
         event["rawPath"] = json!(decoded_path);
@@ -61,9 +70,7 @@ impl Story {
         ];
         let program = env!("CARGO_BIN_EXE_report");
         let answer = invoke(program, &self.world.tables.url, &variables, &event).await;
-        let answer = answer.unwrap();
-        let body = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
-        (answer["statusCode"].as_u64().unwrap(), body)
+        answer.unwrap()
     }
 }
 
@@ -141,5 +148,34 @@ async fn a_path_that_turns_into_anothers_is_judged_as_anothers() {
     ] {
         let (answered, body) = story.ask_as(&key, &path, "").await;
         assert_eq!(answered, status, "{path}: {body}");
+    }
+}
+
+/// What is not JSON reaches its reader as it is, in whatever form the HTTP API takes it.
+#[tokio::test]
+async fn an_export_comes_through_the_http_api_whole() {
+    let story = Story::start().await;
+    for event_id in ["é, \"quoted\"", "b"] {
+        story.record(event_id).await;
+    }
+    let path = format!("/v1/customers/{}/events/export", story.customer.customer_id);
+    for (format, content_type, lines) in [
+        ("csv", "text/csv; charset=utf-8", 2),
+        ("jsonl", "application/x-ndjson", 1),
+    ] {
+        let query = format!("format={format}&limit=1");
+        let key = &story.world.admin_key;
+        let answer = story.answer_to(key, &path, &query).await;
+        assert_eq!(answer["statusCode"], 200, "{answer}");
+        assert_eq!(answer["headers"]["content-type"], content_type);
+        let link = answer["headers"]["link"].as_str().unwrap();
+        let next = format!("<{path}?format={format}&limit=1&cursor=");
+        assert!(link.starts_with(&next), "{link}");
+        let body = answer["body"].as_str().unwrap();
+        let body = match answer["isBase64Encoded"].as_bool().unwrap() {
+            true => String::from_utf8(STANDARD.decode(body).unwrap()).unwrap(),
+            false => body.to_owned(),
+        };
+        assert_eq!(body.lines().count(), lines, "{body}");
     }
 }

@@ -207,12 +207,77 @@ async fn a_series_has_an_entry_for_each_meter_with_usage() {
     assert_eq!(
         usage["series"],
         json!([
-            { "meter_event_name": METER_EVENT_NAME, "units": 7 },
-            { "meter_event_name": TOKENS, "units": 700 },
+            { "meter_event_name": METER_EVENT_NAME, "units": 7, "exact_cost": "0.14" },
+            { "meter_event_name": TOKENS, "units": 700, "exact_cost": null },
         ])
     );
     let by_action_type = json!({ "document_processed": 5, "page_read": 702 });
     assert_eq!(usage["by_action_type"], by_action_type);
+}
+
+/// An entry that holds what has no cost by itself has none, and what nothing
+/// bills is in no cost.
+#[tokio::test]
+async fn an_entry_has_the_cost_of_its_meters_where_each_has_one() {
+    let mut story = Story::start().await;
+    story.subscribe("pages", per_unit("0.25")).await;
+    story.subscribe(TOKENS, by_volume()).await;
+    let used = |action, hour, units| (action, hour, UsageStatus::Delivered, units);
+    story
+        .count(&[used("read", 0, 5), used("write", 30, 1)])
+        .await;
+    story.count_on("pages", &[used("read", 1, 3)]).await;
+    story.count_on("gone", &[used("read", 0, 9)]).await;
+    story.count_on(TOKENS, &[used("write", 30, 700)]).await;
+    let of = async |group_by: &str, names: &[&str]| -> Value {
+        let usage = story.get(&format!("usage?group_by={group_by}")).await;
+        let usage = usage.expect(200);
+        let entries = usage["series"].as_array().unwrap().iter();
+        let entry = |it: &Value| {
+            names
+                .iter()
+                .map(|name| it[*name].clone())
+                .collect::<Vec<_>>()
+        };
+        entries.map(entry).collect()
+    };
+    assert_eq!(
+        of(
+            "action_type,meter",
+            &["action_type", "meter_event_name", "units", "exact_cost"]
+        )
+        .await,
+        json!([
+            ["read", METER_EVENT_NAME, 5, "0.10"],
+            ["read", "gone", 9, null],
+            ["read", "pages", 3, "0.0075"],
+            ["write", METER_EVENT_NAME, 1, "0.02"],
+            ["write", TOKENS, 700, null],
+        ])
+    );
+    let by_day = of("day,action_type", &["action_type", "units", "exact_cost"]).await;
+    let units = |entry: &Value| entry[1].as_u64().unwrap();
+    let sum: u64 = by_day.as_array().unwrap().iter().map(units).sum();
+    assert_eq!(sum, 718);
+    let last = by_day.as_array().unwrap().last().unwrap();
+    assert_eq!(*last, json!(["write", 701, null]));
+    let hours = of(
+        "hour,action_type",
+        &["start", "action_type", "units", "exact_cost"],
+    )
+    .await;
+    let hour = |hours: i64| {
+        let start = story.customer.period_start.start_of_hour();
+        start.plus_ms(hours * 3_600_000).to_string()
+    };
+    assert_eq!(
+        hours,
+        json!([
+            [hour(0), "read", 14, "0.10"],
+            [hour(1), "read", 3, "0.0075"],
+            [hour(30), "write", 701, null],
+        ])
+    );
 }
 
 /// What was recorded before a catalog named the usage was sent to the first
@@ -243,7 +308,8 @@ async fn usage_records_have_the_name_that_the_catalog_gives_them() {
     story.count(&usage).await;
     let after = story.get("usage?group_by=meter").await.expect(200);
     assert_eq!(entries(&after), [(json!(METER_EVENT_NAME), json!(10))]);
-    let series = json!([{ "meter_event_name": METER_EVENT_NAME, "units": 10 }]);
+    let series =
+        json!([{ "meter_event_name": METER_EVENT_NAME, "units": 10, "exact_cost": "0.20" }]);
     assert_eq!(after["series"], series);
     assert_eq!(after["estimated_cost"], "0.20");
 }

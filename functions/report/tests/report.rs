@@ -71,7 +71,7 @@ async fn usage_that_two_shards_saw_counts_once() {
     story
         .deliver_in_another_shard("document_processed", 5)
         .await;
-    for group_by in ["hour", "action_type", "meter"] {
+    for group_by in ["hour", "action_type", "meter", "day,action_type"] {
         let query = format!("usage?group_by={group_by}");
         let usage = story.get(&query).await.expect(200);
         assert_eq!(usage["total_units"], 6);
@@ -175,8 +175,8 @@ async fn usage_of_any_range_comes_in_hours_days_or_actions() {
     assert_eq!(
         rolling["series"],
         json!([
-            { "action_type": "document_processed", "units": 5 },
-            { "action_type": "page_read", "units": 7 },
+            { "action_type": "document_processed", "units": 5, "exact_cost": "0.10" },
+            { "action_type": "page_read", "units": 7, "exact_cost": "0.14" },
         ])
     );
     let this_hour = story.customer.period_start.start_of_hour();
@@ -185,7 +185,7 @@ async fn usage_of_any_range_comes_in_hours_days_or_actions() {
     let hours = story.get(&path).await.expect(200);
     assert_eq!(
         hours["series"],
-        json!([{ "start": from.to_string(), "units": 7 }])
+        json!([{ "start": from.to_string(), "units": 7, "exact_cost": "0.14" }])
     );
     assert_eq!(hours["estimated_cost"], "0.14");
     let days = story

@@ -25,7 +25,7 @@ pub mod window;
 pub use billing_time::{BillingTime, EndedPeriod, HeldReason, Subscription};
 pub use catalog::{Catalog, CatalogMeter, CatalogTerms, InvalidCatalog};
 pub use identifier::{ContentHash, Identifier};
-pub use money::{Currency, Money};
+pub use money::{Currency, ExactAmount, InvalidCurrency, Money};
 pub use price::{
     InvalidPrice, NoRangeCost, Price, PriceTerms, Round, TierTerms, TiersMode, TransformQuantity,
 };

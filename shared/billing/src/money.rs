@@ -115,6 +115,41 @@ impl fmt::Display for Money {
     }
 }
 
+/// An amount of a currency to its last fraction, as prices make it and before an
+/// invoice rounds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExactAmount {
+    minor_units: BigDecimal,
+    currency: Currency,
+}
+
+impl ExactAmount {
+    pub(crate) const fn new(minor_units: BigDecimal, currency: Currency) -> Self {
+        Self {
+            minor_units,
+            currency,
+        }
+    }
+
+    /// Both amounts together; none where they are of two currencies.
+    pub fn checked_add(&self, other: &Self) -> Option<Self> {
+        (self.currency == other.currency).then(|| {
+            Self::new(
+                &self.minor_units + &other.minor_units,
+                self.currency.clone(),
+            )
+        })
+    }
+}
+
+/// In major units, with the currency's decimals and as many more as it takes:
+/// `20.10`, `0.0025`.
+impl fmt::Display for ExactAmount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&in_major_units(&self.minor_units, &self.currency))
+    }
+}
+
 /// A decimal amount of minor units in major units, exact: `0.02`, `0.00000001`.
 pub(crate) fn in_major_units(minor_units: &BigDecimal, currency: &Currency) -> String {
     let decimals = i64::from(currency.decimals());

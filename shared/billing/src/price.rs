@@ -14,7 +14,7 @@ use bigdecimal::num_bigint::BigInt;
 use bigdecimal::{BigDecimal, RoundingMode};
 use serde::{Deserialize, Serialize};
 
-use crate::money::{Currency, Money, in_major_units};
+use crate::money::{Currency, ExactAmount, Money, in_major_units};
 
 pub use terms::{InvalidPrice, PriceTerms, TierTerms};
 
@@ -153,11 +153,26 @@ impl Price {
     /// # Errors
     /// [`NoRangeCost`] where it depends on the rest of their periods.
     pub fn cost_of_range(&self, units: u64) -> Result<Money, NoRangeCost> {
+        self.unit_amount().map(|_| self.cost(units))
+    }
+
+    /// What `units` add to the line of their period, before that is rounded: the
+    /// parts of a period come to what the whole does.
+    ///
+    /// # Errors
+    /// As [`cost_of_range`](Self::cost_of_range).
+    pub fn exact_cost(&self, units: u64) -> Result<ExactAmount, NoRangeCost> {
+        let exact = self.unit_amount()? * BigDecimal::from(units);
+        Ok(ExactAmount::new(exact, self.currency.clone()))
+    }
+
+    /// What each unit costs, whatever the others are.
+    fn unit_amount(&self) -> Result<&BigDecimal, NoRangeCost> {
         match &self.scheme {
             Scheme::PerUnit {
+                unit_amount,
                 transform_quantity: None,
-                ..
-            } => Ok(self.cost(units)),
+            } => Ok(unit_amount),
             Scheme::PerUnit { .. } => Err(NoRangeCost::TransformQuantity),
             Scheme::Tiered { .. } => Err(NoRangeCost::Tiers),
         }

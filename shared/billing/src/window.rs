@@ -16,6 +16,15 @@ pub const OCCURRED_PAST_MS_MAX: i64 = 34 * DAY_MS;
 /// event is billed at the present, so a slow clock here costs nothing.
 pub const OCCURRED_AHEAD_MS_MAX: i64 = 5 * MINUTE_MS;
 
+/// How long before its billing an event has hardly ever happened: what is accepted
+/// is 34 days old at most, and sent for a day. Only what was redriven later than
+/// that is older.
+pub const CARRIED_MS: i64 = OCCURRED_PAST_MS_MAX + 2 * DAY_MS;
+
+/// How long after its billing an event can have happened: one that is ahead of
+/// the clock is billed at the clock's present, and a minute is for the clock.
+pub const AHEAD_MS: i64 = OCCURRED_AHEAD_MS_MAX + MINUTE_MS;
+
 /// Stripe dedupes an identifier for "at least 24 hours". An hour less is used.
 pub const SEND_WINDOW_MS: i64 = 23 * HOUR_MS;
 

@@ -127,6 +127,17 @@ impl CustomerRow {
         self.items().find(is_named).or_else(by_name)
     }
 
+    /// The event name of the meter that counts what the totals hold under
+    /// `meter_event_name`. Usage records from before a catalog named them went to
+    /// the first item, and have its name.
+    pub fn meter_of_totals<'a>(&'a self, meter_event_name: &'a str) -> &'a str {
+        let first = &self.item;
+        if meter_event_name.is_empty() && first.meter_id.is_empty() {
+            return &first.meter_event_name;
+        }
+        meter_event_name
+    }
+
     /// What billing needs to know of the subscription, for usage that `item`
     /// bills.
     pub const fn subscription(&self, item: &MeteredItem) -> Subscription {

@@ -30,6 +30,7 @@ mod totals_day;
 mod trust;
 mod unnamed_refusals;
 mod usage_by_customer;
+mod usage_event_reader;
 mod usage_event_scan;
 mod usage_events;
 mod usage_log;
@@ -65,6 +66,9 @@ pub use take_back::TakenBack;
 pub use trust::{CaBundleError, TrustError};
 pub use unnamed_refusals::UnnamedRefusals;
 pub use usage_by_customer::IndexedUsageEvent;
+pub use usage_event_reader::{
+    UsageEventOrder, UsageEventPosition, UsageEventReader, UsageEventsWanted,
+};
 pub use usage_event_scan::{UsageEventCursor, UsageEventFilter, UsageEventPage};
 pub use usage_events::{HistoryEntry, Recorded, Transition, Transitioned, UsageEventRow};
 pub use usage_log::{READ_EVENTS_MAX, UsageEventFound, UsageEventsFound, UsageLogCursor};

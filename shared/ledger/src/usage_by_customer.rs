@@ -6,9 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::items::{from_item, text};
 use crate::outbox::BUCKETS;
 use crate::usage_events::customer_bucket;
+use crate::usage_log::{INDEX, occurred_prefix};
 use crate::{Ledger, LedgerError};
-
-const INDEX: &str = "by-customer";
 
 /// What the index holds of a usage event: that which never changes. Where the
 /// event stands, only its row says ([`Ledger::usage_event`]).
@@ -65,9 +64,4 @@ impl Ledger {
         events.sort_by(|a, b| (a.occurred_at, &a.identifier).cmp(&(b.occurred_at, &b.identifier)));
         Ok(events)
     }
-}
-
-/// Before every key of the instant: `{occurred_at}#{identifier}`.
-fn occurred_prefix(at: Timestamp) -> String {
-    format!("{:013}", at.unix_ms())
 }

@@ -12,8 +12,8 @@ use crate::outbox::BUCKETS;
 use crate::usage_events::customer_bucket;
 use crate::{Ledger, LedgerError, UsageEventRow};
 
-const TABLE: &str = "usage-events";
-const INDEX: &str = "by-customer";
+pub(crate) const TABLE: &str = "usage-events";
+pub(crate) const INDEX: &str = "by-customer";
 const KEY: &str = "identifier";
 
 /// Events of one read (Amazon DynamoDB API reference: `BatchGetItem`).
@@ -218,6 +218,6 @@ fn key_of(identifier: &Identifier) -> Item {
 struct LeftOut;
 
 /// Before every key of the instant: `{occurred_at}#{identifier}`.
-fn occurred_prefix(at: Timestamp) -> String {
+pub(crate) fn occurred_prefix(at: Timestamp) -> String {
     format!("{:013}", at.unix_ms())
 }

@@ -4,7 +4,7 @@
 
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
-use billing::{Timestamp, UsageStatus};
+use billing::{CustomerId, Timestamp, UsageStatus};
 use serde::{Deserialize, Serialize};
 
 use crate::items::{number, text};
@@ -43,7 +43,22 @@ impl Ledger {
         row: &UsageEventRow,
         period_start: Timestamp,
     ) -> Result<VoidCredits, LedgerError> {
-        let key = credits_key(row, period_start);
+        let (customer_id, meter) = (&row.customer_id, &row.meter_event_name);
+        self.void_credits_of(customer_id, meter, period_start).await
+    }
+
+    /// What `customer_id` was credited for voided usage of the meter that listens
+    /// to `meter_event_name`, in the period that began at `period_start`.
+    ///
+    /// # Errors
+    /// As [`void_credits`](Self::void_credits).
+    pub async fn void_credits_of(
+        &self,
+        customer_id: &CustomerId,
+        meter_event_name: &str,
+        period_start: Timestamp,
+    ) -> Result<VoidCredits, LedgerError> {
+        let key = credits_key(customer_id, meter_event_name, period_start);
         let credits = self.row_of_customers(&key, "read void credits").await?;
         Ok(credits.unwrap_or_default())
     }
@@ -104,9 +119,10 @@ impl Ledger {
         read: &VoidCredits,
         minor_units: i64,
     ) -> Result<Update, LedgerError> {
+        let key = credits_key(&row.customer_id, &row.meter_event_name, period_start);
         let update = Update::builder()
             .table_name(&self.tables.customers)
-            .key("customer_id", text(credits_key(row, period_start)))
+            .key("customer_id", text(key))
             .update_expression("SET #units = :units, minor_units = :sum, #version = :next")
             .expression_attribute_names("#units", "units")
             .expression_attribute_names("#version", "version")
@@ -129,8 +145,11 @@ impl Ledger {
     }
 }
 
-fn credits_key(row: &UsageEventRow, period_start: Timestamp) -> String {
-    let (customer_id, meter) = (&row.customer_id, &row.meter_event_name);
+fn credits_key(
+    customer_id: &CustomerId,
+    meter_event_name: &str,
+    period_start: Timestamp,
+) -> String {
     let period_start_s = period_start.unix_s();
-    format!("void-credits#{customer_id}#{period_start_s}#{meter}")
+    format!("void-credits#{customer_id}#{period_start_s}#{meter_event_name}")
 }

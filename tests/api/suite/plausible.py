@@ -122,6 +122,23 @@ def get_usage(case, system, customer, number):
     case.query = query
 
 
+@of("GET /v1/customers/{customer_id}/events")
+@of("GET /v1/customers/{customer_id}/events/export")
+def list_usage_events(case, system, customer, number):
+    query = without(case.query or {}, "cursor")
+    for first, second in (("from", "to"), ("billed_from", "billed_to")):
+        if number % 2 == 0:
+            query = without(query, second)
+        else:
+            query |= {first: "2026-01-01T00:00:00Z", second: "2524608000"}
+    case.query = query
+
+
+@of("GET /v1/customers/{customer_id}/invoices/{invoice_id}/explanation")
+def explain_invoice(case, system, customer, number):
+    case.path_parameters = {**case.path_parameters, "invoice_id": customer["invoice_id"]}
+
+
 @of("GET /dashboard")
 def show_dashboard(case, system, customer, number):
     case.query = dict(system.link)

@@ -33,6 +33,8 @@ class System(LocalSystem):
             ]
             answer = self.call("POST", "/v1/usage/batch", {"events": events})
             assert answer["delivered"] + answer["pending"] == EVENTS, answer
+            invoices = self.call("GET", f"/v1/customers/{customer['customer_id']}/invoices")
+            customer["invoice_id"] = invoices["invoices"][0]["invoice_id"]
         own = self.customers[0]["customer_id"]
         link = self.call("POST", f"/v1/customers/{own}/dashboard-links")
         query = urllib.parse.urlsplit(link["url"]).query

@@ -42,6 +42,7 @@ pub(crate) async fn play_all(recorder: &Recorder) {
     refused_usage(recorder).await;
     an_onboarding_by_checkout(recorder).await;
     a_row_that_somebody_deletes(recorder).await;
+    a_look_at_the_log(recorder).await;
 }
 
 async fn start(recorder: &Recorder, options: Options) -> System {
@@ -287,6 +288,18 @@ async fn a_row_that_somebody_deletes(recorder: &Recorder) {
     };
     let (report, ()) = tokio::join!(stage.system.redeliver(), delete);
     report.unwrap();
+}
+
+/// Somebody reads what a customer's audit log holds.
+async fn a_look_at_the_log(recorder: &Recorder) {
+    let stage = Stage::set(recorder).await;
+    stage.emit("a").await;
+    let events = format!("/v1/customers/{}/events", stage.customer_id);
+    let (status, listed) = stage.caller.get(&events).await;
+    assert_eq!(
+        (status, &listed["events"][0]["event_id"]),
+        (200, &"a".into())
+    );
 }
 
 /// Whether a fault that was ordered has met a request.

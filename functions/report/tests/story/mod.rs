@@ -124,6 +124,21 @@ impl Story {
         self.advance("another shard", &advance).await;
     }
 
+    /// Takes delivered units of the period's first hour back, as a move to another
+    /// status does.
+    pub(crate) async fn deliver_less(&self, units: u64) {
+        let mut advance = Advance::default();
+        let key = TotalKey {
+            customer_id: self.customer.customer_id.clone(),
+            period_start: Some(self.customer.period_start),
+            hour: self.customer.period_start.start_of_hour(),
+            meter_event_name: self.customer.item.meter_event_name.clone(),
+            action_type: ActionType::parse("document_processed").unwrap(),
+        };
+        advance.total(key).leave(UsageStatus::Delivered, units);
+        self.advance("shard", &advance).await;
+    }
+
     async fn advance(&self, shard_id: &str, advance: &Advance) {
         let ledger = &self.world.ledger;
         let read = ledger.checkpoint(shard_id).await.unwrap();

@@ -148,6 +148,31 @@ fn a_range_has_a_cost_where_units_do_not_depend_on_each_other() {
 }
 
 #[test]
+fn the_parts_of_a_line_come_to_the_whole_before_it_is_rounded() {
+    let quarter = per_unit("0.25", "usd");
+    let (one, six) = (
+        quarter.exact_cost(1).unwrap(),
+        quarter.exact_cost(6).unwrap(),
+    );
+    assert_eq!(
+        (one.to_string(), six.to_string()),
+        ("0.0025".into(), "0.015".into())
+    );
+    let whole = one.checked_add(&six).unwrap();
+    assert_eq!(whole, quarter.exact_cost(7).unwrap());
+    assert_eq!(whole.to_string(), "0.0175");
+    assert_eq!(quarter.exact_cost(400).unwrap().to_string(), "1.00");
+    assert_eq!(
+        per_unit("3", "jpy").exact_cost(7).unwrap().to_string(),
+        "21"
+    );
+    let euros = per_unit("1", "eur").exact_cost(1).unwrap();
+    assert_eq!(one.checked_add(&euros), None);
+    let refused = tiered("volume").exact_cost(1);
+    assert_eq!(refused, Err(NoRangeCost::Tiers));
+}
+
+#[test]
 fn what_stripe_would_not_have_is_refused_by_name() {
     let tiers = json!([{ "up_to": 5, "unit_amount_decimal": "1" }, { "up_to": null }]);
     let packages = json!({ "divide_by": 10, "round": "up" });

@@ -14,6 +14,11 @@ pub fn text() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)
 }
 
+/// [`text`], or null.
+pub fn text_or_null() -> Object {
+    or_null(text())
+}
+
 /// A text that is not empty.
 pub fn not_empty() -> ObjectBuilder {
     text().min_length(Some(1))
@@ -137,6 +142,14 @@ pub fn amount() -> ObjectBuilder {
 /// [`amount`], or null.
 pub fn amount_or_null() -> Object {
     or_null(amount())
+}
+
+/// An amount that is not rounded to its currency's decimals, or null.
+pub fn exact_amount_or_null() -> Object {
+    let amount = pattern(r"^-?[0-9]+(\.[0-9]{2,15})?$").description(Some(
+        "A decimal text in major units, to its last fraction: 0.0025 is a quarter of a cent.",
+    ));
+    or_null(amount.examples(["0.0025"]))
 }
 
 /// A currency by its lower-case ISO code.

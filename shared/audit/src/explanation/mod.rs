@@ -1,0 +1,282 @@
+//! Why an invoice's lines say what they say: for each meter that they bill, what
+//! the audit log has of it, next to Stripe's quantity.
+//!
+//! | module | does |
+//! | --- | --- |
+//! | [`lines`] | says which lines bill which meter |
+//! | [`logged`] | says what the log has of a meter in a period |
+//! | [`cause`] | names a difference |
+//! | [`carried`] | finds what was carried into a period |
+
+mod carried;
+mod cause;
+mod lines;
+mod logged;
+
+use billing::{Currency, Money, Timestamp};
+use ledger::{CustomerRow, Ledger, LedgerError};
+use metering::{UsageLines, bills_usage, is_final, lines_of, usage_period};
+use serde::Serialize;
+use utoipa::ToSchema;
+use web::openapi::schema;
+
+pub use carried::CarriedOver;
+pub use cause::{Difference, DifferenceCause};
+pub use lines::ExplainedLine;
+pub use logged::{LoggedUsage, UnitsOfAction, UnitsOfDay, VoidCredit};
+
+use lines::{BilledUsage, Lines};
+use logged::Totals;
+
+/// An invoice, explained. Amounts are decimal texts in major units, times RFC 3339.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct InvoiceExplanation {
+    /// Stripe's id of it.
+    pub invoice_id: String,
+    /// What people call it; null until it is final.
+    #[schema(required)]
+    pub number: Option<String>,
+    /// Where it stands, in Stripe's word.
+    #[schema(required)]
+    pub status: Option<String>,
+    /// Whose it is.
+    #[schema(schema_with = schema::customer_id)]
+    pub customer_id: String,
+    /// Of every amount.
+    #[schema(schema_with = schema::currency)]
+    pub currency: String,
+    /// What it comes to.
+    #[schema(schema_with = schema::amount)]
+    pub total: String,
+    /// Whether its lines are what is billed for good: else Stripe may still sum up.
+    pub is_final: bool,
+    /// Whether the log has every unit that is billed, and no more.
+    pub agrees: bool,
+    /// Each meter that it bills.
+    pub usage: Vec<ExplainedUsage>,
+    /// Lines that bill no usage.
+    pub other_lines: Vec<ExplainedLine>,
+}
+
+/// What an invoice bills of one meter, and what is behind it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ExplainedUsage {
+    /// The meter; null for usage records that no catalog tells apart.
+    #[schema(required)]
+    pub meter_event_name: Option<String>,
+    /// The subscription's item; null where an invoice item stands for one that was
+    /// removed.
+    #[schema(required)]
+    pub subscription_item_id: Option<String>,
+    /// The start of what the lines bill, inclusive.
+    #[schema(schema_with = schema::time)]
+    pub period_start: String,
+    /// Its end, exclusive.
+    #[schema(schema_with = schema::time)]
+    pub period_end: String,
+    /// The lines: a price in tiers has several.
+    pub lines: Vec<ExplainedLine>,
+    /// What the lines come to.
+    #[schema(schema_with = schema::amount)]
+    pub amount: String,
+    /// The units of the lines, as Stripe has them.
+    pub stripe_units: i64,
+    /// The same, as the log has them: delivered units, and those that were voided
+    /// when it was too late to take them off, for which there is a credit.
+    pub log_units: i64,
+    /// What the log has, unit by unit.
+    pub log: LoggedUsage,
+    /// What was voided too late to be taken off the lines, and credited.
+    #[schema(required)]
+    pub void_credit: Option<VoidCredit>,
+    /// What happened in an earlier period, whose invoice was final by then.
+    pub carried_over: CarriedOver,
+    /// What differs; null where the log has what Stripe bills.
+    #[schema(required)]
+    pub difference: Option<Difference>,
+    /// Where the API lists the events behind the lines.
+    pub events_url: String,
+}
+
+/// Why there is no explanation.
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainError {
+    /// The tables failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Stripe failed.
+    #[error("Stripe could not be asked for {what}: {source}")]
+    Stripe {
+        /// What was asked for.
+        what: &'static str,
+        /// Its error, which names no secret.
+        source: stripe::Error,
+    },
+    /// There is no such invoice of this customer.
+    #[error("no invoice with this id is the customer's")]
+    NoSuchInvoice,
+    /// Stripe's answer names no currency.
+    #[error("the invoice's currency cannot be read")]
+    Currency(#[from] billing::InvalidCurrency),
+}
+
+impl ExplainError {
+    const fn stripe(what: &'static str) -> impl Fn(stripe::Error) -> Self {
+        move |source| Self::Stripe { what, source }
+    }
+}
+
+/// Explains invoices.
+pub struct Explainer {
+    ledger: Ledger,
+    stripe: stripe::Client,
+    usage_lines: UsageLines,
+    /// Events that are looked at for what was carried over, at most.
+    looked_at_max: usize,
+}
+
+impl Explainer {
+    /// Explains Stripe's invoices by `ledger`. To find what was carried over into
+    /// a period, up to `looked_at_max` earlier events are looked at.
+    pub fn new(ledger: Ledger, stripe: stripe::Client, looked_at_max: usize) -> Self {
+        Self {
+            ledger,
+            stripe,
+            usage_lines: UsageLines::default(),
+            looked_at_max,
+        }
+    }
+
+    /// The invoice `invoice_id`, whoever's it is.
+    ///
+    /// # Errors
+    /// [`ExplainError::NoSuchInvoice`] where Stripe has none, also for a text that
+    /// is no id.
+    pub async fn invoice(&self, invoice_id: &str) -> Result<stripe::Invoice, ExplainError> {
+        let is_id = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if invoice_id.is_empty() || !invoice_id.chars().all(is_id) {
+            return Err(ExplainError::NoSuchInvoice);
+        }
+        let found = self.stripe.retrieve_invoice(invoice_id).await;
+        found.map_err(|error| {
+            if error.is_not_found() {
+                ExplainError::NoSuchInvoice
+            } else {
+                ExplainError::stripe("the invoice")(error)
+            }
+        })
+    }
+
+    /// Explains the invoice `invoice_id` of `customer`.
+    ///
+    /// # Errors
+    /// [`ExplainError`]; the same for an invoice of somebody else as for none.
+    pub async fn explain(
+        &self,
+        customer: &CustomerRow,
+        invoice_id: &str,
+    ) -> Result<InvoiceExplanation, ExplainError> {
+        let invoice = self.invoice(invoice_id).await?;
+        if invoice.customer.as_deref() != Some(customer.customer_id.as_str()) {
+            return Err(ExplainError::NoSuchInvoice);
+        }
+        let currency = Currency::parse(&invoice.currency)?;
+        let lines = self.lines(customer, &invoice).await?;
+        // What Stripe sums over begins with the period, and so do the log's rows of it.
+        let period_start = usage_period(&invoice, customer).map(|period| period.start);
+        let mut usage = Vec::new();
+        for billed in lines.usage {
+            let explained = self.usage(customer, &invoice, &currency, period_start, billed);
+            usage.push(explained.await?);
+        }
+        let other_lines = lines.others.iter();
+        Ok(InvoiceExplanation {
+            agrees: usage.iter().all(|it| it.difference.is_none()),
+            usage,
+            other_lines: other_lines
+                .map(|line| ExplainedLine::of(line, &currency))
+                .collect(),
+            total: Money::from_minor_units(invoice.total, currency.clone()).to_string(),
+            currency: currency.as_str().to_owned(),
+            is_final: is_final(&invoice),
+            customer_id: customer.customer_id.to_string(),
+            invoice_id: invoice.id,
+            number: invoice.number,
+            status: invoice.status,
+        })
+    }
+
+    async fn lines(
+        &self,
+        customer: &CustomerRow,
+        invoice: &stripe::Invoice,
+    ) -> Result<Lines, ExplainError> {
+        let all = lines_of(&self.stripe, invoice).await;
+        let all = all.map_err(ExplainError::stripe("the invoice's lines"))?;
+        let mut lines = Lines::default();
+        for line in all {
+            if !bills_usage(invoice, customer) {
+                lines.others.push(line);
+                continue;
+            }
+            let usage = self.usage_lines.usage_of(&self.stripe, customer, &line);
+            let usage = usage.await;
+            let usage = usage.map_err(ExplainError::stripe("the price of an invoice's line"))?;
+            lines.add(customer, usage, line);
+        }
+        if lines.usage.iter().any(BilledUsage::is_unnamed) {
+            let meters = self.stripe.list_meters().await;
+            let meters = meters.map_err(ExplainError::stripe("meters"))?;
+            lines.name(&meters);
+        }
+        Ok(lines)
+    }
+
+    async fn usage(
+        &self,
+        customer: &CustomerRow,
+        invoice: &stripe::Invoice,
+        currency: &Currency,
+        period_start: Option<Timestamp>,
+        billed: BilledUsage,
+    ) -> Result<ExplainedUsage, ExplainError> {
+        let id = &customer.customer_id;
+        let period = billed.period();
+        let period_start = period_start.map_or(period.start, |at| at.min(period.start));
+        let totals = self.ledger.totals_of_period(id, period_start).await?;
+        let totals = Totals::of(customer, &billed, totals);
+        let mut credits = ledger::VoidCredits::default();
+        for name in totals.names() {
+            let of_name = self.ledger.void_credits_of(id, name, period_start);
+            let of_name = of_name.await?;
+            credits.units = credits.units.saturating_add(of_name.units);
+            credits.minor_units = credits.minor_units.saturating_add(of_name.minor_units);
+        }
+        let log = totals.logged(credits.units);
+        let carried_over =
+            carried::find(&self.ledger, id, &billed, &totals, self.looked_at_max).await?;
+        let log_units = log.billed_units();
+        let stripe_units = billed.units();
+        let difference = Difference::of(stripe_units, &log, is_final(invoice));
+        let amount = Money::from_minor_units(billed.amount(), currency.clone());
+        let void_credit = VoidCredit::of(&credits, currency);
+        let lines = billed.lines.iter();
+        Ok(ExplainedUsage {
+            lines: lines
+                .map(|line| ExplainedLine::of(line, currency))
+                .collect(),
+            amount: amount.to_string(),
+            events_url: billed.events_url(id),
+            period_start: period.start.to_string(),
+            period_end: period.end.to_string(),
+            meter_event_name: billed.shown_name(),
+            subscription_item_id: billed.subscription_item_id,
+            stripe_units,
+            log_units,
+            log,
+            void_credit,
+            carried_over,
+            difference,
+        })
+    }
+}
