@@ -8,11 +8,21 @@ use metering::delivery::BATCH_EVENTS_MAX;
 /// Pending events in the order in which they are sent: of each customer the
 /// oldest first, and the customers by turns, so that one who has thousands does
 /// not fill every batch.
-pub(crate) struct Due<R>(VecDeque<R>);
+pub(crate) struct Due<R> {
+    unsent: VecDeque<R>,
+    /// Parts of batches that were lost, to be sent by themselves once nothing else
+    /// is left: the event that Stripe cannot digest is to be alone in the end. All
+    /// of one size have their turn before the smaller ones, so that the good half
+    /// of a batch follows upon the bad one, and shows that Stripe is there.
+    halves: VecDeque<Vec<R>>,
+}
 
 impl<R> Default for Due<R> {
     fn default() -> Self {
-        Self(VecDeque::new())
+        Self {
+            unsent: VecDeque::new(),
+            halves: VecDeque::new(),
+        }
     }
 }
 
@@ -32,7 +42,7 @@ impl<R> Due<R> {
         while !turns.is_empty() {
             turns.retain_mut(|turn| match turn.pop_front() {
                 Some(row) => {
-                    self.0.push_back(row);
+                    self.unsent.push_back(row);
                     true
                 }
                 None => false,
@@ -44,25 +54,39 @@ impl<R> Due<R> {
     /// last batch was lost, it is taken from the other end: if that gets through,
     /// it was the batch, and Stripe is there.
     pub(crate) fn batch(&mut self, from_the_other_end: bool, more_comes: bool) -> Option<Vec<R>> {
-        if self.0.is_empty() || (more_comes && self.0.len() < BATCH_EVENTS_MAX) {
+        if more_comes && self.unsent.len() < BATCH_EVENTS_MAX {
             return None;
         }
-        let length = self.0.len().min(BATCH_EVENTS_MAX);
+        let length = self.unsent.len().min(BATCH_EVENTS_MAX);
+        if length == 0 {
+            return self.halves.pop_front();
+        }
         Some(if from_the_other_end {
-            self.0.split_off(self.0.len() - length).into()
+            self.unsent.split_off(self.unsent.len() - length).into()
         } else {
-            self.0.drain(..length).collect()
+            self.unsent.drain(..length).collect()
         })
+    }
+
+    /// Takes a batch back of which nothing got through, to be sent in halves.
+    /// Answers the event of a batch of one: there is nothing to halve.
+    pub(crate) fn take_back(&mut self, mut batch: Vec<R>) -> Option<R> {
+        if batch.len() < 2 {
+            return batch.pop();
+        }
+        let other_half = batch.split_off(batch.len().div_ceil(2));
+        self.halves.extend([batch, other_half]);
+        None
     }
 
     /// What is left.
     pub(crate) fn rows(&self) -> impl Iterator<Item = &R> {
-        self.0.iter()
+        self.unsent.iter().chain(self.halves.iter().flatten())
     }
 
     /// Whether nothing is left.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.unsent.is_empty() && self.halves.is_empty()
     }
 }
 
@@ -106,5 +130,30 @@ mod tests {
         assert_eq!(due.rows().count(), 50);
         assert_eq!(numbers(due.batch(false, false)).len(), 50);
         assert!(due.is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_digested_is_alone_in_the_end() {
+        for poison in [0, 57, 99] {
+            let mut due = due(events("cus_1", 0..100));
+            let (mut lost_in_a_row, mut sent) = (0, Vec::new());
+            let alone = loop {
+                let batch = due.batch(lost_in_a_row > 0, false).unwrap();
+                if batch.iter().any(|(_, n)| *n == poison) {
+                    lost_in_a_row += 1;
+                    assert!(lost_in_a_row < 3, "{poison}: a run would end here");
+                    if let Some((_, n)) = due.take_back(batch) {
+                        break n;
+                    }
+                } else {
+                    lost_in_a_row = 0;
+                    sent.extend(numbers(Some(batch)));
+                }
+            };
+            assert_eq!(alone, poison);
+            sent.extend(due.rows().map(|(_, n)| *n));
+            sent.sort_unstable();
+            assert_eq!(sent, (0..100).filter(|n| *n != poison).collect::<Vec<_>>());
+        }
     }
 }

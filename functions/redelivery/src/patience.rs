@@ -8,9 +8,9 @@ use tokio::time::Instant;
 /// What a batch may take after Stripe's part: noting its outcomes.
 const NOTE_BUDGET_MS: i64 = 5_000;
 /// Batches in a row of which nothing gets through to Stripe, before a run leaves
-/// the others to the next one. More than one, so that a batch that Stripe cannot
-/// digest keeps no other from being sent.
-const BATCHES_LOST_MAX: u32 = 2;
+/// the others to the next one. Where Stripe cannot digest one event, its batch is
+/// lost, then perhaps the first half of that, too; the other half is not.
+const BATCHES_LOST_MAX: u32 = 3;
 
 /// How long a run goes on.
 pub(crate) struct Patience {

@@ -270,7 +270,17 @@ impl Redelivery {
             let Some(batch) = due.batch(patience.is_probing(), more_comes) else {
                 return;
             };
-            patience.note(self.deliver(&batch, settled, report).await);
+            let got_through = self.deliver(&batch, settled, report).await;
+            patience.note(got_through);
+            if got_through {
+                continue;
+            }
+            let pending = batch.into_iter();
+            let pending = pending.filter(|row| !settled.contains(&row.identifier));
+            if let Some(row) = due.take_back(pending.collect()) {
+                log_undigested(&row);
+                report.wait(row.pending_since, self.clock.now());
+            }
         }
     }
 
@@ -315,7 +325,8 @@ impl Redelivery {
         due
     }
 
-    /// Whether anything got through to Stripe.
+    /// Whether anything got through to Stripe. What is pending of a batch that did
+    /// is counted as such; where nothing did, the caller has all of it still.
     async fn deliver(
         &self,
         batch: &[UsageEventRow],
@@ -328,7 +339,9 @@ impl Redelivery {
         for (row, delivery) in batch.iter().zip(deliveries.each) {
             match delivery.outcome {
                 Delivered::Pending => {
-                    report.wait(row.pending_since, now);
+                    if deliveries.got_through {
+                        report.wait(row.pending_since, now);
+                    }
                     continue;
                 }
                 Delivered::Delivered => report.delivered += 1,
@@ -440,6 +453,15 @@ fn log_failure(listed: &Listed<'_>, error: &dyn Error, what: &'static str) {
         source = error.source().map(tracing::field::debug),
         what,
         "redelivery passes an event by"
+    );
+}
+
+/// Sent alone it is either Stripe's trouble or its own: the next run tries again.
+fn log_undigested(row: &UsageEventRow) {
+    tracing::warn!(
+        identifier = %row.identifier,
+        customer_id = %row.customer_id,
+        "nothing of a request with this event alone got through to Stripe"
     );
 }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use billing::{Timestamp, UsageStatus};
+use billing::{EventId, Identifier, Timestamp, UsageStatus};
 use ledger::{OutboxEntry, Transition, UsageEventRow};
 use redelivery::{Redelivery, Report};
 use serde_json::json;
@@ -256,14 +256,43 @@ async fn while_nothing_gets_through_a_run_ends_early() {
     // What was looked at and not sent is counted, too.
     assert!(report.delivered == 0 && report.pending > 200, "{report:?}");
     assert_eq!(report.oldest_pending_ms, MINUTE_MS + 1);
-    // Two batches, three attempts each.
-    assert_eq!(story.world.struck(0).await, 6);
+    // Three batches, three attempts each.
+    assert_eq!(story.world.struck(0).await, 9);
     assert_eq!(story.in_outbox().await, 450);
 
+    // Nor does one keep its own events from being sent, once Stripe can take it.
     story.world.repair_stripe().await;
     story.world.break_stream(503, 3).await;
     let report = story.run().await;
-    assert_eq!((report.delivered, report.pending), (350, 100));
-    assert_eq!(story.run().await.delivered, 100);
+    assert_eq!((report.delivered, report.pending), (450, 0));
     assert_eq!(story.in_stripe().await.0, 450);
+}
+
+/// Stripe answers 500 whenever one certain event is in the request. In the end it
+/// is alone, and no other waits for it until the send window is over.
+#[tokio::test]
+async fn an_event_that_stripe_cannot_digest_takes_no_other_down_with_it() {
+    let story = Story::start().await;
+    story.emit_many_in_vain(130).await;
+    story.world.clock.advance_ms(MINUTE_MS + 1);
+    let event_id = EventId::parse("job-77").unwrap();
+    let poison = Identifier::of(&story.customer.customer_id, &event_id);
+    let fault = json!({
+        "kind": "error_before", "status": 500, "times": 1_000,
+        "path_prefix": "/v2/billing/meter_event_stream", "body_contains": poison.as_str(),
+    });
+    story.world.break_stripe(fault).await;
+    for run in 0..2 {
+        let report = story.run().await;
+        let delivered = if run == 0 { 129 } else { 0 };
+        assert_eq!(
+            (report.delivered, report.pending),
+            (delivered, 1),
+            "{report:?}"
+        );
+    }
+    assert_eq!(story.in_stripe().await, (129, 129));
+    story.world.repair_stripe().await;
+    assert_eq!(story.run().await.delivered, 1);
+    assert_eq!(story.in_stripe().await, (130, 130));
 }

@@ -49,6 +49,9 @@ struct Order {
     method: Option<String>,
     #[serde(default)]
     path_prefix: String,
+    /// What the body of a request that it strikes has in it; empty fits every request.
+    #[serde(default)]
+    body_contains: String,
     /// How many requests it lets pass first.
     #[serde(default)]
     skip: u64,
@@ -60,6 +63,10 @@ struct Order {
     struck: u64,
 }
 
+fn contains(body: &[u8], wanted: &[u8]) -> bool {
+    wanted.is_empty() || body.windows(wanted.len()).any(|part| part == wanted)
+}
+
 fn server_error() -> u16 {
     500
 }
@@ -69,12 +76,15 @@ fn once() -> u64 {
 }
 
 impl Order {
-    fn fits(&self, method: &Method, path: &str) -> bool {
+    fn fits(&self, method: &Method, path: &str, body: &[u8]) -> bool {
         let method = self
             .method
             .as_ref()
             .is_none_or(|wanted| wanted.eq_ignore_ascii_case(method.as_str()));
-        method && path.starts_with(&self.path_prefix) && self.struck < self.times
+        method
+            && path.starts_with(&self.path_prefix)
+            && self.struck < self.times
+            && contains(body, self.body_contains.as_bytes())
     }
 
     fn fault(&self) -> Fault {
@@ -122,9 +132,11 @@ impl Faults {
     }
 
     /// The fault that strikes a request, if one does: the oldest that fits and is not worn out.
-    pub(crate) fn strike(&self, method: &Method, path: &str) -> Option<Fault> {
+    pub(crate) fn strike(&self, method: &Method, path: &str, body: &[u8]) -> Option<Fault> {
         self.with(|orders| {
-            let order = orders.iter_mut().find(|order| order.fits(method, path))?;
+            let order = orders
+                .iter_mut()
+                .find(|order| order.fits(method, path, body))?;
             if order.skip > 0 {
                 order.skip -= 1;
                 return None;

@@ -59,7 +59,8 @@ async fn answer(core: &Arc<Core>, wire: &Wire, request: ApiRequest) -> Result<An
         Some(meter) => Some(core.meters_in_use.claim(meter).ok_or_else(too_many)?),
         None => None,
     };
-    let fault = core.faults.strike(&request.method, &request.path);
+    let (method, path, body) = (&request.method, &request.path, &request.body);
+    let fault = core.faults.strike(method, path, body);
     let mut injected = None;
     match fault {
         Some(Fault::ErrorBefore {
