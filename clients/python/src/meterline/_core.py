@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 
 from . import _flow
@@ -217,7 +218,7 @@ def _write_and_send(
     outcomes: dict[int, Recorded | MeterlineError] = {}
     for index, event in enumerate(events):
         try:
-            yield from _flow.blocking(_putting(spool, event))
+            yield from _flow.blocking(partial(spool.put, event))
         except (Refused, SpoolFailed) as error:
             outcomes[index] = error
     written = [index for index in range(len(events)) if index not in outcomes]
@@ -250,10 +251,10 @@ def _take_out(spool: Spool, event: UsageEvent, verdict: Recorded | Refusal) -> F
     change that, and at worst the event is sent again, as the duplicate that it is."""
     try:
         if isinstance(verdict, Refusal):
-            yield from _flow.blocking(lambda: spool.set_aside(event, verdict.problem))
+            yield from _flow.blocking(partial(spool.set_aside, event, verdict.problem))
             _LOG.error("event %r is refused and set aside: %s", event.event_id, verdict.problem)
         else:
-            yield from _flow.blocking(lambda: spool.remove(event))
+            yield from _flow.blocking(partial(spool.remove, event))
     except OSError as error:
         _LOG.error("event %r stays in the spool: %s", event.event_id, error)
 
@@ -261,10 +262,14 @@ def _take_out(spool: Spool, event: UsageEvent, verdict: Recorded | Refusal) -> F
 def _drain(core: Core, spool: Spool, deadline: float) -> Flow[bool]:
     """Sends what waits, until it is gone or nothing of a batch is taken. Answers whether it
     is gone."""
-    events = yield from _flow.blocking(lambda: spool.waiting(but=frozenset(core.in_flight)))
-    left = len(events)
-    for start in range(0, len(events), BATCH_EVENTS_MAX):
-        chunk = events[start : start + BATCH_EVENTS_MAX]
+    found = yield from _flow.blocking(spool.names)
+    names = [name for name in found if name not in core.in_flight]
+    left = 0
+    for start in range(0, len(names), BATCH_EVENTS_MAX):
+        some = names[start : start + BATCH_EVENTS_MAX]
+        chunk = yield from _flow.blocking(partial(spool.read, some))
+        if not chunk:
+            continue
         verdicts = yield from deliver(core, chunk, deadline)
         taken_out = 0
         for event, verdict in zip(chunk, verdicts, strict=True):
@@ -276,7 +281,7 @@ def _drain(core: Core, spool: Spool, deadline: float) -> Flow[bool]:
                 continue
             yield from _take_out(spool, event, verdict)
             taken_out += 1
-        left -= taken_out
+        left += len(chunk) - taken_out
         if taken_out == 0:
             break
     return left == 0
@@ -312,7 +317,3 @@ def _or_raise(outcome: Recorded | MeterlineError) -> Recorded:
     if isinstance(outcome, MeterlineError):
         raise outcome
     return outcome
-
-
-def _putting(spool: Spool, event: UsageEvent) -> Callable[[], None]:
-    return lambda: spool.put(event)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from collections.abc import Mapping
 
@@ -16,8 +18,9 @@ from ._version import VERSION
 _ANSWER_BYTES_MAX = 4 * 1024 * 1024
 #: How long a connection may take to come about.
 _CONNECT_TIMEOUT_S = 3.0
-#: Connections at once; as many are kept alive.
-_CONNECTIONS_MAX = 100
+#: Connections at once; as many are kept alive. Who comes when all are in use waits in a line
+#: here: httpx looks through all of its own line whenever a connection becomes free.
+_CONNECTIONS_MAX = 64
 
 #: The request was surely not sent. Not so of an error while it is sent: a part is enough
 #: for a gateway to make something of it.
@@ -82,10 +85,15 @@ class SyncTransport:
 
     def __init__(self, settings: Settings, transport: httpx.BaseTransport | None = None) -> None:
         self._timeout_s = settings.request_timeout_s
+        self._free = threading.BoundedSemaphore(_CONNECTIONS_MAX)
         self._client = httpx.Client(**_options(settings), transport=transport)  # type: ignore[arg-type]
 
     def attempt(self, request: Request) -> Attempt:
         """Never raises for what the network does."""
+        with self._free:
+            return self._attempt(request)
+
+    def _attempt(self, request: Request) -> Attempt:
         give_up_at = time.monotonic() + self._timeout_s
         try:
             with self._client.stream(
@@ -109,10 +117,15 @@ class AsyncTransport:
         self, settings: Settings, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
         self._timeout_s = settings.request_timeout_s
+        self._free = asyncio.BoundedSemaphore(_CONNECTIONS_MAX)
         self._client = httpx.AsyncClient(**_options(settings), transport=transport)  # type: ignore[arg-type]
 
     async def attempt(self, request: Request) -> Attempt:
         """Never raises for what the network does."""
+        async with self._free:
+            return await self._attempt(request)
+
+    async def _attempt(self, request: Request) -> Attempt:
         give_up_at = time.monotonic() + self._timeout_s
         try:
             async with self._client.stream(

@@ -14,7 +14,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -88,10 +88,13 @@ class Spool:
                 break
         self.remove(event)
 
-    def waiting(self, but: Collection[str] = ()) -> list[UsageEvent]:
-        """The events without an outcome, oldest first, without those named in ``but``."""
-        paths = [path for path in self._files(self._waiting) if path.stem not in but]
-        events = (self._read(path) for path in sorted(paths, key=_age))
+    def names(self) -> list[str]:
+        """The names of the events without an outcome, oldest first."""
+        return [path.stem for path in sorted(self._files(self._waiting), key=_age)]
+
+    def read(self, names: Iterable[str]) -> list[UsageEvent]:
+        """The events of these names that are still there."""
+        events = (self._read(self._waiting / f"{name}.json") for name in names)
         return [event for event in events if event is not None]
 
     def state(self) -> SpoolState:

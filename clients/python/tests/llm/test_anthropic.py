@@ -175,6 +175,21 @@ def test_an_answer_whose_usage_is_not_recorded_is_withheld_and_not_lost(
     assert (billed(fake), failed.value.response.id) == (BILLED, "msg_1")
 
 
+def test_an_answer_is_not_lost_with_a_closed_client_or_a_wrong_name(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    sdk = anthropic.Anthropic(base_url=models.url, api_key="any", max_retries=0)
+    meterline = fake.client()
+    client = meter_anthropic(sdk, meterline, "cus_1")
+    meterline.close()
+    misnamed = metered(models, fake, action=lambda kind, model: kind if model == "model" else "a b")
+    for each in (client, misnamed):
+        models.answers = [Plain(message(USAGE))]
+        with pytest.raises(UsageNotRecorded) as failed:
+            create(each)
+        assert failed.value.response.id == "msg_1"
+
+
 def test_recording_an_answer_again_counts_once(models: ModelServer, fake: FakeMeterline) -> None:
     models.answers = [Plain(message(USAGE)), Plain(message(USAGE))]
     client = metered(models, fake)
@@ -262,6 +277,18 @@ def test_an_async_client_is_billed(models: ModelServer, fake: FakeMeterline) -> 
         client = metered_async(models, fake)
         models.answers = [Plain(message(USAGE))]
         await client.messages.create(model=MODEL, max_tokens=100, messages=MESSAGES)
+        assert billed(fake) == BILLED
+
+    asyncio.run(story())
+
+
+def test_an_async_raw_response_is_billed(models: ModelServer, fake: FakeMeterline) -> None:
+    async def story() -> None:
+        models.answers = [Plain(message(USAGE))]
+        client = metered_async(models, fake)
+        await client.messages.with_raw_response.create(
+            model=MODEL, max_tokens=100, messages=MESSAGES
+        )
         assert billed(fake) == BILLED
 
     asyncio.run(story())

@@ -8,6 +8,7 @@ from typing import Any
 import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
+from pydantic import BaseModel
 
 from meterline import InvalidUsage, MeterlineError
 from meterline.llm import UnreportedUsage, UsageNotRecorded, meter_openai
@@ -31,6 +32,10 @@ RESPONSE_USAGE = {
     "input_tokens_details": {"cached_tokens": 700},
     "output_tokens_details": {"reasoning_tokens": 30},
 }
+
+
+class Summary(BaseModel):
+    text: str
 
 
 def kinds_of(response_id: str) -> dict[str, tuple[str, int]]:
@@ -231,6 +236,28 @@ def test_a_failed_record_is_not_taken_for_a_failed_request(
         client.chat.completions.create(model=MODEL, messages=MESSAGES)
     assert len(models.requests) == 1
     assert failed.value.response.id == "chatcmpl-1"
+
+
+def test_structured_answers_are_billed(models: ModelServer, fake: FakeMeterline) -> None:
+    client = metered(models, fake)
+    document = completion(CHAT_USAGE)
+    document["choices"][0]["message"]["content"] = '{"text": "A summary."}'
+    models.answers = [Plain(document)]
+    answer = client.chat.completions.parse(model=MODEL, messages=MESSAGES, response_format=Summary)
+    assert answer.choices[0].message.parsed == Summary(text="A summary.")
+    assert billed(fake) == kinds_of("chatcmpl-1")
+
+
+def test_raw_responses_are_billed(models: ModelServer, fake: FakeMeterline) -> None:
+    async def story() -> None:
+        models.answers = [Plain(response(RESPONSE_USAGE))]
+        client = metered_async(models, fake)
+        await client.responses.with_raw_response.create(model=MODEL, input="Summarise this.")
+
+    models.answers = [Plain(completion(CHAT_USAGE))]
+    metered(models, fake).chat.completions.with_raw_response.create(model=MODEL, messages=MESSAGES)
+    asyncio.run(story())
+    assert billed(fake) == kinds_of("chatcmpl-1") | kinds_of("resp_1")
 
 
 def test_async_clients_are_billed(models: ModelServer, fake: FakeMeterline) -> None:

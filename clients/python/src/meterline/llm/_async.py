@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from .._async_client import AsyncMeterline
 from ..errors import MeterlineError
-from ._metering import Metering, StreamState, raw_response, refuse_unread
+from ._metering import (
+    Metering,
+    StreamState,
+    UsageNotRecorded,
+    raw_response,
+    refuse_unread,
+)
 from ._tokens import Report
 
 
@@ -50,12 +57,17 @@ class _Biller:
             reader = metering.provider.read_stream(path, asked, sent)
             return _meter_stream(answer, StreamState(reader), self)
         parsed = answer.parse() if raw else answer
+        if inspect.isawaitable(parsed):
+            parsed = await parsed
         await self.bill(metering.provider.read_answer(parsed), answer)
         return answer
 
     async def bill(self, report: Report | None, response: Any = None) -> None:
-        events = self._metering.events(report)
-        outcomes = await self._meterline.emit_many(events) if events else []
+        events = self._metering.events(report, response)
+        try:
+            outcomes = await self._meterline.emit_many(events) if events else []
+        except MeterlineError as error:
+            raise UsageNotRecorded([error] * len(events), events, response) from error
         self._metering.check(report, events, outcomes, response)
 
     async def bill_quietly(self, report: Report | None) -> None:

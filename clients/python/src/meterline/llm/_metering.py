@@ -77,8 +77,13 @@ class Metering:
             raise InvalidUsage(f"POST {path} is not metered: make it with the client itself")
         return route is Route.METERED
 
-    def events(self, report: Report | None) -> list[UsageEvent]:
-        return report.events(self.customer, self.action) if report else []
+    def events(self, report: Report | None, response: Any) -> list[UsageEvent]:
+        """The events of an answer. Raises :class:`UsageNotRecorded` where ``action`` gives a
+        name that cannot be."""
+        try:
+            return report.events(self.customer, self.action) if report else []
+        except InvalidUsage as error:
+            raise UsageNotRecorded([error], [], response) from error
 
     def check(
         self,

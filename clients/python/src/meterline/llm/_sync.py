@@ -9,7 +9,13 @@ from typing import Any
 
 from .._client import Meterline
 from ..errors import MeterlineError
-from ._metering import Metering, StreamState, raw_response, refuse_unread
+from ._metering import (
+    Metering,
+    StreamState,
+    UsageNotRecorded,
+    raw_response,
+    refuse_unread,
+)
 from ._tokens import Report
 
 
@@ -58,8 +64,11 @@ class _Biller:
         return answer
 
     def bill(self, report: Report | None, response: Any = None) -> None:
-        events = self._metering.events(report)
-        outcomes = self._meterline.emit_many(events) if events else []
+        events = self._metering.events(report, response)
+        try:
+            outcomes = self._meterline.emit_many(events) if events else []
+        except MeterlineError as error:
+            raise UsageNotRecorded([error] * len(events), events, response) from error
         self._metering.check(report, events, outcomes, response)
 
     def bill_quietly(self, report: Report | None) -> None:
