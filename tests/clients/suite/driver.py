@@ -18,6 +18,7 @@ class Driver:
         self._process = process
         self._ids = count(1)
         self._unanswered = {}
+        self.is_killed = False
         self._reading = asyncio.ensure_future(self._read())
 
     @classmethod
@@ -48,6 +49,7 @@ class Driver:
             answered.set_result(None)
 
     async def kill(self):
+        self.is_killed = True
         if self._process.returncode is None:
             self._process.kill()
         await self._process.wait()

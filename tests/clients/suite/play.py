@@ -130,10 +130,12 @@ class Play:
             request = {"customer_id": self.customer, **request}
         if request["op"] in ("emit", "metered"):
             request = {"action_type": ACTION_TYPE, **request}
-        answer = await self.drivers[name].ask(request)
+        driver = self.drivers[name]
+        answer = await driver.ask(request)
         if request["op"] in ("emit", "metered"):
             self.told.append(Told(request, answer, step.get("will_be")))
         if answer is None:
+            assert driver.is_killed, f"the driver ended without an answer to {request}"
             return
         check(step, answer)
         if "keep_event_id" in step:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import sys
+from pathlib import Path
 
 import pytest
 from count import count
@@ -15,6 +17,14 @@ CASES = [
 ]
 
 
+CARELESS = Path(__file__).with_name("careless_driver.py")
+
+
+def play_and_count(play):
+    asyncio.run(play.run())
+    count(play)
+
+
 def named(argument):
     return f"{argument[0]}: {argument[1]['name']}" if isinstance(argument, tuple) else argument
 
@@ -24,11 +34,39 @@ def named(argument):
 def test_the_number_billed_is_the_number_acknowledged(case, client, system, tmp_path):
     play = Play(case[1], system, chosen()[client], tmp_path)
     try:
-        asyncio.run(play.run())
-        count(play)
+        play_and_count(play)
     except BaseException:
         print((tmp_path / "driver.log").read_text(encoding="utf-8", errors="replace"))
         raise
+
+
+@pytest.mark.parametrize(
+    ("mistake", "name", "found"),
+    [
+        ("acknowledges without sending", "an event is delivered", "billed are 0 units"),
+        ("takes every answer for a success", "a wrong key is refused at once", "expected {'error'"),
+        ("gives up at once", "a lost answer is asked for again", "expected {'ok'"),
+        ("makes a new id for each attempt", "three lost answers in a row are asked for again", "expected {'ok'"),
+        ("makes a new id for each attempt", "half an answer is no answer", "expected {'ok'"),
+        ("does not wait as long as it is told", "a 429 is waited for as long as it says", "ms, not 990"),
+    ],
+)
+def test_a_careless_client_is_found_out(mistake, name, found, system, tmp_path):
+    """A suite that passes everybody would pass these."""
+    case = next(case for _, case in CASES if case["name"] == name)
+    play = Play(case, system, [sys.executable, CARELESS, mistake], tmp_path)
+    with pytest.raises(AssertionError, match=found):
+        play_and_count(play)
+
+
+def test_what_a_careless_client_bills_twice_is_counted_twice(system, tmp_path):
+    """Without the answers to expect, the count alone must find it."""
+    case = next(case for _, case in CASES if case["name"] == "a lost answer is asked for again")
+    steps = [{**step, "expect": {"ok": {}}} for step in case["steps"]]
+    mistake = "makes a new id for each attempt"
+    play = Play({**case, "steps": steps}, system, [sys.executable, CARELESS, mistake], tmp_path)
+    with pytest.raises(AssertionError, match="billed are 2 units in 2 events"):
+        play_and_count(play)
 
 
 def test_no_two_cases_have_one_name():
