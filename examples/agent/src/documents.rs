@@ -3,11 +3,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use meterline_client::{Emit, EmitError, MeteredError, Meterline, Usage};
 use serde::Serialize;
 
 use crate::anthropic::{Anthropic, AnthropicError};
 use crate::job::{Job, JobError};
-use crate::meterline::{DOCUMENT_PROCESSED, EmissionError, Meterline, UsageEvent};
+
+/// What processing one document is called on the bill.
+pub const DOCUMENT_PROCESSED: &str = "document_processed";
 
 /// What counts as a document in a folder.
 const EXTENSIONS: [&str; 2] = ["md", "txt"];
@@ -81,13 +84,21 @@ pub enum DocumentError {
         /// What went wrong.
         source: AnthropicError,
     },
+    /// The customer may not act; nothing was written.
+    #[error("{document}: {reason}")]
+    Denied {
+        /// The file's name.
+        document: String,
+        /// Why not.
+        reason: String,
+    },
     /// The summary was written but is not certainly billed, so it is withheld.
     #[error("{document}: summary withheld: {source}")]
     Emission {
         /// The file's name.
         document: String,
         /// What went wrong.
-        source: EmissionError,
+        source: EmitError,
     },
 }
 
@@ -102,30 +113,40 @@ impl DocumentAgent {
         // Before the model is paid for: an id that Meterline would refuse.
         let event_id = self.job.document_event_id(&document)?;
         let text = read_document(path)?;
-        let summary = match self.anthropic.summarise(&text).await {
-            Ok(summary) => summary,
-            Err(source) => return Err(DocumentError::Summary { document, source }),
-        };
-        let event = UsageEvent {
-            event_id,
-            customer_id: self.customer_id.clone(),
-            subscription_item_id: Some(self.subscription_item_id.clone()),
-            quantity: 1,
-            action_type: DOCUMENT_PROCESSED.to_owned(),
-        };
-        match self.meterline.emit(&event).await {
-            Ok(recorded) => Ok(ProcessedDocument {
+        let usage = Usage::new(&self.customer_id, DOCUMENT_PROCESSED)
+            .event_id(event_id)
+            .subscription_item(&self.subscription_item_id);
+        let summarise = async || self.anthropic.summarise(&text).await;
+        match self.meterline.metered(usage, summarise).await {
+            Ok(metered) => Ok(ProcessedDocument {
                 document,
-                event_id: recorded.event_id,
-                summary,
-                status: recorded.status,
-                duplicate: recorded.duplicate,
-                quantity: recorded.quantity,
-                customer_status: recorded.customer_status,
+                event_id: metered.recorded.event_id,
+                summary: metered.output,
+                status: metered.recorded.status.to_string(),
+                duplicate: metered.recorded.duplicate,
+                quantity: metered.recorded.quantity,
+                customer_status: metered.recorded.customer_status,
             }),
-            Err(source) => Err(DocumentError::Emission { document, source }),
+            Err(error) => Err(unprocessed(document, error)),
         }
     }
+}
+
+/// Why `document` has no summary, or none that may be handed out.
+fn unprocessed(document: String, error: MeteredError<String, AnthropicError>) -> DocumentError {
+    let source = match error {
+        MeteredError::Action(source) => return DocumentError::Summary { document, source },
+        MeteredError::Withheld(withheld) => withheld.error().clone(),
+        MeteredError::AccessUnknown(error) => error,
+        MeteredError::Invalid(invalid) => EmitError::Invalid(invalid),
+        error => {
+            return DocumentError::Denied {
+                document,
+                reason: error.to_string(),
+            };
+        }
+    };
+    DocumentError::Emission { document, source }
 }
 
 /// The documents of a folder, `.md` and `.txt`, by name.

@@ -4,7 +4,7 @@ pub mod anthropic;
 pub mod documents;
 pub mod job;
 pub mod journal;
-pub mod meterline;
 pub mod operations;
+mod outage;
 mod retry;
 pub mod service;

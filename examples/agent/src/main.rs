@@ -7,14 +7,18 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use agent::anthropic::{Anthropic, DEFAULT_BASE_URL, DEFAULT_MAX_TOKENS, DEFAULT_MODEL};
-use agent::documents::{DocumentAgent, DocumentError, ProcessedDocument, list_documents};
+use agent::documents::{
+    DOCUMENT_PROCESSED, DocumentAgent, DocumentError, ProcessedDocument, list_documents,
+};
 use agent::job::Job;
 use agent::journal::Journal;
-use agent::meterline::{DOCUMENT_PROCESSED, Meterline};
-use agent::operations::{Operations, Summary};
+use agent::operations::{Clients, Operations, Summary};
 use clap::{Args, Parser, Subcommand};
+use meterline_client::Meterline;
 use secrecy::SecretString;
 
+/// Meterline answers in milliseconds. After this long an answer counts as lost.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much of a summary the line of a document shows, in words.
 const SUMMARY_WORDS: usize = 12;
 
@@ -118,6 +122,8 @@ enum Failure {
     #[error(transparent)]
     Service(#[from] agent::service::ServiceError),
     #[error(transparent)]
+    Meterline(#[from] meterline_client::SettingsError),
+    #[error(transparent)]
     Document(#[from] DocumentError),
     #[error(transparent)]
     Journal(#[from] agent::journal::JournalError),
@@ -154,7 +160,7 @@ async fn documents(arguments: DocumentsArguments) -> Result<bool, Failure> {
             &arguments.model,
             arguments.max_tokens,
         )?,
-        meterline: meterline(&arguments.meterline)?,
+        meterline: meterline(&arguments.meterline, patience(&arguments.meterline))?,
         customer_id: arguments.customer,
         subscription_item_id: arguments.subscription_item,
         job: arguments.job,
@@ -178,7 +184,12 @@ async fn documents(arguments: DocumentsArguments) -> Result<bool, Failure> {
 
 /// Whether every operation is acknowledged.
 async fn operations(arguments: OperationsArguments) -> Result<bool, Failure> {
-    let meterline = meterline(&arguments.meterline)?;
+    let patience = patience(&arguments.meterline);
+    let clients = Clients {
+        patient: meterline(&arguments.meterline, patience)?,
+        hasty: meterline(&arguments.meterline, Duration::ZERO)?,
+        patience,
+    };
     let (journal, entries) = if arguments.resume {
         Journal::resume(&arguments.journal)?
     } else {
@@ -192,7 +203,7 @@ async fn operations(arguments: OperationsArguments) -> Result<bool, Failure> {
         count: arguments.count,
         concurrency: arguments.concurrency,
     };
-    let summary = operations.run(meterline, journal, &entries).await?;
+    let summary = operations.run(clients, journal, &entries).await?;
     if arguments.json {
         print_json(&summary)?;
     } else {
@@ -201,10 +212,15 @@ async fn operations(arguments: OperationsArguments) -> Result<bool, Failure> {
     Ok(summary.is_complete())
 }
 
-fn meterline(arguments: &MeterlineArguments) -> Result<Meterline, Failure> {
-    let retry_for = Duration::from_millis(arguments.retry_for_ms);
-    let key = key("METERLINE_API_KEY")?;
-    Ok(Meterline::new(&arguments.meterline_url, &key, retry_for)?)
+const fn patience(arguments: &MeterlineArguments) -> Duration {
+    Duration::from_millis(arguments.retry_for_ms)
+}
+
+fn meterline(arguments: &MeterlineArguments, patience: Duration) -> Result<Meterline, Failure> {
+    let builder = Meterline::builder(&arguments.meterline_url, key("METERLINE_API_KEY")?)
+        .retry_budget(patience)
+        .request_timeout(ANSWER_TIMEOUT);
+    Ok(builder.build()?)
 }
 
 fn key(variable: &'static str) -> Result<SecretString, Failure> {

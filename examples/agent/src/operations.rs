@@ -3,14 +3,15 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use meterline_client::{Emit, EmitError, Meterline, Recorded, Usage};
 use serde::Serialize;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::job::Job;
 use crate::journal::{Entry, Journal, JournalError, Outcome};
-use crate::meterline::{EmissionError, Meterline, Outage, Recorded, UsageEvent};
+use crate::outage::Outage;
 
 /// A run of single-unit operations for one customer, numbered from one.
 #[derive(Clone, Debug)]
@@ -71,12 +72,24 @@ pub enum OperationsError {
 /// What the tasks of a run share.
 struct Run {
     operations: Operations,
-    meterline: Meterline,
+    clients: Clients,
     journal: Journal,
     outage: Outage,
     /// Numbers of operations that no task has taken yet.
     waiting: Mutex<VecDeque<u64>>,
     summary: Mutex<Summary>,
+}
+
+/// How a run emits.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    /// Tries each event for [`Clients::patience`].
+    pub patient: Meterline,
+    /// Tries each event once: for when the server has been silent to all of them
+    /// for as long as that.
+    pub hasty: Meterline,
+    /// The time for retries.
+    pub patience: Duration,
 }
 
 impl Operations {
@@ -88,7 +101,7 @@ impl Operations {
     /// of the run: the summary counts it.
     pub async fn run(
         self,
-        meterline: Meterline,
+        clients: Clients,
         journal: Journal,
         entries: &[Entry],
     ) -> Result<Summary, OperationsError> {
@@ -96,7 +109,7 @@ impl Operations {
         let concurrency = self.concurrency.get();
         let run = Arc::new(Run {
             operations: self,
-            meterline,
+            clients,
             journal,
             outage: Outage::default(),
             waiting: Mutex::new(waiting),
@@ -139,14 +152,36 @@ impl Operations {
         Ok((owed, done))
     }
 
-    fn event(&self, number: u64) -> UsageEvent {
-        UsageEvent {
-            event_id: self.job.operation_event_id(number),
-            customer_id: self.customer_id.clone(),
-            subscription_item_id: self.subscription_item_id.clone(),
-            quantity: 1,
-            action_type: self.action_type.clone(),
+    fn usage(&self, event_id: &str) -> Usage {
+        let usage = Usage::new(&self.customer_id, &self.action_type).event_id(event_id);
+        match &self.subscription_item_id {
+            Some(subscription_item_id) => usage.subscription_item(subscription_item_id),
+            None => usage,
         }
+    }
+}
+
+impl Run {
+    /// Once the server has been silent to everybody for the time for retries, an
+    /// event gets one attempt.
+    async fn emit(&self, usage: Usage) -> Result<Recorded, EmitError> {
+        let Clients {
+            patient,
+            hasty,
+            patience,
+        } = &self.clients;
+        let begun = Instant::now();
+        let emitted = match self.outage.lasts_longer_than(*patience) {
+            true => hasty.emit(usage).await,
+            false => patient.emit(usage).await,
+        };
+        match &emitted {
+            Err(EmitError::PerhapsRecorded {
+                http_status: None, ..
+            }) => self.outage.note_silence(begun),
+            _ => self.outage.end(),
+        }
+        emitted
     }
 }
 
@@ -179,10 +214,10 @@ async fn work(run: Arc<Run>) -> Result<(), OperationsError> {
         let Some(number) = lock(&run.waiting).pop_front() else {
             return Ok(());
         };
-        let event = run.operations.event(number);
-        let emitted = run.meterline.emit_during(&event, &run.outage).await;
+        let event_id = run.operations.job.operation_event_id(number);
+        let emitted = run.emit(run.operations.usage(&event_id)).await;
         let answered_unix_ms = unix_ms();
-        let entry = entry(event, emitted);
+        let entry = entry(event_id, &run.operations.customer_id, emitted);
         let run = Arc::clone(&run);
         // Off the threads that wait for answers: a disk takes milliseconds.
         tokio::task::spawn_blocking(move || {
@@ -194,10 +229,10 @@ async fn work(run: Arc<Run>) -> Result<(), OperationsError> {
     }
 }
 
-fn entry(event: UsageEvent, emitted: Result<Recorded, EmissionError>) -> Entry {
+fn entry(event_id: String, customer_id: &str, emitted: Result<Recorded, EmitError>) -> Entry {
     let entry = Entry {
-        event_id: event.event_id,
-        customer_id: event.customer_id,
+        event_id,
+        customer_id: customer_id.to_owned(),
         outcome: Outcome::Unknown,
         http_status: None,
         status: None,
@@ -207,12 +242,11 @@ fn entry(event: UsageEvent, emitted: Result<Recorded, EmissionError>) -> Entry {
     match emitted {
         Ok(recorded) => Entry {
             outcome: Outcome::Acknowledged,
-            http_status: Some(recorded.http_status),
-            status: Some(recorded.status),
+            status: Some(recorded.status.to_string()),
             duplicate: Some(recorded.duplicate),
             ..entry
         },
-        Err(EmissionError::Refused {
+        Err(EmitError::Refused {
             http_status,
             problem,
             ..
@@ -222,13 +256,19 @@ fn entry(event: UsageEvent, emitted: Result<Recorded, EmissionError>) -> Entry {
             reason: Some(problem.to_string()),
             ..entry
         },
-        Err(EmissionError::PerhapsRecorded {
+        Err(EmitError::PerhapsRecorded {
             http_status,
             reason,
             ..
         }) => Entry {
             http_status,
             reason: Some(reason),
+            ..entry
+        },
+        // Nothing was sent: it is not recorded.
+        Err(error) => Entry {
+            outcome: Outcome::Refused,
+            reason: Some(error.to_string()),
             ..entry
         },
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use agent::anthropic::{Anthropic, AnthropicError};
 use agent::documents::{DocumentError, ProcessedDocument, list_documents};
-use agent::meterline::EmissionError;
+use meterline_client::EmitError;
 use serde_json::json;
 use support::{Scripted, Step, document_agent, problem};
 
@@ -19,7 +19,7 @@ fn documents() -> Vec<PathBuf> {
     list_documents(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../documents")).unwrap()
 }
 
-fn emission_error(result: Result<ProcessedDocument, DocumentError>) -> EmissionError {
+fn emission_error(result: Result<ProcessedDocument, DocumentError>) -> EmitError {
     match result {
         Err(DocumentError::Emission { source, .. }) => source,
         other => unreachable!("expected a failed emission, got {other:?}"),
@@ -69,7 +69,7 @@ async fn a_refused_emission_withholds_the_summary() {
          event \"monday:caring-for-a-bicycle-chain.txt\" was refused (422): \
          Rejected: Stripe does not know this meter"
     );
-    let EmissionError::Refused { http_status, .. } = emission_error(refused) else {
+    let EmitError::Refused { http_status, .. } = emission_error(refused) else {
         unreachable!("a refusal is certain");
     };
     assert_eq!(http_status, 422);
@@ -95,7 +95,7 @@ async fn an_emission_without_a_clear_answer_withholds_the_summary_and_says_perha
         let error = agent.process_document(&documents()[0]).await.unwrap_err();
         let text = error.to_string();
         assert!(
-            text.contains("perhaps recorded: retry with the same event id or void it"),
+            text.contains("perhaps recorded: emit it again under this id"),
             "{text}"
         );
     }
@@ -153,7 +153,7 @@ async fn a_revoked_key_after_a_lost_answer_proves_nothing() {
     let error = emission_error(agent.process_document(&documents()[0]).await);
     assert!(matches!(
         error,
-        EmissionError::PerhapsRecorded {
+        EmitError::PerhapsRecorded {
             http_status: Some(401),
             ..
         }
@@ -163,7 +163,7 @@ async fn a_revoked_key_after_a_lost_answer_proves_nothing() {
     let error = emission_error(agent.process_document(&documents()[0]).await);
     assert!(matches!(
         error,
-        EmissionError::Refused {
+        EmitError::Refused {
             http_status: 401,
             ..
         }

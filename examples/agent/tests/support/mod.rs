@@ -9,12 +9,13 @@ use std::time::Duration;
 use agent::anthropic::Anthropic;
 use agent::documents::DocumentAgent;
 use agent::job::Job;
-use agent::meterline::Meterline;
+use agent::operations::Clients;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
+use meterline_client::Meterline;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -85,7 +86,16 @@ impl Scripted {
     }
 
     pub(crate) fn client(&self, retry_for: Duration) -> Meterline {
-        Meterline::new(&self.url, &KEY.into(), retry_for).unwrap()
+        let builder = Meterline::builder(&self.url, KEY).retry_budget(retry_for);
+        builder.build().unwrap()
+    }
+
+    pub(crate) fn clients(&self, patience: Duration) -> Clients {
+        Clients {
+            patient: self.client(patience),
+            hasty: self.client(Duration::ZERO),
+            patience,
+        }
     }
 }
 
