@@ -83,12 +83,13 @@ export function unclear(answer: Answer): Unclear {
 }
 
 function resultFate(event: WireEvent, result: unknown): Fate {
-  const { status, error } = (result ?? {}) as { status?: unknown; error?: { status?: unknown } };
-  if (error === undefined) {
-    const recorded = readRecorded(event, result);
-    return recorded ? { fate: "recorded", recorded } : unreadable();
-  }
-  const problem = readProblem(typeof error.status === "number" ? error.status : 0, error);
+  const recorded = readRecorded(event, result);
+  if (recorded) return { fate: "recorded", recorded };
+  const { status, error } = (result ?? {}) as { status?: unknown; error?: unknown };
+  const { status: httpStatus } = (error ?? {}) as { status?: unknown };
+  // Neither: it proves nothing.
+  if (typeof status !== "string" || typeof httpStatus !== "number") return unreadable();
+  const problem = readProblem(httpStatus, error);
   if (status === "unknown") {
     return { fate: "unclear", reason: describe(problem), problem, perhapsReached: true };
   }

@@ -25,13 +25,20 @@ export interface SpooledRecorderParts {
   onBackgroundError(error: Error): void;
 }
 
+/** The calls that have an event in their hands. */
+interface Hold {
+  calls: number;
+  /** Whether there was more than one. */
+  shared: boolean;
+}
+
 /** Records events by way of the disk, where they stay until their fate is clear. */
 export class SpooledRecorder implements Recorder {
   readonly #parts: SpooledRecorderParts;
   readonly #spool: Spool;
   readonly #resender: Resender;
-  /** The names of events that calls under way will settle, and how many calls. */
-  readonly #held = new Map<string, number>();
+  /** The names of events that calls under way will settle. */
+  readonly #held = new Map<string, Hold>();
   /** Whether an event had to be left in the spool, and nothing was heard of the API since. */
   #outage = false;
 
@@ -55,7 +62,8 @@ export class SpooledRecorder implements Recorder {
         events.map((event, index) => {
           const put = puts[index];
           if (put instanceof MeterlineError) return put;
-          return this.#settle(event, fates?.get(event), put === "known");
+          const { shared } = this.#held.get(Spool.nameOf(event)) ?? { shared: false };
+          return this.#settle(event, fates?.get(event), shared || put === "known");
         }),
       );
       return settled;
@@ -97,25 +105,27 @@ export class SpooledRecorder implements Recorder {
   }
 
   /** Takes the event out of the spool, unless it waits for a further sending. */
-  async #settle(event: WireEvent, fate: Fate | undefined, wasKnown: boolean): Promise<Outcome> {
+  async #settle(event: WireEvent, fate: Fate | undefined, isShared: boolean): Promise<Outcome> {
     if (fate === undefined || fate.fate === "unclear") return spooled(event);
     if (fate.fate === "recorded") {
       await this.#spool.remove(event).catch(this.#parts.onBackgroundError);
       return fate.recorded;
     }
-    // An earlier caller was told that it is safe, and a key can be mended.
-    if (wasKnown && isAboutTheKey(fate.problem)) return spooled(event);
+    // Another caller was told that it is safe, or is about to be; and a key can be mended.
+    if (isShared && isAboutTheKey(fate.problem)) return spooled(event);
     await this.#spool.setAside(event, fate.problem).catch(this.#parts.onBackgroundError);
     return refused(event, fate.problem);
   }
 
   /** Keeps the resender from an event until it is released. */
   #hold(name: string): () => void {
-    this.#held.set(name, (this.#held.get(name) ?? 0) + 1);
+    const hold = this.#held.get(name) ?? { calls: 0, shared: false };
+    this.#held.set(name, hold);
+    hold.calls += 1;
+    hold.shared ||= hold.calls > 1;
     return () => {
-      const calls = (this.#held.get(name) ?? 1) - 1;
-      if (calls === 0) this.#held.delete(name);
-      else this.#held.set(name, calls);
+      hold.calls -= 1;
+      if (hold.calls === 0) this.#held.delete(name);
     };
   }
 }

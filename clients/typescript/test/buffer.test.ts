@@ -78,10 +78,12 @@ test("a batch's answer that leaves events out, or mixes them up, is none", async
     quantity: 1,
   });
   const [a, b] = [result("a"), result("b")];
-  api.faults.push({ says: { results: [a, b, b] } }, { says: { results: [b, a] } }, { says: {} });
+  const odd = [null, 3, "x", {}, { error: null }, { error: "x", status: "invalid" }, { error: {} }];
+  const said = [[a, b, b], [b, a], null, "x", ...odd.map((result) => [result, result])];
+  for (const results of said) api.faults.push({ says: { results } });
   const emitted = ["a", "b"].map((eventId) => meterline.emit("cus_1", "page", { eventId }));
   await Promise.all(emitted);
-  assert.equal(api.requests.length, 4);
+  assert.equal(api.requests.length, said.length + 1);
   assert.equal(api.units, 2);
 });
 

@@ -172,6 +172,26 @@ test("a key that ended keeps nothing from being billed", async () => {
   assert.equal(api.units, 1);
 });
 
+test("of two calls with one event, none takes from the other what was promised to it", async () => {
+  const spoolDir = await folder();
+  const { api, meterline } = await setting({ spoolDir });
+  api.faults.push(...Array.from({ length: 50 }, () => ({ status: 401 })));
+  const [first, second] = [gate(), gate()];
+  api.beforeAnswer = async () => {
+    (api.requests.length === 1 ? first : second).open();
+    // The first call is answered after the second has been.
+    if (api.requests.length === 1) await Promise.all([second.passed, answered]);
+  };
+  const one = meterline.emit("cus_1", "page", { jobId: "a" });
+  await first.passed;
+  const answered = meterline.emit("cus_1", "page", { jobId: "a" });
+  assert.equal((await answered).status, "spooled");
+  assert.equal((await one).status, "spooled");
+  api.faults.length = 0;
+  await meterline.flush();
+  assert.equal(api.units, 1);
+});
+
 test("one id is one event, and another content under it a conflict before anything is sent", async () => {
   const spoolDir = await folder();
   const { api, meterline } = await setting({ spoolDir, retryBudgetMs: 0 });

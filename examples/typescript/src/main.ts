@@ -27,7 +27,8 @@ const { values } = parseArgs({
 
 async function main(): Promise<boolean> {
   const { customer, job, dir, json } = values;
-  if (customer === undefined || job === undefined) throw new Error("--customer and --job are needed");
+  if (customer === undefined || job === undefined)
+    throw new Error("--customer and --job are needed");
   await using meterline = new Meterline();
   const agent: DocumentAgent = {
     anthropic: new Anthropic(),
