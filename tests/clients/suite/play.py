@@ -50,12 +50,12 @@ class Told:
 
 
 class Play:
-    """One case, with one client's driver."""
+    """One case, with one client's driver; its second process may be another client's."""
 
-    def __init__(self, case, system, command, folder):
+    def __init__(self, case, system, command, folder, second_command=None):
         self.case = case
         self.system = system
-        self.command = command
+        self.commands = {"first": command, "second": second_command or command}
         self.spool_dir = folder / "spool"
         self.log = open(folder / "driver.log", "wb")
         self.drivers = {}
@@ -125,7 +125,7 @@ class Play:
         if request["op"] == "open":
             request["settings"] = self.settings(request.get("settings", {}))
             if name not in self.drivers:
-                self.drivers[name] = await Driver.start(self.command, self.log)
+                self.drivers[name] = await Driver.start(self.commands[name], self.log)
         if request["op"] in ("emit", "metered", "check_access"):
             request = {"customer_id": self.customer, **request}
         if request["op"] in ("emit", "metered"):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,34 @@ def test_the_number_billed_is_the_number_acknowledged(case, client, system, tmp_
     except BaseException:
         print((tmp_path / "driver.log").read_text(encoding="utf-8", errors="replace"))
         raise
+
+
+LEFT_IN_THE_SPOOL = {
+    "settings": {"spool_dir": True, "retry_budget_ms": 300},
+    "steps": [
+        {"op": "open"},
+        {"api": "down"},
+        {"op": "emit", "repeat": 5, "job_id": "ä-$i", "expect": {"ok": {"status": "spooled"}}},
+        {"op": "close"},
+        {"api": "up"},
+        {"op": "open", "process": "second"},
+        {"op": "flush", "process": "second", "expect": {"ok": {"waiting": 0, "set_aside": 0}}},
+        {
+            "op": "emit",
+            "repeat": 5,
+            "job_id": "ä-$i",
+            "process": "second",
+            "expect": {"ok": {"status": "delivered", "duplicate": True}},
+        },
+    ],
+    "expect": {"billed_units": 5, "events": 5},
+}
+
+
+@pytest.mark.parametrize(("client", "other"), permutations(chosen(), 2))
+def test_what_one_client_left_in_the_spool_another_sends(client, other, system, tmp_path):
+    commands = chosen()
+    play_and_count(Play(LEFT_IN_THE_SPOOL, system, commands[client], tmp_path, commands[other]))
 
 
 @pytest.mark.parametrize(
