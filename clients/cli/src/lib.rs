@@ -4,6 +4,7 @@ pub mod catalog;
 pub mod complaint;
 pub mod dead_letters;
 pub mod erasure;
+pub mod events;
 pub mod import;
 pub mod rebuild;
 pub mod reconcile;

@@ -1,5 +1,7 @@
 //! `meterline customer`: its arguments, and what it prints.
 
+mod show;
+
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -14,6 +16,8 @@ use super::environment::{Surroundings, surroundings};
 /// What to do with a customer.
 #[derive(Subcommand)]
 pub(crate) enum CustomerCommand {
+    /// Show status, period, units and cost so far, and the last invoices.
+    Show(show::ShowArguments),
     /// List the personal data in Meterline's tables, and with --yes take it out.
     /// Usage, totals, amounts and Stripe's ids stay.
     Erase(EraseArguments),
@@ -46,7 +50,13 @@ const LEFT: [&str; 5] = [
 
 /// Does what is asked for, and prints what came of it.
 pub(crate) async fn run(command: CustomerCommand) -> Result<ExitCode, Failure> {
-    let CustomerCommand::Erase(arguments) = command;
+    let arguments = match command {
+        CustomerCommand::Show(arguments) => {
+            show::run(&arguments).await?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        CustomerCommand::Erase(arguments) => arguments,
+    };
     let Surroundings {
         ledger,
         stripe,

@@ -5,7 +5,9 @@ mod catalog;
 mod customer;
 mod dead_letters;
 mod environment;
+mod events;
 mod import;
+mod invoice;
 mod keys;
 mod price;
 mod progress;
@@ -13,6 +15,7 @@ mod rebuild;
 mod reconcile;
 mod redrive;
 mod setup;
+mod table;
 mod void;
 
 use std::io;
@@ -55,6 +58,12 @@ pub(crate) enum Command {
     /// What Meterline knows of one customer.
     #[command(subcommand)]
     Customer(customer::CustomerCommand),
+    /// A customer's audit log: list it, follow it, write it to a file.
+    #[command(subcommand)]
+    Events(events::EventsCommand),
+    /// Why an invoice says what it says.
+    #[command(subcommand)]
+    Invoice(invoice::InvoiceCommand),
 }
 
 /// What ends a command, in words.
@@ -76,6 +85,14 @@ pub(crate) enum Failure {
     Settings(#[from] SettingsError),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    CustomerUnknown(#[from] metering::CustomerError),
+    #[error("there is no customer {0}")]
+    NoSuchCustomer(billing::CustomerId),
+    #[error(transparent)]
+    Export(#[from] meterline_cli::events::ExportError),
+    #[error(transparent)]
+    Explanation(#[from] audit::ExplainError),
     #[error(transparent)]
     Range(#[from] EmptyRange),
     #[error(transparent)]
@@ -140,6 +157,8 @@ impl Command {
             Self::DeadLetters(command) => return dead_letters::run(command).await,
             Self::Keys(command) => return keys::run(command).await,
             Self::Customer(command) => return customer::run(command).await,
+            Self::Events(command) => return events::run(command).await,
+            Self::Invoice(command) => return invoice::run(command).await,
         }
         Ok(ExitCode::SUCCESS)
     }

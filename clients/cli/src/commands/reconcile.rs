@@ -292,7 +292,8 @@ fn print_refusals(out: &mut impl Write, refusals: &UnnamedRefusals) -> io::Resul
     )
 }
 
-fn print_finding(out: &mut impl Write, finding: &Finding) -> io::Result<()> {
+/// Prints a finding, and the events that it points to.
+pub(super) fn print_finding(out: &mut impl Write, finding: &Finding) -> io::Result<()> {
     write!(out, "  ")?;
     if let Some(meter) = &finding.meter_event_name {
         write!(out, "{}  ", name(meter))?;

@@ -5,19 +5,13 @@ use std::ops::Range;
 
 use billing::Timestamp;
 use ledger::CustomerRow;
-use metering::KnownCustomer;
-use stripe::{Invoice, InvoiceLine, List};
+use metering::{KnownCustomer, UsageLines, bills_usage, is_final, lines_of};
 
 use super::ReconcileError;
 use super::log::{LogRow, MeterLog};
 use super::meters::{ComparedMeter, Source};
 use super::narrowing::{MINUTE_S, Window, round_down};
-use super::prices::MeterOfPrice;
 use super::report::{Finding, FindingKind};
-
-/// What the invoice at the start of a subscription is made for. Its lines are
-/// for what is paid ahead: no usage has happened yet.
-const SUBSCRIPTION_CREATE: &str = "subscription_create";
 
 /// How long after its period's end an invoice may still be a draft, or not be
 /// made yet (Stripe documentation: "Automatically finalize invoices").
@@ -63,23 +57,30 @@ impl UsageInvoices {
     /// that may bill usage of `range`.
     pub(super) async fn ask(
         stripe: &stripe::Client,
-        prices: &MeterOfPrice,
+        usage_lines: &UsageLines,
         customer: &CustomerRow,
         range: Window,
     ) -> Result<Self, ReconcileError> {
         let listed = stripe.list_all_invoices(customer.customer_id.as_str());
         let listed = listed.await.map_err(ReconcileError::stripe("invoices"))?;
         let mut invoices = Self::default();
-        for invoice in listed.iter().filter(|invoice| bills(invoice, customer)) {
+        for invoice in listed
+            .iter()
+            .filter(|invoice| bills_usage(invoice, customer))
+        {
             let mut has_items = false;
-            for line in &lines_of(stripe, invoice).await? {
+            let lines = lines_of(stripe, invoice).await;
+            for line in &lines.map_err(ReconcileError::stripe("invoice lines"))? {
                 let item_id = &line.subscription_item;
                 has_items |= item_id.is_some();
                 let period = line.period.start..line.period.end;
                 if !touches(&period, range) {
                     continue;
                 }
-                let meter_id = meter_of(stripe, prices, customer, line).await?;
+                let usage = usage_lines.usage_of(stripe, customer, line).await;
+                let usage =
+                    usage.map_err(ReconcileError::stripe("the price of an invoice's line"))?;
+                let meter_id = usage.meter_id().map(str::to_owned);
                 if item_id.is_none() && meter_id.is_none() {
                     continue;
                 }
@@ -174,40 +175,6 @@ impl UsageLine {
     }
 }
 
-/// The meter behind the price of `line`; none where that price has none.
-async fn meter_of(
-    stripe: &stripe::Client,
-    prices: &MeterOfPrice,
-    customer: &CustomerRow,
-    line: &InvoiceLine,
-) -> Result<Option<String>, ReconcileError> {
-    let item_id = line.subscription_item.as_ref();
-    let mut items = customer.items();
-    let item = items.find(|item| Some(&item.subscription_item_id) == item_id);
-    match (&line.price, item) {
-        // A price that the item had before, or of an item that was removed.
-        (Some(price_id), item) if item.is_none_or(|item| item.price_id != *price_id) => {
-            prices.meter_of(stripe, price_id).await
-        }
-        (_, item) => {
-            let meter_id = item.map(|item| item.meter_id.clone());
-            Ok(meter_id.filter(|id| !id.is_empty()))
-        }
-    }
-}
-
-/// All of the invoice's lines: it has the first of them itself.
-async fn lines_of(
-    stripe: &stripe::Client,
-    invoice: &Invoice,
-) -> Result<List<InvoiceLine>, ReconcileError> {
-    if !invoice.lines.has_more {
-        return Ok(invoice.lines.clone());
-    }
-    let lines = stripe.list_invoice_lines(&invoice.id).await;
-    lines.map_err(ReconcileError::stripe("invoice lines"))
-}
-
 fn finding(kind: FindingKind, from_s: i64, log_units: i64, other_units: i64) -> Finding {
     Finding {
         from: Some(Timestamp::from_unix_s(from_s).to_string()),
@@ -286,17 +253,6 @@ fn final_periods(lines: &[&UsageLine], range: Window) -> BTreeMap<(i64, i64), i6
 fn touches(period: &Range<i64>, range: Window) -> bool {
     let Range { start, end } = *period;
     Window { start, end }.touches(range)
-}
-
-/// Whether `invoice` bills usage of the customer's subscription.
-fn bills(invoice: &Invoice, customer: &CustomerRow) -> bool {
-    invoice.subscription.as_deref() == Some(customer.subscription_id.as_str())
-        && invoice.billing_reason.as_deref() != Some(SUBSCRIPTION_CREATE)
-}
-
-/// Whether its lines are what is billed for good.
-fn is_final(invoice: &Invoice) -> bool {
-    invoice.status_transitions.finalized_at.is_some() && invoice.status.as_deref() != Some("void")
 }
 
 #[cfg(test)]

@@ -15,7 +15,6 @@ use super::narrowing::{HOUR_S, MINUTE_S, Window, round_down};
 use super::usage_records::UsagePeriods;
 
 const MINUTE_MS: i64 = 60_000;
-const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
 
 /// Parts of the index that are read at once. A read is a query and then its
 /// rows, one after the other: waiting, nearly all of it.
@@ -28,10 +27,6 @@ const IN_FLIGHT_MS: i64 = 5 * MINUTE_MS;
 /// For how long after its first sending an event may still be on its way into
 /// Stripe's sums: the send window, and what a meter may lag behind.
 const SETTLED_MS: i64 = window::SEND_WINDOW_MS + 2 * 60 * MINUTE_MS;
-
-/// How long before its billing an event has hardly ever happened: what is
-/// accepted is 34 days old at most.
-const CARRIED_MS: i64 = window::OCCURRED_PAST_MS_MAX + 2 * DAY_MS;
 
 /// What Stripe's ids of legacy usage records begin with. No meter counts them.
 const USAGE_RECORD_PREFIX: &str = "mbur_";
@@ -195,10 +190,9 @@ impl CustomerLog {
         let from = if is_thorough {
             Timestamp::from_unix_s(0)
         } else {
-            start.plus_ms(-CARRIED_MS)
+            start.plus_ms(-window::CARRIED_MS)
         };
-        // An event that is ahead of the clock is billed at its present.
-        let to = end.plus_ms(window::OCCURRED_AHEAD_MS_MAX + MINUTE_MS);
+        let to = end.plus_ms(window::AHEAD_MS);
         let parts = UsageLogCursor::by_bucket(customer_id, from, to);
         let mut pages = pin!(
             stream::iter(parts)

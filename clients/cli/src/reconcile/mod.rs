@@ -11,7 +11,7 @@
 //! | [`subset`], [`explanation`] | says which events a minute's difference points to |
 //! | `closer` | looks more closely where days agree and a decision rests on a minute |
 //! | `carried` | finds what was carried over though Stripe had it |
-//! | `totals`, `invoices`, `prices` | compares those |
+//! | `totals`, `invoices` | compares those |
 //! | `comparison` | what was compared, and which rows it speaks of |
 //! | `findings` | what is found in it, and repaired |
 //! | `repair` | what a repair may do |
@@ -26,7 +26,6 @@ mod invoices;
 pub mod log;
 pub mod meters;
 pub mod narrowing;
-mod prices;
 mod repair;
 pub mod report;
 pub mod subset;
@@ -38,7 +37,9 @@ use std::sync::Arc;
 
 use billing::{Clock, CustomerId, Timestamp};
 use ledger::{Ledger, LedgerError};
-use metering::{CustomerDirectory, CustomerError, Deliverer, KnownCustomer, Redriver, in_order};
+use metering::{
+    CustomerDirectory, CustomerError, Deliverer, KnownCustomer, Redriver, UsageLines, in_order,
+};
 use stripe::ListMeterEventSummaries;
 
 use closer::Closer;
@@ -47,7 +48,6 @@ use invoices::UsageInvoices;
 use log::{CustomerLog, MeterLog};
 use meters::{ComparedMeter, Meters, Source};
 use narrowing::{Difference, MINUTE_S, Narrowed, Narrowing, Question, Window};
-use prices::MeterOfPrice;
 pub use report::{CustomerReport, Finding, FindingKind, HeldUsage, MeterReport, NamedEvent};
 
 /// Meters of a customer that Stripe is asked about at once.
@@ -140,7 +140,7 @@ pub struct Reconciler {
     customers: CustomerDirectory,
     redriver: Redriver,
     clock: Arc<dyn Clock>,
-    prices: MeterOfPrice,
+    usage_lines: UsageLines,
 }
 
 impl Reconciler {
@@ -156,7 +156,7 @@ impl Reconciler {
             ledger,
             stripe,
             clock,
-            prices: MeterOfPrice::default(),
+            usage_lines: UsageLines::default(),
         }
     }
 
@@ -195,7 +195,7 @@ impl Reconciler {
         let mut log = log.await?;
         let named = log.meters.keys();
         meters.add_without_items(&self.stripe, named).await?;
-        let invoices = UsageInvoices::ask(&self.stripe, &self.prices, row, range).await?;
+        let invoices = UsageInvoices::ask(&self.stripe, &self.usage_lines, row, range).await?;
         let totals = totals::compare(&self.ledger, id, &log, range).await?;
         let compared: Vec<_> = meters
             .iter()

@@ -9,6 +9,7 @@ use ledger::{ApiKeyCursor, ApiKeyRow, Ledger};
 use serde_json::{Value, json};
 
 use super::super::Failure;
+use super::super::table::table;
 
 #[derive(Args)]
 pub(crate) struct ListArguments {
@@ -50,7 +51,7 @@ pub(super) async fn run(
         writeln!(out, "{}", json!({ "keys": keys }))?;
     } else {
         let lines: Vec<[String; 9]> = listed.iter().map(|key| key.cells(now)).collect();
-        out.write_all(table(&lines).as_bytes())?;
+        out.write_all(table(&HEADINGS, &lines).as_bytes())?;
     }
     Ok(())
 }
@@ -121,27 +122,6 @@ impl Listed {
     }
 }
 
-/// `lines` under the headings, each column as wide as it must be.
-fn table(lines: &[[String; 9]]) -> String {
-    let widths: Vec<usize> = (0..HEADINGS.len())
-        .map(|column| {
-            let cells = lines.iter().map(|line| line[column].chars().count());
-            cells.max().unwrap_or(0).max(HEADINGS[column].len())
-        })
-        .collect();
-    let headings = HEADINGS.map(str::to_owned);
-    let mut text = String::new();
-    for line in std::iter::once(&headings).chain(lines) {
-        let cells = line.iter().zip(&widths);
-        let cells: Vec<String> = cells
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,7 +143,7 @@ mod tests {
             },
             last_used_at: Some(NOW),
         };
-        let text = table(&[key.cells(NOW)]);
+        let text = table(&HEADINGS, &[key.cells(NOW)]);
         let line = text.lines().nth(1).unwrap();
         for part in ["active", "emit,read", "all", "default", "agent"] {
             assert!(line.contains(part), "{line}");
