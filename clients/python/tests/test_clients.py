@@ -209,6 +209,32 @@ def test_many_events_go_through_the_spool(opened: Any, fake: FakeMeterline, tmp_
     assert client.call("flush").set_aside == 3
 
 
+def test_a_repeat_under_a_key_that_ended_takes_nothing_from_what_was_promised(
+    opened: Any, fake: FakeMeterline, tmp_path: Path
+) -> None:
+    client = opened(spool_dir=tmp_path, retry_budget_s=0)
+    fake.drop()
+    fake.refuse("unauthorized", 401, times=1000)
+    assert client.call("emit", "cus_1", "read", job_id="a").status == "spooled"
+    assert client.call("flush").waiting == 1
+    assert client.call("emit", "cus_1", "read", job_id="a").status == "spooled"
+    fake.behave()
+    assert client.call("flush").waiting == 0
+    assert fake.units("cus_1") == 1
+
+
+def test_of_two_calls_with_one_event_none_takes_from_the_other(
+    opened: Any, fake: FakeMeterline, tmp_path: Path
+) -> None:
+    client = opened(spool_dir=tmp_path, buffer=Buffer(events_max=2, wait_ms=60_000))
+    fake.refuse("unauthorized", 401, times=1000)
+    calls = [{"customer": "cus_1", "action": "read", "job_id": "a"}] * 2
+    assert [outcome.status for outcome in client.together("emit", calls)] == ["spooled"] * 2
+    fake.behave()
+    assert client.call("flush").waiting == 0
+    assert fake.units("cus_1") == 1
+
+
 def test_a_closed_client_says_so(opened: Any) -> None:
     client = opened()
     client.call("close")

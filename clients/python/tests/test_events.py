@@ -81,6 +81,28 @@ def test_a_time_is_sent_as_it_was_given(given: Any, sent: Any) -> None:
     assert event.to_json().get("occurred_at") == sent
 
 
+@pytest.mark.parametrize(
+    "at",
+    [
+        1_769_860_800,
+        "2026-01-31T12:00:00Z",
+        "2026-01-31t12:00:00.0009z",
+        "2026-01-31 13:00:00.000+01:00",
+        datetime(2026, 1, 31, 12, tzinfo=timezone.utc),
+    ],
+    ids=str,
+)
+def test_one_time_is_one_content_however_it_is_written(at: Any) -> None:
+    def event(occurred_at: Any, quantity: int = 1) -> UsageEvent:
+        return UsageEvent.new("cus_1", "read", quantity, event_id="a", occurred_at=occurred_at)
+
+    assert event(at).has_content_of(event("2026-01-31T12:00:00+00:00"))
+    for other in (None, "2026-01-31T12:00:00.001Z", "2026-13-31T12:00:00Z", "noon", 1):
+        assert not event(at).has_content_of(event(other))
+        assert event(other).has_content_of(event(other))
+    assert not event(at).has_content_of(event(at, quantity=2))
+
+
 def test_what_is_written_is_what_is_read() -> None:
     event = UsageEvent.new(
         "cus_1", "read", 3, event_id="ä\n🚲", occurred_at=1_769_860_800, subscription_item="si_1"

@@ -63,7 +63,7 @@ LEFT_IN_THE_SPOOL = {
 }
 
 
-@pytest.mark.parametrize(("client", "other"), permutations(chosen(), 2))
+@pytest.mark.parametrize(("client", "other"), list(permutations(chosen(), 2)))
 def test_what_one_client_left_in_the_spool_another_sends(client, other, system, tmp_path):
     commands = chosen()
     play_and_count(Play(LEFT_IN_THE_SPOOL, system, commands[client], tmp_path, commands[other]))

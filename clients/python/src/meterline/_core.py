@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
@@ -39,6 +40,37 @@ _OF_THE_EVENT = (HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY)
 _OF_THE_KEY = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
+class InFlight:
+    """Which events calls have in their hands, by name, and whether more than one had it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: dict[str, int] = {}
+        self._shared: set[str] = set()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._calls
+
+    def hold(self, names: Iterable[str]) -> None:
+        with self._lock:
+            for name in names:
+                calls = self._calls.get(name, 0) + 1
+                self._calls[name] = calls
+                if calls > 1:
+                    self._shared.add(name)
+
+    def release(self, names: Iterable[str]) -> None:
+        with self._lock:
+            for name in names:
+                self._calls[name] -= 1
+                if self._calls[name] == 0:
+                    del self._calls[name]
+                    self._shared.discard(name)
+
+    def is_shared(self, name: str) -> bool:
+        return name in self._shared
+
+
 @dataclass
 class Core:
     """What the flows of one client share."""
@@ -54,8 +86,8 @@ class Core:
     wake: Callable[[], None] = lambda: None
     #: Whether the API has been silent for a whole retry budget.
     outage: bool = False
-    #: Names of events of the spool that a call is just sending.
-    in_flight: set[str] = field(default_factory=set)
+    #: The events of the spool that calls are just sending.
+    in_flight: InFlight = field(default_factory=InFlight)
 
     def deadline(self) -> float:
         """When a call that begins now gives up."""
@@ -198,15 +230,15 @@ def _emit_spooled(
     core: Core, spool: Spool, events: Sequence[UsageEvent]
 ) -> Flow[list[Recorded | MeterlineError]]:
     """Writes events down, then sends those that the disk took."""
-    names = {name_of(event) for event in events} - core.in_flight
+    names = [name_of(event) for event in events]
     # The background does not send what a call is sending.
-    core.in_flight |= names
+    core.in_flight.hold(names)
     is_left = True
     try:
         outcomes = yield from _write_and_send(core, spool, events)
-        is_left = core.outage
+        is_left = any(isinstance(it, Recorded) and it.status == "spooled" for it in outcomes)
     finally:
-        core.in_flight -= names
+        core.in_flight.release(names)
         if is_left:
             core.wake()
     return outcomes
@@ -216,12 +248,13 @@ def _write_and_send(
     core: Core, spool: Spool, events: Sequence[UsageEvent]
 ) -> Flow[list[Recorded | MeterlineError]]:
     outcomes: dict[int, Recorded | MeterlineError] = {}
+    is_new: dict[int, bool] = {}
     for index, event in enumerate(events):
         try:
-            yield from _flow.blocking(partial(spool.put, event))
+            is_new[index] = yield from _flow.blocking(partial(spool.put, event))
         except (Refused, SpoolFailed) as error:
             outcomes[index] = error
-    written = [index for index in range(len(events)) if index not in outcomes]
+    written = list(is_new)
     if core.outage:
         verdicts: list[Verdict] = [Unsure("an outage", perhaps_recorded=False)] * len(written)
     elif len(events) == 1 and written:
@@ -232,16 +265,23 @@ def _write_and_send(
     else:
         verdicts = []
     for index, verdict in zip(written, verdicts, strict=True):
-        outcomes[index] = yield from _settled_in_spool(core, spool, events[index], verdict)
+        is_promised = not is_new[index] or core.in_flight.is_shared(name_of(events[index]))
+        outcomes[index] = yield from _settled_in_spool(
+            core, spool, events[index], verdict, is_promised
+        )
     return [outcomes[index] for index in range(len(events))]
 
 
 def _settled_in_spool(
-    core: Core, spool: Spool, event: UsageEvent, verdict: Verdict
+    core: Core, spool: Spool, event: UsageEvent, verdict: Verdict, is_promised: bool
 ) -> Flow[Recorded | MeterlineError]:
+    spooled = Recorded(event.event_id, "spooled", False, event.quantity)
     if isinstance(verdict, Unsure):
         core.outage = True
-        return Recorded(event.event_id, "spooled", False, event.quantity)
+        return spooled
+    if is_promised and isinstance(verdict, Refusal) and verdict.problem.status in _OF_THE_KEY:
+        # Another caller was told that the event is safe, or is about to be.
+        return spooled
     yield from _take_out(spool, event, verdict)
     return _outcome(event, verdict)
 

@@ -20,6 +20,9 @@ QUANTITY_MAX = 1_000_000_000
 EVENT_ID_BYTES_MAX = 255
 
 _STRIPE_ID = re.compile(r"[A-Za-z0-9_]{1,64}")
+_RFC_3339 = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
 _ACTION_TYPE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
@@ -81,6 +84,12 @@ class UsageEvent:
     def with_quantity(self, quantity: int) -> UsageEvent:
         """The same event with another quantity, which is checked."""
         return replace(self, quantity=_checked_quantity(quantity, self.event_id))
+
+    def has_content_of(self, other: UsageEvent) -> bool:
+        """Whether the API would take one for a repeat of the other: a time may be written in
+        several ways."""
+        at, other_at = _unix_ms(self.occurred_at), _unix_ms(other.occurred_at)
+        return at == other_at and replace(self, occurred_at=other.occurred_at) == other
 
     def to_json(self) -> dict[str, Any]:
         """The event as ``POST /v1/usage`` takes it."""
@@ -151,6 +160,21 @@ def _wire_time(at: datetime | str | int | None) -> str | int | None:
     if isinstance(at, bool) or not isinstance(at, (str, int, type(None))):
         raise InvalidUsage("occurred_at must be a datetime, RFC 3339 or unix seconds")
     return at
+
+
+def _unix_ms(at: str | int | None) -> str | int | None:
+    """A time to the API's millisecond; as it is written, where it is none."""
+    if isinstance(at, int):
+        return at * 1000
+    found = _RFC_3339.fullmatch(at or "")
+    if found is None:
+        return at
+    day, clock, fraction, offset = found.groups()
+    try:
+        time = datetime.fromisoformat(f"{day}T{clock}{offset.upper().replace('Z', '+00:00')}")
+    except ValueError:
+        return at
+    return int(time.timestamp()) * 1000 + int((fraction or "").ljust(3, "0")[:3])
 
 
 def _utf8(text: str, name: str) -> bytes:

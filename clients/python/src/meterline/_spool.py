@@ -44,8 +44,8 @@ class Spool:
         except OSError as error:
             raise SpoolFailed(f"the spool cannot be used: {error}") from error
 
-    def put(self, event: UsageEvent) -> None:
-        """Writes an event, or takes over one that is there already.
+    def put(self, event: UsageEvent) -> bool:
+        """Writes an event, or takes over one that is there already. Answers whether it is new.
 
         Raises :class:`Refused` if the id is there with other content, :class:`SpoolFailed`
         if the disk does not take it.
@@ -55,13 +55,14 @@ class Spool:
                 self._waiting / f"{name_of(event)}.json", {"event": event.to_json()}
             ):
                 known = self._read(self._waiting / f"{name_of(event)}.json")
-                if known == event:
+                if known is not None and known.has_content_of(event):
                     # Perhaps its link has not reached the disk yet.
                     _sync_folder(self._waiting)
-                    return
+                    return False
                 if known is not None:
                     raise _conflict(event)
                 # It was settled just now, or set aside as unreadable: write again.
+            return True
         except OSError as error:
             message = f"the event could not be written to the spool: {error}"
             raise SpoolFailed(message, event_id=event.event_id) from error
@@ -84,7 +85,7 @@ class Spool:
             suffix = "" if number == 1 else f"-{number}"
             path = self._refused / f"{name_of(event)}{suffix}.json"
             content = {"event": event.to_json(), "problem": document}
-            if self._link(path, content) or _event_in(path) == event:
+            if self._link(path, content) or _event_in(path).has_content_of(event):
                 break
         self.remove(event)
 

@@ -75,6 +75,10 @@ class FakeMeterline:
         """Breaks the connection of the next requests, before they are heard."""
         self._answers += [httpx.ReadError("the connection was reset")] * times
 
+    def behave(self) -> None:
+        """Answers as it should from now on."""
+        self._answers.clear()
+
     def _answer(self, request: httpx.Request) -> httpx.Response:
         self.headers.append(request.headers)
         if self._answers:
@@ -117,7 +121,7 @@ class FakeMeterline:
         event = UsageEvent.from_json(fields)
         key = (event.customer_id, event.event_id)
         known = self._known.setdefault(key, event)
-        if known != event:
+        if not known.has_content_of(event):
             title = "The id is in use for something else"
             return 409, {"type": f"{PROBLEM}conflict", "title": title, "status": 409, "detail": ""}
         duplicate = known is not event
