@@ -164,9 +164,10 @@ async fn perform(meterline: &Meterline, op: Op) -> Result<Value, Value> {
         },
         Op::Metered(metered) => perform_metered(meterline, metered).await,
         Op::Flush => {
+            let flushed = meterline.flush().await;
             let Flushed {
                 waiting, set_aside, ..
-            } = meterline.flush().await;
+            } = flushed.map_err(|error| invalid(&error.to_string()))?;
             Ok(json!({ "waiting": waiting, "set_aside": set_aside }))
         }
         Op::Open { .. } | Op::Close => Ok(json!({})),

@@ -16,7 +16,7 @@ use crate::emission::Emit;
 use crate::error::{EmitError, SettingsError};
 use crate::http::{Api, Attempt, WireEvent};
 use crate::retry::Budget;
-use crate::spool::{Refused, Spool};
+use crate::spool::{Refused, SetAside, Spool};
 use crate::usage::Usage;
 
 /// What a [`Meterline::flush`] leaves.
@@ -82,11 +82,15 @@ impl Meterline {
     /// Sends what waits in the buffer at once, and waits until every call that is
     /// under way has its answer; then sends what waits in the spool, within the
     /// time for retries.
-    pub async fn flush(&self) -> Flushed {
+    ///
+    /// # Errors
+    /// An [`io::Error`](std::io::Error) where nobody can say what is left in the
+    /// spool, since its folder cannot be read.
+    pub async fn flush(&self) -> std::io::Result<Flushed> {
         self.settle_calls().await;
         match &self.delivery.spool {
             Some(spool) => spool.flush().await,
-            None => Flushed::default(),
+            None => Ok(Flushed::default()),
         }
     }
 
@@ -180,10 +184,11 @@ impl Delivery {
                 kept.leave();
                 Ok(spooled(event))
             }
-            Err(error) => {
-                kept.set_aside(&error).await;
-                Err(error)
-            }
+            // What was promised to be safe stays safe, and is told so again.
+            Err(error) => match kept.set_aside(&error).await {
+                SetAside::Promised => Ok(spooled(event)),
+                SetAside::Done => Err(error),
+            },
             Ok(recorded) => {
                 kept.remove().await;
                 Ok(recorded)

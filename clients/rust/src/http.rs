@@ -31,9 +31,16 @@ pub(crate) struct WireEvent {
     pub(crate) subscription_item_id: Option<String>,
     pub(crate) quantity: u64,
     pub(crate) action_type: String,
-    /// RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) occurred_at: Option<String>,
+    pub(crate) occurred_at: Option<WireTime>,
+}
+
+/// A time, as the API takes it and the spool of any language has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum WireTime {
+    Rfc3339(String),
+    UnixSeconds(i64),
 }
 
 /// What one attempt came to.

@@ -3,7 +3,7 @@
 
 mod files;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,12 +42,21 @@ pub(crate) struct Spool {
 struct Shared {
     files: Files,
     api: Api,
-    /// Files of calls that are under way: they are sent by these.
-    in_hands: Mutex<HashSet<PathBuf>>,
+    /// Files that calls have in their hands, or have left.
+    holds: Mutex<HashMap<PathBuf, Hold>>,
     /// Since the last answer, a call has waited for one in vain.
     is_api_silent: AtomicBool,
     /// One re-sending at a time.
     turn: AsyncMutex<()>,
+}
+
+/// What this process knows of a file.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hold {
+    /// Calls under way with the event: it is sent by these.
+    calls: usize,
+    /// A call was told that it is safe there.
+    is_promised: bool,
 }
 
 /// An event in the spool, in the hands of a call.
@@ -56,8 +65,18 @@ pub(crate) struct Kept {
     shared: Arc<Shared>,
     path: PathBuf,
     event: WireEvent,
-    /// An earlier call had left it there, and was told that it is safe.
-    was_left: bool,
+    /// It was there before: a call, perhaps of another process, may have been told
+    /// that it is safe.
+    was_there: bool,
+}
+
+/// What became of a refused event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SetAside {
+    /// It waits no more.
+    Done,
+    /// It waits on: a call was told that it is safe.
+    Promised,
 }
 
 impl Spool {
@@ -79,7 +98,7 @@ impl Spool {
         let shared = Arc::new(Shared {
             files,
             api,
-            in_hands: Mutex::default(),
+            holds: Mutex::default(),
             is_api_silent: AtomicBool::new(false),
             turn: AsyncMutex::default(),
         });
@@ -95,18 +114,18 @@ impl Spool {
     pub(crate) async fn keep(&self, event: &WireEvent) -> Result<Kept, EmitError> {
         let shared = &self.shared;
         let path = shared.files.path_of(event);
-        let is_ours_already = !shared.in_hands().insert(path.clone());
+        shared.holds().entry(path.clone()).or_default().calls += 1;
         let mut kept = Kept {
             shared: Arc::clone(shared),
             path,
             event: event.clone(),
-            was_left: is_ours_already,
+            was_there: false,
         };
         let (files, written) = (shared.files.clone(), event.clone());
         match blocking(move || files.write(&written)).await {
             Ok(Written::New) => Ok(kept),
             Ok(Written::Known) => {
-                kept.was_left = true;
+                kept.was_there = true;
                 Ok(kept)
             }
             Ok(Written::Conflict) => Err(EmitError::conflict(event.event_id.clone())),
@@ -127,7 +146,7 @@ impl Spool {
     }
 
     /// Sends what waits, for the time for retries at most.
-    pub(crate) async fn flush(&self) -> Flushed {
+    pub(crate) async fn flush(&self) -> io::Result<Flushed> {
         let mut budget = Budget::of(self.retry_budget);
         while !self.shared.resend().await {
             match budget.next_wait(None) {
@@ -136,12 +155,11 @@ impl Spool {
             }
         }
         let files = self.shared.files.clone();
-        let left = blocking(move || Ok((files.waiting()?.len(), files.refused()?.len()))).await;
-        let (waiting, set_aside) = left.unwrap_or_else(|error| {
+        let left = blocking(move || Ok((files.waiting()?.len(), files.set_aside_count()?)));
+        let (waiting, set_aside) = left.await.inspect_err(|error| {
             tracing::error!(error = %error, "the spool cannot be read");
-            (0, 0)
-        });
-        Flushed { waiting, set_aside }
+        })?;
+        Ok(Flushed { waiting, set_aside })
     }
 
     pub(crate) fn refused(&self) -> io::Result<Vec<Refused>> {
@@ -159,45 +177,71 @@ impl Kept {
     /// The event is recorded.
     pub(crate) async fn remove(self) {
         self.shared.is_api_silent.store(false, Ordering::Relaxed);
-        let (files, path) = (self.shared.files.clone(), self.path.clone());
-        if let Err(error) = blocking(move || files.remove(&path)).await {
-            // It will be sent once more, and found recorded.
-            tracing::warn!(error = %error, "a recorded event stays in the spool");
-        }
+        // Where that fails it is sent once more, and found recorded.
+        self.shared.remove(&self.path).await;
     }
 
     /// The event is refused. What an earlier call was told to be safe is not
     /// given up for a key that is refused now.
-    pub(crate) async fn set_aside(self, error: &EmitError) {
+    pub(crate) async fn set_aside(self, error: &EmitError) -> SetAside {
         let EmitError::Refused {
             http_status,
             problem,
             ..
         } = error
         else {
-            return;
+            return SetAside::Done;
         };
-        if self.was_left && is_of_the_key(*http_status) {
-            return;
+        let hold = self.shared.holds().get(&self.path).copied();
+        let is_promised = self.was_there || hold.is_some_and(|hold| hold.is_promised);
+        if is_promised && is_of_the_key(*http_status) {
+            self.leave();
+            return SetAside::Promised;
         }
         let (path, event) = (self.path.clone(), self.event.clone());
         self.shared.set_aside(&path, event, problem).await;
+        SetAside::Done
     }
 
-    /// The event is the spool's to send.
-    pub(crate) fn leave(self) {}
+    /// The event is the spool's to send, and safe there.
+    pub(crate) fn leave(self) {
+        if let Some(hold) = self.shared.holds().get_mut(&self.path) {
+            hold.is_promised = true;
+        }
+    }
 }
 
 /// A call that is given up leaves its event in the spool, too.
 impl Drop for Kept {
     fn drop(&mut self) {
-        self.shared.in_hands().remove(&self.path);
+        let mut holds = self.shared.holds();
+        if let Some(hold) = holds.get_mut(&self.path) {
+            hold.calls = hold.calls.saturating_sub(1);
+            if hold.calls == 0 && !hold.is_promised {
+                holds.remove(&self.path);
+            }
+        }
     }
 }
 
 impl Shared {
-    fn in_hands(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
-        self.in_hands.lock().unwrap_or_else(PoisonError::into_inner)
+    fn holds(&self) -> MutexGuard<'_, HashMap<PathBuf, Hold>> {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_in_hands(&self, path: &Path) -> bool {
+        self.holds().get(path).is_some_and(|hold| hold.calls > 0)
+    }
+
+    /// The file is gone: nothing is promised of it any more.
+    fn forget(&self, path: &Path) {
+        let mut holds = self.holds();
+        if let Some(hold) = holds.get_mut(path) {
+            hold.is_promised = false;
+            if hold.calls == 0 {
+                holds.remove(path);
+            }
+        }
     }
 
     /// One attempt at everything that no call has in its hands, the oldest first.
@@ -212,9 +256,9 @@ impl Shared {
                 return false;
             }
         };
-        let in_hands = self.in_hands().clone();
-        let waiting = waiting.into_iter().filter(|path| !in_hands.contains(path));
+        let waiting = waiting.into_iter().filter(|path| !self.is_in_hands(path));
         let waiting: Vec<PathBuf> = waiting.collect();
+        let mut is_empty = true;
         for paths in waiting.chunks(BATCH_EVENTS_MAX) {
             let (files, paths) = (self.files.clone(), paths.to_vec());
             let read = move || Ok(files.read(&paths));
@@ -224,15 +268,17 @@ impl Shared {
                 continue;
             }
             let attempts = self.api.emit_batch(&events).await;
-            let mut are_settled = true;
+            let is_unsure = |attempt: &Attempt| matches!(attempt, Attempt::Unsure { .. });
+            let is_api_silent = attempts.iter().all(is_unsure);
             for ((path, event), attempt) in paths.iter().zip(events).zip(attempts) {
-                are_settled &= self.settle(path, event, attempt).await;
+                is_empty &= self.settle(path, event, attempt).await;
             }
-            if !are_settled {
-                return false;
+            // What a refused key holds up lets the others by.
+            if is_api_silent {
+                break;
             }
         }
-        true
+        is_empty
     }
 
     /// Whether `event` is settled.
@@ -259,12 +305,7 @@ impl Shared {
                 false
             }
             Attempt::Refused { problem, .. } => self.set_aside(path, event, &problem).await,
-            Attempt::Recorded(_) | Attempt::Unsure { .. } => {
-                let (files, path) = (self.files.clone(), path.to_owned());
-                let removed = blocking(move || files.remove(&path)).await;
-                note_failure(&removed);
-                removed.is_ok()
-            }
+            Attempt::Recorded(_) | Attempt::Unsure { .. } => self.remove(path).await,
         }
     }
 
@@ -274,22 +315,30 @@ impl Shared {
             problem = %problem,
             "an event of the spool is refused for good: it is not billed"
         );
-        let (files, path, problem) = (self.files.clone(), path.to_owned(), problem.clone());
-        let set_aside = blocking(move || files.set_aside(&path, event, problem)).await;
-        note_failure(&set_aside);
-        set_aside.is_ok()
+        let (files, file, problem) = (self.files.clone(), path.to_owned(), problem.clone());
+        let set_aside = blocking(move || files.set_aside(&file, event, problem)).await;
+        self.note(path, &set_aside)
+    }
+
+    async fn remove(&self, path: &Path) -> bool {
+        let (files, file) = (self.files.clone(), path.to_owned());
+        let removed = blocking(move || files.remove(&file)).await;
+        self.note(path, &removed)
+    }
+
+    /// Whether the file is settled.
+    fn note(&self, path: &Path, settled: &io::Result<()>) -> bool {
+        match settled {
+            Ok(()) => self.forget(path),
+            Err(error) => tracing::warn!(error = %error, "a settled event stays in the spool"),
+        }
+        settled.is_ok()
     }
 }
 
 /// Trouble of the key, which can be mended, not of the event.
 const fn is_of_the_key(http_status: u16) -> bool {
     matches!(http_status, 401 | 403)
-}
-
-fn note_failure(settled: &io::Result<()>) {
-    if let Err(error) = settled {
-        tracing::warn!(error = %error, "a settled event stays in the spool");
-    }
 }
 
 async fn resend_for_ever(shared: Arc<Shared>) {

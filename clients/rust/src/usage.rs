@@ -7,7 +7,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::error::InvalidUsage;
 use crate::event_id::{event_id_of_job, new_event_id};
-use crate::http::WireEvent;
+use crate::http::{WireEvent, WireTime};
 
 /// The longest event id, in bytes; and the longest job id.
 const ID_BYTES_MAX: usize = 255;
@@ -141,7 +141,8 @@ fn is_name(text: &str, is_allowed: impl Fn(char) -> bool) -> bool {
     (1..=NAME_LENGTH_MAX).contains(&text.len()) && text.chars().all(is_allowed)
 }
 
-fn wire_time(time: SystemTime) -> Result<String, InvalidUsage> {
+fn wire_time(time: SystemTime) -> Result<WireTime, InvalidUsage> {
     let time = OffsetDateTime::from(time).format(&Rfc3339);
-    time.map_err(|_| InvalidUsage("occurred_at must be between the years 2000 and 2100"))
+    time.map(WireTime::Rfc3339)
+        .map_err(|_| InvalidUsage("occurred_at must be between the years 2000 and 2100"))
 }

@@ -72,7 +72,7 @@ async fn a_flush_sends_what_is_gathered_and_waits_for_its_answers() {
         async move { emit(&client, 4).await }
     });
     while meterline.requests().concat().len() < 4 {
-        client.flush().await;
+        client.flush().await.unwrap();
         tokio::task::yield_now().await;
     }
     assert_eq!(emitting.await.unwrap().len(), 4);

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use meterline_client::{Emit, Meterline, Status, Usage};
-use support::{Scripted, Step, answer};
+use support::{Scripted, Step, answer, problem_body};
 use tempfile::TempDir;
 
 fn usage(n: u64) -> Usage {
@@ -68,11 +68,11 @@ async fn the_next_client_sends_what_the_last_one_could_not() {
     for n in 1..=3 {
         assert_eq!(before.emit(usage(n)).await.unwrap().status, Status::Spooled);
     }
-    assert_eq!(before.flush().await.waiting, 3);
+    assert_eq!(before.flush().await.unwrap().waiting, 3);
     before.close().await;
     meterline.always(None);
     let after = client(&meterline, &folder);
-    assert_eq!(after.flush().await.waiting, 0);
+    assert_eq!(after.flush().await.unwrap().waiting, 0);
     let expected = [("event-1", 1), ("event-2", 2), ("event-3", 3)];
     let expected = expected.map(|(id, units)| (id.to_owned(), units));
     assert_eq!(meterline.recorded(), expected.into());
@@ -86,11 +86,11 @@ async fn what_is_refused_later_is_kept_and_named() {
     let client = client(&meterline, &folder);
     client.emit(usage(1)).await.unwrap();
     meterline.always(Some(answer(401, "unauthorized")));
-    let flushed = client.flush().await;
+    let flushed = client.flush().await.unwrap();
     let what = "a refused key is no refused event";
     assert_eq!((flushed.waiting, flushed.set_aside), (1, 0), "{what}");
     meterline.always(None);
-    let flushed = client.flush().await;
+    let flushed = client.flush().await.unwrap();
     assert_eq!((flushed.waiting, flushed.set_aside), (0, 1));
     let refused = client.refused().unwrap();
     assert_eq!(refused.len(), 1);
@@ -110,11 +110,87 @@ async fn a_refused_key_gives_nothing_up_that_is_safe() {
     client(&meterline, &folder).emit(usage(1)).await.unwrap();
     meterline.always(Some(answer(403, "forbidden")));
     let later = client(&meterline, &folder);
-    assert!(!later.emit(usage(1)).await.unwrap_err().is_retryable());
-    assert_eq!(later.flush().await.waiting, 1);
+    assert_eq!(later.emit(usage(1)).await.unwrap().status, Status::Spooled);
+    assert_eq!(later.flush().await.unwrap().waiting, 1);
     meterline.always(None);
-    assert_eq!(later.flush().await.waiting, 0);
+    assert_eq!(later.flush().await.unwrap().waiting, 0);
     assert_eq!(meterline.recorded(), [("event-1".to_owned(), 1)].into());
+}
+
+/// Two calls with one event: the one that gives up is told that the event is
+/// safe, the other meets a refused key afterwards.
+#[tokio::test]
+async fn a_call_does_not_give_up_what_another_was_promised() {
+    let soon = Step::Answer(429, problem_body(429, "rate-limited"), Some(1));
+    let never = Step::Answer(503, problem_body(503, "unavailable"), Some(3_600));
+    let script = [soon, never, answer(401, "unauthorized")];
+    let (meterline, folder) = (Scripted::start(script).await, TempDir::new().unwrap());
+    let client = meterline.builder().spool(folder.path()).build().unwrap();
+    let first = tokio::spawn({
+        let client = client.clone();
+        async move { client.emit(usage(1)).await }
+    });
+    while meterline.requests().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(client.emit(usage(1)).await.unwrap().status, Status::Spooled);
+    assert_eq!(first.await.unwrap().unwrap().status, Status::Spooled);
+    assert_eq!(client.flush().await.unwrap().waiting, 0);
+    assert_eq!(meterline.recorded(), [("event-1".to_owned(), 1)].into());
+}
+
+/// A hundred events that a refused key keeps where they are let the next one by.
+#[tokio::test]
+async fn what_cannot_be_sent_keeps_nothing_from_being_sent() {
+    let (meterline, folder) = (Scripted::start([]).await, TempDir::new().unwrap());
+    meterline.always(Some(Step::Vanish));
+    let client = client(&meterline, &folder);
+    for n in 1..=101 {
+        client.emit(usage(n)).await.unwrap();
+    }
+    meterline.always(None);
+    meterline.refuse_key_for_all_but("event-101");
+    assert_eq!(client.flush().await.unwrap().waiting, 100);
+    assert_eq!(meterline.recorded(), [("event-101".to_owned(), 101)].into());
+}
+
+#[tokio::test]
+async fn each_content_that_is_refused_under_an_id_is_kept() {
+    let (meterline, folder) = (Scripted::start([]).await, TempDir::new().unwrap());
+    meterline.refuse("event-1");
+    let client = client(&meterline, &folder);
+    for units in [5, 6, 6] {
+        client.emit(usage(1).quantity(units)).await.unwrap_err();
+    }
+    let mut refused: Vec<u64> = Vec::new();
+    refused.extend(
+        client
+            .refused()
+            .unwrap()
+            .iter()
+            .map(|refused| refused.quantity),
+    );
+    refused.sort_unstable();
+    assert_eq!(refused, [5, 6]);
+}
+
+/// A time as unix seconds, as another language's client may have it.
+#[tokio::test]
+async fn what_another_client_left_is_sent_and_what_is_no_event_hides_nothing() {
+    let (meterline, folder) = (Scripted::start([]).await, TempDir::new().unwrap());
+    let client = client(&meterline, &folder);
+    let waiting = folder.path().join("waiting");
+    let event = serde_json::json!({ "event": {
+        "event_id": "theirs", "customer_id": "cus_1", "quantity": 2, "action_type": "operation",
+        "occurred_at": 1_769_860_800,
+    }});
+    fs::write(waiting.join("a.json"), event.to_string()).unwrap();
+    fs::write(waiting.join("b.json"), "no event").unwrap();
+    fs::write(folder.path().join("refused/c.json"), "no event").unwrap();
+    let flushed = client.flush().await.unwrap();
+    assert_eq!((flushed.waiting, flushed.set_aside), (1, 1));
+    assert_eq!(meterline.recorded(), [("theirs".to_owned(), 2)].into());
+    assert!(client.refused().unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -128,7 +204,7 @@ async fn one_id_in_the_spool_has_one_content() {
     let other = usage(1).quantity(2);
     let conflict = client.emit(other).await.unwrap_err();
     assert_eq!(conflict.problem().unwrap().kind(), "conflict");
-    assert_eq!(client.flush().await.waiting, 1);
+    assert_eq!(client.flush().await.unwrap().waiting, 1);
 }
 
 #[tokio::test]

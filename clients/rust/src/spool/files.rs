@@ -137,16 +137,34 @@ impl Files {
         event: WireEvent,
         problem: Problem,
     ) -> io::Result<()> {
-        let aside = self
-            .folder
-            .join(REFUSED)
-            .join(path.file_name().unwrap_or_default());
-        let body = serde_json::to_vec(&RefusedFile { event, problem })?;
-        match self.write_whole(&aside, &body) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let folder = self.folder.join(REFUSED);
+        let file = RefusedFile { event, problem };
+        let body = serde_json::to_vec(&file)?;
+        for number in 1.. {
+            let aside = match number {
+                1 => folder.join(format!("{name}.{EVENT}")),
+                number => folder.join(format!("{name}-{number}.{EVENT}")),
+            };
+            match self.write_whole(&aside, &body) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    let known: Result<RefusedFile, _> = serde_json::from_slice(&fs::read(&aside)?);
+                    if known.is_ok_and(|known| known.event == file.event) {
+                        break;
+                    }
+                }
+                written => {
+                    written?;
+                    break;
+                }
+            }
         }
         self.remove(path)
+    }
+
+    /// How many events are set aside.
+    pub(crate) fn set_aside_count(&self) -> io::Result<usize> {
+        Ok(files_of(&self.folder.join(REFUSED), EVENT)?.len())
     }
 
     /// What waits, the oldest first.
@@ -163,11 +181,18 @@ impl Files {
         Ok(waiting.into_iter().map(|(_, path)| path).collect())
     }
 
-    /// What is set aside.
+    /// What is set aside, but for what cannot be read: that stays where it is.
     pub(crate) fn refused(&self) -> io::Result<Vec<Refused>> {
         let mut refused = Vec::new();
         for path in files_of(&self.folder.join(REFUSED), EVENT)? {
-            let RefusedFile { event, problem } = serde_json::from_slice(&fs::read(&path)?)?;
+            let RefusedFile { event, problem } = match serde_json::from_slice(&fs::read(&path)?) {
+                Ok(file) => file,
+                Err(error) => {
+                    let path = path.display();
+                    tracing::error!(%path, error = %error, "a file of the spool is no event");
+                    continue;
+                }
+            };
             refused.push(Refused {
                 path,
                 event_id: event.event_id,

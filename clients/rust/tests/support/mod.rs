@@ -45,6 +45,8 @@ struct Scene {
     denial: Option<String>,
     /// The id of an event that is refused for good.
     refused: Option<String>,
+    /// The key may emit this event and, if it is set, no other.
+    allowed: Option<String>,
 }
 
 impl Scripted {
@@ -87,6 +89,10 @@ impl Scripted {
         self.scene.lock().unwrap().refused = Some(event_id.to_owned());
     }
 
+    pub(crate) fn refuse_key_for_all_but(&self, event_id: &str) {
+        self.scene.lock().unwrap().allowed = Some(event_id.to_owned());
+    }
+
     /// The ids of the events of each request.
     pub(crate) fn requests(&self) -> Vec<Vec<String>> {
         let scene = self.scene.lock().unwrap();
@@ -116,6 +122,9 @@ impl Scene {
         let id = event["event_id"].as_str().unwrap().to_owned();
         if self.refused.as_deref() == Some(&id) {
             return (400, problem_body(400, "invalid-field"));
+        }
+        if self.allowed.as_ref().is_some_and(|allowed| *allowed != id) {
+            return (403, problem_body(403, "forbidden"));
         }
         let known = self.recorded.get(&id).cloned();
         let duplicate = known.is_some();
