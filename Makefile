@@ -103,7 +103,7 @@ api-test: ## Make requests from openapi.json, and hold the answers against it (E
 	    target/conformance/api/bin/python -m pytest tests/api/suite -c tests/api/pytest.ini --quiet
 
 CLIENT_PYTHON := $(CURDIR)/target/conformance/clients/bin/python
-.PHONY: client-test client-check
+.PHONY: client-test client-check client-bench
 client-test: ## Play every client's conformance cases with faults on, and count; then the clients' own tests (CLIENTS="python typescript")
 	scripts/tools.sh clients
 	cargo build --bins -p stack -p meterline-cli -p anthropic-simulator
@@ -119,6 +119,11 @@ client-check: ## Check the clients' format, lints and types, and that their pack
 	scripts/check-python-client.sh
 	cd clients/typescript && npm run --silent check
 	cd examples/typescript && npm run --silent check
+
+client-bench: ## Measure what the clients cost beside raw HTTP in their languages (QUICK=1: a smoke run)
+	scripts/tools.sh clients
+	cd clients/python && PYTHONPATH=src $(CLIENT_PYTHON) bench/overhead.py $(if $(IS_QUICK),--quick)
+	cd clients/typescript && npm run --silent bench -- $(if $(IS_QUICK),--quick)
 
 # The functions must be of this machine's architecture.
 deploy-test: sam-build ## Deploy to an AWS on this machine, play the story there, and deploy again under load (PAGE=1: figures into docs/benchmarks.md)
