@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from meterline import PerhapsRecorded, Recorded, Refused, UsageEvent, _core, _flow
 from meterline._outcomes import Refusal, Unsure, Verdict
 from meterline._protocol import Answer, Attempt, NoAnswer
+from meterline._spool import Spool
 
 PROBLEM = "urn:meterline:problem:"
 LOST = NoAnswer("the connection was reset", perhaps_heard=True)
@@ -35,6 +37,11 @@ class World:
             self.waits_s.append(effect.seconds)
             self.now_s += effect.seconds
             return False
+        if isinstance(effect, _flow.Blocking):
+            return effect.call()
+        if isinstance(effect, _flow.AwaitWork):
+            # There is no more: the client closes.
+            return True
         raise AssertionError(effect)
 
     def emit(self, event: UsageEvent) -> Recorded:
@@ -221,6 +228,16 @@ def test_a_refused_batch_refuses_each_event() -> None:
 def test_a_batch_that_nobody_answers_is_unsure() -> None:
     verdicts = World(LOST, budget_s=0).deliver([event("a"), event("b")])
     assert [isinstance(verdict, Unsure) for verdict in verdicts] == [True, True]
+
+
+@pytest.mark.parametrize(("asked", "waited_s"), [("7", 7), ("999999", 300)])
+def test_the_spool_waits_as_it_is_told(tmp_path: Path, asked: str, waited_s: float) -> None:
+    world = World(gateway(429, asked), recorded())
+    spool = Spool(tmp_path)
+    spool.put(event())
+    _flow.run(_core.drain_forever(world.core, spool), world.perform)
+    assert world.waits_s == [waited_s]
+    assert spool.names() == []
 
 
 def test_an_error_of_the_flow_passes_through() -> None:

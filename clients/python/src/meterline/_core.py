@@ -34,6 +34,8 @@ _BACKOFF_MAX_S = 2.0
 #: The same between looks at a spool that cannot be emptied.
 _DRAIN_FIRST_S = 0.5
 _DRAIN_MAX_S = 30.0
+#: What waits in the background is not put off for longer than this, whoever asks for it.
+_DRAIN_RETRY_AFTER_S_MAX = 300
 #: Refusals that speak of the event itself: they hold whatever an earlier attempt did.
 _OF_THE_EVENT = (HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY)
 #: Refusals of the key, which can be mended: what is in the spool outlasts them.
@@ -204,15 +206,15 @@ def drain_forever(core: Core, spool: Spool) -> Flow[None]:
     backoff = _Backoff(core, _DRAIN_FIRST_S, _DRAIN_MAX_S)
     while True:
         try:
-            empty = yield from _drain(core, spool, core.clock())
+            drained = yield from _drain(core, spool, core.clock())
         except OSError as error:
             _LOG.error("the spool cannot be read: %s", error)
-            empty = False
-        if empty:
+            drained = _Drained(is_empty=False)
+        if drained.is_empty:
             backoff = _Backoff(core, _DRAIN_FIRST_S, _DRAIN_MAX_S)
             closing = yield from _flow.await_work()
         else:
-            closing = yield from _flow.sleep(backoff.next_wait_s())
+            closing = yield from _flow.sleep(backoff.next_wait_s(drained.retry_after_s))
         if closing:
             return
 
@@ -299,12 +301,21 @@ def _take_out(spool: Spool, event: UsageEvent, verdict: Recorded | Refusal) -> F
         _LOG.error("event %r stays in the spool: %s", event.event_id, error)
 
 
-def _drain(core: Core, spool: Spool, deadline: float) -> Flow[bool]:
-    """Sends what waits, until it is gone or nothing of a batch is taken. Answers whether it
-    is gone."""
+@dataclass(frozen=True)
+class _Drained:
+    """What a look at the spool came to."""
+
+    is_empty: bool
+    #: How long the API asks to wait.
+    retry_after_s: int = 0
+
+
+def _drain(core: Core, spool: Spool, deadline: float) -> Flow[_Drained]:
+    """Sends what waits, until it is gone or nothing of a batch is taken."""
     found = yield from _flow.blocking(spool.names)
     names = [name for name in found if name not in core.in_flight]
     left = 0
+    retry_after_s = 0
     for start in range(0, len(names), BATCH_EVENTS_MAX):
         some = names[start : start + BATCH_EVENTS_MAX]
         chunk = yield from _flow.blocking(partial(spool.read, some))
@@ -314,6 +325,7 @@ def _drain(core: Core, spool: Spool, deadline: float) -> Flow[bool]:
         taken_out = 0
         for event, verdict in zip(chunk, verdicts, strict=True):
             if isinstance(verdict, Unsure):
+                retry_after_s = max(retry_after_s, verdict.retry_after_s or 0)
                 continue
             core.outage = False
             if isinstance(verdict, Refusal) and verdict.problem.status in _OF_THE_KEY:
@@ -324,7 +336,7 @@ def _drain(core: Core, spool: Spool, deadline: float) -> Flow[bool]:
         left += len(chunk) - taken_out
         if taken_out == 0:
             break
-    return left == 0
+    return _Drained(left == 0, min(retry_after_s, _DRAIN_RETRY_AFTER_S_MAX))
 
 
 def _in_doubt(verdict: Verdict) -> Verdict:
