@@ -12,6 +12,8 @@ use rustls::{ClientConfig, RootCertStore};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::answer::{Problem, Recorded};
 use crate::error::SettingsError;
@@ -36,12 +38,33 @@ pub(crate) struct WireEvent {
 }
 
 /// A time, as the API takes it and the spool of any language has it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum WireTime {
     Rfc3339(String),
     UnixSeconds(i64),
 }
+
+impl WireTime {
+    /// To the API's millisecond; as it is written, where it is no time.
+    fn unix_ms(&self) -> Result<i128, &str> {
+        match self {
+            Self::UnixSeconds(unix_s) => Ok(i128::from(*unix_s) * 1000),
+            Self::Rfc3339(text) => OffsetDateTime::parse(text, &Rfc3339)
+                .map(|time| time.unix_timestamp_nanos().div_euclid(1_000_000))
+                .map_err(|_| text.as_str()),
+        }
+    }
+}
+
+/// One time is the same time, however a language writes it.
+impl PartialEq for WireTime {
+    fn eq(&self, other: &Self) -> bool {
+        self.unix_ms() == other.unix_ms()
+    }
+}
+
+impl Eq for WireTime {}
 
 /// What one attempt came to.
 #[derive(Clone, Debug)]
@@ -346,5 +369,22 @@ mod tests {
                 "{url}"
             );
         }
+    }
+
+    #[test]
+    fn one_time_is_the_same_time_however_it_is_written() {
+        let text = |text: &str| WireTime::Rfc3339(text.to_owned());
+        let noon = text("2026-01-31T12:00:00.000Z");
+        let later = text("2026-01-31T12:00:00.001Z");
+        for time in [
+            text("2026-01-31T12:00:00Z"),
+            text("2026-01-31T13:00:00+01:00"),
+            WireTime::UnixSeconds(1_769_860_800),
+        ] {
+            assert_eq!(noon, time);
+            assert_ne!(later, time);
+        }
+        assert_eq!(text("noon"), text("noon"));
+        assert_ne!(text("noon"), noon);
     }
 }

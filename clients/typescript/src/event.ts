@@ -30,7 +30,8 @@ export interface WireEvent {
   readonly customer_id: string;
   readonly action_type: string;
   readonly quantity: number;
-  readonly occurred_at?: string;
+  /** RFC 3339; or unix seconds, of an event that another language's client spooled. */
+  readonly occurred_at?: string | number;
   readonly subscription_item_id?: string;
 }
 
@@ -86,10 +87,22 @@ export function requireCustomer(customer: string): void {
   requireMatch("customer", customer, STRIPE_ID);
 }
 
-/** Whether two events are the same in every field. */
+/** Whether the API would take one event for a repeat of the other: a time may be written in several ways. */
 export function sameContent(one: WireEvent, other: WireEvent): boolean {
   const names = new Set([...Object.keys(one), ...Object.keys(other)]) as Set<keyof WireEvent>;
-  return [...names].every((name) => one[name] === other[name]);
+  return [...names].every((name) =>
+    name === "occurred_at"
+      ? instant(one.occurred_at) === instant(other.occurred_at)
+      : one[name] === other[name],
+  );
+}
+
+/** A time in unix milliseconds, or as it is written where it is none. */
+function instant(at: string | number | undefined): string | number | undefined {
+  // In unix seconds other languages' clients write them.
+  if (typeof at === "number") return at * 1000;
+  const parsedMs = at === undefined ? Number.NaN : Date.parse(at);
+  return Number.isNaN(parsedMs) ? at : parsedMs;
 }
 
 function chooseEventId({ action, eventId, jobId }: UsageEvent): string {

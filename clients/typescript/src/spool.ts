@@ -70,7 +70,11 @@ export class Spool {
           return "new";
         }
         const known = await this.#readFile(target);
-        if (known !== undefined) return sameContent(known, event) ? "known" : "conflict";
+        if (known === undefined) continue;
+        if (!sameContent(known, event)) return "conflict";
+        // Whoever put it there may not have got so far.
+        await this.#syncWaiting();
+        return "known";
       }
       throw new Error("the file comes and goes");
     });

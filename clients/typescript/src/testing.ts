@@ -34,7 +34,7 @@ export class FakeMeterline {
       action: event.action_type,
       quantity: event.quantity,
       eventId: event.event_id,
-      occurredAt: event.occurred_at,
+      occurredAt: event.occurred_at as string | undefined,
       subscriptionItem: event.subscription_item_id,
     }));
   }

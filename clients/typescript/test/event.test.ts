@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { wireEvent } from "../src/event.js";
+import { sameContent, wireEvent } from "../src/event.js";
 import { type EmitOptions, eventIdOfJob, InvalidUsage } from "../src/index.js";
 
 /** A page read for a customer. */
@@ -42,6 +42,16 @@ test("an event holds what was said, and no time that was not", () => {
 test("without an id, each call has one of its own", () => {
   const ids = Array.from({ length: 100 }, () => page().event_id);
   assert.equal(new Set(ids).size, 100);
+});
+
+test("one time is the same time, however it is written", () => {
+  const at = (occurred_at: string | number) => ({ ...page({ eventId: "a" }), occurred_at });
+  const times = ["2026-01-31T12:00:00Z", "2026-01-31T13:00:00.000+01:00", 1_769_860_800];
+  for (const time of times) {
+    assert.ok(sameContent(at("2026-01-31T12:00:00.000Z"), at(time)), String(time));
+    assert.ok(!sameContent(at("2026-01-31T12:00:00.001Z"), at(time)), String(time));
+    assert.ok(!sameContent(page({ eventId: "a" }), at(time)), String(time));
+  }
 });
 
 test("what no API would take is refused before anything is sent", () => {

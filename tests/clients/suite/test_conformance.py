@@ -41,15 +41,24 @@ def test_the_number_billed_is_the_number_acknowledged(case, client, system, tmp_
         raise
 
 
+# With every field, and an id that no file could have for its name.
+STRANGE = {"event_id": 'a/b\n"Ä 🚲', "quantity": 7, "occurred_at": "$now"}
+CONFLICT = {"kind": "refused", "type": "urn:meterline:problem:conflict"}
 LEFT_IN_THE_SPOOL = {
     "settings": {"spool_dir": True, "retry_budget_ms": 300},
     "steps": [
         {"op": "open"},
         {"api": "down"},
         {"op": "emit", "repeat": 5, "job_id": "ä-$i", "expect": {"ok": {"status": "spooled"}}},
+        {"op": "emit", **STRANGE, "expect": {"ok": {"status": "spooled"}}},
         {"op": "close"},
-        {"api": "up"},
+        # The other knows them again, field by field, however each writes them.
         {"op": "open", "process": "second"},
+        {"op": "emit", "process": "second", "job_id": "ä-1", "expect": {"ok": {"status": "spooled"}}},
+        {"op": "emit", "process": "second", **STRANGE, "expect": {"ok": {"status": "spooled"}}},
+        {"op": "emit", "process": "second", **STRANGE, "quantity": 8, "expect": {"error": CONFLICT}},
+        {"spool": {"waiting": 6, "set_aside": 0}},
+        {"api": "up"},
         {"op": "flush", "process": "second", "expect": {"ok": {"waiting": 0, "set_aside": 0}}},
         {
             "op": "emit",
@@ -59,7 +68,7 @@ LEFT_IN_THE_SPOOL = {
             "expect": {"ok": {"status": "delivered", "duplicate": True}},
         },
     ],
-    "expect": {"billed_units": 5, "events": 5},
+    "expect": {"billed_units": 12, "events": 6},
 }
 
 
