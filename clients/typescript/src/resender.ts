@@ -33,6 +33,8 @@ export class Resender {
   /** The last round, which the next one waits for. */
   #lastRound: Promise<unknown> = Promise.resolve();
   readonly #loop: Promise<void>;
+  /** How long the API asked to wait in the last round. */
+  #askedMs = 0;
   /** What was told already, so that a round that fails like the last one is not told again. */
   #told = new Set<string>();
 
@@ -65,7 +67,7 @@ export class Resender {
       this.#wake = new AbortController();
       const left = await this.#round(runtime.nowMs());
       if (left > 0) {
-        await runtime.sleep(backoff.nextWaitMs(), this.#stopped.signal);
+        await runtime.sleep(backoff.nextWaitMs(this.#askedMs), this.#stopped.signal);
       } else {
         backoff.reset();
         if (!this.#stopped.signal.aborted) await runtime.sleep(WAIT_MS_MAX, this.#wake.signal);
@@ -82,6 +84,7 @@ export class Resender {
 
   async #sendAll(deadlineMs: number): Promise<number> {
     const { spool, sender, isHeld } = this.#parts;
+    this.#askedMs = 0;
     try {
       const names = (await spool.names()).filter((name) => !isHeld(name));
       let left = 0;
@@ -132,7 +135,10 @@ export class Resender {
       await this.#parts.spool.remove(event);
       return true;
     }
-    if (fate.fate === "unclear") return false;
+    if (fate.fate === "unclear") {
+      this.#askedMs = Math.max(this.#askedMs, fate.retryAfterMs ?? 0);
+      return false;
+    }
     const error = refusal(event, fate.problem);
     if (ABOUT_THE_KEY.has(fate.problem.status)) {
       this.#tell(fate.problem.type, error);

@@ -87,6 +87,25 @@ test("what waits is sent in the background, with waits that grow", async () => {
   assert.equal(api.units, 1);
 });
 
+test("the background, too, waits as long as the API asks it to", async () => {
+  const spoolDir = await folder();
+  const { api, meterline, runtime } = await setting({ spoolDir, retryBudgetMs: 0 });
+  await meterline.flush();
+  api.faults.push("reset", { status: 429, retryAfterS: 20 });
+  await meterline.emit("cus_1", "page", { eventId: "a" });
+  const pass = async (ms: number, isOver: () => boolean) => {
+    for (let passedMs = 0; passedMs < ms && !isOver(); passedMs += 100) {
+      runtime.advance(100);
+      await new Promise((turn) => setTimeout(turn, 1));
+    }
+  };
+  await pass(5000, () => api.requests.length === 2);
+  await pass(19_000, () => api.requests.length > 2);
+  assert.equal(api.requests.length, 2);
+  await pass(60_000, () => api.recorded.size > 0);
+  assert.equal(api.units, 1);
+});
+
 test("what another process left is sent, and not what a call has in its hands", async () => {
   const spoolDir = await folder();
   const { api, meterline, runtime } = await setting({ spoolDir });
