@@ -63,6 +63,11 @@ endif
 	$(TARGET)/measured/bench --functions $(TARGET)/lambda --python $(BENCH_PYTHON)/bin/python \
 	    $(if $(IS_QUICK),--quick,--page docs/benchmarks.md)
 
+.PHONY: dashboards
+dashboards: ## Measure 200 open dashboards under load (QUICK=1: a smoke run)
+	cargo build --profile measured -p benches
+	$(TARGET)/measured/bench --only dashboards $(if $(IS_QUICK),--quick)
+
 scale: ## Reckon large loads, their limits and cost, into docs/scale.md
 	cargo run --quiet -p scale -- --write
 
@@ -84,7 +89,7 @@ openapi: ## Write openapi.json, the API's description, from the code
 
 # Two releases of Stripe's SDK, each in an environment of its own.
 SDKS := newest acacia
-e2e: conformance api-test client-test deploy-test ## All of the next four
+e2e: conformance api-test client-test browser-test deploy-test ## All of the next five
 
 conformance: ## Drive the Stripe simulator with Stripe's own Python SDK (FIELDS=update: write its field lists)
 	scripts/tools.sh conformance
@@ -124,6 +129,12 @@ client-bench: ## Measure what the clients cost beside raw HTTP in their language
 	scripts/tools.sh clients
 	cd clients/python && PYTHONPATH=src $(CLIENT_PYTHON) bench/overhead.py $(if $(IS_QUICK),--quick)
 	cd clients/typescript && npm run --silent bench -- $(if $(IS_QUICK),--quick)
+
+.PHONY: browser-test
+browser-test: ## Look at the dashboard with a real Chromium; pictures into target/screenshots
+	scripts/tools.sh browser
+	cargo build --bins -p stack
+	BROWSER_PROGRAMS=$(TARGET)/debug node --test tests/browser/suite/
 
 # The functions must be of this machine's architecture.
 deploy-test: sam-build ## Deploy to an AWS on this machine, play the story there, and deploy again under load (PAGE=1: figures into docs/benchmarks.md)
@@ -174,5 +185,5 @@ lambda-roundtrip: ## Run every function under cargo lambda watch: sample events,
 	cargo build --workspace --bins
 	scripts/lambda-roundtrip.sh
 
-nightly: ## Run what takes too long for every commit, results to docs/nightly.md (STAGES="ci arm64 sam-local api prices soak bench")
+nightly: ## Run what takes too long for every commit, results to docs/nightly.md (STAGES="ci arm64 sam-local api prices soak bench dashboards")
 	STAGES="$(STAGES)" scripts/nightly.sh

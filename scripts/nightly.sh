@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What takes too long for every commit, or needs root: all of .ci/run, the functions for
 # arm64, sam local in Docker, a million events under faults, ten thousand prices, the long
-# run against the OpenAPI document, and the benchmarks. Writes docs/nightly.md, which is
+# run against the OpenAPI document, the benchmarks, and 200 open dashboards. Writes docs/nightly.md, which is
 # kept: what ran, for how long, and how it ended. Fails if one of them fails, but runs the
 # others first.
 #
@@ -36,11 +36,12 @@ run() { # STAGE
         prices) make prices ;;
         soak) make soak EVENTS=1000000 ;;
         bench) make bench ;;
+        dashboards) make dashboards ;;
         *) echo "no such stage: $1" >&2; return 2 ;;
     esac
 }
 
-for stage in ${STAGES:-ci arm64 sam-local api prices soak bench}; do
+for stage in ${STAGES:-ci arm64 sam-local api prices soak bench dashboards}; do
     printf '\n━━ %s, log in %s\n' "$stage" "$logs/$stage.log"
     started=$SECONDS outcome=passed
     # A subshell of its own keeps -e inside, which `if` would switch off.

@@ -96,6 +96,8 @@ def requests(way, first):
     yield ask("report", "invoices", "GET", f"{of_customer}/invoices")
     yield ask("report", "a link", "POST", f"{of_customer}/dashboard-links")
     yield ask("report", "a link that nobody signed", "GET", DASHBOARD_UNSIGNED, None, None)
+    yield ask("report", "a file of the dashboard", "GET", "/dashboard/assets/1/dashboard.css", None, None)
+    yield ask("report", "no file of the dashboard", "GET", "/dashboard/assets/1/none.css", None, None)
     yield ask("onboarding", "a card that is declined", "POST", "/v1/customers", {**new, "payment_method": "pm_card_chargeDeclined"})
     yield ask("onboarding", "no address", "POST", "/v1/customers", {**new, "email": "none"})
     yield ask("onboarding", "another price, of none", "POST", f"{of_customer}/subscription", {"price": "price_none"})

@@ -6,6 +6,8 @@
 #   scripts/tools.sh ministack
 #                             an AWS for this machine from PyPI, into target/ministack
 #   scripts/tools.sh lint     cargo-deny and cargo-machete from crates.io, into target/tools
+#   scripts/tools.sh browser  chromium, nodejs and npm from Debian, and two packages from npm into
+#                             tests/browser/node_modules
 #   scripts/tools.sh api      schemathesis from PyPI, into target/conformance/api
 #   scripts/tools.sh clients  what the clients' tests and checks need: from PyPI, into target/conformance/clients,
 #                             and from npm, into clients/typescript and examples/typescript
@@ -49,12 +51,34 @@ install_lint_tool() {
         cargo install --locked --quiet --force --root target/tools --version "$2" "$1"
 }
 
+# Debian's own Chromium and node: the browsers that Playwright would load are no packages
+# of any distribution. As root; others are told what to install.
+install_browser() {
+    local missing=() program
+    for program in "${CHROMIUM:-chromium}" node npm; do
+        command -v "$program" >/dev/null || missing+=("${program/#node/nodejs}")
+    done
+    if [ "${#missing[@]}" -gt 0 ]; then
+        if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+            echo "make browser-test needs: ${missing[*]}" >&2
+            return 1
+        fi
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    fi
+    local installed=tests/browser/node_modules/meterline-package-lock.json
+    if cmp -s tests/browser/package-lock.json "$installed"; then return; fi
+    npm ci --prefix tests/browser --ignore-scripts --no-audit --no-fund --silent
+    cp tests/browser/package-lock.json "$installed"
+}
+
 # The Python that has pip is the machine's, not the one that is set up here.
 PATH=$PWD/target/tools/bin:${PATH//"$PWD/.venv/bin:"/}
 case ${1-} in
     lambda) install_python_packages .venv scripts/requirements.txt ;;
     ministack) install_python_packages target/ministack scripts/requirements-ministack.txt ;;
     template) install_python_packages target/checkov scripts/requirements-checkov.txt ;;
+    browser) install_browser ;;
     api) install_python_packages target/conformance/api tests/api/requirements.txt ;;
     clients)
         install_python_packages target/conformance/clients tests/clients/requirements.txt
@@ -71,7 +95,7 @@ case ${1-} in
         install_lint_tool cargo-machete "$cargo_machete"
         ;;
     *)
-        echo "usage: $0 lambda|template|ministack|lint|api|clients|conformance" >&2
+        echo "usage: $0 lambda|template|ministack|lint|api|browser|clients|conformance" >&2
         exit 2
         ;;
 esac

@@ -1,6 +1,6 @@
 //! What DynamoDB charges: the calls that count are asked to say what they
 //! consumed (Amazon DynamoDB API reference: `ReturnConsumedCapacity`). They are
-//! all writes, and the two kinds of reads that redelivery makes.
+//! all writes, and the reads of redelivery and of dashboards.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +12,7 @@ use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
 use aws_sdk_dynamodb::operation::batch_get_item::{BatchGetItemInput, BatchGetItemOutput};
 use aws_sdk_dynamodb::operation::delete_item::{DeleteItemInput, DeleteItemOutput};
+use aws_sdk_dynamodb::operation::get_item::{GetItemInput, GetItemOutput};
 use aws_sdk_dynamodb::operation::put_item::{PutItemInput, PutItemOutput};
 use aws_sdk_dynamodb::operation::query::{QueryInput, QueryOutput};
 use aws_sdk_dynamodb::operation::transact_write_items::{
@@ -77,6 +78,8 @@ impl Intercept for Capacity {
             delete.return_consumed_capacity = asked;
         } else if let Some(query) = input.downcast_mut::<QueryInput>() {
             query.return_consumed_capacity = asked;
+        } else if let Some(get) = input.downcast_mut::<GetItemInput>() {
+            get.return_consumed_capacity = asked;
         } else if let Some(batch) = input.downcast_mut::<BatchGetItemInput>() {
             batch.return_consumed_capacity = asked;
         }
@@ -105,6 +108,8 @@ impl Intercept for Capacity {
             self.add("delete", delete.consumed_capacity());
         } else if let Some(query) = output.downcast_ref::<QueryOutput>() {
             self.add("query", query.consumed_capacity());
+        } else if let Some(get) = output.downcast_ref::<GetItemOutput>() {
+            self.add("get", get.consumed_capacity());
         } else if let Some(batch) = output.downcast_ref::<BatchGetItemOutput>() {
             for consumed in batch.consumed_capacity() {
                 self.add("batch get", Some(consumed));

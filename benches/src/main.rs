@@ -7,11 +7,13 @@
 //! | [`sustained`], [`load`], [`capacity`] | a thousand events a second, and their write units |
 //! | [`throughput`] | the most that batches reach |
 //! | [`report_time`] | the report by the customer's events |
+//! | [`dashboards`] | open dashboards while usage comes in |
 //! | [`python`] | the common emitter in Python |
 //! | [`cold_start`], [`lambda`] | the functions' first answers |
 
 mod capacity;
 mod cold_start;
+mod dashboards;
 mod floor;
 mod lambda;
 mod latency;
@@ -64,6 +66,7 @@ enum Part {
     Sustained,
     Throughput,
     Report,
+    Dashboards,
     Python,
     ColdStart,
 }
@@ -126,6 +129,7 @@ async fn measure(arguments: &Arguments) -> Result<(), Failure> {
             Part::Sustained => sustained::run(page, scale).await?,
             Part::Throughput => throughput::run(page, scale).await?,
             Part::Report => report_time::run(page, scale).await?,
+            Part::Dashboards => dashboards::run(page, scale).await?,
             Part::Python => python::run(page, scale, &arguments.python).await?,
             Part::ColdStart => cold_start::run(page, scale, &arguments.functions).await?,
         }

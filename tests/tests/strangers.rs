@@ -28,10 +28,12 @@ struct Answer {
 async fn ask(system: &System, method: &str, path: &str, customer_id: &str, key: &str) -> Answer {
     let path = path
         .replace("{customer_id}", customer_id)
-        .replace("{event_id}", "job-0");
-    let query = match path.as_str() {
-        "/dashboard" => format!("customer={customer_id}&expires=4102444800&signature=00"),
-        _ => "event_id=job-0".to_owned(),
+        .replace("{event_id}", "job-0")
+        .replace("{name}", "dashboard.css");
+    let query = if path.starts_with("/dashboard") {
+        format!("customer={customer_id}&expires=4102444800&signature=00")
+    } else {
+        "event_id=job-0".to_owned()
     };
     let event = json!({
         "event_id": "job-0", "customer_id": customer_id, "quantity": 1, "action_type": "read",
@@ -86,11 +88,12 @@ async fn no_route_tells_a_stranger_whether_a_customer_exists() {
                 let there = ask(&system, &method, &path, &theirs, key).await;
                 let nowhere = ask(&system, &method, &path, &nobody, key).await;
                 assert_eq!(there, nowhere, "{method} {path}");
-                // A description is for everybody; a link bears its own signature; a
-                // batch answers for each event.
+                // A description is for everybody, and so are the files of a page; a
+                // link bears its own signature; a batch answers for each event.
                 let expected = match (path.as_str(), is_key) {
                     ("/openapi.json", _) => 200,
-                    ("/dashboard", _) => 403,
+                    (path, _) if path.starts_with("/dashboard/assets/") => 200,
+                    (path, _) if path.starts_with("/dashboard") => 403,
                     (_, false) => 401,
                     ("/v1/usage/batch", true) => 200,
                     (_, true) => 403,

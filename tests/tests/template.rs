@@ -102,6 +102,9 @@ fn the_description_of_a_version_fits_whatever_the_parameters_are() {
         if let Some(most) = parameter["MaxValue"].as_u64() {
             return most.to_string().len();
         }
+        if let Some(most) = parameter["MaxLength"].as_u64() {
+            return usize::try_from(most).unwrap();
+        }
         // The pattern says how long, behind what is fixed.
         let pattern = parameter["AllowedPattern"].as_str().unwrap();
         if pattern.contains("://") {
@@ -109,9 +112,6 @@ fn the_description_of_a_version_fits_whatever_the_parameters_are() {
         }
         if pattern.contains("secretsmanager") {
             return 50;
-        }
-        if let Some(most) = parameter["MaxLength"].as_u64() {
-            return usize::try_from(most).unwrap();
         }
         let most = pattern.rsplit(',').next().unwrap();
         most.split('}').next().unwrap().parse().unwrap()

@@ -24,6 +24,25 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut RequestParts, state: &S) -> Result<Self, Problem> {
+        let readable = ReadableBy::from_request_parts(parts, state).await?;
+        Ok(Self(readable.customer_id))
+    }
+}
+
+/// The same, and who the caller is: some may do more than read.
+pub(crate) struct ReadableBy {
+    pub(crate) customer_id: CustomerId,
+    pub(crate) caller: Caller,
+}
+
+impl<S> FromRequestParts<S> for ReadableBy
+where
+    Arc<Authenticator>: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut RequestParts, state: &S) -> Result<Self, Problem> {
         let caller = Caller::from_request_parts(parts, state).await?;
         let path: Result<Path<HashMap<String, String>>, _> =
             Path::from_request_parts(parts, state).await;
@@ -32,7 +51,10 @@ where
         let customer_id = CustomerId::parse(customer_id)?;
         web::telemetry::note_customer(&customer_id);
         caller.require(Scope::Read, Some(&customer_id))?;
-        Ok(Self(customer_id))
+        Ok(Self {
+            customer_id,
+            caller,
+        })
     }
 }
 
@@ -49,17 +71,8 @@ impl Parts {
         &self,
         customer_id: &CustomerId,
     ) -> Result<KnownCustomer, Problem> {
-        let known =
-            self.directory
-                .current_customer(customer_id)
-                .await
-                .map_err(|error| match error {
-                    CustomerError::Ledger(error) => error.into(),
-                    CustomerError::TestClock(error) => {
-                        Problem::from_stripe("retrieve test clock", &error)
-                    }
-                })?;
-        known.ok_or_else(not_onboarded)
+        let known = self.directory.current_customer(customer_id).await;
+        known.map_err(of_error)?.ok_or_else(not_onboarded)
     }
 
     /// Refuses a customer that is none, for what needs no more than that: Stripe
@@ -70,7 +83,15 @@ impl Parts {
     }
 }
 
-fn not_onboarded() -> Problem {
+/// Why a customer could not be looked up.
+pub(crate) fn of_error(error: CustomerError) -> Problem {
+    match error {
+        CustomerError::Ledger(error) => error.into(),
+        CustomerError::TestClock(error) => Problem::from_stripe("retrieve test clock", &error),
+    }
+}
+
+pub(crate) fn not_onboarded() -> Problem {
     Problem::new(
         ProblemType::CustomerNotFound,
         "no customer with this id is onboarded",

@@ -276,7 +276,6 @@ fn header(text: &str) -> Result<HeaderValue, Problem> {
 impl Parts {
     /// The latest events of `customer_id`, the last to happen first, each with
     /// its present status: 16 reads of the index and one of the rows.
-    #[allow(dead_code, reason = "for the dashboard, whose page is being made")]
     pub(crate) async fn latest_events(
         &self,
         customer_id: &CustomerId,

@@ -1,13 +1,13 @@
 //! `GET /v1/customers/{customer_id}/invoices` and `…/invoices/upcoming`: from
 //! Stripe, as they are now.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use billing::{Currency, CustomerId, Money, Timestamp};
+use billing::{Currency, Money, Timestamp};
+use ledger::CustomerRow;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use web::openapi::schema;
@@ -20,11 +20,6 @@ use crate::query::parse_limit;
 pub(crate) const LIMIT_DEFAULT: u32 = 12;
 /// Stripe's own limit for a page (Stripe API reference: Pagination).
 pub(crate) const LIMIT_MAX: u32 = 100;
-
-/// For how long the dashboard, which asks every two seconds, believes a list.
-const SHELF_FRESH_MS: i64 = 15_000;
-/// Lists kept at once.
-const SHELF_CUSTOMERS_MAX: usize = 1_000;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,7 +37,7 @@ pub(crate) struct ListAnswer {
 }
 
 /// One invoice. Amounts are decimal texts in major units, times RFC 3339.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Invoice)]
 pub(crate) struct InvoiceAnswer {
     /// None for an invoice that is still to come.
@@ -63,7 +58,7 @@ pub(crate) struct InvoiceAnswer {
     #[schema(schema_with = schema::amount)]
     amount_paid: String,
     #[schema(schema_with = schema::amount)]
-    amount_remaining: String,
+    pub(crate) amount_remaining: String,
     #[schema(schema_with = schema::time)]
     pub(crate) created_at: String,
     #[schema(schema_with = schema::time)]
@@ -75,7 +70,7 @@ pub(crate) struct InvoiceAnswer {
     #[schema(required, schema_with = schema::time_or_null)]
     paid_at: Option<String>,
     #[schema(required, schema_with = schema::time_or_null)]
-    next_payment_attempt_at: Option<String>,
+    pub(crate) next_payment_attempt_at: Option<String>,
     #[schema(required)]
     pub(crate) hosted_invoice_url: Option<String>,
     #[schema(required)]
@@ -84,7 +79,7 @@ pub(crate) struct InvoiceAnswer {
 }
 
 /// One line of an invoice.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = InvoiceLine)]
 struct LineAnswer {
     #[schema(required)]
@@ -133,27 +128,39 @@ pub(crate) async fn show_upcoming(
     Readable(customer_id): Readable,
 ) -> Result<Json<InvoiceAnswer>, Problem> {
     let customer = parts.customer(&customer_id).await?;
-    let subscription_id = &customer.row.subscription_id;
-    let preview = parts
-        .stripe
-        .create_invoice_preview(customer_id.as_str(), subscription_id)
-        .await;
-    let preview = preview.map_err(|error| {
-        if error.code() == Some("invoice_upcoming_none") {
-            let detail = "no invoice is to come: the subscription has ended";
-            return Problem::new(ProblemType::NotFound, detail);
-        }
-        Problem::from_stripe("preview invoice", &error)
+    let upcoming = parts.upcoming_invoice(&customer.row).await?;
+    let upcoming = upcoming.ok_or_else(|| {
+        let detail = "no invoice is to come: the subscription has ended";
+        Problem::new(ProblemType::NotFound, detail)
     })?;
-    let answer = InvoiceAnswer::of(&preview)?;
-    Ok(Json(InvoiceAnswer {
-        invoice_id: None,
-        ..answer
-    }))
+    Ok(Json(upcoming))
+}
+
+impl Parts {
+    /// The invoice of the current period as Stripe would bill now; none where the
+    /// subscription has ended.
+    pub(crate) async fn upcoming_invoice(
+        &self,
+        customer: &CustomerRow,
+    ) -> Result<Option<InvoiceAnswer>, Problem> {
+        let customer_id = customer.customer_id.as_str();
+        let preview = self
+            .stripe
+            .create_invoice_preview(customer_id, &customer.subscription_id)
+            .await;
+        match preview {
+            Ok(preview) => Ok(Some(InvoiceAnswer {
+                invoice_id: None,
+                ..InvoiceAnswer::of(&preview)?
+            })),
+            Err(error) if error.code() == Some("invoice_upcoming_none") => Ok(None),
+            Err(error) => Err(Problem::from_stripe("preview invoice", &error)),
+        }
+    }
 }
 
 impl InvoiceAnswer {
-    fn of(invoice: &stripe::Invoice) -> Result<Self, Problem> {
+    pub(crate) fn of(invoice: &stripe::Invoice) -> Result<Self, Problem> {
         let currency = Currency::parse(&invoice.currency).map_err(|error| {
             tracing::error!(invoice_id = invoice.id, %error, "an invoice's currency is unreadable");
             Problem::new(ProblemType::Internal, "Stripe's answer cannot be used")
@@ -194,60 +201,4 @@ impl InvoiceAnswer {
 
 fn time(unix_s: i64) -> String {
     Timestamp::from_unix_s(unix_s).to_string()
-}
-
-/// The latest invoices of customers whose dashboards are open.
-#[derive(Default)]
-pub(crate) struct InvoiceShelf(Mutex<HashMap<CustomerId, Shelved>>);
-
-#[derive(Clone)]
-struct Shelved {
-    invoices: Arc<[InvoiceAnswer]>,
-    until: Timestamp,
-}
-
-impl InvoiceShelf {
-    fn recall(&self, customer_id: &CustomerId, now: Timestamp) -> Option<Arc<[InvoiceAnswer]>> {
-        let shelved = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = shelved
-            .get(customer_id)
-            .filter(|shelved| now < shelved.until)?;
-        Some(Arc::clone(&found.invoices))
-    }
-
-    fn put(&self, customer_id: &CustomerId, invoices: Arc<[InvoiceAnswer]>, now: Timestamp) {
-        let mut shelved = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if shelved.len() >= SHELF_CUSTOMERS_MAX {
-            shelved.retain(|_, shelved| now < shelved.until);
-        }
-        if shelved.len() >= SHELF_CUSTOMERS_MAX {
-            shelved.clear();
-        }
-        let until = now.plus_ms(SHELF_FRESH_MS);
-        shelved.insert(customer_id.clone(), Shelved { invoices, until });
-    }
-}
-
-impl Parts {
-    /// The latest invoices, a few seconds old perhaps.
-    pub(crate) async fn latest_invoices(
-        &self,
-        customer_id: &CustomerId,
-    ) -> Result<Arc<[InvoiceAnswer]>, Problem> {
-        let now = self.clock.now();
-        if let Some(invoices) = self.invoices.recall(customer_id, now) {
-            return Ok(invoices);
-        }
-        let invoices = self
-            .stripe
-            .list_invoices(customer_id.as_str(), LIMIT_DEFAULT)
-            .await;
-        let invoices = invoices.map_err(|error| Problem::from_stripe("list invoices", &error))?;
-        let invoices: Arc<[InvoiceAnswer]> = invoices
-            .iter()
-            .map(InvoiceAnswer::of)
-            .collect::<Result<_, _>>()?;
-        self.invoices.put(customer_id, Arc::clone(&invoices), now);
-        Ok(invoices)
-    }
 }

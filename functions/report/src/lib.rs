@@ -6,12 +6,12 @@ mod bill;
 mod customer;
 mod dashboard;
 mod document;
+mod entity_tag;
 mod events;
 mod explanation;
 mod invoices;
 mod links;
 pub mod openapi;
-mod page;
 mod query;
 mod series;
 mod summary;
@@ -29,7 +29,10 @@ use ledger::{Ledger, RequestRate};
 use metering::CustomerDirectory;
 use web::Authenticator;
 
-use crate::invoices::InvoiceShelf;
+use crate::dashboard::board::Boards;
+pub use crate::dashboard::framing::{FrameAncestors, InvalidFrameAncestors};
+use crate::dashboard::payments::InvoiceShelf;
+use crate::dashboard::portal::PortalSessions;
 pub use crate::links::{DashboardLinks, InvalidLinkSettings};
 
 /// The parts of the function.
@@ -37,14 +40,17 @@ pub use crate::links::{DashboardLinks, InvalidLinkSettings};
 pub struct State {
     parts: Arc<Parts>,
     authenticator: Arc<Authenticator>,
+    frame_ancestors: Arc<FrameAncestors>,
 }
 
 struct Parts {
     ledger: Ledger,
     stripe: stripe::Client,
     directory: CustomerDirectory,
+    boards: Boards,
     invoices: InvoiceShelf,
     explainer: Explainer,
+    portal_sessions: PortalSessions,
     links: DashboardLinks,
     clock: Arc<dyn Clock>,
 }
@@ -59,13 +65,14 @@ impl State {
     ) -> Self {
         let authenticator = Authenticator::new(ledger.clone(), Arc::clone(&clock));
         let directory = CustomerDirectory::new(ledger.clone(), stripe.clone(), Arc::clone(&clock));
-        let invoices = InvoiceShelf::default();
         let explainer = explanation::explainer(&ledger, &stripe);
         let parts = Parts {
             ledger,
             stripe,
             directory,
-            invoices,
+            boards: Boards::default(),
+            invoices: InvoiceShelf::default(),
+            portal_sessions: PortalSessions::default(),
             explainer,
             links,
             clock,
@@ -73,6 +80,7 @@ impl State {
         Self {
             parts: Arc::new(parts),
             authenticator: Arc::new(authenticator),
+            frame_ancestors: Arc::default(),
         }
     }
 
@@ -81,6 +89,15 @@ impl State {
     pub fn with_key_rate(self, key_rate: RequestRate) -> Self {
         Self {
             authenticator: self.authenticator.with_default_rate(key_rate),
+            ..self
+        }
+    }
+
+    /// Lets the pages of `frame_ancestors` show dashboards in a frame.
+    #[must_use]
+    pub fn with_frame_ancestors(self, frame_ancestors: FrameAncestors) -> Self {
+        Self {
+            frame_ancestors: Arc::new(frame_ancestors),
             ..self
         }
     }
@@ -95,6 +112,12 @@ impl FromRef<State> for Arc<Authenticator> {
 impl FromRef<State> for Arc<Parts> {
     fn from_ref(state: &State) -> Self {
         Arc::clone(&state.parts)
+    }
+}
+
+impl FromRef<State> for Arc<FrameAncestors> {
+    fn from_ref(state: &State) -> Self {
+        Arc::clone(&state.frame_ancestors)
     }
 }
 
@@ -124,6 +147,13 @@ pub fn router(state: State) -> Router {
             post(dashboard::create_link),
         )
         .route("/dashboard", get(dashboard::show))
+        .route("/dashboard/data", get(dashboard::show_data))
+        .route("/dashboard/invoices", get(dashboard::show_invoices))
+        .route("/dashboard/billing-portal", post(dashboard::portal::open))
+        .route(
+            "/dashboard/assets/{version}/{name}",
+            get(dashboard::assets::show),
+        )
         .route("/openapi.json", get(document::show))
         .with_state(state)
 }

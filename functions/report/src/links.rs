@@ -1,4 +1,5 @@
-//! Dashboard links: whoever has one sees one customer's dashboard, for a day.
+//! Dashboard links: whoever has one sees one customer's dashboard, for a day, and can go
+//! on to Stripe's billing portal from there if the link was made for that.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -9,11 +10,14 @@ use axum::http::uri::Authority;
 use billing::{CustomerId, Timestamp};
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
 use sha2::Sha256;
 use web::RotatedSecret;
 
 /// How long a link works.
 const LIFETIME_MS: i64 = 24 * 3_600_000;
+/// Marks a link that leads on to the billing portal.
+const PORTAL_PARAMETER: &str = "&billing_portal=1";
 /// A shorter secret could be guessed from one link.
 const SECRET_BYTES_MIN: usize = 16;
 
@@ -48,6 +52,27 @@ pub enum InvalidLinkSettings {
 pub(crate) struct DashboardLink {
     pub(crate) url: String,
     pub(crate) expires_at: Timestamp,
+}
+
+/// What a link opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Opened {
+    /// Whose dashboard.
+    pub(crate) customer_id: CustomerId,
+    /// Until when.
+    pub(crate) expires_at: Timestamp,
+    /// Whether it leads on to Stripe's billing portal, where a customer changes how they
+    /// pay: more than to look.
+    pub(crate) billing_portal: bool,
+}
+
+/// The query of a link, as it was issued or as somebody made it up.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct LinkQuery {
+    customer: String,
+    expires: String,
+    billing_portal: Option<String>,
+    signature: String,
 }
 
 /// Why a link opens nothing.
@@ -100,47 +125,53 @@ impl DashboardLinks {
         })
     }
 
-    /// A link to the dashboard of `customer_id`, made at `now` for a request
-    /// with `headers`; none where they do not say where they were sent to.
+    /// A link to the dashboard of `customer_id`, and from there to the billing portal if
+    /// it may be, made at `now` for a request with `headers`; none where they do not say
+    /// where they were sent to.
     pub(crate) fn create(
         &self,
         customer_id: &CustomerId,
+        billing_portal: bool,
         now: Timestamp,
         headers: &HeaderMap,
     ) -> Option<DashboardLink> {
-        let base = match &self.public_url {
-            Some(url) => url.clone(),
-            None => requested_base(headers)?,
-        };
+        let base = self.base(headers)?;
         let expires_unix_s = now.plus_ms(LIFETIME_MS).unix_s();
-        let signature = mac(self.keys().current, customer_id.as_str(), expires_unix_s);
-        let signature = signature.finalize().into_bytes();
+        let opened = Opened {
+            customer_id: customer_id.clone(),
+            expires_at: Timestamp::from_unix_s(expires_unix_s),
+            billing_portal,
+        };
+        let signature = mac(self.keys().current, &opened).finalize().into_bytes();
         let signature = hex::encode(signature);
+        let portal = if billing_portal { PORTAL_PARAMETER } else { "" };
         Some(DashboardLink {
             url: format!(
-                "{base}/dashboard?customer={customer_id}&expires={expires_unix_s}&signature={signature}"
+                "{base}/dashboard?customer={customer_id}&expires={expires_unix_s}{portal}\
+                 &signature={signature}"
             ),
-            expires_at: Timestamp::from_unix_s(expires_unix_s),
+            expires_at: opened.expires_at,
         })
+    }
+
+    /// Where the dashboard is, seen from whoever made a request with `headers`: a scheme
+    /// and a host, perhaps a path. None where they do not say.
+    pub(crate) fn base(&self, headers: &HeaderMap) -> Option<String> {
+        let known = self.public_url.clone();
+        known.or_else(|| requested_base(headers))
     }
 
     /// Whose dashboard a link opens at `now`. Where it is signed with a secret that is not
     /// known here, another function may have the next one already: it is looked up, at
     /// most twice a minute, whoever asks.
-    pub(crate) async fn open(
-        &self,
-        customer: &str,
-        expires: &str,
-        signature: &str,
-        now: Timestamp,
-    ) -> Result<CustomerId, Refusal> {
+    pub(crate) async fn open(&self, link: &LinkQuery, now: Timestamp) -> Result<Opened, Refusal> {
         let known = self.secret.current();
-        let checked = self.check(customer, expires, signature, now);
+        let checked = self.check(link, now);
         if checked != Err(Refusal::Invalid) || !self.secret.renew(&known).await {
             return checked;
         }
         self.take_over().await;
-        self.check(customer, expires, signature, now)
+        self.check(link, now)
     }
 
     /// Signs with the secret as it is now; the former one is the version before it.
@@ -163,34 +194,35 @@ impl DashboardLinks {
         keys.clone()
     }
 
-    /// Whose dashboard a link opens at `now`, by the keys that are known. The signature is compared in
+    /// What a link opens at `now`, by the keys that are known. The signature is compared in
     /// constant time, and before anything else is believed.
-    pub(crate) fn check(
-        &self,
-        customer: &str,
-        expires: &str,
-        signature: &str,
-        now: Timestamp,
-    ) -> Result<CustomerId, Refusal> {
-        let customer_id = CustomerId::parse(customer).map_err(|_| Refusal::Invalid)?;
-        let expires_unix_s: i64 = expires.parse().map_err(|_| Refusal::Invalid)?;
+    fn check(&self, link: &LinkQuery, now: Timestamp) -> Result<Opened, Refusal> {
+        let customer_id = CustomerId::parse(&link.customer).map_err(|_| Refusal::Invalid)?;
+        let expires_unix_s: i64 = link.expires.parse().map_err(|_| Refusal::Invalid)?;
         // A plus sign or a zero before it was never issued.
-        if expires_unix_s.to_string() != expires {
+        if expires_unix_s.to_string() != link.expires {
             return Err(Refusal::Invalid);
         }
-        let signature = hex::decode(signature).map_err(|_| Refusal::Invalid)?;
-        let Keys { current, former } = self.keys();
-        let is_signed_by = |key| {
-            let mac = mac(key, customer_id.as_str(), expires_unix_s);
-            mac.verify_slice(&signature).is_ok()
+        let billing_portal = match link.billing_portal.as_deref() {
+            None => false,
+            Some("1") => true,
+            Some(_) => return Err(Refusal::Invalid),
         };
+        let opened = Opened {
+            customer_id,
+            expires_at: Timestamp::from_unix_s(expires_unix_s),
+            billing_portal,
+        };
+        let signature = hex::decode(&link.signature).map_err(|_| Refusal::Invalid)?;
+        let Keys { current, former } = self.keys();
+        let is_signed_by = |key| mac(key, &opened).verify_slice(&signature).is_ok();
         if !is_signed_by(current) && !former.is_some_and(is_signed_by) {
             return Err(Refusal::Invalid);
         }
-        if Timestamp::from_unix_s(expires_unix_s) <= now {
+        if opened.expires_at <= now {
             return Err(Refusal::Expired);
         }
-        Ok(customer_id)
+        Ok(opened)
     }
 }
 
@@ -203,9 +235,14 @@ fn key(secret: &SecretString) -> Result<Hmac<Sha256>, InvalidLinkSettings> {
 }
 
 /// A customer id has no line break, so no two links share a text.
-fn mac(key: Hmac<Sha256>, customer: &str, expires_unix_s: i64) -> Hmac<Sha256> {
-    let signed = format!("meterline dashboard link 1\n{customer}\n{expires_unix_s}");
-    key.chain_update(signed)
+fn mac(key: Hmac<Sha256>, link: &Opened) -> Hmac<Sha256> {
+    let kind = if link.billing_portal {
+        "meterline dashboard and billing portal link 1"
+    } else {
+        "meterline dashboard link 1"
+    };
+    let (customer_id, expires_unix_s) = (&link.customer_id, link.expires_at.unix_s());
+    key.chain_update(format!("{kind}\n{customer_id}\n{expires_unix_s}"))
 }
 
 impl fmt::Debug for DashboardLinks {
@@ -238,6 +275,7 @@ fn requested_base(headers: &HeaderMap) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::extract::Query;
     use axum::http::HeaderValue;
 
     const NOW: Timestamp = Timestamp::from_unix_s(1_769_860_800);
@@ -247,56 +285,57 @@ mod tests {
         DashboardLinks::new(&SecretString::from(secret), public_url).unwrap()
     }
 
-    fn parts(link: &DashboardLink) -> [String; 3] {
-        let (_, query) = link.url.split_once('?').unwrap();
-        let values: Vec<String> = query
-            .split('&')
-            .map(|pair| pair.split_once('=').unwrap().1.to_owned())
-            .collect();
-        values.try_into().unwrap()
+    fn query(link: &DashboardLink) -> LinkQuery {
+        let uri: axum::http::Uri = link.url.parse().unwrap();
+        Query::try_from_uri(&uri).map(|Query(query)| query).unwrap()
     }
 
-    fn opened(links: &DashboardLinks, parts: [&str; 3], now: Timestamp) -> Result<String, Refusal> {
-        let [customer, expires, signature] = parts;
-        links
-            .check(customer, expires, signature, now)
-            .map(|id| id.to_string())
+    fn opened(links: &DashboardLinks, link: &LinkQuery, now: Timestamp) -> Result<bool, Refusal> {
+        let opened = links.check(link, now)?;
+        assert_eq!(opened.customer_id.as_str(), "cus_1");
+        Ok(opened.billing_portal)
     }
+
+    /// Ways to change a link.
+    const ALTERATIONS: [fn(&mut LinkQuery); 8] = [
+        |link| link.customer = "cus_2".to_owned(),
+        |link| link.customer.push('\n'),
+        |link| link.expires = format!("{}0", link.expires),
+        |link| link.expires = "soon".to_owned(),
+        |link| link.signature = link.signature.split_off(2),
+        |link| link.signature.clear(),
+        |link| link.billing_portal = Some("true".to_owned()),
+        |link| {
+            link.billing_portal = match link.billing_portal {
+                Some(_) => None,
+                None => Some("1".to_owned()),
+            };
+        },
+    ];
 
     #[test]
     fn a_link_opens_its_own_customer_until_it_expires() {
         let links = links("a secret of 32 random characters");
         let customer_id = CustomerId::parse("cus_1").unwrap();
-        let link = links.create(&customer_id, NOW, &HeaderMap::new()).unwrap();
-        assert!(
-            link.url
-                .starts_with("https://billing.example/dashboard?customer=cus_1&")
-        );
-        let [customer, expires, signature] = parts(&link);
-        let whole = [customer.as_str(), &expires, &signature];
-        let last = link.expires_at.plus_ms(-1);
-        assert_eq!(opened(&links, whole, last), Ok("cus_1".to_owned()));
-        assert_eq!(
-            opened(&links, whole, link.expires_at),
-            Err(Refusal::Expired)
-        );
-        let later = (link.expires_at.unix_s() + 1).to_string();
-        for altered in [
-            ["cus_2", &expires, &signature],
-            ["cus_1", &later, &signature],
-            ["cus_1", &expires, &signature[2..]],
-            ["cus_1", &expires, ""],
-            ["cus_1", "soon", &signature],
-            ["cus_1\n", &expires, &signature],
-        ] {
-            assert_eq!(
-                opened(&links, altered, NOW),
-                Err(Refusal::Invalid),
-                "{altered:?}"
-            );
+        for billing_portal in [false, true] {
+            let link = links.create(&customer_id, billing_portal, NOW, &HeaderMap::new());
+            let link = link.unwrap();
+            let address = "https://billing.example/dashboard?customer=cus_1&";
+            assert!(link.url.starts_with(address), "{}", link.url);
+            let whole = query(&link);
+            let last = link.expires_at.plus_ms(-1);
+            assert_eq!(opened(&links, &whole, last), Ok(billing_portal));
+            let expired = opened(&links, &whole, link.expires_at);
+            assert_eq!(expired, Err(Refusal::Expired));
+            for alter in ALTERATIONS {
+                let mut altered = whole.clone();
+                alter(&mut altered);
+                let refused = opened(&links, &altered, NOW);
+                assert_eq!(refused, Err(Refusal::Invalid), "{altered:?}");
+            }
+            let others = self::links("another secret of 32 characters!");
+            assert_eq!(opened(&others, &whole, NOW), Err(Refusal::Invalid));
         }
-        let others = self::links("another secret of 32 characters!");
-        assert_eq!(opened(&others, whole, NOW), Err(Refusal::Invalid));
     }
 
     #[test]
@@ -309,7 +348,7 @@ mod tests {
             if let Some(proto) = proto {
                 headers.insert("x-forwarded-proto", HeaderValue::from_static(proto));
             }
-            let link = links.create(&customer_id, NOW, &headers)?;
+            let link = links.create(&customer_id, false, NOW, &headers)?;
             Some(link.url.split_once("/dashboard").unwrap().0.to_owned())
         };
         assert_eq!(
@@ -325,7 +364,8 @@ mod tests {
             Some("http://a.example")
         );
         assert_eq!(link("a.example/x?y", None), None);
-        assert_eq!(links.create(&customer_id, NOW, &HeaderMap::new()), None);
+        let nowhere = links.create(&customer_id, false, NOW, &HeaderMap::new());
+        assert_eq!(nowhere, None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The report function in Lambda.
 
-use report::{DashboardLinks, State};
+use report::{DashboardLinks, FrameAncestors, State};
 use web::{MainError, Settings, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
@@ -21,6 +21,10 @@ async fn main() -> Result<(), MainError> {
         )?,
         settings.clock(),
     );
-    let state = state.with_key_rate(settings.key_rate_limit()?);
+    let frame_ancestors = settings.variable("DASHBOARD_FRAME_ANCESTORS");
+    let frame_ancestors = FrameAncestors::parse(&frame_ancestors.unwrap_or_default())?;
+    let state = state
+        .with_key_rate(settings.key_rate_limit()?)
+        .with_frame_ancestors(frame_ancestors);
     lambda_http::run(web::service(report::router(state))).await
 }

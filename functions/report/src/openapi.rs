@@ -1,5 +1,6 @@
 //! The routes of the report, described for `openapi.json`.
 
+mod dashboard;
 mod events;
 mod invoices;
 
@@ -12,7 +13,6 @@ use utoipa::openapi::{ContentBuilder, ObjectBuilder, RefOr, Required, ResponseBu
 use web::ProblemType;
 use web::openapi::{Operation, Part, schema};
 
-use crate::dashboard::LinkAnswer;
 use crate::query::{DAYS_MAX, GROUPS};
 use crate::{access, usage};
 
@@ -53,9 +53,21 @@ pub fn part() -> Part {
         .operation(
             Post,
             "/v1/customers/{customer_id}/dashboard-links",
-            dashboard_link(),
+            dashboard::link(),
         )
-        .operation(Get, "/dashboard", dashboard())
+        .operation(Get, "/dashboard", dashboard::page())
+        .operation(Get, "/dashboard/data", dashboard::data())
+        .operation(Get, "/dashboard/invoices", dashboard::invoices())
+        .operation(
+            Post,
+            "/dashboard/billing-portal",
+            dashboard::billing_portal(),
+        )
+        .operation(
+            Get,
+            "/dashboard/assets/{version}/{name}",
+            dashboard::asset(),
+        )
         .operation(Get, "/openapi.json", document())
 }
 
@@ -141,72 +153,6 @@ fn access() -> Operation {
         .answer::<access::Answer>(StatusCode::OK, "Whether it may.", &[("It may", answer)])
 }
 
-fn dashboard_link() -> Operation {
-    let answer = json!({
-        "url": "https://api.example/dashboard?customer=cus_Q7hYc2mN4pXs1a&expires=1769947200&signature=9f…",
-        "expires_at": "2026-02-01T12:00:00Z",
-    });
-    of_a_known_customer(
-        "createDashboardLink",
-        "A link to the customer's dashboard, for a day",
-    )
-    .answer::<LinkAnswer>(StatusCode::OK, "A new link.", &[("A link", answer)])
-    .header(
-        StatusCode::OK,
-        "Cache-Control",
-        "no-store: the link is a secret.",
-    )
-}
-
-fn dashboard() -> Operation {
-    let operation = Operation::new("showDashboard", "The customer's dashboard, as a page")
-        .description("The address is made by `POST /v1/customers/{customer_id}/dashboard-links`.")
-        .open()
-        .parameter(query("customer", Required::True, schema::customer_id()))
-        .parameter(query(
-            "expires",
-            Required::True,
-            schema::pattern("^[0-9]{1,12}$"),
-        ))
-        .parameter(query(
-            "signature",
-            Required::True,
-            schema::pattern("^[0-9a-f]{64}$"),
-        ));
-    [
-        (StatusCode::OK, "The dashboard."),
-        (
-            StatusCode::FORBIDDEN,
-            "The link was never issued like this, or its time is over.",
-        ),
-        (
-            StatusCode::PAYMENT_REQUIRED,
-            "The numbers cannot be shown now.",
-        ),
-        (StatusCode::NOT_FOUND, "The customer is not there any more."),
-        (
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "The numbers cannot be shown now.",
-        ),
-        (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "The numbers cannot be shown now.",
-        ),
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "The numbers cannot be shown now.",
-        ),
-    ]
-    .into_iter()
-    .fold(operation, |operation, (status, description)| {
-        let content = ContentBuilder::new().schema(Some(schema::text())).build();
-        let response = ResponseBuilder::new()
-            .description(description)
-            .content("text/html; charset=utf-8", content);
-        operation.response(status, response)
-    })
-}
-
 fn document() -> Operation {
     let content = ContentBuilder::new()
         .schema(Some(ObjectBuilder::new().schema_type(Type::Object)))
@@ -214,22 +160,25 @@ fn document() -> Operation {
     let response = ResponseBuilder::new()
         .description("The document.")
         .content("application/json", content);
-    Operation::new("getOpenApi", "This document")
+    let operation = Operation::new("getOpenApi", "This document")
         .open()
         .response(StatusCode::OK, response)
         .header(StatusCode::OK, "ETag", "Of this very document.")
-        .header(StatusCode::OK, "Cache-Control", "How long it may be kept.")
-        .parameter(
-            ParameterBuilder::new()
-                .name("If-None-Match")
-                .parameter_in(ParameterIn::Header)
-                .required(Required::False)
-                .schema(Some(schema::text())),
-        )
-        .response(
-            StatusCode::NOT_MODIFIED,
-            ResponseBuilder::new().description("It is the one that `If-None-Match` names."),
-        )
+        .header(StatusCode::OK, "Cache-Control", "How long it may be kept.");
+    unless_known(operation)
+}
+
+fn unless_known(operation: Operation) -> Operation {
+    let known = ParameterBuilder::new()
+        .name("If-None-Match")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .schema(Some(schema::text()));
+    let not_modified =
+        ResponseBuilder::new().description("It is the one that `If-None-Match` names.");
+    operation
+        .parameter(known)
+        .response(StatusCode::NOT_MODIFIED, not_modified)
 }
 
 fn query(name: &str, required: Required, schema: impl Into<RefOr<Schema>>) -> ParameterBuilder {
@@ -257,6 +206,11 @@ fn recorded() -> (&'static str, Value) {
         ],
     });
     ("Delivered", event)
+}
+
+/// A whole number as a text, so that a script keeps every digit.
+pub(crate) fn digits() -> ObjectBuilder {
+    schema::pattern("^[0-9]+$").examples(["1005"])
 }
 
 /// Why a range has no cost.

@@ -7,9 +7,12 @@ mod story;
 #[path = "../../onboarding/tests/support/mod.rs"]
 mod support;
 
+use std::io::Read;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use billing::{ActionType, BillingTime, Clock, CustomerId, EventId, Quantity, UsageEvent};
+use flate2::read::GzDecoder;
 use lambda::invoke;
 use ledger::{Scope, UsageEventRow};
 use serde_json::{Value, json};
@@ -50,18 +53,27 @@ impl Story {
     }
 
     async fn ask_as(&self, key: &str, decoded_path: &str, query: &str) -> (u64, Value) {
-        let answer = self.answer_to(key, decoded_path, query).await;
+        let answer = self.answer_to(key, decoded_path, query, &[]).await;
         let body = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
         (answer["statusCode"].as_u64().unwrap(), body)
     }
 
     /// What the program hands back to the HTTP API.
-    async fn answer_to(&self, key: &str, decoded_path: &str, query: &str) -> Value {
+    async fn answer_to(
+        &self,
+        key: &str,
+        decoded_path: &str,
+        query: &str,
+        headers: &[(&str, &str)],
+    ) -> Value {
         let sample = include_str!("../../../events/report.json").replace("$METERLINE_API_KEY", key);
         let mut event: Value = serde_json::from_str(&sample).unwrap();
         event["rawPath"] = json!(decoded_path);
         event["rawQueryString"] = json!(query);
         event["requestContext"]["http"]["path"] = json!(decoded_path);
+        for (name, value) in headers {
+            event["headers"][name] = json!(value);
+        }
         let stripe_url = self.world.stripe_url();
         let variables = [
             ("STRIPE_SECRET_KEY", DEFAULT_SECRET_KEY),
@@ -110,6 +122,30 @@ async fn an_event_of_a_plain_id_is_found_by_the_path_too() {
         let answered = story.ask(&path, query).await;
         assert_eq!(answered.0, status, "{path}?{query}: {}", answered.1);
     }
+}
+
+/// API Gateway's answers are JSON: what is no text goes through it in base64 (Amazon API
+/// Gateway Developer Guide: "Working with binary media types for HTTP APIs").
+#[tokio::test]
+async fn a_compressed_file_of_the_dashboard_comes_through_whole() {
+    let story = Story::start().await;
+    let path = "/dashboard/assets/0123456789abcdef/dashboard.css";
+    let plain = story.answer_to("none", path, "", &[]).await;
+    assert_eq!(plain["isBase64Encoded"], false);
+    let plain = plain["body"].as_str().unwrap();
+    assert!(plain.contains("prefers-color-scheme"), "{plain}");
+
+    let gzip = [("accept-encoding", "gzip, deflate, br, zstd")];
+    let packed = story.answer_to("none", path, "", &gzip).await;
+    assert_eq!(packed["headers"]["content-encoding"], "gzip");
+    assert_eq!(packed["headers"]["content-type"], "text/css; charset=utf-8");
+    assert_eq!(packed["isBase64Encoded"], true);
+    let packed = STANDARD.decode(packed["body"].as_str().unwrap()).unwrap();
+    let mut unpacked = String::new();
+    GzDecoder::new(packed.as_slice())
+        .read_to_string(&mut unpacked)
+        .unwrap();
+    assert_eq!(unpacked, plain);
 }
 
 /// The dots in a decoded path are resolved before it is routed: what was asked
@@ -165,7 +201,7 @@ async fn an_export_comes_through_the_http_api_whole() {
     ] {
         let query = format!("format={format}&limit=1");
         let key = &story.world.admin_key;
-        let answer = story.answer_to(key, &path, &query).await;
+        let answer = story.answer_to(key, &path, &query, &[]).await;
         assert_eq!(answer["statusCode"], 200, "{answer}");
         assert_eq!(answer["headers"]["content-type"], content_type);
         let link = answer["headers"]["link"].as_str().unwrap();

@@ -335,11 +335,11 @@ async fn the_dashboard_has_a_row_for_each_meter_and_the_sum() {
     let page = story.open(&story.link().await).await;
     assert_eq!(page.status, 200, "{}", page.text);
     for text in [
-        "<td>agent_operations</td><td class=\"number\">3</td><td class=\"number\">USD 0.06</td>",
-        "<td>llm_tokens</td><td class=\"number\">1,234,567</td><td class=\"number\">USD 1,851.85</td>",
-        "<td>seats</td><td class=\"number\">0</td><td class=\"number\">USD 5.00</td>",
-        "<strong>USD 1,856.91</strong>",
-        "<strong>1,234,570</strong>",
+        "agent_operations</th><td class=\"number\">3</td><td class=\"number\">USD 0.06</td>",
+        "llm_tokens</th><td class=\"number\">1,234,567</td><td class=\"number\">USD 1,851.85</td>",
+        "seats</th><td class=\"number\">0</td><td class=\"number\">USD 5.00</td>",
+        "<strong id=\"cost\">USD 1,856.91</strong>",
+        "<strong id=\"units\">1,234,570</strong>",
     ] {
         assert!(page.text.contains(text), "{text}: {}", page.text);
     }

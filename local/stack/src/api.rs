@@ -14,7 +14,7 @@ use axum::response::Response;
 use billing::Clock;
 use ledger::RequestRate;
 use redelivery::Redelivery;
-use report::DashboardLinks;
+use report::{DashboardLinks, FrameAncestors};
 use secrecy::SecretString;
 use stripe::UsageApi;
 use tokio::task::JoinHandle;
@@ -59,6 +59,8 @@ pub struct Parts {
     pub links: DashboardLinks,
     /// Requests a second of a key that has no rate of its own.
     pub key_rate: RequestRate,
+    /// Whose pages may show dashboards in a frame.
+    pub frame_ancestors: FrameAncestors,
     /// What the operator chose for the webhook.
     pub webhook: webhook::Configuration,
     /// The time.
@@ -135,7 +137,8 @@ pub fn router(parts: &Parts, webhook: &Webhook) -> Router {
     let lookup_key = parts.lookup_key.clone();
     let onboarding = onboarding::State::new(ledger("onboarding"), stripe(), lookup_key, clock());
     let emission = emission::State::new(ledger("emission"), stripe(), clock());
-    let report = report::State::new(ledger("report"), stripe(), parts.links.clone(), clock());
+    let report = report::State::new(ledger("report"), stripe(), parts.links.clone(), clock())
+        .with_frame_ancestors(parts.frame_ancestors.clone());
     let webhook = webhook.clone();
     let webhook = service_fn(move |request| webhook.clone().answer(request));
     let key_rate = parts.key_rate;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::config::SharedInterceptor;
 use billing::Clock;
 use ledger::{InvalidRequestRate, RequestRate};
+use report::{FrameAncestors, InvalidFrameAncestors};
 use secrecy::SecretString;
 use stripe::{UnknownUsageApi, UsageApi};
 use web::SystemClock;
@@ -73,6 +74,8 @@ pub struct Options {
     pub dunning: DunningPolicy,
     /// Requests a second of a key that has no rate of its own.
     pub key_rate: RequestRate,
+    /// Whose pages may show dashboards in a frame.
+    pub frame_ancestors: FrameAncestors,
     /// How often Stripe's events are fetched and posted to the webhook, where
     /// Stripe cannot send them here; none where it sends them.
     pub poll_events_every: Option<Duration>,
@@ -94,6 +97,7 @@ impl fmt::Debug for Options {
             .field("stripe_elsewhere", &self.stripe_elsewhere)
             .field("usage_api", &self.usage_api)
             .field("key_rate", &self.key_rate)
+            .field("frame_ancestors", &self.frame_ancestors)
             .field("poll_events_every", &self.poll_events_every)
             .field("run_id", &self.run_id)
             .finish_non_exhaustive()
@@ -123,6 +127,9 @@ pub enum OptionsError {
     /// No rate of requests.
     #[error("KEY_RATE_LIMIT {0}")]
     KeyRate(#[from] InvalidRequestRate),
+    /// No list of origins.
+    #[error(transparent)]
+    FrameAncestors(#[from] InvalidFrameAncestors),
     /// No dunning policy.
     #[error(transparent)]
     Dunning(#[from] InvalidDunningSetting),
@@ -143,6 +150,7 @@ impl Options {
             usage_api: UsageApi::default(),
             dunning: DunningPolicy::default(),
             key_rate: RequestRate::UNLIMITED,
+            frame_ancestors: FrameAncestors::default(),
             poll_events_every: None,
             run_id: None,
             dynamodb_interceptor: None,
@@ -153,8 +161,9 @@ impl Options {
     /// STRIPE_PORT; AWS_ENDPOINT_URL_DYNAMODB for a DynamoDB elsewhere;
     /// STRIPE_API_BASE with STRIPE_SECRET_KEY for a Stripe elsewhere; USAGE_API
     /// for the API of usage; STRIPE_EVENTS=poll where Stripe cannot reach this
-    /// machine; KEY_RATE_LIMIT for the requests a second of a key. Everything moves
-    /// by itself.
+    /// machine; KEY_RATE_LIMIT for the requests a second of a key;
+    /// DASHBOARD_FRAME_ANCESTORS for whose pages may frame a dashboard. Everything moves by
+    /// itself.
     ///
     /// # Errors
     /// An [`OptionsError`] that names the variable.
@@ -202,6 +211,9 @@ impl Options {
             },
             dunning: webhook::dunning_policy(&variable)?,
             key_rate: web::key_rate_limit(&variable)?,
+            frame_ancestors: FrameAncestors::parse(
+                &variable("DASHBOARD_FRAME_ANCESTORS").unwrap_or_default(),
+            )?,
             poll_events_every: match variable(STRIPE_EVENTS).as_deref() {
                 None | Some("webhook") => None,
                 Some("poll") => Some(POLL_EVENTS_EVERY),

@@ -110,6 +110,7 @@ impl System {
             lookup_key: names.lookup_key.clone(),
             links: DashboardLinks::new(&link_secret, Some(url.clone()))?,
             key_rate: options.key_rate,
+            frame_ancestors: options.frame_ancestors.clone(),
             webhook: webhook::Configuration {
                 notifier: notifications.notifier(&tables.connection),
                 dunning: options.dunning,

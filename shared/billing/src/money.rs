@@ -100,6 +100,16 @@ impl Money {
         })
     }
 
+    /// This amount without `other`; none where they are of two currencies.
+    pub fn checked_sub(&self, other: &Self) -> Option<Self> {
+        (self.currency == other.currency).then(|| {
+            Self::new(
+                &self.minor_units - &other.minor_units,
+                self.currency.clone(),
+            )
+        })
+    }
+
     /// The minor units; none where they are more than Stripe's amounts hold.
     pub fn minor_units(&self) -> Option<i64> {
         i64::try_from(&self.minor_units).ok()

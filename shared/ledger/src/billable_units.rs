@@ -63,6 +63,11 @@ pub struct BillableDay {
 }
 
 impl BillableDay {
+    /// When the day begins (UTC).
+    pub const fn midnight(&self) -> Timestamp {
+        self.midnight
+    }
+
     /// The units of the day.
     pub fn units(&self) -> BillableUnits {
         let mut sum = BillableUnits::default();
@@ -133,6 +138,25 @@ impl Ledger {
         let period = Bounds::of_period(Some(period_start));
         let mut days = Vec::new();
         self.read_totals(customer_id, period, Some(&PROJECTION), |item| {
+            days.extend(BillableDay::of(item));
+        })
+        .await?;
+        Ok(days)
+    }
+
+    /// The same of the days of that period that begin at `midnight` (UTC) or later.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] where DynamoDB fails.
+    pub async fn billable_days_of_period_since(
+        &self,
+        customer_id: &CustomerId,
+        period_start: Timestamp,
+        midnight: Timestamp,
+    ) -> Result<Vec<BillableDay>, LedgerError> {
+        let days_of_period = Bounds::of_period_since(period_start, midnight);
+        let mut days = Vec::new();
+        self.read_totals(customer_id, days_of_period, Some(&PROJECTION), |item| {
             days.extend(BillableDay::of(item));
         })
         .await?;

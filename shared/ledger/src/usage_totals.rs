@@ -255,6 +255,16 @@ impl Bounds {
         }
     }
 
+    /// Those of one period's days from `midnight` (UTC) on.
+    pub(crate) fn of_period_since(period_start: Timestamp, midnight: Timestamp) -> Self {
+        let day = midnight.unix_s();
+        let period = period_prefix(Some(period_start));
+        Self {
+            first: format!("{period}#{day:010}"),
+            ..Self::of_period(Some(period_start))
+        }
+    }
+
     /// Those of the periods that may have an hour of `from..to`.
     pub(crate) fn of_range(from: Timestamp, to: Timestamp) -> Self {
         const LONGEST_PERIOD_MS: i64 = 366 * 24 * 3_600_000;

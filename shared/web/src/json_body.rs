@@ -1,7 +1,7 @@
 //! JSON request bodies whose refusal is a problem document.
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, OptionalFromRequest, Request};
 use axum::http::header::CONTENT_ENCODING;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
@@ -24,22 +24,40 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        refuse_encoded(request.headers())?;
-        let body = Bytes::from_request(request, state)
-            .await
-            .map_err(|refusal| {
-                if refusal.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE {
-                    Problem::new(ProblemType::BodyTooLarge, "the body is too large")
-                } else {
-                    Problem::new(ProblemType::InvalidRequest, "the body could not be read")
-                }
-            })?;
-        let value = check_unique_keys(&body).and_then(|()| serde_json::from_slice(&body));
+        Self::read(&bytes(request, state).await?)
+    }
+}
+
+/// None where there is no body: for routes that need nothing to be said.
+impl<S: Send + Sync, T: DeserializeOwned> OptionalFromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Option<Self>, Problem> {
+        let body = bytes(request, state).await?;
+        (!body.is_empty()).then(|| Self::read(&body)).transpose()
+    }
+}
+
+impl<T: DeserializeOwned> JsonBody<T> {
+    fn read(body: &[u8]) -> Result<Self, Problem> {
+        let value = check_unique_keys(body).and_then(|()| serde_json::from_slice(body));
         value.map(Self).map_err(|error| {
             let detail = format!("the body is not the JSON that is expected: {error}");
             Problem::new(ProblemType::InvalidRequest, detail)
         })
     }
+}
+
+async fn bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    refuse_encoded(request.headers())?;
+    let body = Bytes::from_request(request, state).await;
+    body.map_err(|refusal| {
+        if refusal.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE {
+            Problem::new(ProblemType::BodyTooLarge, "the body is too large")
+        } else {
+            Problem::new(ProblemType::InvalidRequest, "the body could not be read")
+        }
+    })
 }
 
 /// Bodies are small: unpacking one would only open a way to make a large one of

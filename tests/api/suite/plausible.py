@@ -140,5 +140,14 @@ def explain_invoice(case, system, customer, number):
 
 
 @of("GET /dashboard")
-def show_dashboard(case, system, customer, number):
+@of("GET /dashboard/data")
+@of("GET /dashboard/invoices")
+@of("POST /dashboard/billing-portal")
+def under_a_link(case, system, customer, number):
     case.query = dict(system.link)
+
+
+@of("GET /dashboard/assets/{version}/{name}")
+def dashboard_asset(case, system, customer, number):
+    names = ["main.js", "dashboard.css", "uPlot.LICENSE.txt"]
+    case.path_parameters = {**case.path_parameters, "name": names[number % 3]}

@@ -36,7 +36,8 @@ class System(LocalSystem):
             invoices = self.call("GET", f"/v1/customers/{customer['customer_id']}/invoices")
             customer["invoice_id"] = invoices["invoices"][0]["invoice_id"]
         own = self.customers[0]["customer_id"]
-        link = self.call("POST", f"/v1/customers/{own}/dashboard-links")
+        wish = {"billing_portal": True}
+        link = self.call("POST", f"/v1/customers/{own}/dashboard-links", wish)
         query = urllib.parse.urlsplit(link["url"]).query
         self.link = dict(urllib.parse.parse_qsl(query))
         # One that may read, and only of one customer.

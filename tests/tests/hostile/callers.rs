@@ -81,6 +81,7 @@ async fn a_dashboard_link_opens_one_dashboard_until_it_expires() {
         unsigned.to_owned(),
         format!("{unsigned}signature={}", "0".repeat(64)),
         format!("{link}&customer={other}"),
+        format!("{link}&billing_portal=1"),
         format!("{link}&signature={signature}"),
         link.replace("customer=", "customer=%00"),
         link.replace("customer=", "customer=%ff"),

@@ -7,7 +7,7 @@ use ledger::{Advance, Advanced, CustomerRow, TotalKey};
 use metering::MeteredPrice;
 use report::{DashboardLinks, State};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use stripe::{
     Aggregation, CreateMeter, CreatePrice, CreateProduct, CreateSubscriptionItem, MeterEvent,
     MeterEventStream, PriceAmount, RequestOptions, SecretString,
@@ -228,12 +228,17 @@ impl Story {
         self.world.ledger.update_customer(&read, row).await.unwrap();
     }
 
-    /// The path and query of a fresh dashboard link.
+    /// A fresh dashboard link.
     pub(crate) async fn link(&self) -> String {
+        self.link_with(json!({})).await
+    }
+
+    /// The same, asked for with a body.
+    pub(crate) async fn link_with(&self, body: Value) -> String {
         let request = self
             .world
             .request(Method::POST, &self.customer_url("dashboard-links"));
-        let answer = send(request).await.expect(200);
+        let answer = send(request.json(&body)).await.expect(200);
         let expected = self.world.clock.now().plus_ms(DAY_MS).unix_s();
         assert_eq!(
             answer["expires_at"],

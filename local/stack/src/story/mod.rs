@@ -222,7 +222,8 @@ impl Stage<'_> {
 
     async fn dashboard_link(&self, customer: &Customer) -> Result<String, StoryError> {
         let path = format!("/v1/customers/{}/dashboard-links", customer.customer_id);
-        let answer = self.api.post(&path, &json!({})).await?;
+        let wished = json!({ "billing_portal": true });
+        let answer = self.api.post(&path, &wished).await?;
         let answer = Self::expect("a dashboard link", answer, &[200, 201])?;
         Ok(answer.text("/url"))
     }

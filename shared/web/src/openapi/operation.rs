@@ -105,7 +105,22 @@ impl Operation {
 
     /// The JSON that it takes, `bytes_max` at most, with examples.
     #[must_use]
-    pub fn body<T: ToSchema>(mut self, bytes_max: usize, examples: &[Example<'_>]) -> Self {
+    pub fn body<T: ToSchema>(self, bytes_max: usize, examples: &[Example<'_>]) -> Self {
+        self.json_body::<T>(Required::True, bytes_max, examples)
+    }
+
+    /// The same that may be left out.
+    #[must_use]
+    pub fn optional_body<T: ToSchema>(self, bytes_max: usize, examples: &[Example<'_>]) -> Self {
+        self.json_body::<T>(Required::False, bytes_max, examples)
+    }
+
+    fn json_body<T: ToSchema>(
+        mut self,
+        required: Required,
+        bytes_max: usize,
+        examples: &[Example<'_>],
+    ) -> Self {
         let content = ContentBuilder::new()
             .schema(Some(self.reference::<T>()))
             .examples_from_iter(named(examples))
@@ -114,7 +129,7 @@ impl Operation {
             .description(Some(format!(
                 "JSON in UTF-8 of at most {bytes_max} bytes, not compressed, no key of an object twice."
             )))
-            .required(Some(Required::True))
+            .required(Some(required))
             .content("application/json", content)
             .build();
         self.operation = self.operation.request_body(Some(body));

@@ -1,0 +1,235 @@
+//! What an environment knows of the customers whose dashboards are open, so that many
+//! looks at a dashboard are few reads: docs/dashboard.md counts them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::body::Bytes;
+use billing::{CustomerId, Timestamp};
+use ledger::BillableDay;
+use metering::KnownCustomer;
+use serde::Serialize;
+use utoipa::ToSchema;
+use web::openapi::schema;
+use web::{Problem, ProblemType};
+
+use crate::Parts;
+use crate::customer::{not_onboarded, of_error};
+use crate::dashboard::figures::{DAY_MS, Figures, midnight_before};
+use crate::dashboard::latest_events::{EventFigures, LatestEvents};
+use crate::entity_tag::EntityTag;
+use crate::usage::current_period;
+
+/// For how long a look is everybody's: what is new shows as much later at most.
+const LOOK_FRESH_MS: i64 = 1_000;
+/// For how long the days before yesterday are believed. Usage is billed at the time when
+/// it happened, so only what comes in late is counted there.
+const DAYS_FRESH_MS: i64 = 15_000;
+/// Events that are shown.
+const EVENTS: usize = 10;
+/// How long a board is kept that nobody looks at.
+const BOARD_KEPT_MS: i64 = 60_000;
+/// Boards at once; a busy customer's days are some hundred kilobytes.
+const BOARDS_MAX: usize = 200;
+
+/// What the page is told, and since when it is so.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Dashboard)]
+pub(crate) struct Answer<'a> {
+    #[serde(flatten)]
+    figures: &'a Figures,
+    /// The events that happened last, the latest first.
+    events: &'a [EventFigures],
+    /// Since when all of this is known.
+    #[schema(schema_with = schema::time)]
+    as_of: String,
+}
+
+/// A customer's figures, ready to be sent.
+#[derive(Clone)]
+pub(crate) struct Shown {
+    pub(crate) figures: Arc<Figures>,
+    pub(crate) events: Arc<[EventFigures]>,
+    pub(crate) as_of: Timestamp,
+    /// [`Answer`] as JSON.
+    pub(crate) body: Bytes,
+    /// Of all but the time: the same in every environment.
+    pub(crate) tag: EntityTag,
+}
+
+/// What is known of one customer.
+#[derive(Default)]
+pub(crate) struct Board {
+    days: Option<Days>,
+    events: Option<LatestEvents>,
+    look: Option<Look>,
+}
+
+/// The days of a period, all of them as of some seconds ago, the last two as of now.
+struct Days {
+    period_start: Timestamp,
+    days: Vec<BillableDay>,
+    until: Timestamp,
+}
+
+/// What the last look saw. A failure is everybody's as well, so that a table that does
+/// not answer is not asked by each of them in turn.
+struct Look {
+    seen: Result<Shown, Problem>,
+    until: Timestamp,
+}
+
+/// One board and when somebody last looked at it.
+struct Kept {
+    board: Arc<tokio::sync::Mutex<Board>>,
+    used_at: Timestamp,
+}
+
+/// The boards of the customers whose dashboards are open.
+#[derive(Default)]
+pub(crate) struct Boards(Mutex<HashMap<CustomerId, Kept>>);
+
+impl Boards {
+    fn of(&self, customer_id: &CustomerId, now: Timestamp) -> Arc<tokio::sync::Mutex<Board>> {
+        let mut boards = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = boards.get_mut(customer_id) {
+            kept.used_at = now;
+            return Arc::clone(&kept.board);
+        }
+        if boards.len() >= BOARDS_MAX {
+            boards.retain(|_, kept| now < kept.used_at.plus_ms(BOARD_KEPT_MS));
+        }
+        if boards.len() >= BOARDS_MAX {
+            boards.clear();
+        }
+        let board = Arc::default();
+        let kept = Kept {
+            board: Arc::clone(&board),
+            used_at: now,
+        };
+        boards.insert(customer_id.clone(), kept);
+        board
+    }
+}
+
+impl Parts {
+    /// What the dashboard of `customer_id` shows, a second old at most. Whoever asks at
+    /// the same time waits for the same look.
+    pub(crate) async fn board(&self, customer_id: &CustomerId) -> Result<Shown, Problem> {
+        let board = self.boards.of(customer_id, self.clock.now());
+        let mut board = board.lock().await;
+        let now = self.clock.now();
+        if let Some(look) = board.look.as_ref().filter(|look| now < look.until) {
+            return look.seen.clone();
+        }
+        let seen = self.look(&mut board, customer_id, now).await;
+        board.look = Some(Look {
+            seen: seen.clone(),
+            until: now.plus_ms(LOOK_FRESH_MS),
+        });
+        seen
+    }
+
+    async fn look(
+        &self,
+        board: &mut Board,
+        customer_id: &CustomerId,
+        now: Timestamp,
+    ) -> Result<Shown, Problem> {
+        let customer = self.directory.customer(customer_id).await;
+        let customer = customer.map_err(of_error)?.ok_or_else(not_onboarded)?;
+        let days = self.days(board, &customer, now).await?;
+        let figures = Figures::of(&customer, days)?;
+        let events = self.events(board, customer_id, &figures, now).await?;
+        let before = board.look.as_ref().and_then(|look| look.seen.as_ref().ok());
+        match before {
+            Some(before) if *before.figures == figures && before.events == events => {
+                Ok(before.clone())
+            }
+            _ => Shown::new(figures, events, now),
+        }
+    }
+
+    /// The latest events, read anew where they may be others.
+    async fn events(
+        &self,
+        board: &mut Board,
+        customer_id: &CustomerId,
+        figures: &Figures,
+        now: Timestamp,
+    ) -> Result<Arc<[EventFigures]>, Problem> {
+        let units = figures.moved_units();
+        let known = board.events.take();
+        let known = known.map(|known| known.at(units.clone(), now));
+        let known = match known {
+            Some(known) if !known.is_due(now) => known,
+            known => {
+                let events = self.latest_events(customer_id, EVENTS).await?;
+                LatestEvents::read(known, events, units, now)
+            }
+        };
+        Ok(Arc::clone(&board.events.insert(known).events))
+    }
+
+    /// The days of the current period. What changes is read each time: today, and
+    /// yesterday, for who works around midnight.
+    async fn days<'a>(
+        &self,
+        board: &'a mut Board,
+        customer: &KnownCustomer,
+        now: Timestamp,
+    ) -> Result<&'a [BillableDay], Problem> {
+        let customer_id = &customer.row.customer_id;
+        let period_start = current_period(customer).start;
+        let known = board.days.take();
+        let known = known.filter(|known| known.period_start == period_start && now < known.until);
+        let days = match known {
+            Some(mut known) => {
+                let yesterday = midnight_before(customer.now).plus_ms(-DAY_MS);
+                let recent = self
+                    .ledger
+                    .billable_days_of_period_since(customer_id, period_start, yesterday)
+                    .await?;
+                known.days.retain(|day| day.midnight() < yesterday);
+                known.days.extend(recent);
+                known
+            }
+            None => Days {
+                period_start,
+                days: self
+                    .ledger
+                    .billable_days_of_period(customer_id, period_start)
+                    .await?,
+                until: now.plus_ms(DAYS_FRESH_MS),
+            },
+        };
+        Ok(&board.days.insert(days).days)
+    }
+}
+
+impl Shown {
+    fn new(
+        figures: Figures,
+        events: Arc<[EventFigures]>,
+        as_of: Timestamp,
+    ) -> Result<Self, Problem> {
+        let unwritable = |error| {
+            tracing::error!(%error, "the dashboard's figures cannot be written as JSON");
+            Problem::new(ProblemType::Internal, "the figures cannot be written")
+        };
+        let content = serde_json::to_vec(&(&figures, &events)).map_err(unwritable)?;
+        let answer = Answer {
+            figures: &figures,
+            events: &events,
+            as_of: as_of.to_string(),
+        };
+        let body = serde_json::to_vec(&answer).map_err(unwritable)?;
+        Ok(Self {
+            tag: EntityTag::of(&content),
+            body: body.into(),
+            figures: Arc::new(figures),
+            events,
+            as_of,
+        })
+    }
+}
