@@ -129,7 +129,6 @@ client-bench: ## Measure what the clients cost beside raw HTTP in their language
 	scripts/tools.sh clients
 	cd clients/python && PYTHONPATH=src $(CLIENT_PYTHON) bench/overhead.py $(if $(IS_QUICK),--quick)
 	cd clients/typescript && npm run --silent bench -- $(if $(IS_QUICK),--quick)
-	cd clients/typescript && npm run --silent bench -- $(if $(IS_QUICK),--quick)
 
 .PHONY: browser-test
 browser-test: ## Look at the dashboard with a real Chromium; pictures into target/screenshots
