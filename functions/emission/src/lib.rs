@@ -47,10 +47,14 @@ impl State {
         }
     }
 
-    /// Tells `metrics` what becomes of the events.
+    /// Tells `metrics` what becomes of requests and events.
     #[must_use]
     pub fn with_metrics(self, metrics: Metrics) -> Self {
-        Self { metrics, ..self }
+        Self {
+            authenticator: self.authenticator.with_metrics(metrics.clone()),
+            metrics,
+            ..self
+        }
     }
 
     /// Lets a key that has no rate of its own make so many requests a second.

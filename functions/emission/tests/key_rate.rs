@@ -13,11 +13,13 @@ use axum::http::{Request, Response};
 use billing::Clock;
 use futures_util::future::join_all;
 use ledger::{ApiKeyCursor, Ledger, NewApiKey, RATE_WINDOW_MS, RequestRate, Scope, rate_window};
+use serde_json::Value;
 use stripe::{ExposeSecret, SecretString};
 use support::lossy::{Loss, Lossy};
 use support::tables::Tables;
 use support::world::{HandClock, World};
 use tower::ServiceExt;
+use web::Metrics;
 
 const WINDOW_S: u64 = RATE_WINDOW_MS as u64 / 1_000;
 
@@ -28,9 +30,15 @@ struct Environment(Router);
 
 impl Environment {
     fn start(world: &World, ledger: &Ledger, clock: &HandClock) -> Self {
+        Self::measured(world, ledger, clock, Metrics::default())
+    }
+
+    fn measured(world: &World, ledger: &Ledger, clock: &HandClock, metrics: Metrics) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(clock.clone());
         let state = emission::State::new(ledger.clone(), world.stripe.clone(), clock);
-        let state = state.with_key_rate(RequestRate::new(1_000).unwrap());
+        let state = state
+            .with_metrics(metrics)
+            .with_key_rate(RequestRate::new(1_000).unwrap());
         Self(web::service(emission::router(state)))
     }
 
@@ -108,10 +116,26 @@ async fn who_is_over_the_limit_is_told_how_long_to_wait() {
     assert_eq!(refused.status(), 429);
     assert_eq!(refused.headers()[RETRY_AFTER], "4");
     let body = axum::body::to_bytes(refused.into_body(), 10_000).await;
-    let body: serde_json::Value = serde_json::from_slice(&body.unwrap()).unwrap();
+    let body: Value = serde_json::from_slice(&body.unwrap()).unwrap();
     assert_eq!(body["type"], "urn:meterline:problem:rate-limited");
     world.clock.advance_ms(4_000);
     assert_eq!(environment.status(key.expose_secret()).await, LET_IN);
+}
+
+#[tokio::test]
+async fn what_is_over_the_limit_is_counted_and_a_guess_is_not() {
+    let world = a_world().await;
+    let (_, key) = a_key(&world, 1).await;
+    let (metrics, lines) = Metrics::channel("meterline", "meterline-Emission");
+    let environment = Environment::measured(&world, &world.ledger, &world.clock, metrics);
+    assert_eq!(environment.let_in(key.expose_secret(), 13).await, 10);
+    // Too many guesses are answered 429 as well, and are no key's.
+    for n in 0..12 {
+        let guess = format!("mk_{n:016x}_{}", "00".repeat(32));
+        environment.status(&guess).await;
+    }
+    let counted = lines.try_iter().map(|line| line["rate_limited"].clone());
+    assert_eq!(counted.collect::<Vec<_>>(), [1, 1, 1]);
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ use serde::Serialize;
 use stripe::ExposeSecret;
 use utoipa::ToSchema;
 use web::openapi::schema;
-use web::{Authenticator, Caller, JsonBody, Problem, idempotency_key};
+use web::{Authenticator, Caller, JsonBody, Metrics, Problem, idempotency_key};
 
 use crate::body::{Body, EXTERNAL_ID_BYTES_MAX};
 pub use crate::finish::{Finished, finish};
@@ -76,6 +76,15 @@ impl State {
     pub fn with_key_rate(self, key_rate: RequestRate) -> Self {
         Self {
             authenticator: self.authenticator.with_default_rate(key_rate),
+            ..self
+        }
+    }
+
+    /// Tells `metrics` of requests that are refused for being too many.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Metrics) -> Self {
+        Self {
+            authenticator: self.authenticator.with_metrics(metrics),
             ..self
         }
     }

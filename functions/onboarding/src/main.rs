@@ -1,7 +1,7 @@
 //! The onboarding function in Lambda.
 
 use onboarding::State;
-use web::{MainError, Settings, telemetry};
+use web::{MainError, Metrics, Settings, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), MainError> {
@@ -14,6 +14,8 @@ async fn main() -> Result<(), MainError> {
         settings.required("STRIPE_PRICE_LOOKUP_KEY")?,
         settings.clock(),
     );
-    let state = state.with_key_rate(settings.key_rate_limit()?);
+    let state = state
+        .with_key_rate(settings.key_rate_limit()?)
+        .with_metrics(Metrics::from_environment());
     lambda_http::run(web::service(onboarding::router(state))).await
 }

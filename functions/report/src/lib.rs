@@ -27,7 +27,7 @@ use axum::routing::{get, post};
 use billing::Clock;
 use ledger::{Ledger, RequestRate};
 use metering::CustomerDirectory;
-use web::Authenticator;
+use web::{Authenticator, Metrics};
 
 use crate::dashboard::board::Boards;
 pub use crate::dashboard::framing::{FrameAncestors, InvalidFrameAncestors};
@@ -98,6 +98,15 @@ impl State {
     pub fn with_frame_ancestors(self, frame_ancestors: FrameAncestors) -> Self {
         Self {
             frame_ancestors: Arc::new(frame_ancestors),
+            ..self
+        }
+    }
+
+    /// Tells `metrics` of requests that are refused for being too many.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Metrics) -> Self {
+        Self {
+            authenticator: self.authenticator.with_metrics(metrics),
             ..self
         }
     }

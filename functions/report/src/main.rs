@@ -1,7 +1,7 @@
 //! The report function in Lambda.
 
 use report::{DashboardLinks, FrameAncestors, State};
-use web::{MainError, Settings, telemetry};
+use web::{MainError, Metrics, Settings, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), MainError> {
@@ -25,6 +25,7 @@ async fn main() -> Result<(), MainError> {
     let frame_ancestors = FrameAncestors::parse(&frame_ancestors.unwrap_or_default())?;
     let state = state
         .with_key_rate(settings.key_rate_limit()?)
-        .with_frame_ancestors(frame_ancestors);
+        .with_frame_ancestors(frame_ancestors)
+        .with_metrics(Metrics::from_environment());
     lambda_http::run(web::service(report::router(state))).await
 }

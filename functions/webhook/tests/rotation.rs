@@ -18,6 +18,7 @@ use serde_json::json;
 use story::Story;
 use stripe::webhook_signature::sign;
 use tower::ServiceExt;
+use web::{Metrics, RotatedSecret};
 use webhook::{SigningSecrets, State};
 
 const ARN: &str = "arn:aws:secretsmanager:us-east-1:123456789012:secret:webhook";
@@ -29,8 +30,12 @@ struct Function {
 
 impl Function {
     async fn start(story: &Story, manager: &SecretsManager) -> Self {
+        Self::of(story, manager.secret(ARN).await)
+    }
+
+    fn of(story: &Story, secret: RotatedSecret) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(story.world.clock.clone());
-        let secrets = SigningSecrets::rotated(manager.secret(ARN).await).unwrap();
+        let secrets = SigningSecrets::rotated(secret).unwrap();
         let (ledger, stripe) = (story.world.ledger.clone(), story.world.stripe.clone());
         let state = State::new(ledger, stripe, secrets, Arc::clone(&clock));
         let routes = webhook::router(state);
@@ -83,20 +88,44 @@ async fn a_storm_of_forged_webhooks_costs_one_read() {
 }
 
 #[tokio::test]
-async fn while_secrets_manager_is_away_the_known_secret_works() {
+async fn while_secrets_manager_is_away_the_known_secret_works_and_the_read_is_counted() {
     let (story, manager) = (Story::start().await, SecretsManager::start().await);
     manager.put(ARN, "whsec_old");
-    let function = Function::start(&story, &manager).await;
-    manager.set_away(true);
-    assert_eq!(
-        function.deliver("whsec_forged").await,
-        StatusCode::BAD_REQUEST
-    );
+    let (metrics, lines) = Metrics::channel("meterline", "meterline-Webhook");
+    let reader = manager.reader(ARN).with_metrics(metrics);
+    let secret = RotatedSecret::new(reader.current().await.unwrap(), Some(reader));
+    let function = Function::of(&story, secret);
     assert_eq!(function.deliver("whsec_old").await, StatusCode::OK);
+    assert!(lines.try_recv().is_err(), "nothing has failed");
+    manager.set_away(true);
+    for _ in 0..3 {
+        let refused = function.deliver("whsec_forged").await;
+        assert_eq!(refused, StatusCode::BAD_REQUEST);
+    }
+    assert_eq!(function.deliver("whsec_old").await, StatusCode::OK);
+    let counted: Vec<_> = lines.try_iter().collect();
+    assert_eq!(counted.len(), 1, "{counted:?}");
+    assert_eq!(counted[0]["secret_reads_failed"], 1);
+}
+
+#[tokio::test]
+async fn a_start_that_gets_no_secret_is_counted_too() {
+    let manager = SecretsManager::start().await;
+    let (metrics, lines) = Metrics::channel("meterline", "meterline-Webhook");
+    let reader = manager.reader(ARN).with_metrics(metrics);
+    // There is none; there is one without a text; nobody answers.
+    assert!(reader.current().await.is_err());
+    manager.put(ARN, " ");
+    assert!(reader.current().await.is_err());
+    assert_eq!(reader.previous().await.unwrap().map(drop), None);
+    manager.set_away(true);
+    assert!(reader.previous().await.is_err());
+    let counted = lines.try_iter().map(|it| it["secret_reads_failed"].clone());
+    assert_eq!(counted.collect::<Vec<_>>(), [1, 1, 1]);
 }
 
 #[test]
 fn a_list_of_no_secret_does_not_start() {
-    let empty = web::RotatedSecret::new(SecretString::from(" , "), None);
+    let empty = RotatedSecret::new(SecretString::from(" , "), None);
     assert!(SigningSecrets::rotated(empty).is_err());
 }

@@ -11,8 +11,9 @@ use axum::http::request::Parts;
 use billing::{Clock, CustomerId, Timestamp};
 use ledger::{ApiKeyRow, Ledger, PresentedApiKey, RequestRate, Scope};
 
+use crate::metrics::Unit;
 use crate::request_limit::RequestLimiter;
-use crate::{Problem, ProblemType};
+use crate::{Metrics, Problem, ProblemType, telemetry};
 
 /// How long a key is believed without a look at the table: how late a
 /// revocation takes effect.
@@ -33,6 +34,7 @@ pub struct Authenticator {
     ledger: Ledger,
     clock: Arc<dyn Clock>,
     limiter: RequestLimiter,
+    metrics: Metrics,
     memory: Mutex<Memory>,
 }
 
@@ -70,6 +72,7 @@ impl Authenticator {
             limiter: RequestLimiter::new(ledger.clone(), RequestRate::UNLIMITED),
             ledger,
             clock,
+            metrics: Metrics::default(),
             memory: Mutex::default(),
         }
     }
@@ -78,8 +81,19 @@ impl Authenticator {
     /// own have `default_rate`.
     #[must_use]
     pub fn with_default_rate(&self, default_rate: RequestRate) -> Arc<Self> {
+        self.anew(default_rate, self.metrics.clone())
+    }
+
+    /// Another one of the same keys, which tells `metrics` of requests over a limit.
+    #[must_use]
+    pub fn with_metrics(&self, metrics: Metrics) -> Arc<Self> {
+        self.anew(self.limiter.default_rate(), metrics)
+    }
+
+    fn anew(&self, default_rate: RequestRate, metrics: Metrics) -> Arc<Self> {
         Arc::new(Self {
             limiter: RequestLimiter::new(self.ledger.clone(), default_rate),
+            metrics,
             ..Self::new(self.ledger.clone(), Arc::clone(&self.clock))
         })
     }
@@ -97,11 +111,16 @@ impl Authenticator {
         let key = row
             .filter(|row| row.is(&presented) && row.is_valid_at(now))
             .ok_or_else(unauthorized)?;
+        // Before it is counted: of a request over the limit, too, the log is to
+        // say whose it is.
+        telemetry::note_key(&key.key_id);
         // Only what bears the secret is counted: an id is no secret, and must
         // not let a stranger use up its key's requests.
-        let counted = self.limiter.count(&key, now).await;
-        let detail = "this API key makes more requests than it may";
-        counted.map_err(|over| too_many_requests(detail, over.wait_ms))?;
+        if let Err(over) = self.limiter.count(&key, now).await {
+            self.metrics.write(&[("rate_limited", Unit::Count, 1)]);
+            let detail = "this API key makes more requests than it may";
+            return Err(too_many_requests(detail, over.wait_ms));
+        }
         Ok(Caller { key })
     }
 
@@ -180,11 +199,6 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// The key's public half, for the log.
-    pub fn key_id(&self) -> &str {
-        &self.key.key_id
-    }
-
     /// Whether the caller may do `scope`, and act for `customer` where one is named.
     ///
     /// # Errors
@@ -211,9 +225,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let authenticator = Arc::<Authenticator>::from_ref(state);
-        let caller = authenticator.authenticate(&parts.headers).await?;
-        crate::telemetry::note_key(caller.key_id());
-        Ok(caller)
+        authenticator.authenticate(&parts.headers).await
     }
 }
 

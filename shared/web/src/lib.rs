@@ -5,6 +5,9 @@ mod auth;
 mod clock;
 mod idempotency_key;
 mod json_body;
+#[cfg(test)]
+#[path = "../tests/log/mod.rs"]
+mod log;
 pub mod metrics;
 pub mod openapi;
 mod problem;

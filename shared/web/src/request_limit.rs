@@ -62,6 +62,11 @@ impl RequestLimiter {
         }
     }
 
+    /// The rate of keys that have none of their own.
+    pub(crate) const fn default_rate(&self) -> RequestRate {
+        self.default_rate
+    }
+
     /// Counts a request with `key` at `now`.
     pub(crate) async fn count(&self, key: &ApiKeyRow, now: Timestamp) -> Result<(), OverLimit> {
         let allowance = self.allowance(&key.key_id);

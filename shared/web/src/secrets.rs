@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::error::SdkError;
 use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
 use ledger::Ledger;
 use secrecy::{ExposeSecret, SecretString};
@@ -16,8 +17,9 @@ use stripe::{KeySource, RenewedKey};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::SettingsError;
+use crate::metrics::Unit;
 use crate::stripe_account::check_stripe_account;
+use crate::{Metrics, SettingsError};
 
 /// The least time between two reads of one secret.
 const READ_PAUSE: Duration = Duration::from_secs(30);
@@ -26,17 +28,15 @@ const READ_TIMEOUT: Duration = Duration::from_secs(3);
 /// The version before the current one (AWS Secrets Manager User Guide: "Secret versions").
 const PREVIOUS: &str = "AWSPREVIOUS";
 
-/// Reads one secret of Secrets Manager.
+/// Reads one secret of Secrets Manager. Clones share what they have read.
 #[derive(Clone, Debug)]
-pub struct SecretReader(Arc<Reader>);
-
-#[derive(Debug)]
-struct Reader {
+pub struct SecretReader {
     client: Client,
     variable: String,
     arn: String,
     pause: Duration,
-    read: Mutex<Option<Read>>,
+    metrics: Metrics,
+    read: Arc<Mutex<Option<Read>>>,
 }
 
 #[derive(Debug)]
@@ -49,18 +49,26 @@ struct Read {
 impl SecretReader {
     /// Of the secret `arn`, which the environment variable `variable` names.
     pub fn new(client: Client, variable: String, arn: String) -> Self {
-        Self::with_pause(client, variable, arn, READ_PAUSE)
-    }
-
-    /// The same, with another pause than half a minute between two reads.
-    pub fn with_pause(client: Client, variable: String, arn: String, pause: Duration) -> Self {
-        Self(Arc::new(Reader {
+        Self {
             client,
             variable,
             arn,
-            pause,
-            read: Mutex::new(None),
-        }))
+            pause: READ_PAUSE,
+            metrics: Metrics::default(),
+            read: Arc::default(),
+        }
+    }
+
+    /// With another pause than half a minute between two reads.
+    #[must_use]
+    pub fn with_pause(self, pause: Duration) -> Self {
+        Self { pause, ..self }
+    }
+
+    /// Tells `metrics` of reads that fail.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
     }
 
     /// The current version.
@@ -68,15 +76,13 @@ impl SecretReader {
     /// # Errors
     /// A [`SettingsError`] where Secrets Manager does not give it.
     pub async fn current(&self) -> Result<SecretString, SettingsError> {
-        let Self(reader) = self;
-        let secret = reader.client.get_secret_value().secret_id(&reader.arn);
+        let secret = self.client.get_secret_value().secret_id(&self.arn);
         let secret = secret.send().await;
-        let secret = secret.map_err(|source| SettingsError::SecretsManager {
-            variable: reader.variable.clone(),
-            source: Box::new(source),
-        })?;
-        text_of(secret.secret_string.as_deref())
-            .ok_or_else(|| SettingsError::NoText(reader.variable.clone()))
+        let secret = secret.map_err(|source| self.failed(source))?;
+        text_of(secret.secret_string.as_deref()).ok_or_else(|| {
+            self.count_failure();
+            SettingsError::NoText(self.variable.clone())
+        })
     }
 
     /// The version before the current one; none where there is none.
@@ -84,8 +90,7 @@ impl SecretReader {
     /// # Errors
     /// A [`SettingsError`] where Secrets Manager does not answer.
     pub async fn previous(&self) -> Result<Option<SecretString>, SettingsError> {
-        let Self(reader) = self;
-        let secret = reader.client.get_secret_value().secret_id(&reader.arn);
+        let secret = self.client.get_secret_value().secret_id(&self.arn);
         match secret.version_stage(PREVIOUS).send().await {
             Ok(secret) => Ok(text_of(secret.secret_string.as_deref())),
             Err(error)
@@ -95,31 +100,28 @@ impl SecretReader {
             {
                 Ok(None)
             }
-            Err(source) => Err(SettingsError::SecretsManager {
-                variable: reader.variable.clone(),
-                source: Box::new(source),
-            }),
+            Err(error) => Err(self.failed(error)),
         }
     }
 
     /// The current version, read again unless it was a moment ago; none where it could
-    /// not be read, which is logged.
+    /// not be read, which is logged and counted.
     pub async fn again(&self) -> Option<SecretString> {
-        let Self(reader) = self;
-        let mut read = reader.read.lock().await;
+        let mut read = self.read.lock().await;
         if let Some(read) = read.as_ref()
-            && read.at.elapsed() < reader.pause
+            && read.at.elapsed() < self.pause
         {
             return read.value.clone();
         }
         let value = match tokio::time::timeout(READ_TIMEOUT, self.current()).await {
             Ok(Ok(value)) => Some(value),
             Ok(Err(error)) => {
-                tracing::warn!(error = %error, "a secret could not be read again");
+                tracing::warn!(%error, "a secret could not be read again");
                 None
             }
             Err(_) => {
-                tracing::warn!(variable = reader.variable, "a secret was not read in time");
+                tracing::warn!(variable = self.variable, "a secret was not read in time");
+                self.count_failure();
                 None
             }
         };
@@ -129,6 +131,19 @@ impl SecretReader {
             value: value.clone(),
         });
         value
+    }
+
+    fn failed(&self, source: SdkError<GetSecretValueError>) -> SettingsError {
+        self.count_failure();
+        SettingsError::SecretsManager {
+            variable: self.variable.clone(),
+            source: Box::new(source),
+        }
+    }
+
+    fn count_failure(&self) {
+        let failure = ("secret_reads_failed", Unit::Count, 1);
+        self.metrics.write(&[failure]);
     }
 }
 

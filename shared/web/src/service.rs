@@ -51,14 +51,13 @@ async fn log_answer(request: Request, next: Next) -> Response {
 mod tests {
     use super::*;
     use crate::JsonBody;
+    use crate::log::Log;
     use axum::body::{Body, to_bytes};
     use axum::http::StatusCode;
     use axum::routing::{get, post};
     use billing::{CustomerId, EventId};
     use lambda_runtime::Context;
     use serde_json::Value;
-    use std::io;
-    use std::sync::{Arc, Mutex};
     use tower::ServiceExt;
     use tracing_subscriber::EnvFilter;
 
@@ -116,33 +115,10 @@ mod tests {
         assert_eq!((status, body["a"].as_i64()), (StatusCode::OK, Some(1)));
     }
 
-    /// Where a test finds the log again.
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl Lines {
-        fn read(&self) -> Vec<Value> {
-            let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-            let lines = text.lines();
-            lines.map(|l| serde_json::from_str(l).unwrap()).collect()
-        }
-    }
-
     #[tokio::test]
     async fn every_line_of_a_request_says_which_request_it_is_of_and_what_is_known_of_it() {
-        let lines = Lines::default();
-        let sink = lines.clone();
+        let kept = Log::default();
+        let sink = kept.clone();
         let log = crate::telemetry::log(EnvFilter::new("info"), move || sink.clone());
         let _log = tracing::subscriber::set_default(log);
         let look = get(async || {
@@ -162,7 +138,7 @@ mod tests {
         let routes = service(Router::new().route("/look/{link}", look));
         let request = request.body(Body::empty()).unwrap();
         routes.oneshot(request).await.unwrap();
-        let read = lines.read();
+        let read = kept.lines();
         let messages: Vec<_> = read.iter().map(|line| &line["message"]).collect();
         assert_eq!(
             messages,

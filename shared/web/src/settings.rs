@@ -146,9 +146,10 @@ impl Settings {
             return Err(SettingsError::MissingSecret(name.to_owned()));
         };
         let client = aws_sdk_secretsmanager::Client::new(&self.aws);
-        Ok(SecretSource::Manager(SecretReader::new(
-            client, variable, arn,
-        )))
+        let reader = SecretReader::new(client, variable, arn);
+        Ok(SecretSource::Manager(
+            reader.with_metrics(Metrics::from_environment()),
+        ))
     }
 
     /// The tables that the function's variables name.

@@ -71,8 +71,7 @@ impl SecretsManager {
 
     /// The same, which reads as often as it is asked.
     pub(crate) fn eager_reader(&self, arn: &str) -> SecretReader {
-        let (variable, arn) = ("SECRET_ARN".to_owned(), arn.to_owned());
-        SecretReader::with_pause(self.client(), variable, arn, Duration::ZERO)
+        self.reader(arn).with_pause(Duration::ZERO)
     }
 
     fn client(&self) -> aws_sdk_secretsmanager::Client {
