@@ -89,17 +89,19 @@ async fn no_route_tells_a_stranger_whether_a_customer_exists() {
                 let nowhere = ask(&system, &method, &path, &nobody, key).await;
                 assert_eq!(there, nowhere, "{method} {path}");
                 // A description is for everybody, and so are the files of a page; a
-                // link bears its own signature; a batch answers for each event.
+                // link bears its own signature; a batch answers for each event, where
+                // the key may emit at all.
+                let has_outcomes = path == "/v1/usage/batch" && scope != Scope::Read;
                 let expected = match (path.as_str(), is_key) {
                     ("/openapi.json", _) => 200,
                     (path, _) if path.starts_with("/dashboard/assets/") => 200,
                     (path, _) if path.starts_with("/dashboard") => 403,
                     (_, false) => 401,
-                    ("/v1/usage/batch", true) => 200,
+                    _ if has_outcomes => 200,
                     (_, true) => 403,
                 };
                 assert_eq!(there.status, expected, "{method} {path} {}", there.body);
-                if path == "/v1/usage/batch" && is_key {
+                if has_outcomes && is_key {
                     let body: Value = serde_json::from_str(&there.body).unwrap();
                     let error = &body["results"][0]["error"];
                     assert_eq!(error["type"], "urn:meterline:problem:forbidden");
@@ -114,5 +116,43 @@ async fn no_route_tells_a_stranger_whether_a_customer_exists() {
     let path = "/v1/usage/{customer_id}";
     let own = ask(&system, "GET", path, &theirs, key.expose_secret()).await;
     assert_eq!(own.status, 200, "{}", own.body);
+    system.stop().await.unwrap();
+}
+
+/// What is no JSON, and what says that it is compressed, would be refused with 400 and
+/// 415, were it read.
+#[tokio::test]
+async fn who_may_not_is_told_so_before_the_body_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let system = start(folder.path()).await;
+    let caller = Caller::of(&system);
+    let (mine, theirs) = (caller.onboard("mine").await, caller.onboard("theirs").await);
+    let key = a_key(&system, Scope::Read, &mine).await;
+    let mut asked = Vec::new();
+    for (_, method, path) in template_routes() {
+        // A link to a dashboard bears its own signature.
+        let is_keyed = !path.starts_with("/dashboard");
+        if !is_keyed || !matches!(method.as_str(), "POST" | "DELETE") {
+            continue;
+        }
+        let url = format!("{}{}", system.url(), path.replace("{customer_id}", &theirs));
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        for encoding in ["identity", "gzip"] {
+            let request = support::http().request(method.clone(), &url);
+            let request = request.bearer_auth(key.expose_secret());
+            let request = request.header("content-encoding", encoding).body("{");
+            let response = request.send().await.unwrap();
+            assert_eq!(response.status(), 403, "{method} {path} {encoding}");
+        }
+        asked.push(path);
+    }
+    for path in ["/v1/customers", "/v1/usage", "/v1/usage/batch"] {
+        assert!(asked.iter().any(|it| it == path), "{asked:?}");
+    }
+    // For which customer, only the body can say: it is read of who may emit for one.
+    let key = a_key(&system, Scope::Emit, &mine).await;
+    let url = format!("{}/v1/usage", system.url());
+    let request = support::http().post(url).bearer_auth(key.expose_secret());
+    assert_eq!(request.body("{").send().await.unwrap().status(), 400);
     system.stop().await.unwrap();
 }

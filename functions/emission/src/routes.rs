@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{FromRef, FromRequestParts, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use billing::usage_event::EVENT_ID_BYTES_MAX;
@@ -13,10 +14,28 @@ use ledger::Scope;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
-use web::{Caller, JsonBody, Metrics, Problem, ProblemType, idempotency_key};
+use web::{Authenticator, Caller, JsonBody, Metrics, Problem, ProblemType, idempotency_key};
 
 use crate::emitter::{Emitted, Emitter};
 use crate::{figures, request};
+
+/// A caller who may emit, for one customer at least. For which, the body tells: it
+/// is not read for anybody else.
+pub struct Agent(Caller);
+
+impl<S> FromRequestParts<S> for Agent
+where
+    Arc<Authenticator>: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        caller.require_scope(Scope::Emit)?;
+        Ok(Self(caller))
+    }
+}
 
 /// Emits one event. 200: Stripe has it. 202: it is durable, and will be
 /// delivered; or is `quarantined` or `held`, and the operator knows of it.
@@ -28,7 +47,7 @@ use crate::{figures, request};
 pub async fn emit(
     State(emitter): State<Arc<Emitter>>,
     State(metrics): State<Metrics>,
-    caller: Caller,
+    Agent(caller): Agent,
     headers: HeaderMap,
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Response, Problem> {
@@ -50,11 +69,12 @@ pub async fn emit(
 /// or for a customer that the key may not act for, spoils no other.
 ///
 /// # Errors
-/// 400 where the body is no such list; no event of it was read then.
+/// 400 where the body is no such list, 403 where the key may not emit at all; no
+/// event of it was read then.
 pub async fn emit_batch(
     State(emitter): State<Arc<Emitter>>,
     State(metrics): State<Metrics>,
-    caller: Caller,
+    Agent(caller): Agent,
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Json<BatchAnswer>, Problem> {
     let entries = request::batch(&body)?;

@@ -12,8 +12,8 @@ use web::{JsonBody, Problem};
 
 use crate::State;
 use crate::body::check_url;
-use crate::customer_path::CustomerPath;
 use crate::error::OnboardingError;
+use crate::operator::CustomerPath;
 
 /// What `POST …/billing-portal-sessions` takes.
 #[derive(Debug, Default, Deserialize, ToSchema)]

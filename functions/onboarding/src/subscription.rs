@@ -20,10 +20,10 @@ use web::openapi::schema;
 use web::{JsonBody, Problem};
 
 use crate::State;
-use crate::customer_path::CustomerPath;
 use crate::error::OnboardingError;
 use crate::item_answer::{ItemAnswer, item_answers};
 use crate::onboard::Onboarder;
+use crate::operator::CustomerPath;
 
 /// How often a row that others change meanwhile is read again.
 const ATTEMPTS_MAX: u32 = 8;

@@ -199,6 +199,18 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Whether the caller may do `scope` for anybody at all: what can be said before
+    /// the body is read that names the customer.
+    ///
+    /// # Errors
+    /// A 403 [`Problem`], the same as [`require`](Self::require) has.
+    pub fn require_scope(&self, scope: Scope) -> Result<(), Problem> {
+        if self.key.allows(scope) {
+            return Ok(());
+        }
+        Err(forbidden())
+    }
+
     /// Whether the caller may do `scope`, and act for `customer` where one is named.
     ///
     /// # Errors
@@ -211,8 +223,7 @@ impl Caller {
         if allowed {
             return Ok(());
         }
-        let detail = "this API key may not do this, or not for this customer";
-        Err(Problem::new(ProblemType::Forbidden, detail))
+        Err(forbidden())
     }
 }
 
@@ -238,6 +249,11 @@ fn presented(headers: &HeaderMap) -> Option<PresentedApiKey> {
 fn unauthorized() -> Problem {
     let detail = "a valid API key is needed: Authorization: Bearer mk_…";
     Problem::new(ProblemType::Unauthorized, detail)
+}
+
+fn forbidden() -> Problem {
+    let detail = "this API key may not do this, or not for this customer";
+    Problem::new(ProblemType::Forbidden, detail)
 }
 
 fn too_many_requests(detail: &str, wait_ms: i64) -> Problem {
@@ -281,6 +297,11 @@ mod tests {
         assert!(agent.require(Scope::Emit, None).is_err());
         let admin = caller(vec![Scope::Admin], None);
         assert!(admin.require(Scope::Read, None).is_ok());
+        assert!(agent.require_scope(Scope::Emit).is_ok());
+        assert_eq!(
+            agent.require_scope(Scope::Read),
+            agent.require(Scope::Read, None)
+        );
     }
 
     const NOW: Timestamp = Timestamp::from_unix_s(1_769_860_800);

@@ -1,4 +1,5 @@
-//! The customer in the path, for whom the caller must be allowed to act.
+//! Who may call: operators, for the customer in the path or for all. Decided before
+//! a body is read.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,6 +11,22 @@ use ledger::Scope;
 use web::{Authenticator, Caller, Problem, ProblemType};
 
 use crate::State;
+
+/// A caller who is an operator for all customers, those that are yet to come too.
+pub(crate) struct Operator;
+
+impl FromRequestParts<State> for Operator
+where
+    Arc<Authenticator>: axum::extract::FromRef<State>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        caller.require(Scope::Admin, None)?;
+        Ok(Self)
+    }
+}
 
 /// The id in `/v1/customers/{customer_id}/…`; the caller is an operator.
 pub(crate) struct CustomerPath(pub(crate) CustomerId);
