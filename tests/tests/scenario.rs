@@ -6,6 +6,8 @@ mod support {
     pub(crate) use shared::program;
     #[path = "../support/mod.rs"]
     mod shared;
+    #[path = "../support/watched.rs"]
+    mod watched;
     #[path = "../support/watched_stripe.rs"]
     pub(crate) mod watched_stripe;
 }
