@@ -6,6 +6,7 @@ use lambda_runtime::{LambdaEvent, service_fn};
 use redelivery::Redelivery;
 use serde_json::Value;
 use tokio::time::Instant;
+use web::xray::{Trace, traced};
 use web::{MainError, Metrics, Settings};
 
 #[tokio::main(flavor = "current_thread")]
@@ -19,7 +20,8 @@ async fn main() -> Result<(), MainError> {
     let handle = async move |event: LambdaEvent<Value>| {
         let left = event.context.deadline().duration_since(SystemTime::now());
         let deadline = Instant::now() + left.unwrap_or_default();
-        let report = redelivery.run(deadline).await.map_err(MainError::from)?;
+        let run = traced(Trace::of(&event.context), redelivery.run(deadline));
+        let report = run.await.map_err(MainError::from)?;
         metrics.write(&report.figures());
         Ok::<_, MainError>(report)
     };

@@ -2,6 +2,7 @@
 
 use lambda_runtime::{LambdaEvent, service_fn};
 use rollup::{Handler, Rollup, StreamEvent};
+use web::xray::{Trace, traced};
 use web::{MainError, Metrics, Settings};
 
 #[tokio::main(flavor = "current_thread")]
@@ -13,7 +14,8 @@ async fn main() -> Result<(), MainError> {
         .with_metrics(Metrics::from_environment());
     let handler = &handler;
     let handle = async move |event: LambdaEvent<StreamEvent>| {
-        let handled = handler.handle(event.payload).await;
+        let handled = handler.handle(event.payload);
+        let handled = traced(Trace::of(&event.context), handled).await;
         handled.map_err(MainError::from)
     };
     lambda_runtime::run(service_fn(handle)).await

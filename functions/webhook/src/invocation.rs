@@ -12,6 +12,7 @@ use lambda_http::{Adapter, LambdaEvent};
 use serde_json::Value;
 use tokio::time::Instant;
 use web::MainError;
+use web::xray::{Trace, traced};
 
 use crate::State;
 
@@ -35,7 +36,8 @@ pub async fn answer(
     if payload.get("detail-type").and_then(Value::as_str) == Some(SCHEDULED) {
         let left = context.deadline().duration_since(SystemTime::now());
         let budget = left.unwrap_or_default().saturating_sub(RESERVE);
-        let report = state.sweep(Instant::now() + budget).await?;
+        let sweep = state.sweep(Instant::now() + budget);
+        let report = traced(Trace::of(&context), sweep).await?;
         return Ok(serde_json::to_value(report)?);
     }
     let request: LambdaRequest = serde_json::from_value(payload)?;

@@ -15,8 +15,9 @@ async fn main() -> Result<(), MainError> {
     )?;
     let topic_arn = settings.variable("NOTIFICATION_TOPIC_ARN");
     let topic = topic_arn.map(|topic_arn| {
-        let client = aws_sdk_sns::Client::new(settings.aws());
-        Notifier::topic(client, topic_arn)
+        let config = aws_sdk_sns::config::Builder::from(settings.aws());
+        let config = config.interceptor(settings.aws_calls()).build();
+        Notifier::topic(aws_sdk_sns::Client::from_conf(config), topic_arn)
     });
     let configuration = Configuration {
         notifier: topic.unwrap_or_default(),

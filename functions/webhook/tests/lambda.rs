@@ -3,21 +3,28 @@
 
 #[path = "../../emission/tests/support/lambda.rs"]
 mod lambda;
+mod secrets_manager;
 mod story;
 #[path = "../../onboarding/tests/support/mod.rs"]
 mod support;
 mod topic;
+#[path = "../../emission/tests/support/xray_daemon.rs"]
+mod xray_daemon;
 
 use std::time::SystemTime;
 
-use lambda::invoke;
+use lambda::{invoke, invoke_traced};
 use ledger::CustomerStatus;
+use secrets_manager::SecretsManager;
 use serde_json::{Value, json};
 use story::{Story, event};
 use stripe::{ExposeSecret, webhook_signature};
 use stripe_simulator::DEFAULT_SECRET_KEY;
 use support::world::{HOUR_MS, a_customer};
 use topic::TOPIC_ARN;
+use xray_daemon::{PARENT_ID, XrayDaemon, trace};
+
+const SECRET_ARN: &str = "arn:aws:secretsmanager:us-east-1:123456789012:secret:webhook";
 
 impl Story {
     async fn invoke(&self, event: &Value) -> Value {
@@ -37,6 +44,21 @@ impl Story {
     }
 }
 
+impl Story {
+    /// A request to the function's URL, signed now: the program goes by the machine's
+    /// clock.
+    fn signed_invocation(&self, body: &str) -> Value {
+        let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now_unix_s = i64::try_from(elapsed.unwrap().as_secs()).unwrap();
+        let sample = include_str!("../../../events/webhook.json");
+        let mut request: Value = serde_json::from_str(sample).unwrap();
+        let signature = webhook_signature::sign(body.as_bytes(), &self.secret, now_unix_s);
+        request["headers"]["stripe-signature"] = json!(signature);
+        request["body"] = json!(body);
+        request
+    }
+}
+
 #[tokio::test]
 async fn a_webhook_at_the_functions_url_is_applied_and_told_by_the_topic() {
     let story = Story::start().await;
@@ -46,17 +68,7 @@ async fn a_webhook_at_the_functions_url_is_applied_and_told_by_the_topic() {
     story.world.stripe_delete(&path).await;
     let object = json!({ "id": customer.subscription_id, "customer": customer.customer_id });
     let body = event("evt_1", "customer.subscription.deleted", &object).to_string();
-    // The program goes by the machine's clock.
-    let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let now_unix_s = i64::try_from(elapsed.unwrap().as_secs()).unwrap();
-    let sample = include_str!("../../../events/webhook.json");
-    let mut request: Value = serde_json::from_str(sample).unwrap();
-    request["headers"]["stripe-signature"] = json!(webhook_signature::sign(
-        body.as_bytes(),
-        &story.secret,
-        now_unix_s
-    ));
-    request["body"] = json!(body);
+    let mut request = story.signed_invocation(&body);
     let answer = story.invoke(&request).await;
     assert_eq!(answer["statusCode"], 200, "{answer}");
     let answered: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
@@ -84,4 +96,46 @@ async fn the_schedules_event_is_answered_with_a_report() {
     assert_eq!(report["applied"], 1, "{report}");
     assert_eq!(story.status(&customer).await, CustomerStatus::Canceled);
     assert_eq!(story.topic.kinds(), ["canceled"]);
+}
+
+/// What is asked of the other services of AWS's; `tests/tests/xray.rs` has the rest.
+#[tokio::test]
+async fn a_sampled_webhook_tells_x_ray_of_its_notification_and_of_the_secret_read_again() {
+    let story = Story::start().await;
+    let (manager, daemon) = (SecretsManager::start().await, XrayDaemon::start());
+    manager.put(SECRET_ARN, "whsec_before");
+    let customer = story.onboard(&a_customer("acme")).await;
+    story.disable_endpoint().await;
+    let path = format!("/v1/subscriptions/{}", customer.subscription_id);
+    story.world.stripe_delete(&path).await;
+    let object = json!({ "id": customer.subscription_id, "customer": customer.customer_id });
+    let body = event("evt_1", "customer.subscription.deleted", &object).to_string();
+    let (stripe_url, daemon_address) = (story.world.stripe_url(), daemon.address());
+    let variables = [
+        ("STRIPE_SECRET_KEY", DEFAULT_SECRET_KEY),
+        ("STRIPE_API_BASE", &stripe_url),
+        ("STRIPE_WEBHOOK_SECRET_ARN", SECRET_ARN),
+        ("AWS_ENDPOINT_URL_SECRETS_MANAGER", &manager.url),
+        ("NOTIFICATION_TOPIC_ARN", TOPIC_ARN),
+        ("AWS_ENDPOINT_URL_SNS", &story.topic.url),
+        ("AWS_XRAY_DAEMON_ADDRESS", &daemon_address),
+    ];
+    let (program, tables) = (env!("CARGO_BIN_EXE_webhook"), &story.world.tables.url);
+    let (request, sampled) = (story.signed_invocation(&body), trace("1"));
+    let answer = invoke_traced(program, tables, &variables, &request, Some(&sampled));
+    assert_eq!(answer.await.unwrap()["statusCode"], 400);
+    manager.put(SECRET_ARN, story.secret.expose_secret());
+    let answer = invoke_traced(program, tables, &variables, &request, Some(&sampled));
+    assert_eq!(answer.await.unwrap()["statusCode"], 200);
+
+    let told = daemon.told();
+    let operations_of = |service: &str| -> Vec<&Value> {
+        let of_service = told.iter().filter(|document| document["name"] == service);
+        let of_service = of_service.inspect(|it| assert_eq!(it["parent_id"], PARENT_ID));
+        of_service
+            .map(|document| &document["aws"]["operation"])
+            .collect()
+    };
+    assert_eq!(operations_of("Secrets Manager"), ["GetSecretValue"]);
+    assert_eq!(operations_of("SNS"), ["Publish"]);
 }

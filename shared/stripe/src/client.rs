@@ -17,8 +17,9 @@ use crate::error::{ApiError, Error, Sent};
 use crate::idempotency_key::IdempotencyKey;
 use crate::key_source::{KeySource, SecretKey};
 use crate::mac::hmac_sha256;
-use crate::observer::{Attempt, AttemptEnding};
-use crate::request::{Body, Credential, Host, Request};
+use crate::observer::Attempt;
+use crate::operation::Operation;
+use crate::request::{Body, Credential, Request};
 use crate::tls;
 use crate::turns::Turns;
 use crate::usage_api::UsageApi;
@@ -276,11 +277,10 @@ impl Client {
             Ok(response) => attempt::receive(response).await,
             Err(failure) => Err(failure),
         };
-        if let Some(observer) = &self.shared.config.observer {
-            observer.attempted(Attempt {
-                duration: started.elapsed(),
-                ending: AttemptEnding::of(&answer),
-            });
+        let config = &self.shared.config;
+        let attempt = Attempt::of(Operation::of(request, config), started.elapsed(), &answer);
+        for observer in &config.observers {
+            observer.attempted(attempt);
         }
         if let Err(Failure {
             error: Error::Api(error),
@@ -298,12 +298,7 @@ impl Client {
         options: &RequestOptions,
         key: &SecretString,
     ) -> reqwest::RequestBuilder {
-        let config = &self.shared.config;
-        let base = match request.host {
-            Host::Api => &config.api_base,
-            Host::MeterEvents => &config.meter_events_base,
-        };
-        let url = format!("{}{}", base.trim_end_matches('/'), request.path);
+        let url = Operation::of(request, &self.shared.config).address();
         let credential = credential(&request.credential, key).expose_secret();
         let mut builder = self
             .shared

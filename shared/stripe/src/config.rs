@@ -36,7 +36,7 @@ pub struct Config {
     /// The longest wait between two attempts, unless Stripe asks for more.
     pub retry_delay_ms_max: u64,
     /// Who is told of each attempt; nobody by default.
-    pub observer: Option<Arc<dyn Observer>>,
+    pub observers: Vec<Arc<dyn Observer>>,
 }
 
 /// Why a [`Config`] makes no client.
@@ -80,7 +80,7 @@ impl Config {
             max_attempts: ATTEMPTS_MAX,
             retry_delay_ms: RETRY_DELAY_MS,
             retry_delay_ms_max: RETRY_DELAY_MS_MAX,
-            observer: None,
+            observers: Vec::new(),
         }
     }
 
@@ -134,10 +134,10 @@ impl Config {
         self
     }
 
-    /// Tells `observer` of each attempt.
+    /// Tells `observer`, too, of each attempt.
     #[must_use]
     pub fn with_observer(mut self, observer: Arc<dyn Observer>) -> Self {
-        self.observer = Some(observer);
+        self.observers.push(observer);
         self
     }
 

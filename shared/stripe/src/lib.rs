@@ -28,6 +28,7 @@ mod meter_events;
 mod meters;
 mod object;
 mod observer;
+mod operation;
 mod payment_methods;
 mod prices;
 mod products;
@@ -80,6 +81,7 @@ pub use meters::{
 };
 pub use object::Metadata;
 pub use observer::{Attempt, AttemptEnding, Observer};
+pub use operation::Operation;
 pub use payment_methods::PaymentMethod;
 pub use prices::{CreatePrice, Price, PriceAmount, PriceTier, Recurring, TransformQuantity};
 pub use products::{CreateProduct, Product};

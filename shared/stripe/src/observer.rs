@@ -5,21 +5,44 @@ use std::time::Duration;
 
 use crate::attempt::{Answer, Failure};
 use crate::error::Error;
+use crate::operation::Operation;
 
 /// Is told of every attempt at a request as soon as it has ended. It is called
 /// on the way of the answer: it must not block.
 pub trait Observer: fmt::Debug + Send + Sync {
     /// One attempt has ended.
-    fn attempted(&self, attempt: Attempt);
+    fn attempted(&self, attempt: Attempt<'_>);
 }
 
 /// An attempt at a request, the answer's body included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attempt {
+pub struct Attempt<'a> {
+    /// What was asked for.
+    pub operation: Operation<'a>,
     /// From the first byte sent to the last received.
     pub duration: Duration,
     /// How it ended.
     pub ending: AttemptEnding,
+    /// The answer's status; none where there was no answer that could be read.
+    pub status: Option<u16>,
+}
+
+impl<'a> Attempt<'a> {
+    pub(crate) fn of(
+        operation: Operation<'a>,
+        duration: Duration,
+        answered: &Result<Answer, Failure>,
+    ) -> Self {
+        Self {
+            operation,
+            duration,
+            ending: AttemptEnding::of(answered),
+            status: match answered {
+                Ok(answer) => Some(answer.status),
+                Err(failure) => failure.error.status(),
+            },
+        }
+    }
 }
 
 /// How an attempt ended.
@@ -41,7 +64,7 @@ pub enum AttemptEnding {
 }
 
 impl AttemptEnding {
-    pub(crate) fn of(answered: &Result<Answer, Failure>) -> Self {
+    fn of(answered: &Result<Answer, Failure>) -> Self {
         let Err(failure) = answered else {
             return Self::Answered;
         };

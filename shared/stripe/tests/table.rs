@@ -7,14 +7,16 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use stripe::{
-    Aggregation, CancelSubscription, Client, CreateBillingPortalSession, CreateCheckoutSession,
-    CreateCustomer, CreateCustomerBalanceTransaction, CreateEventDestination, CreateMeter,
-    CreatePrice, CreateProduct, CreateSetupIntent, CreateSubscription, CreateSubscriptionItem,
-    CreateUsageRecord, CreateWebhookEndpoint, ListCustomers, ListEvents, ListMeterEventSummaries,
-    ListSubscriptions, ListV2Events, MeterEvent, MeterEventStream, RequestOptions, STRIPE_VERSION,
-    UpdateCustomer, UpdateEventDestination, UpdateSubscription, UpdateWebhookEndpoint,
+    Aggregation, Attempt, CancelSubscription, Client, CreateBillingPortalSession,
+    CreateCheckoutSession, CreateCustomer, CreateCustomerBalanceTransaction,
+    CreateEventDestination, CreateMeter, CreatePrice, CreateProduct, CreateSetupIntent,
+    CreateSubscription, CreateSubscriptionItem, CreateUsageRecord, CreateWebhookEndpoint,
+    ListCustomers, ListEvents, ListMeterEventSummaries, ListSubscriptions, ListV2Events,
+    MeterEvent, MeterEventStream, Observer, RequestOptions, STRIPE_VERSION, UpdateCustomer,
+    UpdateEventDestination, UpdateSubscription, UpdateWebhookEndpoint,
 };
 use support::{Answer, Scripted};
 
@@ -141,6 +143,18 @@ fn methods_in_the_sources() -> BTreeSet<String> {
     names
 }
 
+/// What a client's observer is told: method and route of each request.
+#[derive(Clone, Debug, Default)]
+struct Routes(Arc<Mutex<BTreeSet<String>>>);
+
+impl Observer for Routes {
+    fn attempted(&self, attempt: Attempt<'_>) {
+        let operation = attempt.operation;
+        let call = format!("{} {}", operation.method(), operation.route());
+        self.0.lock().unwrap().insert(call);
+    }
+}
+
 /// As the table words it: the request, the version, and whether it has a key.
 type Row = (String, String, bool);
 
@@ -178,8 +192,11 @@ async fn the_page_lists_every_request_as_it_is_made() {
         }
     })
     .await;
-    let mut made = make_every_request(&stripe.client()).await;
-    made.extend(make_every_request_about_customers(&stripe.client()).await);
+    let routes = Routes::default();
+    let config = stripe.config().with_observer(Arc::new(routes.clone()));
+    let client = Client::new(config).unwrap();
+    let mut made = make_every_request(&client).await;
+    made.extend(make_every_request_about_customers(&client).await);
     let made: BTreeSet<String> = made.into_iter().map(str::to_owned).collect();
     let mut offered = methods_in_the_sources();
     // It asks where the key comes from, and Stripe nothing.
@@ -203,6 +220,11 @@ async fn the_page_lists_every_request_as_it_is_made() {
             (call, version.to_owned(), has_key)
         })
         .collect();
+    // What watches the client is told the same, with another word for each id.
+    let watched = routes.0.lock().unwrap().clone();
+    let asked: BTreeSet<String> = sent.iter().map(|(call, ..)| call.clone()).collect();
+    assert_eq!(watched, asked);
+
     let listed = rows_of_the_page();
     let unlisted: Vec<&Row> = sent.difference(&listed).collect();
     let unsent: Vec<&Row> = listed.difference(&sent).collect();

@@ -18,6 +18,7 @@ mod settings;
 mod stripe_account;
 pub mod telemetry;
 mod unique_keys;
+pub mod xray;
 
 pub use auth::{Authenticator, Caller};
 pub use clock::SystemClock;

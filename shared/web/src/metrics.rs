@@ -96,7 +96,7 @@ impl Metrics {
 
 /// How Stripe does: every attempt's time, and how those failed that failed.
 impl Observer for Metrics {
-    fn attempted(&self, attempt: Attempt) {
+    fn attempted(&self, attempt: Attempt<'_>) {
         let latency_ms = u64::try_from(attempt.duration.as_millis()).unwrap_or(u64::MAX);
         let latency = ("stripe_latency_ms", Unit::Milliseconds, latency_ms);
         let failure = match attempt.ending {
@@ -158,6 +158,7 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use stripe::Operation;
 
     #[test]
     fn a_line_describes_its_figures_and_holds_them_beside_their_dimensions() {
@@ -213,7 +214,12 @@ mod tests {
         ] {
             let (metrics, lines) = Metrics::channel("meterline", "meterline-Emission");
             let duration = std::time::Duration::from_millis(40);
-            metrics.attempted(Attempt { duration, ending });
+            metrics.attempted(Attempt {
+                operation: Operation::new("GET", "https://api.stripe.com", "/v1/account"),
+                duration,
+                ending,
+                status: None,
+            });
             let line = lines.try_recv().unwrap();
             assert_eq!(line["stripe_latency_ms"], 40);
             let described = &line["_aws"]["CloudWatchMetrics"][0]["Metrics"];

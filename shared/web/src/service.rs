@@ -9,13 +9,15 @@ use axum::response::Response;
 use tracing::Instrument;
 
 use crate::telemetry::request_span;
+use crate::xray::{Trace, traced};
 use crate::{Problem, ProblemType};
 
 /// The largest body that a route takes unless it says otherwise, in bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// Surrounds `routes` with what all have in common: a limit on bodies, problem
-/// documents for unknown paths and methods, and one log line per answer.
+/// documents for unknown paths and methods, one log line per answer, and the trace
+/// that the request is part of.
 pub fn service(routes: Router) -> Router {
     routes
         .fallback(not_found)
@@ -36,8 +38,9 @@ async fn method_not_allowed() -> Problem {
 async fn log_answer(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let span = request_span(&request);
+    let trace = request.extensions().get().and_then(Trace::of);
     async {
-        let response = next.run(request).await;
+        let response = traced(trace, next.run(request)).await;
         let status = response.status().as_u16();
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(status, duration_ms, "answered");

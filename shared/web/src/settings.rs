@@ -12,6 +12,7 @@ use stripe::{ConfigError, UsageApi};
 
 use crate::secrets::{self, RotatedSecret, SecretReader, StripeKey};
 use crate::stripe_account::check_owner;
+use crate::xray::{AwsCalls, Daemon, StripeCalls};
 use crate::{Metrics, OtherStripeAccount, SystemClock};
 
 /// How many requests a second a key may make that has no rate of its own.
@@ -69,6 +70,7 @@ pub enum SettingsError {
 /// The surroundings of a function: its environment and its AWS account.
 pub struct Settings {
     aws: SdkConfig,
+    xray: Option<Daemon>,
 }
 
 impl Settings {
@@ -78,12 +80,18 @@ impl Settings {
     /// [`SettingsError::Trust`].
     pub async fn from_environment() -> Result<Self, SettingsError> {
         let aws = ledger::connect().await?;
-        Ok(Self { aws })
+        let xray = Daemon::from_environment();
+        Ok(Self { aws, xray })
     }
 
     /// What AWS's clients are made of.
     pub const fn aws(&self) -> &SdkConfig {
         &self.aws
+    }
+
+    /// What tells X-Ray of the calls of a client of AWS's.
+    pub fn aws_calls(&self) -> AwsCalls {
+        AwsCalls::new(self.xray.clone())
     }
 
     /// The environment variable `name`; an empty one counts as absent.
@@ -145,7 +153,9 @@ impl Settings {
         let Some(arn) = self.variable(&variable) else {
             return Err(SettingsError::MissingSecret(name.to_owned()));
         };
-        let client = aws_sdk_secretsmanager::Client::new(&self.aws);
+        let config = aws_sdk_secretsmanager::config::Builder::from(&self.aws);
+        let config = config.interceptor(self.aws_calls()).build();
+        let client = aws_sdk_secretsmanager::Client::from_conf(config);
         let reader = SecretReader::new(client, variable, arn);
         Ok(SecretSource::Manager(
             reader.with_metrics(Metrics::from_environment()),
@@ -154,9 +164,10 @@ impl Settings {
 
     /// The tables that the function's variables name.
     pub fn ledger(&self) -> Ledger {
-        let client = aws_sdk_dynamodb::Client::new(&self.aws);
+        let config = aws_sdk_dynamodb::config::Builder::from(&self.aws);
+        let config = config.interceptor(self.aws_calls()).build();
         Ledger::new(
-            client,
+            aws_sdk_dynamodb::Client::from_conf(config),
             TableNames::from_variables(|name| self.variable(name)),
         )
     }
@@ -186,7 +197,8 @@ impl Settings {
     async fn stripe(&self) -> Result<(stripe::Client, Option<Rotation>), SettingsError> {
         let secret = self.secret("STRIPE_SECRET_KEY").await?;
         let mut config = stripe::Config::new(secret.current())
-            .with_observer(Arc::new(Metrics::from_environment()));
+            .with_observer(Arc::new(Metrics::from_environment()))
+            .with_observer(Arc::new(StripeCalls::new(self.xray.clone())));
         if let Some(api_base) = self.variable("STRIPE_API_BASE") {
             config = config.with_api_base(api_base);
         }

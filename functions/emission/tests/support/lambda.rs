@@ -27,6 +27,7 @@ pub(crate) type Answered = Result<Value, Value>;
 
 struct Invocation {
     event: Mutex<Option<Vec<u8>>>,
+    trace: Option<String>,
     answered: mpsc::UnboundedSender<Answered>,
 }
 
@@ -48,9 +49,21 @@ pub(crate) async fn invoke(
     environment: &[(&str, &str)],
     event: &Value,
 ) -> Answered {
+    invoke_traced(program, dynamodb_url, environment, event, None).await
+}
+
+/// The same, where Lambda says that the invocation is part of `trace`.
+pub(crate) async fn invoke_traced(
+    program: &str,
+    dynamodb_url: &str,
+    environment: &[(&str, &str)],
+    event: &Value,
+    trace: Option<&str>,
+) -> Answered {
     let (answered, mut answers) = mpsc::unbounded_channel();
     let invocation = Arc::new(Invocation {
         event: Mutex::new(Some(event.to_string().into_bytes())),
+        trace: trace.map(str::to_owned),
         answered,
     });
     let router = Router::new()
@@ -101,6 +114,9 @@ async fn next(State(invocation): State<Arc<Invocation>>) -> (HeaderMap, Vec<u8>)
         ),
     ] {
         headers.insert(HeaderName::from_static(name), value.parse().unwrap());
+    }
+    if let Some(trace) = &invocation.trace {
+        headers.insert("lambda-runtime-trace-id", trace.parse().unwrap());
     }
     (headers, event)
 }
