@@ -6,7 +6,7 @@ mod story;
 use std::path::PathBuf;
 
 use billing::{HeldReason, UsageStatus};
-use meterline_cli::import::{Format, ImportReport, Importer, Outcome, Source};
+use meterline_cli::import::{Format, ImportReport, Importer, Origin, Outcome, Source};
 use rusqlite::Connection;
 use serde_json::json;
 use story::catalog::{DOCUMENTS, TOKENS};
@@ -37,7 +37,7 @@ impl Story {
             self.system.ledger().clone(),
             stripe,
             self.clock.clone(),
-            source.parse().unwrap(),
+            Origin::Elsewhere(source.parse().unwrap()),
             is_dry_run,
         );
         let mut report = ImportReport::default();

@@ -6,7 +6,6 @@ use metering::CustomerError;
 use notify::NotifyError;
 use web::{Problem, ProblemType};
 
-
 /// An event that could not be dealt with.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WebhookError {

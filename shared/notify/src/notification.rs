@@ -111,7 +111,10 @@ mod tests {
     fn message(origin: Origin<'_>) -> Value {
         let stored = origin.notification(None, Weather::Storm { wind: 9 });
         let stored = stored.unwrap();
-        assert_eq!((stored.id.as_str(), stored.kind.as_str()), ("w_1:storm", "storm"));
+        assert_eq!(
+            (stored.id.as_str(), stored.kind.as_str()),
+            ("w_1:storm", "storm")
+        );
         serde_json::from_str(&stored.message).unwrap()
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use meterline_cli::import::{Format, ImportReport, Importer, Issue, Source, SourceName};
+use meterline_cli::import::{Format, ImportReport, Importer, Issue, Origin, Source, SourceName};
 
 use super::environment::{Surroundings, surroundings};
 use super::progress::Progress;
@@ -19,8 +19,12 @@ const COULD_NOT: u8 = 2;
 pub(crate) struct ImportArguments {
     /// A name for where the rows come from: part of every event id, so it must
     /// be the same when the file is imported again.
-    #[arg(long, value_name = "NAME")]
-    source: SourceName,
+    #[arg(long, value_name = "NAME", required_unless_present = "as_emitted")]
+    source: Option<SourceName>,
+    /// The rows are events that agents emitted here and were told are delivered, which
+    /// the audit log has lost: note them under their own ids, and send nothing.
+    #[arg(long, conflicts_with = "source")]
+    as_emitted: bool,
     /// The file.
     file: PathBuf,
     /// How it is written; by the file's name if not given.
@@ -62,7 +66,11 @@ pub(crate) async fn run(arguments: ImportArguments) -> Result<ExitCode, Failure>
         stripe,
         clock,
     } = surroundings().await?;
-    let mut importer = Importer::new(ledger, stripe, clock, arguments.source, arguments.dry_run);
+    let origin = match arguments.source {
+        Some(source) if !arguments.as_emitted => Origin::Elsewhere(source),
+        _ => Origin::Emitted,
+    };
+    let mut importer = Importer::new(ledger, stripe, clock, origin, arguments.dry_run);
     let mut report = ImportReport::default();
     let mut progress = Progress::new();
     let imported = importer.import(&mut file, &mut report, |report| {

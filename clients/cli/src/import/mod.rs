@@ -1,5 +1,6 @@
-//! `meterline import`: usage from elsewhere, once. What Stripe has already is
-//! noted and never sent; the rest goes the way of an emission.
+//! `meterline import`: usage from elsewhere, once, and events that the audit log has
+//! lost. What Stripe has already is noted and never sent; the rest goes the way of an
+//! emission.
 //!
 //! | module | does |
 //! | --- | --- |
@@ -32,7 +33,7 @@ use stripe::{IdempotencyKey, UsageApi};
 use billed::Refusal;
 use periods::Periods;
 pub use report::{ImportReport, Issue, Outcome};
-pub use row::{ImportRow, InvalidSourceName, SourceName};
+pub use row::{ImportRow, InStripe, InvalidSourceName, Origin, SourceName};
 pub use source::{Format, Source, SourceError, SourceRow};
 
 /// Calls to the tables under way at once.
@@ -67,7 +68,7 @@ pub struct Importer {
     deliverer: Deliverer,
     usage_api: UsageApi,
     clock: Arc<dyn Clock>,
-    source: SourceName,
+    origin: Origin,
     is_dry_run: bool,
 }
 
@@ -94,13 +95,13 @@ struct Done {
 }
 
 impl Importer {
-    /// Imports into `ledger` and `stripe` what comes from `source`; with
+    /// Imports into `ledger` and `stripe` what comes from `origin`; with
     /// `is_dry_run` only says what it would do.
     pub fn new(
         ledger: Ledger,
         stripe: stripe::Client,
         clock: Arc<dyn Clock>,
-        source: SourceName,
+        origin: Origin,
         is_dry_run: bool,
     ) -> Self {
         let customers = CustomerDirectory::new(ledger.clone(), stripe.clone(), Arc::clone(&clock));
@@ -112,7 +113,7 @@ impl Importer {
             periods: Periods::new(stripe),
             ledger,
             clock,
-            source,
+            origin,
             is_dry_run,
         }
     }
@@ -153,7 +154,7 @@ impl Importer {
         for SourceRow { number, fields } in rows {
             let fields = fields.map_err(|reason| format!("the row {reason}"));
             let row = fields.and_then(|fields| {
-                ImportRow::read(&self.source, number, &fields).map_err(|error| error.to_string())
+                ImportRow::read(&self.origin, number, &fields).map_err(|error| error.to_string())
             });
             let (units, plan) = match row {
                 Ok(row) => (row.event.quantity.get(), self.plan(&row).await?),
@@ -181,8 +182,8 @@ impl Importer {
         };
         let catalog = self.catalog.current().await?;
         let catalog = catalog.as_deref();
-        if let Some(record_id) = &row.stripe_record_id {
-            return self.plan_noting(row, record_id, customer, catalog).await;
+        if let Some(in_stripe) = &row.in_stripe {
+            return self.plan_noting(row, in_stripe, customer, catalog).await;
         }
         let billed = match billed::to_send(row, &customer, catalog, self.usage_api) {
             Ok(billed) => billed,
@@ -220,11 +221,11 @@ impl Importer {
         })
     }
 
-    /// What becomes of a row that Stripe has already, as `record_id`.
+    /// What becomes of a row that Stripe has already.
     async fn plan_noting(
         &mut self,
         row: &ImportRow,
-        record_id: &str,
+        in_stripe: &InStripe,
         customer: KnownCustomer,
         catalog: Option<&Catalog>,
     ) -> Result<Plan, ImportError> {
@@ -240,7 +241,7 @@ impl Importer {
         let to_record = UsageEventRow::already_delivered(
             &row.event,
             times,
-            record_id,
+            in_stripe.stripe_record_id.as_deref(),
             meter_event_name,
             attempt_token(),
             self.clock.now(),
@@ -358,7 +359,7 @@ fn repeated(known: &UsageEventRow, content_hash: &ContentHash) -> (Outcome, Stri
     if known.content_hash == *content_hash {
         (Outcome::Duplicate, String::new())
     } else {
-        let reason = "was imported with other content before: it is left as it was";
+        let reason = "is recorded with other content: it is left as it was";
         (Outcome::Conflict, reason.to_owned())
     }
 }

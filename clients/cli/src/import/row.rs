@@ -1,11 +1,16 @@
 //! From a file's row to a usage event.
+//!
+//! Usage from elsewhere gets ids of its own. Events that agents emitted here, and that
+//! the audit log has lost, keep theirs, so that it knows them again.
 
 use std::fmt;
 use std::str::FromStr;
 
 use billing::time::{InvalidTimestamp, WireTime};
 use billing::usage_event::parse_stripe_id;
-use billing::{ActionType, CustomerId, EventId, FieldError, Quantity, Timestamp, UsageEvent};
+use billing::{
+    ActionType, CustomerId, EventId, FieldError, Quantity, Timestamp, UsageEvent, UsageStatus,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -42,27 +47,44 @@ impl fmt::Display for SourceName {
     }
 }
 
+/// Where rows come from, which says under which ids they are recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Somebody else's records: an id is derived from source and row.
+    Elsewhere(SourceName),
+    /// Agents that emitted these events, each as it was sent, and were told that it is
+    /// delivered.
+    Emitted,
+}
+
 /// A row that can be imported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportRow {
     /// The row's line, or its rowid.
     pub number: i64,
-    /// The event, under an id that is derived from source and row.
+    /// The event, with the id that its origin gives it.
     pub event: UsageEvent,
     /// When it happened.
     pub occurred_at: Timestamp,
-    /// Stripe's id of it, where Stripe has it already.
+    /// Where Stripe has it already.
+    pub in_stripe: Option<InStripe>,
+}
+
+/// What is known of an event that Stripe has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InStripe {
+    /// Stripe's id of it, if it has one: meter events have none.
     pub stripe_record_id: Option<String>,
 }
 
 impl ImportRow {
-    /// Reads the fields of the row `number` of `source`. Fields that are none
+    /// Reads the fields of the row `number` of `origin`. Fields that are none
     /// of a usage event's are passed over: a table may have its own.
     ///
     /// # Errors
     /// The first field that is missing or wrong.
     pub fn read(
-        source: &SourceName,
+        origin: &Origin,
         number: i64,
         fields: &Map<String, Value>,
     ) -> Result<Self, FieldError> {
@@ -70,25 +92,50 @@ impl ImportRow {
         let subscription_item_id = subscription_item_id
             .map(|id| parse_stripe_id("subscription_item_id", &id))
             .transpose()?;
-        let occurred_at = occurred_at(fields)?;
+        let stripe_record_id = stripe_record_id(fields)?;
+        let (event_id, occurred_at, said, in_stripe) = match origin {
+            Origin::Elsewhere(source) => {
+                let occurred_at = time(fields, &["timestamp", "occurred_at"])?;
+                let in_stripe = stripe_record_id.map(|id| InStripe {
+                    stripe_record_id: Some(id),
+                });
+                let event_id = derived_id(source, number, fields)?;
+                (event_id, occurred_at, Some(occurred_at), in_stripe)
+            }
+            Origin::Emitted => {
+                check_delivered(fields)?;
+                // What the agent did not say is not part of the event: its repeat
+                // would not say it either.
+                let said = given(fields, &["occurred_at"]).is_some();
+                let occurred_at = time(fields, &["occurred_at", "timestamp"])?;
+                let event_id = EventId::parse(&required(fields, "event_id")?)?;
+                let in_stripe = InStripe { stripe_record_id };
+                (
+                    event_id,
+                    occurred_at,
+                    said.then_some(occurred_at),
+                    Some(in_stripe),
+                )
+            }
+        };
         Ok(Self {
             number,
             event: UsageEvent {
-                event_id: event_id(source, number, fields)?,
+                event_id,
                 customer_id: CustomerId::parse(&required(fields, "customer_id")?)?,
                 subscription_item_id,
                 quantity: quantity(fields)?,
                 action_type: ActionType::parse(&required(fields, "action_type")?)?,
-                occurred_at: Some(occurred_at),
+                occurred_at: said,
             },
             occurred_at,
-            stripe_record_id: stripe_record_id(fields)?,
+            in_stripe,
         })
     }
 }
 
 /// `import:{source}:{id}` where the row has an id, else `import:{source}#{number}`.
-fn event_id(
+fn derived_id(
     source: &SourceName,
     number: i64,
     fields: &Map<String, Value>,
@@ -137,14 +184,31 @@ fn stripe_record_id(fields: &Map<String, Value>) -> Result<Option<String>, Field
     Err(FieldError::new("stripe_record_id", reason))
 }
 
-/// `timestamp`, or `occurred_at`.
-fn occurred_at(fields: &Map<String, Value>) -> Result<Timestamp, FieldError> {
-    let given = ["timestamp", "occurred_at"].into_iter().find_map(|name| {
-        let value = fields.get(name)?;
+/// Only an agent that was told so can say that Stripe has an event.
+fn check_delivered(fields: &Map<String, Value>) -> Result<(), FieldError> {
+    if fields.get("status").and_then(Value::as_str) == Some(UsageStatus::Delivered.as_str()) {
+        return Ok(());
+    }
+    let reason = "must be delivered, as its agent was told: of any other event nobody knows here \
+                  whether Stripe has it";
+    Err(FieldError::new("status", reason))
+}
+
+/// The first of `names` that the row has.
+fn given<'a>(
+    fields: &'a Map<String, Value>,
+    names: &[&'static str],
+) -> Option<(&'static str, &'a Value)> {
+    names.iter().find_map(|name| {
+        let value = fields.get(*name)?;
         let is_given = !value.is_null() && value.as_str() != Some("");
-        is_given.then_some((name, value))
-    });
-    let Some((name, value)) = given else {
+        is_given.then_some((*name, value))
+    })
+}
+
+/// The time in the first of `names` that the row has.
+fn time(fields: &Map<String, Value>, names: &[&'static str]) -> Result<Timestamp, FieldError> {
+    let Some((name, value)) = given(fields, names) else {
         return Err(FieldError::new("timestamp", "is missing"));
     };
     let read = match value {
@@ -188,7 +252,11 @@ mod tests {
 
     fn read(fields: &Value) -> Result<ImportRow, FieldError> {
         let source = "nightly".parse().unwrap();
-        ImportRow::read(&source, 7, fields.as_object().unwrap())
+        ImportRow::read(&Origin::Elsewhere(source), 7, fields.as_object().unwrap())
+    }
+
+    fn read_emitted(fields: &Value) -> Result<ImportRow, FieldError> {
+        ImportRow::read(&Origin::Emitted, 7, fields.as_object().unwrap())
     }
 
     fn a_row_with(name: &str, value: Value) -> Value {
@@ -241,6 +309,35 @@ mod tests {
             json!(null),
         ] {
             assert!(unix_ms(value.clone()).is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn an_event_that_was_emitted_is_what_its_agent_sent() {
+        let mut row = a_row_with("event_id", json!("job-1"));
+        row["status"] = json!("delivered");
+        let read = read_emitted(&row).unwrap();
+        assert_eq!(read.event.event_id.as_str(), "job-1");
+        assert_eq!(read.event.occurred_at, None);
+        assert_eq!(read.occurred_at.unix_s(), 1_769_860_800);
+        assert_eq!(read.in_stripe, Some(InStripe::default()));
+
+        row["occurred_at"] = json!("2026-01-31T11:00:00Z");
+        row["stripe_record_id"] = json!("mbur_1");
+        let read = read_emitted(&row).unwrap();
+        assert_eq!(read.event.occurred_at, Some(read.occurred_at));
+        assert_eq!(read.occurred_at.unix_s(), 1_769_857_200);
+        let record_id = read.in_stripe.unwrap().stripe_record_id;
+        assert_eq!(record_id.as_deref(), Some("mbur_1"));
+
+        for (name, value) in [
+            ("status", json!("pending")),
+            ("status", json!(null)),
+            ("event_id", json!("")),
+        ] {
+            let mut row = row.clone();
+            row[name] = value;
+            assert_eq!(read_emitted(&row).unwrap_err().field, name);
         }
     }
 

@@ -17,7 +17,7 @@ const LINE_BYTES_MAX: u64 = 64 * 1024;
 const PAGE_ROWS: usize = 1_000;
 const TABLE: &str = "usage_events";
 /// The columns that are read, where the table has them.
-const COLUMNS: [&str; 9] = [
+const COLUMNS: [&str; 10] = [
     "event_id",
     "id",
     "customer_id",
@@ -25,6 +25,7 @@ const COLUMNS: [&str; 9] = [
     "quantity",
     "action_type",
     "stripe_record_id",
+    "status",
     "timestamp",
     "occurred_at",
 ];

@@ -249,7 +249,7 @@ impl Story {
         let row = UsageEventRow::already_delivered(
             &event,
             (at, customer.subscription_started_at),
-            "from elsewhere",
+            Some("from elsewhere"),
             &customer.item.meter_event_name,
             event_id.to_owned(),
             self.now(),
