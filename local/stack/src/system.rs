@@ -95,8 +95,7 @@ impl System {
         let tables = Tables::start(&options, &local_dir, listeners.dynamodb).await?;
         let stripe = Stripe::start(&options, &local_dir, listeners.stripe).await?;
         web::check_stripe_account(&tables.ledger, &stripe.client).await?;
-        let now = options.clock.now();
-        let api_key = keys::demo_api_key(&local_dir, &tables.ledger, now).await?;
+        let api_key = keys::demo_api_key(&local_dir, &tables.ledger, options.clock.now()).await?;
         let webhook_url = format!("{url}{WEBHOOK_PATH}");
         let names = CatalogNames::new(options.usage_api, options.run_id.as_deref());
         let catalog = catalog::set_up(&stripe, &names, &webhook_url, &local_dir).await;
