@@ -31,10 +31,11 @@ pub(crate) struct SeriesEntry {
     #[schema(required = false, schema_with = schema::text_or_null)]
     pub(crate) meter_event_name: Option<Option<String>>,
     pub(crate) units: u64,
-    /// What the units add to the invoice, not rounded: a decimal text in major
-    /// units. Those of all entries come to what the line says before it is
-    /// rounded. Null where a unit's cost depends on the others of its period, in
-    /// tiers and packages, and where nothing bills the units.
+    /// What the units add to an invoice at today's prices, not rounded: a decimal
+    /// text in major units. Those of all entries come to what the lines say before
+    /// they are rounded. Null where a unit's cost depends on the others of its
+    /// period, in tiers and packages, and where some of the units are of a meter
+    /// that no item bills.
     #[schema(required, schema_with = schema::exact_amount_or_null)]
     pub(crate) exact_cost: Option<String>,
 }
@@ -107,16 +108,19 @@ impl SeriesEntry {
     }
 }
 
-/// What `units` add to the invoice of `customer`, at the prices of today. Those
-/// of a meter that no item bills are in no cost.
+/// What `units` add to an invoice of `customer`, at the prices of today.
 fn exact_cost(customer: &CustomerRow, units: &Units<'_>) -> Option<ExactAmount> {
     let mut sum: Option<ExactAmount> = None;
     for (meter, units) in units {
         let units = units.total();
-        let Some(item) = customer.item_of_meter(meter).filter(|_| units > 0) else {
+        if units == 0 {
             continue;
-        };
-        let cost = item.price.exact_cost(units).ok()?;
+        }
+        let cost = customer
+            .item_of_meter(meter)?
+            .price
+            .exact_cost(units)
+            .ok()?;
         sum = match sum {
             Some(sum) => Some(sum.checked_add(&cost)?),
             None => Some(cost),

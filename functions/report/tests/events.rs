@@ -389,8 +389,8 @@ async fn the_parts_of_an_export_are_the_file() {
         story.customer.customer_id
     );
     assert_eq!(whole[0].headers["content-disposition"], name);
-    assert!(csv.starts_with("event_id,identifier,"), "{csv}");
-    assert_eq!(csv.matches("event_id,identifier,").count(), 1);
+    assert!(csv.starts_with("\"event_id\",\"identifier\","), "{csv}");
+    assert_eq!(csv.matches("\"event_id\",\"identifier\",").count(), 1);
     let lines = [
         "\r\n'=1+1,",
         "\r\n\"a,\"\"b\"\"\r\nc\",",

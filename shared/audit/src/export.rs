@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 use std::str::FromStr;
 
-use csv::{Terminator, WriterBuilder};
+use csv::{QuoteStyle, Terminator, WriterBuilder};
 
 use crate::event::AuditEvent;
 
@@ -101,7 +101,11 @@ impl<W: Write> EventWriter<W> {
         let lines = match format {
             ExportFormat::Csv => {
                 let mut builder = WriterBuilder::new();
-                let builder = builder.terminator(Terminator::CRLF);
+                // A field in quotes stays one where a spreadsheet splits at other
+                // characters than commas, too.
+                let builder = builder
+                    .terminator(Terminator::CRLF)
+                    .quote_style(QuoteStyle::Always);
                 Lines::Csv(Box::new(builder.from_writer(out)))
             }
             ExportFormat::Jsonl => Lines::Jsonl(out),
@@ -256,10 +260,13 @@ mod tests {
             ("\u{ff1d}1", "'\u{ff1d}1"),
             ("a,\"b\"\r\nc", "a,\"b\"\r\nc"),
             ("'", "'"),
+            ("x;=1+1", "x;=1+1"),
         ];
         let events = ids.map(|(event_id, _)| event(event_id));
         let csv = written(ExportFormat::Csv, &events);
-        assert!(csv.ends_with("2026-01-31T12:00:01Z\r\n"), "{csv}");
+        // Where columns end at semicolons, too, it is one field.
+        assert!(csv.contains("\r\n\"x;=1+1\","), "{csv}");
+        assert!(csv.ends_with("\"2026-01-31T12:00:01Z\"\r\n"), "{csv}");
         let mut reader = csv::Reader::from_reader(csv.as_bytes());
         assert_eq!(reader.headers().unwrap(), &CSV_COLUMNS[..]);
         let records: Vec<_> = reader.records().map(Result::unwrap).collect();

@@ -123,6 +123,14 @@ fn print(out: &mut impl Write, explained: &Explained) -> io::Result<()> {
     for usage in &explained.explanation.usage {
         print_usage(out, usage, currency, customer_id)?;
     }
+    for unbilled in &explained.explanation.unbilled {
+        let meter = unbilled
+            .meter_event_name
+            .as_deref()
+            .unwrap_or("usage records");
+        let units = unbilled.units;
+        writeln!(out, "\nNO LINE: {units} delivered units of {meter}")?;
+    }
     for line in &explained.explanation.other_lines {
         write!(out, "\nno usage: ")?;
         print_line(out, line, currency)?;

@@ -66,7 +66,7 @@ pub(super) fn explanation() -> Operation {
     let answer = json!({
         "invoice_id": "in_1", "number": "A1B2C3D4-0001", "status": "paid", "customer_id": CUSTOMER,
         "currency": "usd", "total": "20.10", "is_final": true, "agrees": true, "usage": [usage],
-        "other_lines": [],
+        "unbilled": [], "other_lines": [],
     });
     of_a_known_customer("explainInvoice", "Why an invoice's lines say what they say")
         .description(

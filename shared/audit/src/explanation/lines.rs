@@ -58,6 +58,8 @@ pub(super) struct Lines {
     /// By what they bill, in the invoice's order.
     pub(super) usage: Vec<BilledUsage>,
     pub(super) others: Vec<InvoiceLine>,
+    /// Some of the others bill usage, of another subscription.
+    pub(super) has_foreign_usage: bool,
 }
 
 /// The lines that bill one meter.

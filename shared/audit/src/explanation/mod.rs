@@ -13,9 +13,11 @@ mod cause;
 mod lines;
 mod logged;
 
-use billing::{Currency, Money, Timestamp};
-use ledger::{CustomerRow, Ledger, LedgerError};
-use metering::{UsageLines, bills_usage, is_final, lines_of, usage_period};
+use std::collections::BTreeMap;
+
+use billing::{Currency, Money, Timestamp, UsageStatus};
+use ledger::{CustomerRow, Ledger, LedgerError, Tally, Total};
+use metering::{PricedUsage, UsageLines, bills_usage, is_final, lines_of, usage_period};
 use serde::Serialize;
 use utoipa::ToSchema;
 use web::openapi::schema;
@@ -50,10 +52,15 @@ pub struct InvoiceExplanation {
     pub total: String,
     /// Whether its lines are what is billed for good: else Stripe may still sum up.
     pub is_final: bool,
-    /// Whether the log has every unit that is billed, and no more.
+    /// Whether the log has every unit that is billed, and no more. False, too, where
+    /// it bills usage of another subscription than the customer's: what is behind
+    /// that the log does not say.
     pub agrees: bool,
     /// Each meter that it bills.
     pub usage: Vec<ExplainedUsage>,
+    /// Usage of its period that it has no line for, such as that of an item which was
+    /// removed.
+    pub unbilled: Vec<UnbilledUsage>,
     /// Lines that bill no usage.
     pub other_lines: Vec<ExplainedLine>,
 }
@@ -96,6 +103,16 @@ pub struct ExplainedUsage {
     pub difference: Option<Difference>,
     /// Where the API lists the events behind the lines.
     pub events_url: String,
+}
+
+/// Delivered usage of a meter that an invoice has no line for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct UnbilledUsage {
+    /// The meter; null for usage records that no catalog tells apart.
+    #[schema(required)]
+    pub meter_event_name: Option<String>,
+    /// Delivered units of the period.
+    pub units: u64,
 }
 
 /// Why there is no explanation.
@@ -154,7 +171,8 @@ impl Explainer {
     /// is no id.
     pub async fn invoice(&self, invoice_id: &str) -> Result<stripe::Invoice, ExplainError> {
         let is_id = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        if invoice_id.is_empty() || !invoice_id.chars().all(is_id) {
+        // Other words behind `/v1/invoices/` are other requests, such as `search`.
+        if !invoice_id.starts_with("in_") || !invoice_id.chars().all(is_id) {
             return Err(ExplainError::NoSuchInvoice);
         }
         let found = self.stripe.retrieve_invoice(invoice_id).await;
@@ -184,6 +202,12 @@ impl Explainer {
         let lines = self.lines(customer, &invoice).await?;
         // What Stripe sums over begins with the period, and so do the log's rows of it.
         let period_start = usage_period(&invoice, customer).map(|period| period.start);
+        let unbilled = match period_start {
+            Some(start) if bills_usage(&invoice, customer) => {
+                self.unbilled(customer, &lines.usage, start).await?
+            }
+            _ => Vec::new(),
+        };
         let mut usage = Vec::new();
         for billed in lines.usage {
             let explained = self.usage(customer, &invoice, &currency, period_start, billed);
@@ -191,8 +215,11 @@ impl Explainer {
         }
         let other_lines = lines.others.iter();
         Ok(InvoiceExplanation {
-            agrees: usage.iter().all(|it| it.difference.is_none()),
+            agrees: usage.iter().all(|it| it.difference.is_none())
+                && unbilled.is_empty()
+                && !lines.has_foreign_usage,
             usage,
+            unbilled,
             other_lines: other_lines
                 .map(|line| ExplainedLine::of(line, &currency))
                 .collect(),
@@ -215,14 +242,17 @@ impl Explainer {
         let all = all.map_err(ExplainError::stripe("the invoice's lines"))?;
         let mut lines = Lines::default();
         for line in all {
-            if !bills_usage(invoice, customer) {
-                lines.others.push(line);
-                continue;
-            }
             let usage = self.usage_lines.usage_of(&self.stripe, customer, &line);
             let usage = usage.await;
             let usage = usage.map_err(ExplainError::stripe("the price of an invoice's line"))?;
-            lines.add(customer, usage, line);
+            if bills_usage(invoice, customer) {
+                lines.add(customer, usage, line);
+            } else {
+                // The first invoice has a line for usage, and none of it yet.
+                let is_usage = usage != PricedUsage::None && line.quantity.unwrap_or(0) != 0;
+                lines.has_foreign_usage |= is_usage;
+                lines.others.push(line);
+            }
         }
         if lines.usage.iter().any(BilledUsage::is_unnamed) {
             let meters = self.stripe.list_meters().await;
@@ -230,6 +260,29 @@ impl Explainer {
             lines.name(&meters);
         }
         Ok(lines)
+    }
+
+    /// What was delivered in the period of which nothing is `billed`.
+    async fn unbilled(
+        &self,
+        customer: &CustomerRow,
+        billed: &[BilledUsage],
+        period_start: Timestamp,
+    ) -> Result<Vec<UnbilledUsage>, ExplainError> {
+        let id = &customer.customer_id;
+        let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
+        for Total { key, tally } in self.ledger.totals_of_period(id, period_start).await? {
+            let name = customer.meter_of_totals(&key.meter_event_name).to_owned();
+            if !billed.iter().any(|billed| billed.name() == name) {
+                tallies.entry(name).or_default().add(&tally);
+            }
+        }
+        let units = |tally: &Tally| tally.units(UsageStatus::Delivered);
+        let unbilled = tallies.into_iter().map(|(name, tally)| UnbilledUsage {
+            units: units(&tally),
+            meter_event_name: Some(name).filter(|name| !name.is_empty()),
+        });
+        Ok(unbilled.filter(|it| it.units > 0).collect())
     }
 
     async fn usage(

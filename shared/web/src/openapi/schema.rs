@@ -146,7 +146,7 @@ pub fn amount_or_null() -> Object {
 
 /// An amount that is not rounded to its currency's decimals, or null.
 pub fn exact_amount_or_null() -> Object {
-    let amount = pattern(r"^-?[0-9]+(\.[0-9]{2,15})?$").description(Some(
+    let amount = pattern(r"^-?[0-9]+(\.[0-9]{1,15})?$").description(Some(
         "A decimal text in major units, to its last fraction: 0.0025 is a quarter of a cent.",
     ));
     or_null(amount.examples(["0.0025"]))
