@@ -6,6 +6,7 @@ pub mod dead_letters;
 pub mod erasure;
 pub mod events;
 pub mod import;
+pub mod notifications;
 pub mod rebuild;
 pub mod reconcile;
 pub mod secret_file;

@@ -66,6 +66,7 @@ async fn reconcile_lists_refusals_without_a_name_until_they_are_settled() {
         applied_at: story.now(),
         state: BillingEventState::Done,
         notifications: Vec::new(),
+        deliveries: Vec::new(),
     };
     let consequence = Some(Consequence::UnnamedRefusals(&refusals));
     let ledger = story.system.ledger();

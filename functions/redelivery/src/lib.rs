@@ -3,7 +3,9 @@
 
 mod due;
 mod leases;
+pub mod notifications;
 mod patience;
 pub mod redelivery;
 
+pub use notifications::Notifications;
 pub use redelivery::{Redelivery, RedeliveryError, Report};

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use lambda_runtime::{LambdaEvent, service_fn};
-use redelivery::Redelivery;
+use redelivery::{Notifications, Redelivery, notifications};
 use serde_json::Value;
 use tokio::time::Instant;
 use web::xray::{Trace, traced};
@@ -14,14 +14,21 @@ async fn main() -> Result<(), MainError> {
     web::telemetry::init();
     let settings = Settings::from_environment().await?;
     let (ledger, stripe) = settings.ledger_and_stripe().await?;
+    let notifications = Notifications::new(&settings, ledger.clone(), stripe.clone())?;
     let redelivery = Redelivery::new(ledger, stripe, settings.clock());
-    let (redelivery, metrics) = (&redelivery, &Metrics::from_environment());
+    let (redelivery, notifications) = (&redelivery, &notifications);
+    let metrics = &Metrics::from_environment();
     // The event says only that a minute has passed.
     let handle = async move |event: LambdaEvent<Value>| {
         let left = event.context.deadline().duration_since(SystemTime::now());
         let deadline = Instant::now() + left.unwrap_or_default();
-        let run = traced(Trace::of(&event.context), redelivery.run(deadline));
-        let report = run.await.map_err(MainError::from)?;
+        let both =
+            async { tokio::join!(redelivery.run(deadline), notifications.deliver(deadline)) };
+        let (report, told) = traced(Trace::of(&event.context), both).await;
+        if told != courier::Report::default() {
+            metrics.write(&notifications::figures(&told));
+        }
+        let report = report.map_err(MainError::from)?;
         metrics.write(&report.figures());
         Ok::<_, MainError>(report)
     };

@@ -2,7 +2,7 @@
 //! is told; what becomes of the customer is the operator's to decide.
 
 use billing::{CustomerId, Timestamp};
-use ledger::{Applied, BillingEventRow, BillingEventState};
+use ledger::Applied;
 use stripe::Event;
 
 use crate::error::WebhookError;
@@ -46,15 +46,8 @@ impl Parts {
                 .map(|due_by| Timestamp::from_unix_s(due_by).to_string()),
         };
         let origin = origin(event);
-        let row = BillingEventRow {
-            stripe_event_id: event.id.clone(),
-            event_type: event.event_type.clone(),
-            customer_id: Some(customer_id),
-            created_at: origin.created_at,
-            applied_at: self.clock.now(),
-            state: BillingEventState::Applied,
-            notifications: vec![origin.notification(Some(&customer), news)?],
-        };
+        let told = vec![origin.notification(Some(&customer), news)?];
+        let row = self.billing_event(origin, Some(customer_id), told);
         match self.ledger.apply_billing_event(&row, None).await? {
             Applied::Before(before) => self.finish(&before).await.map(|()| Outcome::Duplicate),
             Applied::Done | Applied::VersionConflict => {

@@ -26,10 +26,10 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use billing::Clock;
-use ledger::{BillingEventRow, BillingEventState, Ledger};
+use billing::{Clock, CustomerId};
+use ledger::{BillingEventRow, BillingEventState, Delivery, Ledger, StoredNotification};
 use metering::{CatalogCache, CustomerDirectory, Deliverer};
-use notify::Notifier;
+use notify::{Channels, Notifier, Origin};
 use serde_json::json;
 use stripe::{MeterErrorReport, WebhookEvent};
 use web::metrics::Unit;
@@ -58,6 +58,7 @@ struct Parts {
     deliverer: Deliverer,
     signing_secrets: SigningSecrets,
     notifier: Notifier,
+    channels: Channels,
     dunning: DunningPolicy,
     metrics: Metrics,
     clock: Arc<dyn Clock>,
@@ -68,6 +69,9 @@ struct Parts {
 pub struct Configuration {
     /// Where notifications go: by default to the log alone.
     pub notifier: Notifier,
+    /// By which ways they go out besides: by default by none. Who sends them finds
+    /// them with the event.
+    pub channels: Channels,
     /// When who does not pay is suspended.
     pub dunning: DunningPolicy,
     /// Who is told what becomes of events: by default nobody.
@@ -104,6 +108,7 @@ impl State {
             stripe,
             signing_secrets: signing_secrets.into(),
             notifier: configuration.notifier,
+            channels: configuration.channels,
             dunning: configuration.dunning,
             metrics: configuration.metrics,
             clock,
@@ -240,6 +245,26 @@ impl Parts {
                 Ok(true)
             }
             None => Ok(false),
+        }
+    }
+
+    /// An event that is dealt with, and what there is to tell of it.
+    fn billing_event(
+        &self,
+        origin: Origin<'_>,
+        customer_id: Option<CustomerId>,
+        notifications: Vec<StoredNotification>,
+    ) -> BillingEventRow {
+        let now = self.clock.now();
+        BillingEventRow {
+            stripe_event_id: origin.id.to_owned(),
+            event_type: origin.stripe_event_type.unwrap_or_default().to_owned(),
+            customer_id,
+            created_at: origin.created_at,
+            applied_at: now,
+            state: BillingEventState::Applied,
+            deliveries: Delivery::of_all(&notifications, self.channels.as_slice(), now),
+            notifications,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The webhook function in Lambda.
 
 use lambda_http::lambda_runtime::{self, service_fn};
-use notify::Notifier;
+use notify::{Channels, Notifier};
 use web::{MainError, Metrics, Settings, telemetry};
 use webhook::{Configuration, State, invocation};
 
@@ -21,6 +21,7 @@ async fn main() -> Result<(), MainError> {
     });
     let configuration = Configuration {
         notifier: topic.unwrap_or_default(),
+        channels: Channels::from_variables(|name| settings.variable(name))?,
         dunning: webhook::dunning_policy(|name| settings.variable(name))?,
         metrics: Metrics::from_environment(),
     };

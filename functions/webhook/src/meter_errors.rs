@@ -1,10 +1,7 @@
 //! Usage that Stripe took with a 200 and refused afterwards.
 
 use billing::{Identifier, Timestamp, UsageStatus};
-use ledger::{
-    Applied, BillingEventRow, BillingEventState, Consequence, Transition, Transitioned,
-    UnnamedRefusals,
-};
+use ledger::{Applied, BillingEventRow, Consequence, Transition, Transitioned, UnnamedRefusals};
 use notify::Origin;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
@@ -136,15 +133,8 @@ impl Parts {
             stripe_event_type: Some(&thin.event_type),
             created_at: Timestamp::from_unix_ms(thin.created_unix_ms),
         };
-        Ok(BillingEventRow {
-            stripe_event_id: thin.id.clone(),
-            event_type: thin.event_type.clone(),
-            customer_id: None,
-            created_at: origin.created_at,
-            applied_at: self.clock.now(),
-            state: BillingEventState::Applied,
-            notifications: vec![origin.notification(None, news)?],
-        })
+        let told = vec![origin.notification(None, news)?];
+        Ok(self.billing_event(origin, None, told))
     }
 }
 

@@ -1,10 +1,7 @@
 //! An event about a customer: the current subscription decides the status.
 
 use billing::Timestamp;
-use ledger::{
-    Applied, BillingEventRow, BillingEventState, Consequence, CustomerRow, CustomerStatus,
-    LedgerError,
-};
+use ledger::{Applied, BillingEventRow, Consequence, CustomerRow, CustomerStatus, LedgerError};
 use metering::customers::with_subscription;
 use metering::{Debt, METADATA_ONBOARDING, Standing, with_current_items};
 use stripe::{Event, Invoice, Subscription};
@@ -65,7 +62,7 @@ impl Parts {
             }
             let current = self.current(&customer).await?;
             let invoice = self.told_invoice(event, subject).await?;
-            let row = self.billing_event(event, &customer, &current, invoice.as_ref())?;
+            let row = self.applied(event, &customer, &current, invoice.as_ref())?;
             // The row is written even where nothing in it changes: its new
             // version stops whoever asked Stripe earlier and writes later.
             let change = Consequence::CustomerChanges {
@@ -195,7 +192,7 @@ impl Parts {
         }
     }
 
-    fn billing_event(
+    fn applied(
         &self,
         event: &Event,
         before: &CustomerRow,
@@ -209,15 +206,8 @@ impl Parts {
         let notifications: Result<_, _> = notifications
             .map(|news| origin.notification(Some(before), news))
             .collect();
-        Ok(BillingEventRow {
-            stripe_event_id: event.id.clone(),
-            event_type: event.event_type.clone(),
-            customer_id: Some(before.customer_id.clone()),
-            created_at: origin.created_at,
-            applied_at: self.clock.now(),
-            state: BillingEventState::Applied,
-            notifications: notifications?,
-        })
+        let customer_id = Some(before.customer_id.clone());
+        Ok(self.billing_event(origin, customer_id, notifications?))
     }
 }
 

@@ -10,7 +10,7 @@ mod topic;
 
 use billing::{Clock, Timestamp};
 use held_stripe::Gate;
-use ledger::{BillingEventState, CustomerRow, CustomerStatus};
+use ledger::{BillingEventState, Channel, CustomerRow, CustomerStatus, DeliveryState};
 use metering::{CustomerDirectory, DunningPolicy};
 use serde_json::{Value, json};
 use story::{Story, event, invoice_event};
@@ -83,6 +83,16 @@ async fn a_payment_is_told_of_with_its_invoice() {
     assert_eq!(receipt["id"], id);
     let request = story.topic.last_request();
     assert_eq!(request["Subject"], "Meterline: receipt");
+    // And, by the ways that are on besides, it is still to go out.
+    let stored = story.world.ledger.billing_event(event_id).await;
+    let deliveries = stored.unwrap().unwrap().deliveries;
+    let ways: Vec<_> = deliveries.iter().map(|it| (it.channel, it.state)).collect();
+    let pending = DeliveryState::Pending;
+    assert_eq!(
+        ways,
+        [(Channel::Email, pending), (Channel::Webhook, pending)]
+    );
+    assert!(deliveries.iter().all(|it| it.notification_id == id));
     let attributes: Vec<&String> = (1..=2)
         .map(|n| &request[&format!("MessageAttributes.entry.{n}.Value.StringValue")])
         .collect();

@@ -232,6 +232,7 @@ async fn an_event_that_was_applied_and_perhaps_not_told_is_told_again() {
             kind: "past_due".to_owned(),
             message: "{}".to_owned(),
         }],
+        deliveries: Vec::new(),
     };
     story
         .world

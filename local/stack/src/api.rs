@@ -12,6 +12,9 @@ use axum::extract::Request;
 use axum::middleware::from_fn;
 use axum::response::Response;
 use billing::Clock;
+use courier::Courier;
+use courier::settings::Reach;
+use courier::webhook::HttpClientError;
 use ledger::RequestRate;
 use redelivery::Redelivery;
 use report::{DashboardLinks, FrameAncestors};
@@ -20,8 +23,10 @@ use stripe::UsageApi;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::{ServiceExt, service_fn};
+use web::RotatedSecret;
 use webhook::NoSigningSecret;
 
+use crate::options::DeliveryOptions;
 use crate::{Ledgers, gateway};
 
 /// Where Stripe's webhooks go.
@@ -63,6 +68,10 @@ pub struct Parts {
     pub frame_ancestors: FrameAncestors,
     /// What the operator chose for the webhook.
     pub webhook: webhook::Configuration,
+    /// And for notifications by other ways than the topic.
+    pub delivery: DeliveryOptions,
+    /// By which mails are sent.
+    pub ses: aws_sdk_sesv2::Client,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -72,6 +81,34 @@ impl Parts {
     pub fn redelivery(&self) -> Redelivery {
         let (ledger, clock) = (self.ledgers.of("redelivery"), Arc::clone(&self.clock));
         Redelivery::new(ledger, self.stripe.clone(), clock)
+    }
+
+    /// What delivers notifications, where there is a way for them. It goes by the
+    /// tables of redelivery, whose function it is a part of.
+    ///
+    /// # Errors
+    /// [`HttpClientError`].
+    pub fn courier(&self) -> Result<Option<Courier>, HttpClientError> {
+        let DeliveryOptions {
+            channels,
+            settings,
+            signing,
+        } = self.delivery.clone();
+        if channels.as_slice().is_empty() {
+            return Ok(None);
+        }
+        let fixed = |secret| RotatedSecret::new(secret, None);
+        let parts = courier::Parts {
+            ledger: self.ledgers.of("redelivery"),
+            stripe: self.stripe.clone(),
+            ses: self.ses.clone(),
+            channels,
+            settings: fixed(settings),
+            signing: signing.map(fixed),
+            reach: Reach::Anywhere,
+            clock: Arc::clone(&self.clock),
+        };
+        Courier::new(parts).map(Some)
     }
 
     /// The webhook function, which takes what is signed with one of `secrets`.

@@ -117,6 +117,20 @@ impl Connection {
         aws_sdk_sns::Client::from_conf(config)
     }
 
+    /// A client of the SES at `url`, by the same region and keys.
+    pub fn ses_client(&self, url: &str) -> aws_sdk_sesv2::Client {
+        let config = aws_sdk_sesv2::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .endpoint_url(url)
+            .region(Region::new(self.region.clone()))
+            .credentials_provider(self.credentials.clone())
+            .http_client(http_client())
+            .timeout_config(timeouts())
+            .retry_config(retries())
+            .build();
+        aws_sdk_sesv2::Client::from_conf(config)
+    }
+
     /// A client of its streams.
     pub fn streams_client(&self) -> aws_sdk_dynamodbstreams::Client {
         let config = aws_sdk_dynamodbstreams::Config::builder()

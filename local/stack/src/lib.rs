@@ -7,9 +7,9 @@
 //! | [`system`] | starts and stops everything, and says where it is |
 //! | [`dynamodb`], [`connection`], [`tables`] | DynamoDB, how it is reached, and the template's tables in it |
 //! | [`api`], [`catalog`] | every HTTP function behind one address; what Stripe must hold for them |
-//! | [`stream_pump`], [`schedule`] | what Lambda does by itself: the rollup's stream, redelivery's minute |
+//! | [`stream_pump`], [`schedule`] | what Lambda does by itself: the rollup's stream, the schedules |
 //! | [`event_pump`] | fetches Stripe's events where Stripe cannot send them |
-//! | [`notifications`] | the operator's topic: printed and kept |
+//! | [`notifications`] | the operator's topic, and mails: printed and kept |
 //! | [`anthropic`] | a model for the agent of the story, without a key |
 //! | [`local_dir`], [`keys`], [`env_file`] | the state of this machine, and what other programs need to join in |
 //! | [`story`], [`scenario`] | the main job, played on the running system, and against Stripe itself |
@@ -41,5 +41,5 @@ pub mod system;
 pub mod tables;
 
 pub use backends::Ledgers;
-pub use options::{Options, Pumping};
+pub use options::{DeliveryOptions, Options, Pumping};
 pub use system::{StartError, System};

@@ -40,6 +40,8 @@ Environment:
                              or usage_record [default: meter_event_stream]
   DUNNING_GRACE_DAYS         days until who does not pay is suspended [default: 14]
   DUNNING_FAILED_ATTEMPTS    failed attempts that suspend before [default: 4]
+  NOTIFICATION_CHANNELS      email, webhook, or both with a comma: how notifications go
+                             out besides [default: none]; see docs/notifications.md
   RUST_LOG                   what is logged to standard error
                              [default: warn; of a run, error]
 

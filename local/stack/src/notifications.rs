@@ -1,6 +1,7 @@
 //! The topic that the operator is told by, here: an SNS that takes what is
 //! published (Amazon SNS API reference: Publish), keeps it in a file and prints
-//! a line. Who subscribes to a topic reads that file in its place.
+//! a line. Who subscribes to a topic reads that file in its place. And an SES that
+//! takes mails (Amazon SES API v2 Reference: SendEmail), and keeps them in another.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -8,14 +9,15 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use axum::{Json, Router};
 use notify::Notifier;
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::connection::Connection;
@@ -23,8 +25,13 @@ use crate::local_dir::LocalDir;
 
 /// The file, a notification a line.
 pub const NOTIFICATIONS_FILE: &str = "notifications.jsonl";
+/// The mails, each as SES was asked to send it, a line.
+pub const EMAILS_FILE: &str = "emails.jsonl";
 /// The topic, which is the only one here.
 pub const TOPIC_ARN: &str = "arn:aws:sns:us-east-1:000000000000:meterline";
+
+/// Where SES takes mails.
+const SEND_EMAIL_PATH: &str = "/v2/email/outbound-emails";
 
 const TAKEN: &str = "<PublishResponse xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\">\
     <PublishResult><MessageId>local</MessageId></PublishResult>\
@@ -37,31 +44,41 @@ const FAILED: &str = "<ErrorResponse xmlns=\"http://sns.amazonaws.com/doc/2010-0
     <Type>Receiver</Type><Code>InternalError</Code></Error>\
     <RequestId>local</RequestId></ErrorResponse>";
 
-/// The topic, being served. Dropped, it is gone; its file stays.
+/// The topic and the mails, being served. Dropped, they are gone; the files stay.
 #[derive(Debug)]
 pub struct Notifications {
     url: String,
     file: PathBuf,
+    emails_file: PathBuf,
     serving: JoinHandle<io::Result<()>>,
 }
 
 impl Notifications {
-    /// Serves the topic on a free port, and adds to the file in `local_dir`.
+    /// Serves both on a free port, and adds to the files in `local_dir`.
     ///
     /// # Errors
-    /// Where there is no port, or the file cannot be written.
+    /// Where there is no port, or a file cannot be written.
     pub fn start(local_dir: &LocalDir) -> io::Result<Self> {
         let file = local_dir.file(NOTIFICATIONS_FILE);
-        let kept = OpenOptions::new().create(true).append(true).open(&file)?;
+        let emails_file = local_dir.file(EMAILS_FILE);
+        let open = |path: &Path| OpenOptions::new().create(true).append(true).open(path);
+        let kept = Arc::new(Mutex::new(open(&file)?));
+        let emails = Arc::new(Mutex::new(open(&emails_file)?));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let url = format!("http://{}", listener.local_addr()?);
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let routes = Router::new()
             .route("/", post(publish))
-            .with_state(Arc::new(Mutex::new(kept)));
+            .with_state(kept)
+            .route(SEND_EMAIL_PATH, post(send_email).with_state(emails));
         let serving = tokio::spawn(axum::serve(listener, routes).into_future());
-        Ok(Self { url, file, serving })
+        Ok(Self {
+            url,
+            file,
+            emails_file,
+            serving,
+        })
     }
 
     /// Tells it, as the functions tell the topic in AWS.
@@ -69,7 +86,7 @@ impl Notifications {
         Notifier::topic(connection.sns_client(&self.url), TOPIC_ARN.to_owned())
     }
 
-    /// The address of its SNS.
+    /// The address of the SNS and of the SES.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -79,10 +96,16 @@ impl Notifications {
         &self.file
     }
 
+    /// The mails so far, a JSON text a line.
+    pub fn emails_file(&self) -> &Path {
+        &self.emails_file
+    }
+
     /// What another program needs in its environment to tell it, too.
-    pub fn variables(&self) -> [(&'static str, &str); 2] {
+    pub fn variables(&self) -> [(&'static str, &str); 3] {
         [
             ("AWS_ENDPOINT_URL_SNS", &self.url),
+            ("AWS_ENDPOINT_URL_SESV2", &self.url),
             ("NOTIFICATION_TOPIC_ARN", TOPIC_ARN),
         ]
     }
@@ -105,13 +128,7 @@ async fn publish(State(kept): State<Arc<Mutex<File>>>, body: Bytes) -> Response 
     let Some(message) = field("Message").filter(|_| is_ours) else {
         return xml(StatusCode::BAD_REQUEST, REFUSED);
     };
-    let line = format!("{message}\n");
-    let written = {
-        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-        // In one write, so that a reader finds whole lines.
-        kept.write_all(line.as_bytes())
-    };
-    match written {
+    match keep(&kept, &message) {
         Ok(()) => {
             let subject = field("Subject").unwrap_or_default();
             tracing::info!(notification = message, "{subject}");
@@ -122,6 +139,34 @@ async fn publish(State(kept): State<Arc<Mutex<File>>>, body: Bytes) -> Response 
             xml(StatusCode::INTERNAL_SERVER_ERROR, FAILED)
         }
     }
+}
+
+async fn send_email(State(kept): State<Arc<Mutex<File>>>, body: Bytes) -> Response {
+    let email: Option<Value> = serde_json::from_slice(&body).ok();
+    let email = email.filter(|email| email["Destination"]["ToAddresses"].is_array());
+    let Some(email) = email else {
+        let refused = json!({ "message": "A mail has recipients" });
+        let kind = [("x-amzn-errortype", "BadRequestException")];
+        return (StatusCode::BAD_REQUEST, kind, Json(refused)).into_response();
+    };
+    match keep(&kept, &email.to_string()) {
+        Ok(()) => {
+            let subject = &email["Content"]["Simple"]["Subject"]["Data"];
+            tracing::info!(%subject, "a mail");
+            Json(json!({ "MessageId": "local" })).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "a mail cannot be kept");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// Adds a line in one write, so that a reader finds whole lines.
+fn keep(kept: &Mutex<File>, text: &str) -> io::Result<()> {
+    let line = format!("{text}\n");
+    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    kept.write_all(line.as_bytes())
 }
 
 fn xml(status: StatusCode, body: &'static str) -> Response {

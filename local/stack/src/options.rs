@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::config::SharedInterceptor;
 use billing::Clock;
-use ledger::{InvalidRequestRate, RequestRate};
+use courier::settings::{InvalidSettings, Reach, SETTINGS, Settings, WEBHOOK_SECRET};
+use courier::webhook::{InvalidSigningSecret, SigningSecrets};
+use ledger::{Channel, InvalidRequestRate, RequestRate};
+use notify::{Channels, UnknownChannel};
 use report::{FrameAncestors, InvalidFrameAncestors};
 use secrecy::SecretString;
 use stripe::{UnknownUsageApi, UsageApi};
@@ -49,6 +52,36 @@ pub struct StripeElsewhere {
     pub webhook_secret: Option<SecretString>,
 }
 
+/// By which ways notifications go out beside the topic.
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryOptions {
+    /// The ways: by default none.
+    pub channels: Channels,
+    /// How, as JSON.
+    pub settings: SecretString,
+    /// What requests are signed with, where they are a way.
+    pub signing: Option<SecretString>,
+}
+
+impl DeliveryOptions {
+    /// As NOTIFICATION_CHANNELS, NOTIFICATION_SETTINGS and NOTIFICATION_WEBHOOK_SECRET
+    /// say. A system on one machine sends to receivers on it, too.
+    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, OptionsError> {
+        let channels = Channels::from_variables(&variable)?;
+        let settings = variable(SETTINGS).unwrap_or_else(|| "{}".to_owned());
+        Settings::parse(&channels, &settings, Reach::Anywhere)?;
+        let signing = variable(WEBHOOK_SECRET).map(SecretString::from);
+        if channels.contains(Channel::Webhook) {
+            SigningSecrets::parse(&signing.clone().unwrap_or_default())?;
+        }
+        Ok(Self {
+            channels,
+            settings: settings.into(),
+            signing,
+        })
+    }
+}
+
 /// What the local system is started with.
 #[derive(Clone)]
 pub struct Options {
@@ -79,6 +112,8 @@ pub struct Options {
     /// How often Stripe's events are fetched and posted to the webhook, where
     /// Stripe cannot send them here; none where it sends them.
     pub poll_events_every: Option<Duration>,
+    /// By which ways notifications go out besides.
+    pub delivery: DeliveryOptions,
     /// Names a run that has a price, a product and a meter of its own in Stripe.
     pub run_id: Option<String>,
     /// Sees every call of the functions to DynamoDB: for measuring.
@@ -99,6 +134,7 @@ impl fmt::Debug for Options {
             .field("key_rate", &self.key_rate)
             .field("frame_ancestors", &self.frame_ancestors)
             .field("poll_events_every", &self.poll_events_every)
+            .field("channels", &self.delivery.channels)
             .field("run_id", &self.run_id)
             .finish_non_exhaustive()
     }
@@ -130,6 +166,15 @@ pub enum OptionsError {
     /// No list of origins.
     #[error(transparent)]
     FrameAncestors(#[from] InvalidFrameAncestors),
+    /// No channel for notifications.
+    #[error(transparent)]
+    Channel(#[from] UnknownChannel),
+    /// Settings of notifications that cannot be used.
+    #[error("{SETTINGS}: {0}")]
+    Delivery(#[from] InvalidSettings),
+    /// Nothing to sign requests with.
+    #[error("{WEBHOOK_SECRET}: {0}")]
+    Signing(#[from] InvalidSigningSecret),
     /// No dunning policy.
     #[error(transparent)]
     Dunning(#[from] InvalidDunningSetting),
@@ -152,6 +197,7 @@ impl Options {
             key_rate: RequestRate::UNLIMITED,
             frame_ancestors: FrameAncestors::default(),
             poll_events_every: None,
+            delivery: DeliveryOptions::default(),
             run_id: None,
             dynamodb_interceptor: None,
         }
@@ -219,6 +265,7 @@ impl Options {
                 Some("poll") => Some(POLL_EVENTS_EVERY),
                 Some(other) => return Err(OptionsError::StripeEvents(other.to_owned())),
             },
+            delivery: DeliveryOptions::from_variables(&variable)?,
             run_id: None,
             dynamodb_interceptor: None,
         })
@@ -266,6 +313,36 @@ mod tests {
         assert_eq!(fetched.poll_events_every, Some(POLL_EVENTS_EVERY));
         let refused = options(&[("STRIPE_EVENTS", "push")]).unwrap_err();
         assert!(refused.to_string().contains("webhook or poll"), "{refused}");
+    }
+
+    #[test]
+    fn notifications_go_where_they_can_go() {
+        let channels = ("NOTIFICATION_CHANNELS", "email,webhook");
+        let json = r#"{"email":{"from":"billing@example.com"},
+            "webhook":{"url":"http://127.0.0.1:9000/"}}"#;
+        let settings = ("NOTIFICATION_SETTINGS", json);
+        let secret = (
+            "NOTIFICATION_WEBHOOK_SECRET",
+            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        );
+        assert!(
+            options(&[])
+                .unwrap()
+                .delivery
+                .channels
+                .as_slice()
+                .is_empty()
+        );
+        let both = options(&[channels, settings, secret]).unwrap().delivery;
+        assert_eq!(both.channels.to_string(), "email,webhook");
+        for (variables, said) in [
+            (&[channels][..], "NOTIFICATION_SETTINGS"),
+            (&[channels, settings], "NOTIFICATION_WEBHOOK_SECRET"),
+            (&[("NOTIFICATION_CHANNELS", "sms")], "NOTIFICATION_CHANNELS"),
+        ] {
+            let refused = options(variables).unwrap_err().to_string();
+            assert!(refused.starts_with(said), "{refused}");
+        }
     }
 
     #[test]

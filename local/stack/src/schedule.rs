@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use courier::{Courier, CourierError};
 use redelivery::{Redelivery, RedeliveryError, Report};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -30,6 +31,14 @@ pub async fn redeliver(redelivery: &Redelivery) -> Result<Report, RedeliveryErro
     redelivery.run(Instant::now() + RUN_TIMEOUT).await
 }
 
+/// Delivers notifications as the schedule does, with the function's time.
+///
+/// # Errors
+/// The courier's; the next run is the retry.
+pub async fn deliver(courier: &Courier) -> Result<courier::Report, CourierError> {
+    courier.run(Instant::now() + RUN_TIMEOUT).await
+}
+
 /// Sweeps as the schedule does, with the function's time.
 ///
 /// # Errors
@@ -46,9 +55,13 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Runs `redelivery` now and every minute, and the sweep of `webhook`, if there
-    /// is to be one, now and every quarter of an hour.
-    pub fn start(redelivery: Arc<Redelivery>, webhook: Option<webhook::State>) -> Self {
+    /// Runs `redelivery` and `courier`, if there is one, now and every minute, and the
+    /// sweep of `webhook`, if there is to be one, now and every quarter of an hour.
+    pub fn start(
+        redelivery: Arc<Redelivery>,
+        courier: Option<Arc<Courier>>,
+        webhook: Option<webhook::State>,
+    ) -> Self {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         Self {
@@ -58,7 +71,7 @@ impl Schedule {
                         run_sweep(webhook, &stopped).await;
                     }
                 };
-                tokio::join!(run(redelivery, &stopped), sweeping);
+                tokio::join!(run(redelivery, courier, &stopped), sweeping);
             }),
             stop: stop.drop_guard(),
         }
@@ -93,7 +106,7 @@ async fn run_sweep(webhook: webhook::State, stop: &CancellationToken) {
     }
 }
 
-async fn run(redelivery: Arc<Redelivery>, stop: &CancellationToken) {
+async fn run(redelivery: Arc<Redelivery>, courier: Option<Arc<Courier>>, stop: &CancellationToken) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -101,7 +114,15 @@ async fn run(redelivery: Arc<Redelivery>, stop: &CancellationToken) {
             _ = ticks.tick() => {}
             () = stop.cancelled() => return,
         }
-        if let Err(error) = redeliver(&redelivery).await {
+        let told = async {
+            if let Some(courier) = &courier
+                && let Err(error) = deliver(courier).await
+            {
+                tracing::error!(%error, "notifications wait for the next minute");
+            }
+        };
+        let (redelivered, ()) = tokio::join!(redeliver(&redelivery), told);
+        if let Err(error) = redelivered {
             tracing::error!(%error, "redelivery failed; the next minute is the retry");
         }
     }

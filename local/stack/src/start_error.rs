@@ -30,6 +30,9 @@ pub enum StartError {
     /// The operator's topic does not run.
     #[error("the topic of notifications does not start")]
     Notifications(#[source] io::Error),
+    /// Notifications can be sent to nobody.
+    #[error(transparent)]
+    Courier(#[from] courier::webhook::HttpClientError),
     /// A listener cannot be used.
     #[error("cannot listen")]
     Listen(#[source] io::Error),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use billing::Clock;
+use courier::{Courier, CourierError};
 use ledger::Ledger;
 use redelivery::{Redelivery, RedeliveryError, Report};
 use report::DashboardLinks;
@@ -39,6 +40,7 @@ pub struct System {
     catalog_names: CatalogNames,
     pump: Arc<StreamPump>,
     redelivery: Arc<Redelivery>,
+    courier: Option<Arc<Courier>>,
     webhook: Webhook,
     sweeping: webhook::State,
     notifications: Notifications,
@@ -78,6 +80,33 @@ impl From<&System> for Place {
     }
 }
 
+/// What the functions are made of: for customers of the price `lookup_key`, who get `links`.
+fn parts(
+    options: &Options,
+    tables: &Tables,
+    stripe: &Stripe,
+    notifications: &Notifications,
+    (lookup_key, links): (String, DashboardLinks),
+) -> Parts {
+    Parts {
+        ledgers: tables.ledgers(),
+        stripe: stripe.client.clone(),
+        lookup_key,
+        links,
+        key_rate: options.key_rate,
+        frame_ancestors: options.frame_ancestors.clone(),
+        webhook: webhook::Configuration {
+            notifier: notifications.notifier(&tables.connection),
+            channels: options.delivery.channels.clone(),
+            dunning: options.dunning,
+            ..webhook::Configuration::default()
+        },
+        delivery: options.delivery.clone(),
+        ses: tables.connection.ses_client(notifications.url()),
+        clock: Arc::clone(&options.clock),
+    }
+}
+
 impl System {
     /// Starts everything: DynamoDB and its tables, Stripe, the keys, the pumps,
     /// the API; at last writes the env file, which says that all is there.
@@ -102,21 +131,10 @@ impl System {
         let catalog = catalog.map_err(|source| stripe.setup_error(source))?;
         let webhook_secret = catalog.webhook_secrets;
         let link_secret = keys::dashboard_link_secret(&local_dir)?;
+        let links = DashboardLinks::new(&link_secret, Some(url.clone()))?;
         let notifications = Notifications::start(&local_dir).map_err(StartError::Notifications)?;
-        let parts = Parts {
-            ledgers: tables.ledgers(),
-            stripe: stripe.client.clone(),
-            lookup_key: names.lookup_key.clone(),
-            links: DashboardLinks::new(&link_secret, Some(url.clone()))?,
-            key_rate: options.key_rate,
-            frame_ancestors: options.frame_ancestors.clone(),
-            webhook: webhook::Configuration {
-                notifier: notifications.notifier(&tables.connection),
-                dunning: options.dunning,
-                ..webhook::Configuration::default()
-            },
-            clock: Arc::clone(&options.clock),
-        };
+        let price = names.lookup_key.clone();
+        let parts = parts(&options, &tables, &stripe, &notifications, (price, links));
         let webhook = Webhook::new(parts.clone(), &webhook_secret)?;
         // A schedule signs nothing.
         let sweeping = parts.webhook_state(Vec::new());
@@ -124,6 +142,7 @@ impl System {
         let api = Api::serve(listeners.api, routes).map_err(StartError::Listen)?;
         let pump = Arc::new(tables.stream_pump());
         let redelivery = Arc::new(parts.redelivery());
+        let courier = parts.courier()?.map(Arc::new);
         let whose = Whose::of(options.run_id.as_deref(), &tables.ledger, catalog.meter_id);
         let target = Target::new(&webhook_url, &webhook_secret);
         let events = stripe.event_pump(&options, target, whose, &local_dir)?;
@@ -132,7 +151,8 @@ impl System {
         let is_automatic = options.pumping == Pumping::Automatic;
         let system = Self {
             api,
-            schedule: is_automatic.then(|| Schedule::start(Arc::clone(&redelivery), swept)),
+            schedule: is_automatic
+                .then(|| Schedule::start(Arc::clone(&redelivery), courier.clone(), swept)),
             following: is_automatic.then(|| Following::start(Arc::clone(&pump))),
             polling: events
                 .clone()
@@ -142,6 +162,7 @@ impl System {
             catalog_names: names,
             pump,
             redelivery,
+            courier,
             webhook,
             sweeping,
             notifications,
@@ -215,6 +236,18 @@ impl System {
     /// Redelivery's; what it had settled stays settled.
     pub async fn redeliver(&self) -> Result<Report, RedeliveryError> {
         schedule::redeliver(&self.redelivery).await
+    }
+
+    /// One run of the deliveries of notifications, as the schedule makes one every
+    /// minute; none where there is no way for them.
+    ///
+    /// # Errors
+    /// The courier's; what it had noted stays noted.
+    pub async fn deliver_notifications(&self) -> Result<courier::Report, CourierError> {
+        match &self.courier {
+            Some(courier) => schedule::deliver(courier).await,
+            None => Ok(courier::Report::default()),
+        }
     }
 
     /// One sweep of Stripe's events, as the schedule makes one every quarter of an

@@ -2,13 +2,15 @@
 //! index or a stream of its own. Locally a table's name is its logical id.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{BuildError, SdkError};
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
-    ProjectionType, ScalarAttributeType, StreamSpecification, StreamViewType,
+    AttributeDefinition, BillingMode, CreateGlobalSecondaryIndexAction, GlobalSecondaryIndex,
+    GlobalSecondaryIndexUpdate, KeySchemaElement, KeyType, Projection, ProjectionType,
+    ScalarAttributeType, StreamSpecification, StreamViewType,
 };
 use ledger::TableNames;
 use serde::Deserialize;
@@ -140,6 +142,15 @@ pub enum TablesError {
         #[source]
         source: Box<SdkError<CreateTableError>>,
     },
+    /// A table that is there did not get an index that it lacks.
+    #[error("{table} lacks an index, and did not get it")]
+    Index {
+        /// The table.
+        table: String,
+        /// Why.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
 }
 
 #[derive(Deserialize)]
@@ -181,7 +192,7 @@ pub fn names() -> TableNames {
 }
 
 /// Creates the tables that are not there yet, and says what they are called.
-/// Those that are there stay as they are.
+/// Those that are there stay as they are, but get the indexes that they lack.
 ///
 /// # Errors
 /// A [`TablesError`]; what was created until then stays.
@@ -226,13 +237,54 @@ async fn create_table(client: &Client, table: &TableDefinition) -> Result<(), Ta
         .send()
         .await;
     match created {
-        Err(SdkError::ServiceError(error)) if error.err().is_resource_in_use_exception() => Ok(()),
+        Err(SdkError::ServiceError(error)) if error.err().is_resource_in_use_exception() => {
+            add_missing_indexes(client, table).await
+        }
         Err(source) => Err(TablesError::Refused {
             table: table.name.clone(),
             source: Box::new(source),
         }),
         Ok(_) => Ok(()),
     }
+}
+
+/// What a later template gives a table that an earlier one made, as CloudFormation does.
+async fn add_missing_indexes(client: &Client, table: &TableDefinition) -> Result<(), TablesError> {
+    let failed = |source: Box<dyn Error + Send + Sync>| TablesError::Index {
+        table: table.name.clone(),
+        source,
+    };
+    let described = client.describe_table().table_name(&table.name).send().await;
+    let described = described.map_err(|error| failed(error.into()))?;
+    let there = described.table.and_then(|it| it.global_secondary_indexes);
+    let there = there.unwrap_or_default();
+    let is_there = |name: &str| there.iter().any(|it| it.index_name() == Some(name));
+    let properties = &table.properties;
+    for wanted in &properties.global_secondary_indexes {
+        if is_there(&wanted.index_name) {
+            continue;
+        }
+        let wanted = index(wanted).map_err(|error| failed(error.into()))?;
+        let create = CreateGlobalSecondaryIndexAction::builder()
+            .index_name(wanted.index_name)
+            .set_key_schema(Some(wanted.key_schema))
+            .set_projection(wanted.projection)
+            .build()
+            .map_err(|error| failed(error.into()))?;
+        let attributes = properties.attribute_definitions.iter();
+        let attributes: Result<Vec<_>, _> = attributes.map(attribute).collect();
+        client
+            .update_table()
+            .table_name(&table.name)
+            .set_attribute_definitions(Some(attributes.map_err(|error| failed(error.into()))?))
+            .global_secondary_index_updates(
+                GlobalSecondaryIndexUpdate::builder().create(create).build(),
+            )
+            .send()
+            .await
+            .map_err(|error| failed(error.into()))?;
+    }
+    Ok(())
 }
 
 fn attribute(attribute: &Attribute) -> Result<AttributeDefinition, BuildError> {

@@ -6,7 +6,7 @@ use billing::{CustomerId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::items::{from_item, number, text, to_item};
-use crate::{CustomerRow, Ledger, LedgerError, UnnamedRefusals, customers};
+use crate::{CustomerRow, Delivery, Ledger, LedgerError, UnnamedRefusals, customers};
 
 pub(crate) const TABLE: &str = "billing-events";
 
@@ -39,6 +39,9 @@ pub struct BillingEventRow {
     /// What to tell the operator.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notifications: Vec<StoredNotification>,
+    /// How each of them stands that goes out by another way than the topic.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deliveries: Vec<Delivery>,
 }
 
 /// Something to tell the operator; repeated as it stands.
@@ -88,9 +91,11 @@ impl Ledger {
         consequence: Option<Consequence<'_>>,
     ) -> Result<Applied, LedgerError> {
         const OPERATION: &str = "apply billing event";
+        let mut item = to_item(TABLE, event)?;
+        item.extend(event.index_key());
         let put_event = Put::builder()
             .table_name(&self.tables.billing_events)
-            .set_item(Some(to_item(TABLE, event)?))
+            .set_item(Some(item))
             .condition_expression("attribute_not_exists(stripe_event_id)")
             .build()
             .map_err(LedgerError::unavailable(OPERATION))?;

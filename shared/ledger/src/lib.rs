@@ -14,8 +14,10 @@ mod catalog;
 mod connection;
 mod customer_list;
 mod customers;
+mod deliveries;
 mod erasure;
 mod error;
+mod event_progress;
 mod event_sweep;
 mod items;
 mod outbox;
@@ -51,7 +53,9 @@ pub use customer_list::CustomerCursor;
 pub use customers::{
     Created, CustomerRow, CustomerStatus, MeteredItem, OnboardingRow, Started, Updated,
 };
+pub use deliveries::{Channel, Delivery, DeliveryState};
 pub use error::LedgerError;
+pub use event_progress::{ListedEvent, Order, Progress};
 pub use event_sweep::{EventSweep, SweepWindow, SweptList};
 pub use outbox::{ENTRY_EVENTS_MAX, OutboxCursor, OutboxEntries, OutboxEntry, OutboxKey};
 pub use outbox_lease::{Leased, OutboxLease};

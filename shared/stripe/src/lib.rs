@@ -93,6 +93,7 @@ pub use subscriptions::{
     UpdateSubscription,
 };
 pub use test_clocks::TestClock;
+pub use tls::client_config as tls_client_config;
 pub use usage_api::{UnknownUsageApi, UsageApi};
 pub use usage_record_summaries::{UsageRecordPeriod, UsageRecordSummary};
 pub use usage_records::{CreateUsageRecord, UsageRecord};

@@ -6,7 +6,12 @@ use std::sync::Arc;
 
 use rustls::{ClientConfig, RootCertStore};
 
-pub(crate) fn client_config() -> Result<ClientConfig, rustls::Error> {
+/// TLS by the bundled roots and ring, for every client of the public Internet: Stripe's,
+/// and others of the same program.
+///
+/// # Errors
+/// Where rustls refuses its settings.
+pub fn client_config() -> Result<ClientConfig, rustls::Error> {
     let roots = RootCertStore {
         roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
     };

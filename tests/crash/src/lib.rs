@@ -18,6 +18,7 @@
 pub mod count;
 pub mod database;
 pub mod process;
+mod receiver;
 pub mod site;
 pub mod sweep;
 pub mod wire;

@@ -1,4 +1,5 @@
-//! Crash sites by name: a call to DynamoDB, SNS or Stripe, and a moment of it.
+//! Crash sites by name: a call to DynamoDB, SNS, SES, Stripe or the operator's own
+//! receiver, and a moment of it.
 
 use std::fmt;
 
@@ -8,6 +9,11 @@ use serde_json::Value;
 
 /// Prefixes of Stripe's ids, which paths hold and names do not.
 const STRIPE_IDS: [&str; 7] = ["clock_", "cus_", "evt_", "in_", "mtr_", "si_", "sub_"];
+
+/// Where SES takes mails.
+const SEND_EMAIL: &str = "/v2/email/outbound-emails";
+/// What the paths of the operator's receiver begin with.
+pub const OPERATOR: &str = "/operator/";
 
 /// A moment of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,12 +62,16 @@ pub enum Service {
     DynamoDb,
     /// It names its action in a form.
     Sns,
+    /// It has a path of its own.
+    Ses,
+    /// Its path begins with [`OPERATOR`].
+    Operator,
     /// Everything else.
     Stripe,
 }
 
 /// The name of a call: DynamoDB's operation and table (a transaction's first),
-/// SNS's action, or Stripe's method and path without ids.
+/// SNS's or SES's action, or Stripe's method and path without ids.
 pub fn call(parts: &Parts, body: &[u8]) -> (Service, String) {
     let target = parts.headers.get("x-amz-target");
     match target.and_then(|target| target.to_str().ok()) {
@@ -76,6 +86,11 @@ pub fn call(parts: &Parts, body: &[u8]) -> (Service, String) {
             let action = String::from_utf8_lossy(&body["Action=".len()..]);
             let action = action.split('&').next().unwrap_or_default();
             (Service::Sns, format!("{action} Topic"))
+        }
+        None if parts.uri.path() == SEND_EMAIL => (Service::Ses, "SendEmail".to_owned()),
+        None if parts.uri.path().starts_with(OPERATOR) => {
+            let (method, path) = (&parts.method, parts.uri.path());
+            (Service::Operator, format!("{method} {path}"))
         }
         None => (
             Service::Stripe,
@@ -132,6 +147,10 @@ mod tests {
         assert_eq!(named(&read), "BatchGetItem A");
         let publish = Request::post("/").body("Action=Publish&Version=2010-03-31");
         assert_eq!(named(&publish.unwrap()), "Publish Topic");
+        let mail = Request::post(SEND_EMAIL).body("{}");
+        assert_eq!(named(&mail.unwrap()), "SendEmail");
+        let hook = Request::post("/operator/hooks").body("{}");
+        assert_eq!(named(&hook.unwrap()), "POST /operator/hooks");
         let subscription = Request::get("/v1/subscriptions/sub_1?expand[]=x");
         assert_eq!(
             named(&subscription.body("").unwrap()),

@@ -29,8 +29,10 @@ pub struct Services {
     pub dynamodb: String,
     /// Stripe's.
     pub stripe: String,
-    /// SNS's.
+    /// SNS's and SES's.
     pub sns: String,
+    /// That of the operator's receiver.
+    pub operator: String,
     /// How they are reached.
     pub http: reqwest::Client,
     /// Calls under way: one that has left its process is done, whoever is left
@@ -182,7 +184,8 @@ impl Shared {
         let base = match service {
             Service::DynamoDb => &self.services.dynamodb,
             Service::Stripe => &self.services.stripe,
-            Service::Sns => &self.services.sns,
+            Service::Sns | Service::Ses => &self.services.sns,
+            Service::Operator => &self.services.operator,
         };
         let url = format!("{base}{}", parts.uri);
         let mut headers = parts.headers.clone();

@@ -1,6 +1,7 @@
 //! The system around a process that crashes: real tables, a real Stripe over
 //! HTTP, a clock that is moved by hand, and agents that emit.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -16,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::count::{Claim, Counter, Fate, Finding, Observed, outbox};
 use crate::database::Database;
 use crate::process::Environment;
+use crate::receiver::Receiver;
 use crate::wire::Services;
 
 /// 2026-02-01, the start of a month with room for a run.
@@ -51,6 +53,7 @@ pub struct World {
     pub environment: Environment,
     /// For requests of agents.
     pub http: reqwest::Client,
+    receiver: Receiver,
     clock: Arc<HandClock>,
     event_ids: AtomicU64,
     _folder: TempDir,
@@ -73,10 +76,12 @@ impl World {
         system.set_webhook_secret("whsec_none".into()).unwrap();
         let http = http_client();
         let stripe_key = system.stripe_secret_key().clone();
+        let receiver = Receiver::start().await;
         let services = Services {
             dynamodb: system.dynamodb_url().to_owned(),
             stripe: system.stripe_url().to_owned(),
             sns: system.notifications().url().to_owned(),
+            operator: receiver.url.clone(),
             http: http.clone(),
             under_way: TaskTracker::new(),
         };
@@ -96,6 +101,7 @@ impl World {
             },
             http,
             system,
+            receiver,
             clock,
             event_ids: AtomicU64::new(0),
             _folder: folder,
@@ -179,13 +185,25 @@ impl World {
 
     /// What the operator was told, in order.
     pub fn notifications(&self) -> Vec<Value> {
-        let told = std::fs::read_to_string(self.system.notifications().file()).unwrap();
-        let told = told.lines();
-        told.map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        lines_of(self.system.notifications().file())
+    }
+
+    /// The mails that went out, as SES was asked to send them, in order.
+    pub fn emails(&self) -> Vec<Value> {
+        lines_of(self.system.notifications().emails_file())
+    }
+
+    /// What the operator's receiver got, in order.
+    pub fn hooks(&self) -> Vec<Value> {
+        self.receiver.bodies()
     }
 
     /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The same, in unix seconds.
     pub fn now_unix_s(&self) -> i64 {
         self.clock.now().unix_s()
     }
@@ -252,6 +270,14 @@ impl World {
         let observed = Observed::now(&self.database, &self.simulator).await;
         observed.at_rest(claims)
     }
+}
+
+fn lines_of(file: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(file).unwrap();
+    let lines = text.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 /// What an agent sends of `claim`.

@@ -12,7 +12,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use stack::connection::Connection;
 use stack::story::{self, Narrator, Settings};
-use stack::{Options, Pumping, System};
+use stack::{DeliveryOptions, Options, Pumping, System};
 use stripe::{MeterEvent, MeterEventStream, RequestOptions, UsageApi};
 use tempfile::TempDir;
 
@@ -20,7 +20,8 @@ use super::recorder::Recorder;
 use super::support::{self, Caller, HandClock};
 
 const MINUTE_S: i64 = 60;
-const DAY_S: i64 = 24 * 3_600;
+const HOUR_S: i64 = 3_600;
+const DAY_S: i64 = 24 * HOUR_S;
 const START_S: i64 = 1_784_505_620;
 const STREAM: &str = "/v2/billing/meter_event_stream";
 /// The key of the row that says whose the tables are.
@@ -41,6 +42,7 @@ pub(crate) async fn play_all(recorder: &Recorder) {
     an_invoice_with_usage_pending(recorder).await;
     refused_usage(recorder).await;
     an_onboarding_by_checkout(recorder).await;
+    a_notification_by_mail_and_webhook(recorder).await;
     a_row_that_somebody_deletes(recorder).await;
     a_look_at_the_log(recorder).await;
 }
@@ -87,10 +89,15 @@ struct Stage {
 
 impl Stage {
     async fn set(recorder: &Recorder) -> Self {
+        Self::set_with(recorder, DeliveryOptions::default()).await
+    }
+
+    async fn set_with(recorder: &Recorder, delivery: DeliveryOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(HandClock::at_unix_s(START_S));
         let mut options = Options::manual(folder.path());
         options.clock = clock.clone();
+        options.delivery = delivery;
         let system = start(recorder, options).await;
         let stripe = system.stripe();
         let options = RequestOptions::new();
@@ -266,6 +273,34 @@ async fn an_onboarding_by_checkout(recorder: &Recorder) {
     let request = support::http().post(url).bearer_auth(key).json(&json!({}));
     assert!(request.send().await.unwrap().status().is_success());
     support::settle(&stage.system).await;
+}
+
+/// Somebody pays, and is told by mail; the operator's webhook is not there.
+async fn a_notification_by_mail_and_webhook(recorder: &Recorder) {
+    let settings = json!({
+        "email": { "from": "billing@example.com" },
+        "webhook": { "url": "http://127.0.0.1:9/" },
+    });
+    let stage = Stage::set_with(
+        recorder,
+        DeliveryOptions {
+            channels: "email,webhook".parse().unwrap(),
+            settings: settings.to_string().into(),
+            signing: Some("A".repeat(44).into()),
+        },
+    );
+    let stage = stage.await;
+    // Two dollars: what is below half of one, Stripe does not charge.
+    let event = json!({
+        "event_id": "a", "customer_id": stage.customer_id, "quantity": 100,
+        "action_type": "document_processed",
+    });
+    let (status, emitted) = stage.caller.post("/v1/usage", event).await;
+    assert_eq!(status, 200, "{emitted}");
+    support::pump_all(&stage.system).await;
+    stage.pass_to(START_S + 31 * DAY_S + 2 * HOUR_S).await;
+    let told = stage.system.deliver_notifications().await.unwrap();
+    assert_eq!((told.sent, told.failed), (1, 1), "{told:?}");
 }
 
 /// A row is gone from the audit log while redelivery waits for Stripe.

@@ -7,6 +7,9 @@ use yaml_serde::Value;
 
 use super::{Permission, Permissions};
 
+/// What the names of SES's resources begin with.
+const SES: &str = "arn:AWS::Partition:ses:AWS::Region:AWS::AccountId";
+
 pub(crate) fn read() -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../template.yaml");
     yaml_serde::from_str(&fs::read_to_string(path).unwrap()).unwrap()
@@ -18,6 +21,7 @@ pub(crate) fn granted(template: Value) -> Permissions {
     for (function, properties) in functions(&template) {
         for policy in list(&properties["Policies"]) {
             for statement in list(&policy["Statement"]) {
+                let statement = chosen(statement);
                 assert_eq!(statement["Effect"].as_str(), Some("Allow"), "{function}");
                 for action in list(&statement["Action"]) {
                     for resource in list(&statement["Resource"]) {
@@ -43,6 +47,16 @@ pub(crate) fn told(template: &Value) -> Permissions {
                 _ => continue,
             };
             told.insert(Permission::new(&function, action, &name(value)));
+            // Who is told how notifications go out sends the mails among them.
+            if variable.as_str() == Some("NOTIFICATION_SETTINGS_ARN") {
+                for resource in [
+                    "identity/EmailIdentity",
+                    "configuration-set/EmailConfigurationSet",
+                ] {
+                    let resource = format!("{SES}:{resource}");
+                    told.insert(Permission::new(&function, "ses:SendEmail", &resource));
+                }
+            }
         }
     }
     told
@@ -60,6 +74,14 @@ fn functions(template: &Value) -> Vec<(String, &Value)> {
         .collect()
 }
 
+/// Of `!If [condition, value, otherwise]` the value: what there is with everything on.
+fn chosen(value: &Value) -> &Value {
+    match value {
+        Value::Tagged(tagged) if tagged.tag == "!If" => &tagged.value[1],
+        other => other,
+    }
+}
+
 fn list(value: &Value) -> Vec<&Value> {
     match value.as_sequence() {
         Some(values) => values.iter().collect(),
@@ -69,7 +91,7 @@ fn list(value: &Value) -> Vec<&Value> {
 
 /// `UsageEventsTable`, or `UsageEventsTable/index/by-customer`, of `!Ref`, `!GetAtt` and `!Sub`.
 fn name(resource: &Value) -> String {
-    let text = match resource {
+    let text = match chosen(resource) {
         Value::Tagged(tagged) => tagged.value.as_str().unwrap(),
         other => other.as_str().unwrap(),
     };

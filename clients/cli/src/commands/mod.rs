@@ -9,6 +9,7 @@ mod events;
 mod import;
 mod invoice;
 mod keys;
+mod notifications;
 mod price;
 mod progress;
 mod rebuild;
@@ -52,6 +53,9 @@ pub(crate) enum Command {
     /// What Lambda gave up: failed runs of redelivery and the sweep, batches of the rollup.
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),
+    /// Notifications by mail and webhook that were given up.
+    #[command(subcommand)]
+    Notifications(notifications::NotificationsCommand),
     /// API keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -155,6 +159,7 @@ impl Command {
             Self::Redrive(arguments) => return redrive::run(arguments).await,
             Self::Rebuild(arguments) => return rebuild::run(arguments).await,
             Self::DeadLetters(command) => return dead_letters::run(command).await,
+            Self::Notifications(command) => return notifications::run(command).await,
             Self::Keys(command) => return keys::run(command).await,
             Self::Customer(command) => return customer::run(command).await,
             Self::Events(command) => return events::run(command).await,

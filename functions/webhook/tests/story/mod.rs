@@ -81,6 +81,7 @@ impl Story {
         let (metrics, figures) = Metrics::channel("meterline", "meterline-Webhook");
         let configuration = Configuration {
             notifier: topic.notifier(),
+            channels: "email,webhook".parse().unwrap(),
             dunning,
             metrics,
         };

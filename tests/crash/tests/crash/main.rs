@@ -8,6 +8,7 @@
 
 mod batch;
 mod careless;
+mod courier;
 mod emission;
 mod event_sweep;
 mod planted;

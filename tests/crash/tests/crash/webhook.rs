@@ -66,6 +66,7 @@ pub(crate) fn configuration(sns_url: &str) -> Configuration {
     let topic = Connection::embedded(sns_url).sns_client(sns_url);
     Configuration {
         notifier: Notifier::topic(topic, TOPIC_ARN.to_owned()),
+        channels: "email,webhook".parse().unwrap(),
         ..Configuration::default()
     }
 }

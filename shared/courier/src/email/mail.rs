@@ -1,0 +1,144 @@
+//! What a mail says: a template of `templates/` for each kind, as text and as HTML,
+//! filled with what the notification tells.
+//!
+//! Values are escaped in HTML. A link is one only if it begins with `https://`.
+
+use std::sync::LazyLock;
+
+use minijinja::{Environment, UndefinedBehavior, Value, context};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// The kinds that there are templates for: what a customer has to know.
+pub const EMAIL_KINDS: [&str; 6] = [
+    "receipt",
+    "payment_failed",
+    "payment_action_required",
+    "past_due",
+    "suspended",
+    "reactivated",
+];
+
+/// What the first line of a text begins with.
+const SUBJECT: &str = "Subject: ";
+
+macro_rules! templates {
+    ($($name:literal),* $(,)?) => {
+        [$(($name, include_str!(concat!("../../templates/", $name)))),*]
+    };
+}
+
+const TEMPLATES: [(&str, &str); 14] = templates![
+    "layout.txt",
+    "layout.html",
+    "receipt.txt",
+    "receipt.html",
+    "payment_failed.txt",
+    "payment_failed.html",
+    "payment_action_required.txt",
+    "payment_action_required.html",
+    "past_due.txt",
+    "past_due.html",
+    "suspended.txt",
+    "suspended.html",
+    "reactivated.txt",
+    "reactivated.html",
+];
+
+/// The templates, parsed. None of them fails to parse: a test reads each.
+static ENVIRONMENT: LazyLock<Result<Environment<'static>, minijinja::Error>> =
+    LazyLock::new(environment);
+
+/// A mail, but for its addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mail {
+    /// One line.
+    pub subject: String,
+    /// As plain text.
+    pub text: String,
+    /// As a page.
+    pub html: String,
+}
+
+/// A mail cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum MailError {
+    /// There is no template for news of this kind.
+    #[error("there is no mail for news of this kind")]
+    NoTemplate,
+    /// The notification is no JSON.
+    #[error("the notification is no JSON")]
+    Message(#[from] serde_json::Error),
+    /// The notification does not have what the template tells.
+    #[error("the template cannot be filled")]
+    Template(#[source] minijinja::Error),
+    /// The text does not begin with a subject.
+    #[error("the template has no subject")]
+    NoSubject,
+}
+
+/// The mail that tells `message`, a notification of `kind`, in the name of `sender`.
+///
+/// # Errors
+/// [`MailError`].
+pub fn render(kind: &str, message: &str, sender: &str) -> Result<Mail, MailError> {
+    if !EMAIL_KINDS.contains(&kind) {
+        return Err(MailError::NoTemplate);
+    }
+    let message: serde_json::Value = serde_json::from_str(message)?;
+    let data = message.get("data").cloned().unwrap_or_default();
+    let values = context! { sender, data => Value::from_serialize(data) };
+    let fill = |format: &str| {
+        let environment = ENVIRONMENT.as_ref().map_err(copy)?;
+        let template = environment.get_template(&format!("{kind}.{format}"));
+        let filled = template.and_then(|template| template.render(&values));
+        filled.map_err(MailError::Template)
+    };
+    let (text, html) = (fill("txt")?, fill("html")?);
+    let (first, text) = text.split_once('\n').ok_or(MailError::NoSubject)?;
+    let subject = first.strip_prefix(SUBJECT).ok_or(MailError::NoSubject)?;
+    Ok(Mail {
+        // A header ends with its line.
+        subject: subject.chars().filter(|c| !c.is_control()).collect(),
+        text: text.trim_start().to_owned(),
+        html,
+    })
+}
+
+fn copy(error: &minijinja::Error) -> MailError {
+    MailError::Template(minijinja::Error::new(error.kind(), error.to_string()))
+}
+
+fn environment() -> Result<Environment<'static>, minijinja::Error> {
+    let mut environment = Environment::new();
+    // A template that tells what is not there tells a customer nonsense.
+    environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+    environment.set_trim_blocks(true);
+    environment.set_lstrip_blocks(true);
+    environment.set_keep_trailing_newline(true);
+    environment.add_filter("day", day);
+    environment.add_test("link", is_link);
+    for (name, source) in TEMPLATES {
+        environment.add_template(name, source)?;
+    }
+    Ok(environment)
+}
+
+/// Whether `value` is an address that a mail may lead to.
+fn is_link(value: String) -> bool {
+    value.starts_with("https://")
+}
+
+/// `2026-02-01T01:00:04Z` as `1 February 2026`: the day, by UTC.
+fn day(value: String) -> Result<String, minijinja::Error> {
+    let at = OffsetDateTime::parse(&value, &Rfc3339);
+    let at = at.map_err(|_| {
+        let kind = minijinja::ErrorKind::InvalidOperation;
+        minijinja::Error::new(kind, "a day is made of an RFC 3339 time")
+    })?;
+    Ok(format!("{} {} {}", at.day(), at.month(), at.year()))
+}
+
+#[cfg(test)]
+#[path = "mail_tests.rs"]
+mod tests;

@@ -1,0 +1,122 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn bill() -> Value {
+    json!({
+        "invoice_id": "in_1", "number": "A1B2-0001", "currency": "usd",
+        "total": "20.10", "amount_paid": "20.10", "amount_remaining": "0.00",
+        "hosted_invoice_url": "https://invoice.stripe.com/i/1", "invoice_pdf": null,
+    })
+}
+
+fn with(mut data: Value, more: &Value) -> Value {
+    let more = more.as_object().unwrap().clone();
+    data.as_object_mut().unwrap().extend(more);
+    data
+}
+
+/// What each kind tells, as docs/webhooks.md has it.
+fn data_of(kind: &str) -> Value {
+    match kind {
+        "receipt" | "payment_action_required" => bill(),
+        "payment_failed" => with(
+            bill(),
+            &json!({
+                "amount_remaining": "20.10", "failed_attempts": 1,
+                "next_attempt_at": "2026-02-03T01:00:00Z", "grace_ends_at": "2026-02-15T01:00:00Z",
+            }),
+        ),
+        "past_due" => json!({
+            "status_before": "active", "status": "past_due",
+            "grace_ends_at": "2026-02-15T01:00:00Z",
+        }),
+        "suspended" => json!({ "status_before": "past_due", "status": "suspended" }),
+        "reactivated" => json!({ "status_before": "suspended", "status": "active" }),
+        other => panic!("say what {other} tells"),
+    }
+}
+
+fn mail_of(kind: &str, data: &Value) -> Mail {
+    let message = json!({ "kind": kind, "data": data });
+    render(kind, &message.to_string(), "Acme").unwrap()
+}
+
+#[test]
+fn every_kind_has_a_mail_in_text_and_html() {
+    for kind in EMAIL_KINDS {
+        let mail = mail_of(kind, &data_of(kind));
+        println!("── {kind}\n{}\n\n{}", mail.subject, mail.text);
+        assert!(mail.subject.contains("Acme"), "{}", mail.subject);
+        assert!(mail.text.ends_with("Acme\n"), "{:?}", mail.text);
+        assert!(!mail.text.contains(['{', '}', '<']), "{}", mail.text);
+        assert!(!mail.text.contains("none") && !mail.text.contains("null"));
+        assert!(mail.html.starts_with("<!doctype html>"), "{}", mail.html);
+        assert!(mail.html.trim_end().ends_with("</html>"), "{}", mail.html);
+        // Both say the same: each paragraph of the text is in the page.
+        for paragraph in mail.text.split("\n\n") {
+            let first = paragraph.lines().next().unwrap_or_default();
+            if !first.contains(": ") {
+                assert!(
+                    mail.html.contains(first),
+                    "{first:?} is not in {}",
+                    mail.html
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_there_is_nothing_of_is_left_out() {
+    let nothing = json!({ "next_attempt_at": null, "grace_ends_at": null, "number": null,
+        "hosted_invoice_url": null });
+    let mail = mail_of("payment_failed", &with(data_of("payment_failed"), &nothing));
+    assert!(
+        !mail.text.contains("2026") && !mail.html.contains("2026"),
+        "{}",
+        mail.text
+    );
+    assert!(!mail.text.contains("https://") && !mail.html.contains("href"));
+    let full = mail_of("payment_failed", &data_of("payment_failed"));
+    assert!(full.text.contains("3 February 2026"), "{}", full.text);
+    assert!(full.text.contains("15 February 2026"), "{}", full.text);
+    // Of who was erased, the links are gone.
+    let mut erased = data_of("receipt");
+    erased.as_object_mut().unwrap().remove("hosted_invoice_url");
+    assert!(!mail_of("receipt", &erased).text.contains("https://"));
+}
+
+#[test]
+fn no_value_is_markup_a_script_or_a_header() {
+    let hostile = json!({
+        "number": "<script>alert(1)</script>\r\nBcc: eve@evil.example",
+        "hosted_invoice_url": "javascript:alert(1)",
+    });
+    let mail = mail_of("receipt", &with(bill(), &hostile));
+    assert!(!mail.html.contains("<script>"), "{}", mail.html);
+    assert!(mail.html.contains("&lt;script&gt;"), "{}", mail.html);
+    assert!(!mail.html.contains("javascript:"), "{}", mail.html);
+    assert!(!mail.subject.contains(['\r', '\n']), "{:?}", mail.subject);
+    let quoted = json!({ "hosted_invoice_url": "https://x.example/\" onclick=\"alert(1)" });
+    let mail = mail_of("receipt", &with(bill(), &quoted));
+    assert!(!mail.html.contains("onclick=\""), "{}", mail.html);
+    let message = json!({ "data": bill() }).to_string();
+    let mail = render("receipt", &message, "<b>Acme</b>").unwrap();
+    assert!(!mail.html.contains("<b>Acme"), "{}", mail.html);
+}
+
+#[test]
+fn what_no_mail_tells_is_refused() {
+    let refused = |kind, message: &str| render(kind, message, "Acme").unwrap_err();
+    assert!(matches!(refused("dispute", "{}"), MailError::NoTemplate));
+    assert!(matches!(refused("layout", "{}"), MailError::NoTemplate));
+    assert!(matches!(
+        refused("receipt", "no JSON"),
+        MailError::Message(_)
+    ));
+    assert!(matches!(
+        refused("receipt", r#"{"data":{}}"#),
+        MailError::Template(_)
+    ));
+}
