@@ -11,6 +11,7 @@ pub mod rebuild;
 pub mod reconcile;
 pub mod secret_file;
 pub mod setup;
+pub mod status;
 pub mod webhook_setup;
 
 pub use catalog::{CatalogFile, CatalogReport, CatalogSetupOptions, Subscriber, set_up_catalog};

@@ -16,6 +16,7 @@ mod rebuild;
 mod reconcile;
 mod redrive;
 mod setup;
+mod status;
 mod table;
 mod void;
 
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     Import(import::ImportArguments),
     /// Take back a usage event, from Stripe's meter or by a credit.
     Void(void::VoidArguments),
+    /// How the system does, now: usage, what is pending, webhooks, the busiest customers.
+    Status(status::StatusArguments),
     /// Send again what was given up: quarantined, held or rejected events.
     Redrive(redrive::RedriveArguments),
     /// Compute totals and outbox anew from the audit log.
@@ -119,6 +122,8 @@ pub(crate) enum Failure {
     Queue(#[from] meterline_cli::dead_letters::QueueError),
     #[error(transparent)]
     Settling(#[from] meterline_cli::dead_letters::SettlingError),
+    #[error(transparent)]
+    Status(#[from] meterline_cli::status::StatusError),
     #[error("the system gives no random bytes")]
     Randomness(#[from] getrandom::Error),
     #[error(transparent)]
@@ -156,6 +161,7 @@ impl Command {
             Self::Reconcile(arguments) => return reconcile::run(arguments).await,
             Self::Import(arguments) => return import::run(arguments).await,
             Self::Void(arguments) => return void::run(arguments).await,
+            Self::Status(arguments) => return status::run(arguments).await,
             Self::Redrive(arguments) => return redrive::run(arguments).await,
             Self::Rebuild(arguments) => return rebuild::run(arguments).await,
             Self::DeadLetters(command) => return dead_letters::run(command).await,

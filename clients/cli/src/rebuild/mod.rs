@@ -7,7 +7,7 @@
 //! the reading and after it. Why that is enough: `docs/exactness.md`, "Rebuild".
 
 mod comparison;
-mod stream;
+pub(crate) mod stream;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -75,6 +75,17 @@ impl Stream {
         shard_id: &str,
         checkpoint: Option<&str>,
     ) -> Result<bool, StreamError> {
+        let first = self.first_after(shard_id, checkpoint).await?;
+        Ok(first.is_some())
+    }
+
+    /// The first record of `shard_id` after `checkpoint`, or the first of all where
+    /// there is no checkpoint.
+    pub(crate) async fn first_after(
+        &self,
+        shard_id: &str,
+        checkpoint: Option<&str>,
+    ) -> Result<Option<Record>, StreamError> {
         let mut iterator = self.iterator(shard_id, checkpoint).await?;
         let mut empty_pages = 0;
         while let Some(current) = iterator {
@@ -86,20 +97,21 @@ impl Stream {
                 .await
                 .map_err(StreamError::at("read the stream"))?;
             let records = page.records.unwrap_or_default();
-            if records.iter().any(|record| is_after(record, checkpoint)) {
-                return Ok(true);
-            }
             empty_pages = if records.is_empty() {
                 empty_pages + 1
             } else {
                 0
             };
+            let mut records = records.into_iter();
+            if let Some(first) = records.find(|record| is_after(record, checkpoint)) {
+                return Ok(Some(first));
+            }
             if empty_pages == EMPTY_PAGES {
                 break;
             }
             iterator = page.next_shard_iterator;
         }
-        Ok(false)
+        Ok(None)
     }
 
     async fn iterator(

@@ -1,0 +1,95 @@
+//! `meterline status` as a program: it shows what the tables hold, and changes nothing.
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+mod story;
+
+use serde_json::{Value, json};
+use story::{MINUTE_S, Story};
+
+impl Story {
+    async fn look(&self, more: &[&str]) -> String {
+        let arguments = [&["status", "--once"], more].concat();
+        let (status, out, err) = self.meterline(&arguments).await;
+        assert_eq!(status, Some(0), "{out}{err}");
+        out
+    }
+
+    async fn look_json(&self) -> Value {
+        serde_json::from_str(&self.look(&["--json"]).await).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn what_happened_is_seen() {
+    let story = Story::start().await;
+    let quiet = story.look_json().await;
+    assert_eq!(quiet["events"]["delivered"], 0);
+    assert_eq!(quiet["events_per_second"], "0.0");
+    assert_eq!(
+        (&quiet["customers"], &quiet["more_customers"]),
+        (&json!(1), &json!(false))
+    );
+    assert_eq!(quiet["rollup_lag_ms"], 0);
+    assert_eq!(quiet["busiest"], json!([]));
+
+    story.emit("a", 3).await;
+    story.emit("b", 5).await;
+    story.strike("error_before").await;
+    assert_eq!(story.emit("c", 7).await, "pending");
+    // Nobody has rolled it up: the program's clock is the machine's.
+    let behind = story.look_json().await;
+    assert_eq!(behind["events"]["delivered"], 0);
+    assert!(behind["rollup_lag_ms"].as_i64().is_some(), "{behind}");
+
+    story.pump().await;
+    let seen = story.look_json().await;
+    assert_eq!(seen["rollup_lag_ms"], 0, "{seen}");
+    assert_eq!(
+        (&seen["events"]["delivered"], &seen["events"]["pending"]),
+        (&json!(2), &json!(1))
+    );
+    assert!(
+        seen["pending"]["oldest_ms"].as_i64().unwrap() >= MINUTE_S * 1_000,
+        "{seen}"
+    );
+    assert_eq!(seen["pending"]["more"], false);
+    let busy = &seen["busiest"][0];
+    assert_eq!(busy["customer_id"], story.customer_id.as_str());
+    assert_eq!((&busy["events"], &busy["units"]), (&json!(3), &json!(15)));
+    // Onboarding made some.
+    let webhooks = seen["webhooks"].as_array().unwrap();
+    assert!(
+        webhooks.iter().all(|event| event["event_type"].is_string()),
+        "{seen}"
+    );
+
+    let text = story.look(&[]).await;
+    assert!(text.contains("2 delivered, 1 pending"), "{text}");
+    assert!(text.contains(story.customer_id.as_str()), "{text}");
+    // Into a pipe goes nothing that moves a cursor.
+    assert!(
+        !text.contains(|c: char| c.is_control() && c != '\n'),
+        "{text:?}"
+    );
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_bound_on_customers_is_kept_and_said() {
+    let story = Story::start().await;
+    for external_id in ["b", "c"] {
+        story.caller.onboard(external_id).await;
+    }
+    let seen = story.look(&["--json", "--customers", "2"]).await;
+    let seen: Value = serde_json::from_str(&seen).unwrap();
+    assert_eq!(
+        (&seen["customers"], &seen["more_customers"]),
+        (&json!(2), &json!(true))
+    );
+    let text = story.look(&["--customers", "2"]).await;
+    assert!(
+        text.contains("of more customers, these 2 customers"),
+        "{text}"
+    );
+    story.system.stop().await.unwrap();
+}
