@@ -241,7 +241,7 @@ async fn the_program_lists_and_writes_what_it_is_asked_for() {
     assert!(out.contains("4 events"), "{out}");
     assert!(out.contains("units: 4 pending, 6 delivered"), "{out}");
     let csv = fs::read_to_string(&file).unwrap();
-    assert!(csv.contains("\r\n'=1+1,"), "{csv}");
+    assert!(csv.contains("\r\n\"'=1+1\","), "{csv}");
     let (status, _, err) = story.meterline(&export).await;
     assert_eq!(status, Some(2));
     assert!(err.contains("is there already"), "{err}");

@@ -392,11 +392,11 @@ async fn the_parts_of_an_export_are_the_file() {
     assert!(csv.starts_with("\"event_id\",\"identifier\","), "{csv}");
     assert_eq!(csv.matches("\"event_id\",\"identifier\",").count(), 1);
     let lines = [
-        "\r\n'=1+1,",
+        "\r\n\"'=1+1\",",
         "\r\n\"a,\"\"b\"\"\r\nc\",",
-        "\r\nplain,",
-        "\r\nä,",
-        "\r\n'@x,",
+        "\r\n\"plain\",",
+        "\r\n\"ä\",",
+        "\r\n\"'@x\",",
     ];
     let places: Vec<_> = lines.map(|line| csv.find(line).unwrap()).into();
     assert!(places.is_sorted(), "{csv}");
