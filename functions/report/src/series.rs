@@ -33,9 +33,9 @@ pub(crate) struct SeriesEntry {
     pub(crate) units: u64,
     /// What the units add to an invoice at today's prices, not rounded: a decimal
     /// text in major units. Those of all entries come to what the lines say before
-    /// they are rounded. Null where a unit's cost depends on the others of its
-    /// period, in tiers and packages, and where some of the units are of a meter
-    /// that no item bills.
+    /// they are rounded. Units of a meter that no item bills are in no cost. Null
+    /// where nothing bills the units, and where a unit's cost depends on the others
+    /// of its period, in tiers and packages.
     #[schema(required, schema_with = schema::exact_amount_or_null)]
     pub(crate) exact_cost: Option<String>,
 }
@@ -108,7 +108,8 @@ impl SeriesEntry {
     }
 }
 
-/// What `units` add to an invoice of `customer`, at the prices of today.
+/// What `units` add to an invoice of `customer`, at the prices of today. Those of
+/// a meter that no item bills are in no cost.
 fn exact_cost(customer: &CustomerRow, units: &Units<'_>) -> Option<ExactAmount> {
     let mut sum: Option<ExactAmount> = None;
     for (meter, units) in units {
