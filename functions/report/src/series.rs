@@ -114,14 +114,10 @@ fn exact_cost(customer: &CustomerRow, units: &Units<'_>) -> Option<ExactAmount> 
     let mut sum: Option<ExactAmount> = None;
     for (meter, units) in units {
         let units = units.total();
-        if units == 0 {
+        let Some(item) = customer.item_of_meter(meter).filter(|_| units > 0) else {
             continue;
-        }
-        let cost = customer
-            .item_of_meter(meter)?
-            .price
-            .exact_cost(units)
-            .ok()?;
+        };
+        let cost = item.price.exact_cost(units).ok()?;
         sum = match sum {
             Some(sum) => Some(sum.checked_add(&cost)?),
             None => Some(cost),
