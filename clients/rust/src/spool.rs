@@ -283,16 +283,19 @@ impl Shared {
 
     /// Whether `event` is settled.
     async fn settle(&self, path: &Path, event: WireEvent, attempt: Attempt) -> bool {
-        if let Attempt::Unsure { reason, .. } = attempt {
-            tracing::debug!(
-                event_id = event.event_id,
-                reason,
-                "an event stays in the spool"
-            );
-            return false;
+        if !matches!(attempt, Attempt::Unsure { .. }) {
+            self.is_api_silent.store(false, Ordering::Relaxed);
         }
-        self.is_api_silent.store(false, Ordering::Relaxed);
         match attempt {
+            Attempt::Recorded(_) => self.remove(path).await,
+            Attempt::Unsure { reason, .. } => {
+                tracing::debug!(
+                    event_id = event.event_id,
+                    reason,
+                    "an event stays in the spool"
+                );
+                false
+            }
             Attempt::Refused {
                 http_status,
                 problem,
@@ -305,7 +308,6 @@ impl Shared {
                 false
             }
             Attempt::Refused { problem, .. } => self.set_aside(path, event, &problem).await,
-            Attempt::Recorded(_) | Attempt::Unsure { .. } => self.remove(path).await,
         }
     }
 
