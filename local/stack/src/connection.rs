@@ -4,9 +4,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use aws_config::SdkConfig;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedHttpClient};
+use aws_sdk_dynamodb::config::{
+    BehaviorVersion, Credentials, Region, SharedCredentialsProvider, SharedHttpClient,
+};
 use aws_smithy_http_client::tls;
 
 /// A region and keys for a DynamoDB that checks none.
@@ -91,58 +94,35 @@ impl Connection {
 
     /// A client of its tables.
     pub fn client(&self) -> aws_sdk_dynamodb::Client {
-        let config = aws_sdk_dynamodb::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .endpoint_url(&self.url)
-            .region(Region::new(self.region.clone()))
-            .credentials_provider(self.credentials.clone())
-            .http_client(http_client())
-            .timeout_config(timeouts())
-            .retry_config(retries())
-            .build();
-        aws_sdk_dynamodb::Client::from_conf(config)
+        aws_sdk_dynamodb::Client::new(&self.at(&self.url))
     }
 
     /// A client of the SNS at `url`, by the same region and keys.
     pub fn sns_client(&self, url: &str) -> aws_sdk_sns::Client {
-        let config = aws_sdk_sns::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .endpoint_url(url)
-            .region(Region::new(self.region.clone()))
-            .credentials_provider(self.credentials.clone())
-            .http_client(http_client())
-            .timeout_config(timeouts())
-            .retry_config(retries())
-            .build();
-        aws_sdk_sns::Client::from_conf(config)
+        aws_sdk_sns::Client::new(&self.at(url))
     }
 
     /// A client of the SES at `url`, by the same region and keys.
     pub fn ses_client(&self, url: &str) -> aws_sdk_sesv2::Client {
-        let config = aws_sdk_sesv2::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .endpoint_url(url)
-            .region(Region::new(self.region.clone()))
-            .credentials_provider(self.credentials.clone())
-            .http_client(http_client())
-            .timeout_config(timeouts())
-            .retry_config(retries())
-            .build();
-        aws_sdk_sesv2::Client::from_conf(config)
+        aws_sdk_sesv2::Client::new(&self.at(url))
     }
 
     /// A client of its streams.
     pub fn streams_client(&self) -> aws_sdk_dynamodbstreams::Client {
-        let config = aws_sdk_dynamodbstreams::Config::builder()
+        aws_sdk_dynamodbstreams::Client::new(&self.at(&self.streams_url))
+    }
+
+    /// What any client of a service at `url` is made from.
+    fn at(&self, url: &str) -> SdkConfig {
+        SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
-            .endpoint_url(&self.streams_url)
+            .endpoint_url(url)
             .region(Region::new(self.region.clone()))
-            .credentials_provider(self.credentials.clone())
+            .credentials_provider(SharedCredentialsProvider::new(self.credentials.clone()))
             .http_client(http_client())
             .timeout_config(timeouts())
             .retry_config(retries())
-            .build();
-        aws_sdk_dynamodbstreams::Client::from_conf(config)
+            .build()
     }
 }
 
