@@ -157,6 +157,10 @@ async fn the_page_loads_its_own_files_and_nothing_else() {
     );
     let none = format!("{}/dashboard/assets/0123456789abcdef/none.js", story.url);
     assert_eq!(story.open(&none).await.problem(404), "not-found");
+    for no_version in ["%C2%84", "0123456789ABCDEF", "0123456789abcde", ".."] {
+        let address = format!("{}/dashboard/assets/{no_version}/main.js", story.url);
+        assert_eq!(story.open(&address).await.status, 404, "{no_version}");
+    }
 }
 
 #[tokio::test]

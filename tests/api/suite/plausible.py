@@ -150,4 +150,4 @@ def under_a_link(case, system, customer, number):
 @of("GET /dashboard/assets/{version}/{name}")
 def dashboard_asset(case, system, customer, number):
     names = ["main.js", "dashboard.css", "uPlot.LICENSE.txt"]
-    case.path_parameters = {**case.path_parameters, "name": names[number % 3]}
+    case.path_parameters = {"version": f"{number:016x}", "name": names[number % 3]}

@@ -41,17 +41,13 @@ pub(crate) async fn show(
 ) -> Result<Response, Problem> {
     let Path(path) = path.map_err(unreadable_path)?;
     let part = |name: &str| path.get(name).map_or("", String::as_str);
-    let asset = ASSETS.iter().find(|asset| asset.name == part("name"));
-    let asset = asset.ok_or_else(|| {
-        Problem::new(
-            ProblemType::NotFound,
-            "the dashboard has no file of this name",
-        )
-    })?;
     let caching = match part("version") {
         VERSION => FOR_GOOD,
-        _ => JUST_NOW,
+        version if is_version(version) => JUST_NOW,
+        _ => return Err(no_such_file()),
     };
+    let asset = ASSETS.iter().find(|asset| asset.name == part("name"));
+    let asset = asset.ok_or_else(no_such_file)?;
     let is_packed = takes_gzip(&headers);
     let body = if is_packed { asset.gzip } else { asset.plain };
     let mut response = body.into_response();
@@ -70,6 +66,19 @@ pub(crate) async fn show(
         response.headers_mut().insert(CONTENT_ENCODING, gzip);
     }
     Ok(response)
+}
+
+/// Whether a build of this page may have had the version `text`.
+fn is_version(text: &str) -> bool {
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    text.len() == VERSION.len() && text.bytes().all(is_digit)
+}
+
+fn no_such_file() -> Problem {
+    Problem::new(
+        ProblemType::NotFound,
+        "the dashboard has no file of this version and name",
+    )
 }
 
 /// Whether the caller unpacks gzip (RFC 9110, section 12.5.3). What only a wildcard
