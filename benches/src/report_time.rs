@@ -86,6 +86,7 @@ async fn roll_up(world: &World, customer: &Customer, events: u64) -> Result<(), 
                     billed_at: Some(at),
                     period_start: Some(customer.row.period_start),
                     pending_since: at,
+                    settled: None,
                 };
                 Ok(StreamRecord {
                     sequence_number: SequenceNumber::parse(&(number + 1).to_string())?,

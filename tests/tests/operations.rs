@@ -123,7 +123,7 @@ fn alarms_watch_metrics_that_are_documented_and_the_code_has_each_by_name() {
     let unknown: Vec<_> = named.difference(&documented).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
     let mut text = String::new();
-    for folder in ["functions", "shared/web", "shared/billing"] {
+    for folder in ["functions", "shared/web", "shared/billing", "shared/limits"] {
         code(&root().join(folder), &mut text);
     }
     for name in &documented {
@@ -138,7 +138,7 @@ fn alarms_watch_metrics_that_are_documented_and_the_code_has_each_by_name() {
 #[test]
 fn every_metric_that_the_code_writes_is_documented() {
     let mut text = String::new();
-    for folder in ["functions", "shared/web"] {
+    for folder in ["functions", "shared/web", "shared/limits"] {
         code(&root().join(folder), &mut text);
     }
     let documented = documented();

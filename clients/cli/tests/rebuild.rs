@@ -330,3 +330,56 @@ impl Story {
         }
     }
 }
+
+#[tokio::test]
+async fn what_is_reserved_is_the_sum_of_its_reservations() {
+    let story = Story::start().await;
+    for (id, quantity) in [("run-1", 10), ("run-2", 20), ("run-3", 40)] {
+        let body = json!({
+            "reservation_id": id, "customer_id": story.customer_id, "quantity": quantity,
+            "action_type": "document_processed",
+        });
+        let (status, held) = story.caller.post("/v1/usage/reservations", body).await;
+        assert_eq!(status, 201, "{held}");
+    }
+    // One is settled with fewer units, one expires, one is held.
+    let event = json!({
+        "event_id": "job-1", "customer_id": story.customer_id, "quantity": 7,
+        "action_type": "document_processed", "reservation_id": "run-1",
+    });
+    let (_, settled) = story.caller.post("/v1/usage", event).await;
+    assert_eq!(settled["reservation"], "settled");
+    story.pump().await;
+    assert_eq!(story.check().await.differences, []);
+
+    let table = &story.system.ledger().tables().usage_totals;
+    let rows = story.items(table).await;
+    let ends_with = |item: &Item, end: &str| item["total_key"].as_s().unwrap().ends_with(end);
+    let sum = rows.iter().find(|item| ends_with(item, "#reserved"));
+    let settled = rows.iter().find(|item| {
+        item.keys()
+            .any(|name| name.len() == 4 && name.starts_with('s'))
+    });
+    let (sum, settled) = (sum.unwrap(), settled.unwrap());
+    assert_eq!(sum["reserved_units"], AttributeValue::N("70".to_owned()));
+    let mut wrong = sum.clone();
+    wrong.insert(
+        "reserved_units".to_owned(),
+        AttributeValue::N("3".to_owned()),
+    );
+    let mut less = settled.clone();
+    less.retain(|name, _| name.len() != 4 || !name.starts_with('s'));
+    for item in [wrong, less] {
+        let put = story.tables().put_item().table_name(table);
+        put.set_item(Some(item)).send().await.unwrap();
+    }
+    let found = story.rebuild().await.differences;
+    let is_sum = |it: &&Difference| matches!(it, Difference::Reserved { .. });
+    let is_total = |it: &&Difference| matches!(it, Difference::Total { .. });
+    assert_eq!(found.iter().filter(is_sum).count(), 1, "{found:?}");
+    assert_eq!(found.iter().filter(is_total).count(), 1, "{found:?}");
+    assert_eq!(story.check().await.differences, []);
+    let again = story.items(table).await;
+    assert!(again.contains(sum), "{again:?}");
+    story.system.stop().await.unwrap();
+}

@@ -8,7 +8,7 @@ use billing::{
     BillingTime, Catalog, Clock, ContentHash, CustomerId, FieldError, HeldReason, Identifier,
     Repeat, Timestamp, UsageEvent, UsageStatus, window,
 };
-use ledger::{CustomerStatus, Ledger, Recorded, UsageEventRow};
+use ledger::{CustomerStatus, Ledger, Recorded, ReservationOutcome, UsageEventRow};
 use metering::delivery::SEND_BUDGET_MS;
 use metering::{
     Billed, CatalogCache, CustomerDirectory, CustomerError, Delivered, Deliverer, Delivery, Kept,
@@ -19,6 +19,9 @@ use stripe::{IdempotencyKey, UsageApi};
 use utoipa::ToSchema;
 use web::openapi::schema;
 use web::{Problem, ProblemType};
+
+use crate::request::Emission;
+use crate::settling::record_settling;
 
 /// Reads and writes of the tables under way at once, for one request.
 const TABLE_CALLS_IN_FLIGHT: usize = 16;
@@ -44,6 +47,11 @@ pub struct Emitted {
     /// Whether the customer may go on acting.
     #[schema(schema_with = schema::customer_status)]
     pub customer_status: CustomerStatus,
+    /// Whether the event settled the reservation that it named, or why not. It is
+    /// recorded in any case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = crate::openapi::reservation_outcome)]
+    pub reservation: Option<ReservationOutcome>,
     /// Why it is held, where it is: for the metrics.
     #[serde(skip)]
     pub held_reason: Option<HeldReason>,
@@ -54,12 +62,12 @@ pub struct Emitted {
 
 /// Records usage and delivers it.
 pub struct Emitter {
-    ledger: Ledger,
-    customers: CustomerDirectory,
-    catalog: CatalogCache,
+    pub(crate) ledger: Ledger,
+    pub(crate) customers: CustomerDirectory,
+    pub(crate) catalog: CatalogCache,
     deliverer: Deliverer,
     usage_api: UsageApi,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 /// Where an event stands between recording and delivery.
@@ -111,19 +119,19 @@ impl Emitter {
     /// Emits `events`, up to [`metering::delivery::BATCH_EVENTS_MAX`] with one
     /// request to Stripe. Answers one outcome for each, in order: what is
     /// durable, or the problem that kept it from being so, or from being billed.
-    pub async fn emit(&self, events: &[UsageEvent]) -> Vec<Result<Emitted, Problem>> {
-        let known = self.look_up(events).await;
+    pub async fn emit(&self, emissions: &[Emission]) -> Vec<Result<Emitted, Problem>> {
+        let known = self.look_up(emissions).await;
         // Of several events with one id the first is emitted, and the others are
         // what they would be in a later call: repeats, or conflicts.
         let mut seen = HashSet::new();
-        let is_first: Vec<bool> = events
+        let is_first: Vec<bool> = emissions
             .iter()
-            .map(|event| seen.insert(identifier(event)))
+            .map(|emission| seen.insert(identifier(&emission.event)))
             .collect();
         let pass = |first: bool| {
-            let chosen = events.iter().zip(&is_first);
+            let chosen = emissions.iter().zip(&is_first);
             let chosen = chosen.filter(move |(_, is_first)| **is_first == first);
-            chosen.map(|(event, _)| event).collect::<Vec<_>>()
+            chosen.map(|(emission, _)| emission).collect::<Vec<_>>()
         };
         let stages = self.record_all(pass(true), &known).await;
         let mut firsts = self.deliver(stages).await.into_iter();
@@ -141,9 +149,9 @@ impl Emitter {
             .collect()
     }
 
-    async fn look_up(&self, events: &[UsageEvent]) -> Known {
-        let customer_ids: HashSet<&CustomerId> =
-            events.iter().map(|event| &event.customer_id).collect();
+    async fn look_up(&self, emissions: &[Emission]) -> Known {
+        let customer_ids = emissions.iter().map(|it| &it.event.customer_id);
+        let customer_ids: HashSet<&CustomerId> = customer_ids.collect();
         let found = customer_ids.into_iter().map(|id| self.look_up_one(id));
         let found = in_order(found.collect(), TABLE_CALLS_IN_FLIGHT);
         let (found, catalog) = tokio::join!(found, self.catalog.current());
@@ -158,16 +166,17 @@ impl Emitter {
         (customer_id.clone(), found.map_err(customer_problem))
     }
 
-    async fn record_all(&self, events: Vec<&UsageEvent>, known: &Known) -> Vec<Stage> {
-        let recorded = events.into_iter().map(|event| self.record(event, known));
+    async fn record_all(&self, emissions: Vec<&Emission>, known: &Known) -> Vec<Stage> {
+        let recorded = emissions.into_iter().map(|it| self.record(it, known));
         in_order(recorded.collect(), TABLE_CALLS_IN_FLIGHT).await
     }
 
-    async fn record(&self, event: &UsageEvent, known: &Known) -> Stage {
+    async fn record(&self, emission: &Emission, known: &Known) -> Stage {
+        let event = &emission.event;
         let recorded = match (known.customers.get(&event.customer_id), &known.catalog) {
             (Some(Ok(Some(customer))), Ok(catalog)) => {
                 let catalog = catalog.as_deref();
-                self.record_for(event, Terms { customer, catalog }).await
+                self.record_for(emission, Terms { customer, catalog }).await
             }
             (Some(Ok(Some(_))), Err(problem)) | (Some(Err(problem)), _) => Err(problem.clone()),
             (Some(Ok(None)) | None, _) => Err(customer_not_found(&event.customer_id)),
@@ -175,8 +184,8 @@ impl Emitter {
         recorded.unwrap_or_else(|problem| Stage::Settled(Err(problem)))
     }
 
-    async fn record_for(&self, event: &UsageEvent, terms: Terms<'_>) -> Result<Stage, Problem> {
-        let customer = terms.customer;
+    async fn record_for(&self, emission: &Emission, terms: Terms<'_>) -> Result<Stage, Problem> {
+        let (event, customer) = (&emission.event, terms.customer);
         let now = self.clock.now();
         let occurred_at = event.occurred_at.unwrap_or(customer.now);
         let billed = match check(event, occurred_at, terms, self.usage_api) {
@@ -209,10 +218,16 @@ impl Emitter {
             // A repeat must name the item that the first sending named.
             row.subscription_item_id = Some(item.subscription_item_id.clone());
         }
-        let recorded = self
-            .ledger
-            .record_usage_event(&row, now, SEND_BUDGET_MS)
-            .await?;
+        let recorded = match &emission.reservation_id {
+            Some(reservation_id) => {
+                record_settling(&self.ledger, &mut row, reservation_id, now).await?
+            }
+            None => {
+                self.ledger
+                    .record_usage_event(&row, now, SEND_BUDGET_MS)
+                    .await?
+            }
+        };
         match recorded {
             Recorded::New => Ok(Stage::recorded(row, customer.status())),
             Recorded::Repeat(repeat, known) => self.repeat(repeat, known, customer).await,
@@ -369,6 +384,7 @@ impl Recording {
                 quantity: self.row.quantity,
                 stripe_record_id: self.row.stripe_record_id,
                 customer_status: self.customer_status,
+                reservation: self.row.reservation.map(|it| it.outcome),
                 held_reason: self.row.held_reason,
                 delivery_lag_ms: self.delivery_lag_ms,
             }),
@@ -391,10 +407,7 @@ fn check<'a>(
 ) -> Result<Billed<'a>, Problem> {
     let customer = terms.customer;
     let billed = Billed::by(terms.catalog, &customer.row, &event.action_type);
-    let billed = billed.ok_or_else(|| {
-        let reason = "is not in the catalog of billable actions; nothing was recorded";
-        FieldError::new("action_type", reason)
-    })?;
+    let billed = billed.ok_or_else(not_in_catalog)?;
     if billed.is_of_other_api(usage_api) {
         return Err(other_usage_api(&event.customer_id, usage_api));
     }
@@ -408,7 +421,12 @@ fn check<'a>(
     Ok(billed)
 }
 
-fn customer_problem(error: CustomerError) -> Problem {
+pub(crate) fn not_in_catalog() -> FieldError {
+    let reason = "is not in the catalog of billable actions; nothing was recorded";
+    FieldError::new("action_type", reason)
+}
+
+pub(crate) fn customer_problem(error: CustomerError) -> Problem {
     match error {
         CustomerError::Ledger(error) => error.into(),
         CustomerError::TestClock(error) => Problem::from_stripe("retrieve test clock", &error),
@@ -430,7 +448,7 @@ fn other_usage_api(customer_id: &CustomerId, usage_api: UsageApi) -> Problem {
     Problem::new(ProblemType::Internal, detail)
 }
 
-fn customer_not_found(customer_id: &CustomerId) -> Problem {
+pub(crate) fn customer_not_found(customer_id: &CustomerId) -> Problem {
     let detail = format!("there is no customer {customer_id}; onboard it first");
     Problem::new(ProblemType::CustomerNotFound, detail)
 }

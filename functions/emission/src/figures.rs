@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use billing::{HeldReason, UsageEvent, UsageStatus};
+use billing::{HeldReason, UsageStatus};
 use web::metrics::{Figure, Metrics, Unit};
 use web::{Problem, ProblemType};
 
 use crate::emitter::Emitted;
+use crate::request::Emission;
 
 /// Writes how many events had which outcome, how long the emission of all of
 /// them took, and how long after its recording each was delivered. Outcomes
@@ -34,9 +35,9 @@ pub(crate) fn write(metrics: &Metrics, took: Duration, outcomes: &[Result<Emitte
 /// Logs a request's counts, and names the events that it does not bring to
 /// Stripe: what is refused, its caller knows; what is perhaps recorded, or not
 /// sent, is followed by its id.
-pub(crate) fn log(events: &[UsageEvent], outcomes: &[Result<Emitted, Problem>]) {
+pub(crate) fn log(emissions: &[Emission], outcomes: &[Result<Emitted, Problem>]) {
     let of = |wanted: &str| outcomes.iter().filter(|o| name(o) == wanted).count();
-    for (event, outcome) in events.iter().zip(outcomes) {
+    for (Emission { event, .. }, outcome) in emissions.iter().zip(outcomes) {
         let outcome = name(outcome);
         if !matches!(outcome, "delivered" | "duplicate" | "refused") {
             tracing::warn!(
@@ -111,6 +112,7 @@ mod tests {
             quantity: 1,
             stripe_record_id: None,
             customer_status: CustomerStatus::Active,
+            reservation: None,
             held_reason: (status == UsageStatus::Held).then_some(HeldReason::NoOpenPeriod),
             delivery_lag_ms: (status == UsageStatus::Delivered && !duplicate).then_some(31),
         })

@@ -6,13 +6,15 @@
 //! | [`request`] | reads what an agent sent, field by field |
 //! | [`emitter`] | records, delivers, and says what became of each event |
 //! | [`openapi`] | describes these routes for `openapi.json` |
+//! | `settling` | records an event together with settling its reservation |
+//! | `reservations` | `POST /v1/usage/reservations`, and `DELETE` of one |
 //! | [`routes`] | `POST /v1/usage` and `POST /v1/usage/batch` |
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
-use axum::routing::post;
+use axum::routing::{delete, post};
 use billing::Clock;
 use ledger::{Ledger, RequestRate};
 use web::{Authenticator, Metrics};
@@ -21,7 +23,9 @@ pub mod emitter;
 mod figures;
 pub mod openapi;
 pub mod request;
+mod reservations;
 pub mod routes;
+mod settling;
 
 pub use emitter::{Emitted, Emitter};
 
@@ -91,5 +95,10 @@ pub fn router(state: State) -> Router {
     Router::new()
         .route("/v1/usage", post(routes::emit))
         .route("/v1/usage/batch", batch)
+        .route("/v1/usage/reservations", post(reservations::reserve))
+        .route(
+            "/v1/usage/reservations/{reservation_id}",
+            delete(reservations::release),
+        )
         .with_state(state)
 }

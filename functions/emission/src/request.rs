@@ -1,9 +1,12 @@
 //! What an agent sent, checked by hand on the JSON value: a refusal names the
 //! field and what it must be, in words that a derived parser does not have.
 
+use billing::reservation::{expires_in_s, expires_in_s_error};
 use billing::time::{InvalidTimestamp, WireTime};
 use billing::usage_event::parse_stripe_id;
-use billing::{ActionType, CustomerId, EventId, FieldError, Quantity, Timestamp, UsageEvent};
+use billing::{
+    ActionType, CustomerId, EventId, FieldError, Quantity, ReservationId, Timestamp, UsageEvent,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use web::{Problem, ProblemType};
@@ -11,13 +14,41 @@ use web::{Problem, ProblemType};
 /// The most events of one batch.
 pub const BATCH_EVENTS_MAX: usize = 100;
 
-pub(crate) const FIELDS: [&str; 6] = [
+/// An event as an agent sent it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Emission {
+    /// What happened.
+    pub event: UsageEvent,
+    /// The reservation that it settles. It says where the room was held, not what
+    /// happened: a repeat that has lost it is the same event.
+    pub reservation_id: Option<ReservationId>,
+}
+
+impl From<UsageEvent> for Emission {
+    fn from(event: UsageEvent) -> Self {
+        Self {
+            event,
+            reservation_id: None,
+        }
+    }
+}
+
+pub(crate) const FIELDS: [&str; 7] = [
     "event_id",
     "customer_id",
     "subscription_item_id",
     "quantity",
     "action_type",
     "occurred_at",
+    "reservation_id",
+];
+
+pub(crate) const RESERVATION_FIELDS: [&str; 5] = [
+    "reservation_id",
+    "customer_id",
+    "quantity",
+    "action_type",
+    "expires_in_s",
 ];
 
 /// Reads one event. `idempotency_key` stands in for an omitted `event_id`. A
@@ -26,7 +57,7 @@ pub(crate) const FIELDS: [&str; 6] = [
 /// # Errors
 /// A 400 [`Problem`] that names the first field that is missing or wrong, or
 /// that is none of an event's: a misspelt field must not be lost silently.
-pub fn usage_event(value: &Value, idempotency_key: Option<&str>) -> Result<UsageEvent, Problem> {
+pub fn usage_event(value: &Value, idempotency_key: Option<&str>) -> Result<Emission, Problem> {
     let fields = object(value, "a usage event")?;
     refuse_unknown(fields, &FIELDS)?;
     let event_id = match optional_text(fields, "event_id")?.or(idempotency_key) {
@@ -36,13 +67,59 @@ pub fn usage_event(value: &Value, idempotency_key: Option<&str>) -> Result<Usage
     let subscription_item_id = optional_text(fields, "subscription_item_id")?
         .map(|id| parse_stripe_id("subscription_item_id", id))
         .transpose()?;
-    Ok(UsageEvent {
+    let event = UsageEvent {
         event_id,
         customer_id: CustomerId::parse(text(fields, "customer_id")?)?,
         subscription_item_id,
         quantity: quantity(fields)?,
         action_type: ActionType::parse(text(fields, "action_type")?)?,
         occurred_at: occurred_at(fields)?,
+    };
+    let reservation_id = optional_text(fields, "reservation_id")?;
+    Ok(Emission {
+        event,
+        reservation_id: reservation_id.map(ReservationId::parse).transpose()?,
+    })
+}
+
+/// What an agent wants to reserve, and of whose limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReservationRequest {
+    /// The agent's id of it.
+    pub reservation_id: ReservationId,
+    /// Of whose limit.
+    pub customer_id: CustomerId,
+    /// Units.
+    pub quantity: Quantity,
+    /// What they are for.
+    pub action_type: ActionType,
+    /// For how long.
+    pub expires_in_s: i64,
+}
+
+/// Reads a reservation. `idempotency_key` stands in for an omitted
+/// `reservation_id`. A field that is null counts as omitted.
+///
+/// # Errors
+/// A 400 [`Problem`], as [`usage_event`].
+pub fn reservation(
+    value: &Value,
+    idempotency_key: Option<&str>,
+) -> Result<ReservationRequest, Problem> {
+    let fields = object(value, "a reservation")?;
+    refuse_unknown(fields, &RESERVATION_FIELDS)?;
+    let reservation_id = match optional_text(fields, "reservation_id")?.or(idempotency_key) {
+        Some(reservation_id) => ReservationId::parse(reservation_id)?,
+        None => return Err(missing("reservation_id").into()),
+    };
+    let named = given(fields, "expires_in_s");
+    let named = named.map(|value| value.as_i64().ok_or_else(expires_in_s_error));
+    Ok(ReservationRequest {
+        reservation_id,
+        customer_id: CustomerId::parse(text(fields, "customer_id")?)?,
+        quantity: quantity(fields)?,
+        action_type: ActionType::parse(text(fields, "action_type")?)?,
+        expires_in_s: expires_in_s(named.transpose()?)?,
     })
 }
 
@@ -160,17 +237,24 @@ mod tests {
 
     #[test]
     fn what_was_sent_is_what_is_read() {
-        let event = usage_event(&an_event(), None).unwrap();
-        assert_eq!(event.quantity.get(), 3);
+        let Emission {
+            event,
+            reservation_id,
+        } = usage_event(&an_event(), None).unwrap();
+        assert_eq!((event.quantity.get(), reservation_id), (3, None));
         assert_eq!(event.occurred_at, None);
+        let reserved = an_event_with("reservation_id", json!("run-7"));
+        let reserved = usage_event(&reserved, None).unwrap();
+        assert_eq!(reserved.event, event);
+        assert_eq!(reserved.reservation_id.unwrap().as_str(), "run-7");
         let timed = an_event_with("occurred_at", json!("2026-01-31T12:00:00Z"));
-        let timed = usage_event(&timed, None).unwrap();
+        let timed = usage_event(&timed, None).unwrap().event;
         assert_eq!(
             timed.occurred_at,
             Some(Timestamp::from_unix_s(1_769_860_800))
         );
         let nulls = an_event_with("subscription_item_id", Value::Null);
-        assert_eq!(usage_event(&nulls, None).unwrap(), event);
+        assert_eq!(usage_event(&nulls, None).unwrap(), event.into());
     }
 
     #[test]
@@ -217,6 +301,8 @@ mod tests {
             ("occurred_at", json!(1_769_860_800_000_i64)),
             ("occurred_at", json!(u64::MAX)),
             ("occurred_at", json!({})),
+            ("reservation_id", json!("a/b")),
+            ("reservation_id", json!(7)),
             ("quantitiy", json!(3)),
         ] {
             assert_eq!(refused_field(&an_event_with(name, value)), name);
@@ -232,10 +318,48 @@ mod tests {
     fn the_idempotency_key_stands_in_for_an_omitted_event_id() {
         let mut event = an_event();
         let named = usage_event(&event, Some("key-1")).unwrap();
-        assert_eq!(named.event_id.as_str(), "job-7");
+        assert_eq!(named.event.event_id.as_str(), "job-7");
         event.as_object_mut().unwrap().remove("event_id");
         let keyed = usage_event(&event, Some("key-1")).unwrap();
-        assert_eq!(keyed.event_id.as_str(), "key-1");
+        assert_eq!(keyed.event.event_id.as_str(), "key-1");
+    }
+
+    fn a_reservation_with(name: &str, value: Value) -> Value {
+        let mut reservation = json!({
+            "reservation_id": "run-7", "customer_id": "cus_1", "quantity": 3,
+            "action_type": "document_processed",
+        });
+        reservation[name] = value;
+        reservation
+    }
+
+    #[test]
+    fn a_reservation_is_read_with_its_time_and_every_refusal_names_its_field() {
+        let read = reservation(&a_reservation_with("expires_in_s", Value::Null), None).unwrap();
+        assert_eq!((read.expires_in_s, read.quantity.get()), (300, 3));
+        let keyed = a_reservation_with("reservation_id", Value::Null);
+        let keyed = reservation(&keyed, Some("key-1")).unwrap();
+        assert_eq!(keyed.reservation_id.as_str(), "key-1");
+        for (name, value) in [
+            ("reservation_id", json!("")),
+            ("reservation_id", json!("a b")),
+            ("customer_id", json!("cus#1")),
+            ("quantity", json!(0)),
+            ("quantity", json!(1.5)),
+            ("action_type", json!("a b")),
+            ("expires_in_s", json!(0)),
+            ("expires_in_s", json!(3_601)),
+            ("expires_in_s", json!(1.5)),
+            ("expires_in_s", json!("60")),
+            ("expires_in_s", json!(u64::MAX)),
+            ("event_id", json!("job-7")),
+        ] {
+            let problem = reservation(&a_reservation_with(name, value.clone()), None);
+            let problem = problem.unwrap_err();
+            assert_eq!(problem.problem_type(), ProblemType::InvalidField);
+            let document = serde_json::to_value(problem).unwrap();
+            assert_eq!(document["field"], name, "{value}");
+        }
     }
 
     #[test]

@@ -8,8 +8,8 @@ use axum::extract::{FromRef, FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use billing::UsageStatus;
 use billing::usage_event::EVENT_ID_BYTES_MAX;
-use billing::{UsageEvent, UsageStatus};
 use ledger::Scope;
 use serde::Serialize;
 use serde_json::Value;
@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 use web::{Authenticator, Caller, JsonBody, Metrics, Problem, ProblemType, idempotency_key};
 
 use crate::emitter::{Emitted, Emitter};
+use crate::request::Emission;
 use crate::{figures, request};
 
 /// A caller who may emit, for one customer at least. For which, the body tells: it
@@ -51,12 +52,13 @@ pub async fn emit(
     headers: HeaderMap,
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Response, Problem> {
-    let event = request::usage_event(&body, idempotency_key(&headers, EVENT_ID_BYTES_MAX)?)?;
+    let emission = request::usage_event(&body, idempotency_key(&headers, EVENT_ID_BYTES_MAX)?)?;
+    let event = &emission.event;
     web::telemetry::note_customer(&event.customer_id);
     web::telemetry::note_event(&event.event_id);
     caller.require(Scope::Emit, Some(&event.customer_id))?;
-    let events = std::slice::from_ref(&event);
-    let mut outcomes = emit_measured(&emitter, &metrics, events).await;
+    let emissions = std::slice::from_ref(&emission);
+    let mut outcomes = emit_measured(&emitter, &metrics, emissions).await;
     let emitted = outcomes.pop().unwrap_or_else(|| Err(no_outcome()))?;
     let status = match emitted.status {
         UsageStatus::Delivered => StatusCode::OK,
@@ -78,19 +80,20 @@ pub async fn emit_batch(
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Json<BatchAnswer>, Problem> {
     let entries = request::batch(&body)?;
-    let read: Vec<Result<UsageEvent, Problem>> = entries
+    let read: Vec<Result<Emission, Problem>> = entries
         .iter()
         .map(|entry| {
-            let event = request::usage_event(entry, None)?;
-            caller.require(Scope::Emit, Some(&event.customer_id))?;
-            Ok(event)
+            let emission = request::usage_event(entry, None)?;
+            caller.require(Scope::Emit, Some(&emission.event.customer_id))?;
+            Ok(emission)
         })
         .collect();
-    let events: Vec<UsageEvent> = read
+    let emissions: Vec<Emission> = read
         .iter()
         .filter_map(|r| r.as_ref().ok().cloned())
         .collect();
-    let mut emitted = emit_measured(&emitter, &metrics, &events).await.into_iter();
+    let emitted = emit_measured(&emitter, &metrics, &emissions).await;
+    let mut emitted = emitted.into_iter();
     let outcomes = read.into_iter().map(|read| match read {
         Ok(_) => emitted.next().unwrap_or_else(|| Err(no_outcome())),
         Err(problem) => Err(problem),
@@ -105,12 +108,12 @@ pub async fn emit_batch(
 async fn emit_measured(
     emitter: &Emitter,
     metrics: &Metrics,
-    events: &[UsageEvent],
+    emissions: &[Emission],
 ) -> Vec<Result<Emitted, Problem>> {
     let started = Instant::now();
-    let outcomes = emitter.emit(events).await;
+    let outcomes = emitter.emit(emissions).await;
     figures::write(metrics, started.elapsed(), &outcomes);
-    figures::log(events, &outcomes);
+    figures::log(emissions, &outcomes);
     outcomes
 }
 

@@ -83,6 +83,7 @@ impl Steps<'_> {
             version: 1,
             created_at: self.onboarder.clock.now(),
             erased_at: None,
+            spending_limit: None,
         };
         let row = with_current_items(self.stripe(), row, subscription, prices.catalog()).await;
         let row = row.map_err(OnboardingError::stripe("retrieve price"))?;

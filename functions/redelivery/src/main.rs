@@ -3,6 +3,8 @@
 use std::time::SystemTime;
 
 use lambda_runtime::{LambdaEvent, service_fn};
+use limits::Duties;
+use notify::Ways;
 use redelivery::{Notifications, Redelivery, notifications};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -14,8 +16,11 @@ async fn main() -> Result<(), MainError> {
     web::telemetry::init();
     let settings = Settings::from_environment().await?;
     let (ledger, stripe) = settings.ledger_and_stripe().await?;
-    let notifications = Notifications::new(&settings, ledger.clone(), stripe.clone())?;
-    let redelivery = Redelivery::new(ledger, stripe, settings.clock());
+    let ways = Ways::from_settings(&settings)?;
+    let channels = ways.channels.clone();
+    let limits = Duties::new(ledger.clone(), stripe.clone(), ways, settings.clock());
+    let notifications = Notifications::new(&settings, ledger.clone(), stripe.clone(), channels);
+    let redelivery = Redelivery::new(ledger, stripe, settings.clock()).with_limits(limits);
     let (redelivery, notifications) = (&redelivery, &notifications);
     let metrics = &Metrics::from_environment();
     // The event says only that a minute has passed.

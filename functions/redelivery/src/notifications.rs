@@ -22,22 +22,20 @@ pub struct Notifications<'a> {
 }
 
 impl<'a> Notifications<'a> {
-    /// Those of the tables of `ledger`, by the ways that the environment names.
-    ///
-    /// # Errors
-    /// [`notify::UnknownChannel`].
-    pub fn new(
+    /// Those of the tables of `ledger`, by `channels`.
+    pub const fn new(
         settings: &'a Settings,
         ledger: Ledger,
         stripe: stripe::Client,
-    ) -> Result<Self, notify::UnknownChannel> {
-        Ok(Self {
-            channels: Channels::from_variables(|name| settings.variable(name))?,
+        channels: Channels,
+    ) -> Self {
+        Self {
             settings,
             ledger,
             stripe,
-            courier: OnceCell::new(),
-        })
+            channels,
+            courier: OnceCell::const_new(),
+        }
     }
 
     /// Delivers what is due, until `deadline`. What went wrong is logged; the next

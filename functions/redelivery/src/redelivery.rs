@@ -9,6 +9,7 @@ use ledger::{
     Ledger, LedgerError, OutboxCursor, OutboxEntry, OutboxKey, READ_EVENTS_MAX, UsageEventFound,
     UsageEventRow,
 };
+use limits::{Duties, DutiesReport};
 use metering::{CustomerDirectory, Delivered, Deliverer, Kept, Sending, in_order, keep_billable};
 use serde::Serialize;
 use tokio::sync::Mutex;
@@ -36,6 +37,8 @@ pub struct Redelivery {
     customers: CustomerDirectory,
     deliverer: Deliverer,
     clock: Arc<dyn Clock>,
+    /// What else is to be done every minute.
+    limits: Option<Duties>,
     /// One run at a time within a process; between processes the leases see to it.
     leases: Mutex<Leases>,
 }
@@ -59,12 +62,14 @@ pub struct Report {
     pub stale: usize,
     /// For how long the oldest of those that are still pending has been so.
     pub oldest_pending_ms: i64,
+    /// What was done for spending limits.
+    pub limits: DutiesReport,
 }
 
 /// Why a run broke off. What it had settled stays settled.
 #[derive(Debug, thiserror::Error)]
 pub enum RedeliveryError {
-    /// The outbox cannot be read.
+    /// The outbox, or what is due for limits, cannot be read.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
 }
@@ -129,17 +134,19 @@ impl<'a> Listed<'a> {
 
 impl Report {
     /// The figures that the operator watches.
-    pub fn figures(&self) -> [Figure; 6] {
+    pub fn figures(&self) -> Vec<Figure> {
         let count = |name, events: usize| (name, Unit::Count, u64::try_from(events).unwrap_or(0));
         let oldest_ms = u64::try_from(self.oldest_pending_ms).unwrap_or(0);
-        [
+        let mut figures = vec![
             count("delivered", self.delivered),
             count("pending", self.pending),
             count("rejected", self.rejected),
             count("quarantined", self.quarantined),
             count("poison", self.unreadable),
             ("oldest_pending_ms", Unit::Milliseconds, oldest_ms),
-        ]
+        ];
+        figures.extend(self.limits.figures());
+        figures
     }
 
     /// Counts an event that is pending still, since `since`.
@@ -162,7 +169,17 @@ impl Redelivery {
             customers: CustomerDirectory::new(ledger.clone(), stripe, Arc::clone(&clock)),
             ledger,
             clock,
+            limits: None,
             leases: Mutex::new(Leases::new()),
+        }
+    }
+
+    /// Does what is due for spending limits, too, with each run.
+    #[must_use]
+    pub fn with_limits(self, limits: Duties) -> Self {
+        Self {
+            limits: Some(limits),
+            ..self
         }
     }
 
@@ -180,11 +197,23 @@ impl Redelivery {
         let mut leases = self.leases.lock().await;
         leases.start_run(deadline.saturating_duration_since(Instant::now()));
         let mut report = Report::default();
-        let ran = self.run_through(deadline, &mut leases, &mut report).await;
+        // Side by side: where Stripe is slow, a run takes all of its time.
+        let (ran, limits) = tokio::join!(
+            self.run_through(deadline, &mut leases, &mut report),
+            self.look_after_limits(deadline),
+        );
         leases.release(&self.ledger).await;
         let is_complete = ran?;
         log(&report, is_complete);
+        report.limits = limits?;
         Ok(report)
+    }
+
+    async fn look_after_limits(&self, deadline: Instant) -> Result<DutiesReport, LedgerError> {
+        match &self.limits {
+            Some(limits) => limits.run(deadline).await,
+            None => Ok(DutiesReport::default()),
+        }
     }
 
     /// Whether all that was due was looked at.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use billing::{ActionType, EventId, Identifier, Quantity, UsageEvent, UsageStatus};
 use emission::Emitter;
+use emission::request::Emission;
 use fastrand::Rng;
 use ledger::{Advance, CustomerRow};
 use redelivery::{Redelivery, Report};
@@ -97,7 +98,8 @@ impl Story {
         let chosen: Vec<u64> = (0..self.rng.usize(1..5))
             .map(|_| self.rng.u64(..EVENTS))
             .collect();
-        let events: Vec<UsageEvent> = chosen.iter().map(|n| self.event(*n)).collect();
+        let events = chosen.iter().map(|n| self.event(*n).into());
+        let events: Vec<Emission> = events.collect();
         let outcomes = self.emitter.emit(&events).await;
         assert_eq!(outcomes.len(), chosen.len());
         let acknowledged = chosen.into_iter().zip(outcomes);

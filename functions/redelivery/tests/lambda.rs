@@ -25,6 +25,9 @@ fn nothing_to_do() -> Answered {
     Ok(json!({
         "delivered": 0, "pending": 0, "rejected": 0, "quarantined": 0,
         "unreadable": 0, "leased": 0, "stale": 0, "oldest_pending_ms": 0,
+        "limits": {
+            "looked": 0, "raised": 0, "resolved": 0, "untold": 0, "expired": 0, "failed": 0,
+        },
     }))
 }
 

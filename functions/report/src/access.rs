@@ -4,16 +4,21 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
-use billing::Timestamp;
-use ledger::CustomerStatus;
-use serde::Serialize;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use billing::{ActionType, Cap, FieldError, Timestamp};
+use ledger::{CustomerRow, CustomerStatus, PeriodUsage};
+use limits::{LimitView, Spending, Standing};
+use metering::{Billed, KnownCustomer};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use web::Problem;
 use web::openapi::schema;
+use web::{Problem, ProblemType};
 
 use crate::Parts;
+use crate::bill::mixed_currencies;
 use crate::customer::Readable;
+use crate::limit;
 use crate::summary::Summary;
 
 /// Whether the customer may act.
@@ -31,23 +36,118 @@ pub(crate) struct Answer {
     /// The most units of a period; null while there is no such limit.
     #[schema(required)]
     limit: Option<u64>,
+    /// The limit, in units or in money, and what is left of it; null while there
+    /// is none.
+    #[schema(required)]
+    spending_limit: Option<LimitView>,
+}
+
+/// How much a caller is about to use.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AccessQuery {
+    units: Option<String>,
+    action_type: Option<String>,
 }
 
 pub(crate) async fn show(
     State(parts): State<Arc<Parts>>,
     Readable(customer_id): Readable,
+    query: Result<Query<AccessQuery>, QueryRejection>,
 ) -> Result<Json<Answer>, Problem> {
+    let Query(query) =
+        query.map_err(|error| Problem::new(ProblemType::InvalidRequest, error.body_text()))?;
+    let asked = Asked::parse(&query)?;
     let customer = parts.customer(&customer_id).await?;
-    let days = parts.days_of_current_period(&customer).await?;
+    let usage = parts.usage_of_current_period(&customer).await?;
+    let standing = limit::standing(&customer, &usage)?;
     let ends_at = customer.row.subscription_ends_at;
-    let reason = refusal(customer.status(), ends_at, customer.now);
+    let mut reason = refusal(customer.status(), ends_at, customer.now);
+    if let Some(standing) = &standing {
+        let exceeds = parts.exceeds(&asked, &customer, standing, &usage).await?;
+        let stops = standing.stops().then_some(REACHED);
+        reason = reason.or(stops).or(exceeds.then_some(EXCEEDED));
+    }
+    let spending_limit = standing.map(|it| LimitView::of(&it, usage.watch.as_ref()));
     Ok(Json(Answer {
         allowed: reason.is_none(),
         reason,
         status: customer.status().as_str(),
-        units: Summary::of(&customer.row, &days).total_units,
-        limit: None,
+        units: Summary::of(&customer.row, &usage.days).total_units,
+        limit: spending_limit.as_ref().and_then(|limit| limit.units),
+        spending_limit,
     }))
+}
+
+const REACHED: &str = "the spending limit of the period is reached";
+const EXCEEDED: &str = "so many units are more than what is left of the spending limit";
+
+/// What is about to be used, if the caller says so.
+struct Asked {
+    units: u64,
+    action_type: Option<ActionType>,
+}
+
+impl Asked {
+    fn parse(query: &AccessQuery) -> Result<Self, Problem> {
+        let units = match query.units.as_deref() {
+            Some(digits) => {
+                let units = digits.parse().ok().filter(|units| *units > 0);
+                let reason = "must be a whole number, 1 or more";
+                units.ok_or_else(|| FieldError::new("units", reason))?
+            }
+            None => 0,
+        };
+        let action_type = query.action_type.as_deref();
+        let action_type = action_type.map(ActionType::parse).transpose()?;
+        if units == 0 && action_type.is_some() {
+            let reason = "has a meaning with units only";
+            return Err(FieldError::new("action_type", reason).into());
+        }
+        Ok(Self { units, action_type })
+    }
+}
+
+impl Parts {
+    /// Whether what is asked for is more than what is left.
+    async fn exceeds(
+        &self,
+        asked: &Asked,
+        customer: &KnownCustomer,
+        standing: &Standing,
+        usage: &PeriodUsage,
+    ) -> Result<bool, Problem> {
+        if asked.units == 0 {
+            return Ok(false);
+        }
+        let meter = match standing.limit.cap {
+            // Whatever is done, a unit is a unit.
+            Cap::Units(_) => String::new(),
+            Cap::Amount { .. } => self.meter_of(asked, &customer.row).await?,
+        };
+        let spending = Spending::of(&customer.row, usage);
+        let refused = standing.refuses(&spending, &meter, asked.units);
+        refused.map_err(mixed_currencies)
+    }
+
+    /// The event name of the meter whose price decides.
+    async fn meter_of(&self, asked: &Asked, customer: &CustomerRow) -> Result<String, Problem> {
+        let Some(action_type) = &asked.action_type else {
+            if customer.more_items.is_empty() {
+                return Ok(customer.item.meter_event_name.clone());
+            }
+            let reason =
+                "is needed: the subscription has several prices, and the limit is in money";
+            return Err(FieldError::new("action_type", reason).into());
+        };
+        let catalog = self.catalog.current().await?;
+        let billed = Billed::by(catalog.as_deref(), customer, action_type);
+        let billed = billed.ok_or_else(|| {
+            let reason = "is not in the catalog of billable actions";
+            FieldError::new("action_type", reason)
+        })?;
+        Ok(billed.meter_event_name.to_owned())
+    }
 }
 
 /// Why a customer of `status` may not act at its time `now`, if so. While

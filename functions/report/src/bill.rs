@@ -3,6 +3,7 @@
 
 use billing::{Money, NoRangeCost};
 use ledger::{BillableUnits, CustomerRow, MeteredItem};
+use limits::{MixedCurrencies, sum_of_items};
 use serde::Serialize;
 use utoipa::ToSchema;
 use web::openapi::schema;
@@ -67,19 +68,28 @@ impl Bill {
         summary: &Summary,
         stretch: Stretch,
     ) -> Result<Self, Problem> {
-        let currency = customer.item.price.currency().clone();
-        let mut cost = Ok(Money::from_minor_units(0, currency));
+        let units_of = |meter_event_name: &str| {
+            let units = summary.by_meter.get(meter_event_name).copied();
+            units.unwrap_or_default()
+        };
         let mut by_meter = Vec::new();
+        let mut costs = Ok(Vec::new());
         for item in customer.items() {
-            let units = summary.by_meter.get(&item.meter_event_name).copied();
-            let units = units.unwrap_or_default();
+            let units = units_of(&item.meter_event_name);
             let item_cost = cost_of(item, units, stretch);
             by_meter.push(MeterUsage::billed(item, units, &item_cost));
-            cost = match (cost, item_cost) {
-                (Ok(sum), Ok(more)) => Ok(sum.checked_add(&more).ok_or_else(mixed_currencies)?),
+            costs = match (costs, item_cost) {
+                (Ok(mut costs), Ok(cost)) => {
+                    costs.push(cost);
+                    Ok(costs)
+                }
                 (Err(reason), _) | (Ok(_), Err(reason)) => Err(reason),
             };
         }
+        let cost = match costs {
+            Ok(costs) => Ok(sum_of_items(customer, costs).map_err(mixed_currencies)?),
+            Err(reason) => Err(reason),
+        };
         for (event_name, units) in &summary.by_meter {
             if units.total() > 0 && customer.item_of_meter(event_name).is_none() {
                 by_meter.push(MeterUsage::unbilled(event_name, *units));
@@ -104,8 +114,8 @@ fn cost_of(
     }
 }
 
-fn mixed_currencies() -> Problem {
-    tracing::error!("the items of a subscription are of several currencies");
+pub(crate) fn mixed_currencies(error: MixedCurrencies) -> Problem {
+    tracing::error!(%error, "a cost cannot be summed up");
     Problem::new(ProblemType::Internal, "the cost cannot be summed up")
 }
 

@@ -43,19 +43,48 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut RequestParts, state: &S) -> Result<Self, Problem> {
-        let caller = Caller::from_request_parts(parts, state).await?;
-        let path: Result<Path<HashMap<String, String>>, _> =
-            Path::from_request_parts(parts, state).await;
-        let Path(path) = path.map_err(unreadable_path)?;
-        let customer_id = path.get("customer_id").map_or("", String::as_str);
-        let customer_id = CustomerId::parse(customer_id)?;
-        web::telemetry::note_customer(&customer_id);
-        caller.require(Scope::Read, Some(&customer_id))?;
+        let (customer_id, caller) = in_path(parts, state, Scope::Read).await?;
         Ok(Self {
             customer_id,
             caller,
         })
     }
+}
+
+/// The customer in the path, whom the caller may administer.
+pub(crate) struct Administered(pub(crate) CustomerId);
+
+impl<S> FromRequestParts<S> for Administered
+where
+    Arc<Authenticator>: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut RequestParts, state: &S) -> Result<Self, Problem> {
+        let (customer_id, _) = in_path(parts, state, Scope::Admin).await?;
+        Ok(Self(customer_id))
+    }
+}
+
+async fn in_path<S>(
+    parts: &mut RequestParts,
+    state: &S,
+    scope: Scope,
+) -> Result<(CustomerId, Caller), Problem>
+where
+    Arc<Authenticator>: FromRef<S>,
+    S: Send + Sync,
+{
+    let caller = Caller::from_request_parts(parts, state).await?;
+    let path: Result<Path<HashMap<String, String>>, _> =
+        Path::from_request_parts(parts, state).await;
+    let Path(path) = path.map_err(unreadable_path)?;
+    let customer_id = path.get("customer_id").map_or("", String::as_str);
+    let customer_id = CustomerId::parse(customer_id)?;
+    web::telemetry::note_customer(&customer_id);
+    caller.require(scope, Some(&customer_id))?;
+    Ok((customer_id, caller))
 }
 
 pub(crate) fn unreadable_path(_: PathRejection) -> Problem {

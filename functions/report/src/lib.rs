@@ -10,6 +10,7 @@ mod entity_tag;
 mod events;
 mod explanation;
 mod invoices;
+mod limit;
 mod links;
 pub mod openapi;
 mod query;
@@ -26,7 +27,7 @@ use axum::extract::FromRef;
 use axum::routing::{get, post};
 use billing::Clock;
 use ledger::{Ledger, RequestRate};
-use metering::CustomerDirectory;
+use metering::{CatalogCache, CustomerDirectory};
 use web::{Authenticator, Metrics};
 
 use crate::dashboard::board::Boards;
@@ -48,6 +49,7 @@ struct Parts {
     stripe: stripe::Client,
     directory: CustomerDirectory,
     boards: Boards,
+    catalog: CatalogCache,
     invoices: InvoiceShelf,
     explainer: Explainer,
     portal_sessions: PortalSessions,
@@ -65,6 +67,7 @@ impl State {
     ) -> Self {
         let authenticator = Authenticator::new(ledger.clone(), Arc::clone(&clock));
         let directory = CustomerDirectory::new(ledger.clone(), stripe.clone(), Arc::clone(&clock));
+        let catalog = CatalogCache::new(ledger.clone(), Arc::clone(&clock));
         let explainer = explanation::explainer(&ledger, &stripe);
         let parts = Parts {
             ledger,
@@ -73,6 +76,7 @@ impl State {
             boards: Boards::default(),
             invoices: InvoiceShelf::default(),
             portal_sessions: PortalSessions::default(),
+            catalog,
             explainer,
             links,
             clock,
@@ -142,6 +146,10 @@ pub fn router(state: State) -> Router {
             get(events::export),
         )
         .route("/v1/customers/{customer_id}/access", get(access::show))
+        .route(
+            "/v1/customers/{customer_id}/spending-limit",
+            get(limit::show).put(limit::set).delete(limit::remove),
+        )
         .route("/v1/customers/{customer_id}/invoices", get(invoices::list))
         .route(
             "/v1/customers/{customer_id}/invoices/upcoming",

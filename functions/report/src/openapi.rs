@@ -3,6 +3,7 @@
 mod dashboard;
 mod events;
 mod invoices;
+pub(crate) mod limits;
 
 use audit::AuditEvent;
 use axum::http::StatusCode;
@@ -23,7 +24,7 @@ const CUSTOMER: &str = "cus_Q7hYc2mN4pXs1a";
 
 /// The report's part of the document.
 pub fn part() -> Part {
-    use HttpMethod::{Get, Post};
+    use HttpMethod::{Delete, Get, Post, Put};
     Part::new("report", DESCRIPTION)
         .operation(Get, "/v1/usage/{customer_id}", find_usage_event())
         .operation(Get, "/v1/usage/{customer_id}/{event_id}", usage_event())
@@ -35,6 +36,21 @@ pub fn part() -> Part {
             events::export(),
         )
         .operation(Get, "/v1/customers/{customer_id}/access", access())
+        .operation(
+            Get,
+            "/v1/customers/{customer_id}/spending-limit",
+            limits::show(),
+        )
+        .operation(
+            Put,
+            "/v1/customers/{customer_id}/spending-limit",
+            limits::set(),
+        )
+        .operation(
+            Delete,
+            "/v1/customers/{customer_id}/spending-limit",
+            limits::remove(),
+        )
         .operation(
             Get,
             "/v1/customers/{customer_id}/invoices",
@@ -145,12 +161,34 @@ fn usage() -> Operation {
 }
 
 fn access() -> Operation {
-    let answer = json!({
+    let unlimited = json!({
         "allowed": true, "reason": null, "status": "active", "units": 1005, "limit": null,
+        "spending_limit": null,
+    });
+    let stopped = json!({
+        "allowed": false, "reason": "the spending limit of the period is reached",
+        "status": "active", "units": 1000, "limit": null,
+        "spending_limit": limits::a_limit("20.00", 1000, "20.00", 100),
     });
     of_a_known_customer("getAccess", "Whether a customer may act")
-        .description("To be asked before an action: what has happened is recorded in any case.")
-        .answer::<access::Answer>(StatusCode::OK, "Whether it may.", &[("It may", answer)])
+        .description(
+            "To be asked before an action: what has happened is recorded in any case. With `units`, \
+             whether so many more would fit into what is left of a hard spending limit.",
+        )
+        .parameter(query("units", Required::False, schema::units().minimum(Some(1_usize))))
+        .parameter(
+            query("action_type", Required::False, schema::action_type()).description(Some(
+                "What the units are for. Needed with `units` where the limit is in money and the \
+                 subscription has several prices.",
+            )),
+        )
+        .answer::<access::Answer>(
+            StatusCode::OK,
+            "Whether it may.",
+            &[("It may", unlimited), ("A limit is reached", stopped)],
+        )
+        .component::<::limits::LimitView>()
+        .component::<::limits::view::AlertView>()
 }
 
 fn document() -> Operation {

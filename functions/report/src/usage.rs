@@ -1,13 +1,14 @@
 //! `GET /v1/customers/{customer_id}/usage`: units and what they cost.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use billing::NoRangeCost;
-use ledger::{BillableDay, CustomerRow};
+use ledger::BillableDay;
 use metering::KnownCustomer;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -134,23 +135,8 @@ impl Parts {
     }
 }
 
-/// The period that `customer` is in. Where Stripe has not told of it yet it
-/// begins where the known one ends, and is taken to be as long.
+/// The period that `customer` is in.
 pub(crate) fn current_period(customer: &KnownCustomer) -> Hours {
-    let CustomerRow {
-        period_start,
-        period_end,
-        ..
-    } = *customer.row;
-    if customer.now < period_end || customer.row.subscription_ends_at.is_some() {
-        return Hours {
-            start: period_start,
-            end: period_end,
-        };
-    }
-    let length_ms = period_end.ms_since(period_start);
-    Hours {
-        start: period_end,
-        end: period_end.plus_ms(length_ms),
-    }
+    let Range { start, end } = customer.current_period();
+    Hours { start, end }
 }

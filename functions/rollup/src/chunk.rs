@@ -75,6 +75,13 @@ impl<'a> Chunk<'a> {
             let total = self.advance.total(new.total_key());
             total.enter(new.status, new.quantity);
         }
+        // Both in the transaction that counts the usage: a unit is never in neither.
+        if let Some((key, units)) = old.and_then(Image::settled) {
+            self.advance.total(key).unsettle(units);
+        }
+        if let Some((key, units)) = new.and_then(Image::settled) {
+            self.advance.total(key).settle(units);
+        }
         let left = old.and_then(|old| Some((&old.identifier, old.pending()?)));
         let entered = new.and_then(|new| Some((&new.identifier, new.pending()?)));
         if left == entered {

@@ -1,6 +1,8 @@
 //! The rollup as Lambda's event source mapping calls it (AWS Lambda Developer
 //! Guide: "Using AWS Lambda with Amazon DynamoDB", tumbling windows).
 
+use std::sync::Arc;
+
 use billing::{Clock, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_dynamo::Item;
@@ -8,6 +10,7 @@ use serde_json::{Map, Value};
 use web::SystemClock;
 use web::metrics::{Figure, Metrics, Unit};
 
+use crate::limits::{self, LimitLooks};
 use crate::record::{InvalidSequenceNumber, SequenceNumber, StreamRecord, unreadable};
 use crate::rollup::{Rollup, RollupError};
 
@@ -103,6 +106,7 @@ pub enum HandlerError {
 #[derive(Clone, Debug)]
 pub struct Handler {
     rollup: Rollup,
+    limits: Option<Arc<LimitLooks>>,
     is_single_shard: bool,
     metrics: Metrics,
 }
@@ -113,6 +117,7 @@ impl Handler {
     pub fn new(rollup: Rollup, is_single_shard: bool) -> Self {
         Self {
             rollup,
+            limits: None,
             is_single_shard,
             metrics: Metrics::default(),
         }
@@ -125,7 +130,16 @@ impl Handler {
         Self { metrics, ..self }
     }
 
-    /// Applies one batch.
+    /// Has `limits` looked at after each batch.
+    #[must_use]
+    pub fn with_limits(self, limits: LimitLooks) -> Self {
+        Self {
+            limits: Some(Arc::new(limits)),
+            ..self
+        }
+    }
+
+    /// Applies one batch, and then looks at the limits of whose usage grew.
     ///
     /// # Errors
     /// [`HandlerError`]: Lambda brings the batch again.
@@ -141,7 +155,9 @@ impl Handler {
             .filter_map(EventRecord::created_at)
             .min();
         let records: Result<Vec<_>, _> = event.records.into_iter().map(EventRecord::read).collect();
-        let applied = self.rollup.apply(&shard_id, records?).await;
+        let records = records?;
+        let grown = limits::grown(&records);
+        let applied = self.rollup.apply(&shard_id, records).await;
         let applied = applied.inspect_err(|error| log_failure(&shard_id, error))?;
         tracing::info!(
             shard_id,
@@ -160,6 +176,18 @@ impl Handler {
             let lag_ms = SystemClock.now().ms_since(oldest);
             let lag_ms = u64::try_from(lag_ms).unwrap_or(0);
             figures.push(("rollup_lag_ms", Unit::Milliseconds, lag_ms));
+        }
+        if let Some(limits) = &self.limits {
+            let report = limits.look(grown).await;
+            figures.extend([
+                ("limit_alerts", Unit::Count, count(report.looked.raised)),
+                (
+                    "limit_alerts_untold",
+                    Unit::Count,
+                    count(report.looked.untold),
+                ),
+                ("limit_looks_failed", Unit::Count, count(report.late)),
+            ]);
         }
         self.metrics.write(&figures);
         Ok(Answer {

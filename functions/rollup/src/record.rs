@@ -3,7 +3,7 @@
 use std::fmt;
 
 use billing::{ActionType, CustomerId, Identifier, Timestamp, UsageStatus};
-use ledger::{Poison, TotalKey};
+use ledger::{EventReservation, Poison, SettledHold, TotalKey};
 use serde::Deserialize;
 use serde_dynamo::{AttributeValue, Item};
 
@@ -72,6 +72,8 @@ pub struct Image {
     pub period_start: Option<Timestamp>,
     /// When it last became pending.
     pub pending_since: Timestamp,
+    /// What it has settled of a reservation.
+    pub settled: Option<SettledHold>,
 }
 
 /// The attributes of an [`Image`] as they are stored, not yet checked.
@@ -87,6 +89,8 @@ struct StoredImage {
     billed_at: Option<Timestamp>,
     period_start: Option<Timestamp>,
     pending_since: Timestamp,
+    #[serde(default)]
+    reservation: Option<EventReservation>,
 }
 
 impl Image {
@@ -111,7 +115,16 @@ impl Image {
             billed_at: stored.billed_at,
             period_start: stored.period_start,
             pending_since: stored.pending_since,
+            settled: stored.reservation.and_then(|it| it.settled),
         })
+    }
+
+    /// What it has settled of a reservation, and the cell that this is counted in.
+    pub fn settled(&self) -> Option<(TotalKey, u64)> {
+        let settled = self.settled.as_ref()?;
+        let (customer_id, action_type) = (self.customer_id.clone(), self.action_type.clone());
+        let key = settled.total_key(customer_id, action_type, self.occurred_at);
+        Some((key, settled.quantity))
     }
 
     /// The cell that it is counted in.

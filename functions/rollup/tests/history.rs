@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_dynamodb::types::AttributeValue;
 use billing::{ActionType, CustomerId, EventId, Identifier, Timestamp, UsageStatus};
 use fastrand::Rng;
-use ledger::Ledger;
+use ledger::{Ledger, SettledHold};
 use lossy::{Loss, Lossy};
 use rollup::{Change, Image, Rollup, RollupError, SequenceNumber, StreamRecord};
 use tables::Tables;
@@ -20,6 +20,9 @@ use tables::Tables;
 const SHARD: &str = "shardId-1";
 const HOUR_MS: i64 = 3_600_000;
 const START: Timestamp = Timestamp::from_unix_s(1_769_860_800);
+
+/// Stands in place of a status for what reservations settled.
+const SETTLED: &str = "settled";
 
 /// Cell (customer, period, hour, meter, action) and status, to units and events.
 type Count = BTreeMap<(String, i64, i64, String, String, &'static str), (u64, u64)>;
@@ -93,6 +96,17 @@ impl History {
             let (units, events) = count.entry(cell).or_default();
             *units += row.quantity;
             *events += 1;
+            if let Some(settled) = &row.settled {
+                let cell = (
+                    row.customer_id.as_str().to_owned(),
+                    settled.period_start.unix_s(),
+                    hour_of(row.occurred_at),
+                    settled.meter_event_name.clone(),
+                    row.action_type.as_str().to_owned(),
+                    SETTLED,
+                );
+                count.entry(cell).or_default().0 += settled.quantity;
+            }
         }
         count
     }
@@ -127,6 +141,11 @@ fn an_image(rng: &mut Rng, n: usize) -> Image {
         billed_at: (!is_held).then_some(occurred_at),
         period_start: (!is_held).then_some(START),
         pending_since: occurred_at.plus_ms(1),
+        settled: (rng.u8(..3) == 0).then(|| SettledHold {
+            quantity: rng.u64(1..1_000),
+            meter_event_name: a_meter(rng),
+            period_start: START,
+        }),
     }
 }
 
@@ -189,19 +208,25 @@ async fn counted(tables: &Tables) -> Count {
     }
     let mut count = Count::new();
     for (key, tally) in sums {
+        let cell = |what| {
+            (
+                key.customer_id.as_str().to_owned(),
+                key.period_start.map_or(0, Timestamp::unix_s),
+                key.hour.unix_s(),
+                key.meter_event_name.clone(),
+                key.action_type.as_str().to_owned(),
+                what,
+            )
+        };
         for status in UsageStatus::ALL {
             let (units, events) = (tally.units(status), tally.events(status));
             if events > 0 {
-                let cell = (
-                    key.customer_id.as_str().to_owned(),
-                    key.period_start.map_or(0, Timestamp::unix_s),
-                    key.hour.unix_s(),
-                    key.meter_event_name.clone(),
-                    key.action_type.as_str().to_owned(),
-                    status.as_str(),
-                );
-                count.insert(cell, (units, events));
+                count.insert(cell(status.as_str()), (units, events));
             }
+        }
+        if tally.settled_units() != 0 {
+            let units = u64::try_from(tally.settled_units()).unwrap();
+            count.insert(cell(SETTLED), (units, 0));
         }
     }
     count

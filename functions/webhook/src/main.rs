@@ -1,7 +1,7 @@
 //! The webhook function in Lambda.
 
 use lambda_http::lambda_runtime::{self, service_fn};
-use notify::{Channels, Notifier};
+use notify::Ways;
 use web::{MainError, Metrics, Settings, telemetry};
 use webhook::{Configuration, State, invocation};
 
@@ -13,15 +13,10 @@ async fn main() -> Result<(), MainError> {
         settings.ledger_and_stripe(),
         settings.secret("STRIPE_WEBHOOK_SECRET"),
     )?;
-    let topic_arn = settings.variable("NOTIFICATION_TOPIC_ARN");
-    let topic = topic_arn.map(|topic_arn| {
-        let config = aws_sdk_sns::config::Builder::from(settings.aws());
-        let config = config.interceptor(settings.aws_calls()).build();
-        Notifier::topic(aws_sdk_sns::Client::from_conf(config), topic_arn)
-    });
+    let Ways { notifier, channels } = Ways::from_settings(&settings)?;
     let configuration = Configuration {
-        notifier: topic.unwrap_or_default(),
-        channels: Channels::from_variables(|name| settings.variable(name))?,
+        notifier,
+        channels,
         dunning: webhook::dunning_policy(|name| settings.variable(name))?,
         metrics: Metrics::from_environment(),
     };

@@ -16,8 +16,11 @@ use courier::Courier;
 use courier::settings::Reach;
 use courier::webhook::HttpClientError;
 use ledger::RequestRate;
+use limits::{Duties, LimitWatcher};
+use notify::Ways;
 use redelivery::Redelivery;
 use report::{DashboardLinks, FrameAncestors};
+use rollup::LimitLooks;
 use secrecy::SecretString;
 use stripe::UsageApi;
 use tokio::task::JoinHandle;
@@ -79,8 +82,24 @@ pub struct Parts {
 impl Parts {
     /// Redelivery.
     pub fn redelivery(&self) -> Redelivery {
-        let (ledger, clock) = (self.ledgers.of("redelivery"), Arc::clone(&self.clock));
-        Redelivery::new(ledger, self.stripe.clone(), clock)
+        let (ledger, stripe) = (self.ledgers.of("redelivery"), &self.stripe);
+        let clock = || Arc::clone(&self.clock);
+        let limits = Duties::new(ledger.clone(), stripe.clone(), self.ways(), clock());
+        Redelivery::new(ledger, stripe.clone(), clock()).with_limits(limits)
+    }
+
+    /// What the rollup does for limits.
+    pub fn limit_looks(&self) -> LimitLooks {
+        let (ledger, clock) = (self.ledgers.of("rollup"), || Arc::clone(&self.clock));
+        let watcher = LimitWatcher::new(ledger.clone(), self.ways(), clock());
+        LimitLooks::new(ledger, watcher, clock())
+    }
+
+    fn ways(&self) -> Ways {
+        Ways {
+            notifier: self.webhook.notifier.clone(),
+            channels: self.webhook.channels.clone(),
+        }
     }
 
     /// What delivers notifications, where there is a way for them. It goes by the

@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::config::{AppName, SharedInterceptor};
 use billing::Clock;
 use ledger::{Ledger, TableNames};
 use meterline_cli::SetupError;
+use rollup::LimitLooks;
 use secrecy::SecretString;
 use stripe_simulator::{Background, Data, Listen, Simulator};
 
@@ -75,12 +76,13 @@ impl Tables {
         }
     }
 
-    /// What rolls up the audit log's stream.
-    pub(crate) fn stream_pump(&self) -> StreamPump {
+    /// What rolls up the audit log's stream, and has `limits` looked at.
+    pub(crate) fn stream_pump(&self, limits: LimitLooks) -> StreamPump {
         StreamPump::new(
             self.client.clone(),
             self.connection.streams_client(),
             self.ledgers().of("rollup"),
+            limits,
             self.embedded
                 .as_ref()
                 .map(|embedded| embedded.stream_records()),

@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::error::DisplayErrorContext;
 use aws_sdk_dynamodbstreams::Client;
 use aws_sdk_dynamodbstreams::types::{AttributeValue, Record, Shard, ShardIteratorType};
 use ledger::{Ledger, LedgerError};
-use rollup::{Handler, HandlerError, Rollup, StreamEvent};
+use rollup::{Handler, HandlerError, LimitLooks, Rollup, StreamEvent};
 use serde_dynamo::Item;
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
@@ -101,15 +101,17 @@ where
 
 impl StreamPump {
     /// Follows the stream of `ledger`'s audit log, found through `tables` and
-    /// read through `streams`; what is consumed is trimmed from `records`.
+    /// read through `streams`, and has `limits` looked at; what is consumed is
+    /// trimmed from `records`.
     pub fn new(
         tables: aws_sdk_dynamodb::Client,
         streams: Client,
         ledger: Ledger,
+        limits: LimitLooks,
         records: Option<StreamRecords>,
     ) -> Self {
         Self {
-            handler: Handler::new(Rollup::new(ledger.clone()), false),
+            handler: Handler::new(Rollup::new(ledger.clone()), false).with_limits(limits),
             tables,
             streams,
             ledger,

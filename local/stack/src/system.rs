@@ -140,7 +140,7 @@ impl System {
         let sweeping = parts.webhook_state(Vec::new());
         let routes = api::router(&parts, &webhook);
         let api = Api::serve(listeners.api, routes).map_err(StartError::Listen)?;
-        let pump = Arc::new(tables.stream_pump());
+        let pump = Arc::new(tables.stream_pump(parts.limit_looks()));
         let redelivery = Arc::new(parts.redelivery());
         let courier = parts.courier()?.map(Arc::new);
         let whose = Whose::of(options.run_id.as_deref(), &tables.ledger, catalog.meter_id);

@@ -52,6 +52,8 @@ pub struct TableProperties {
     _deletion_protection: Aside,
     #[serde(default, rename = "PointInTimeRecoverySpecification")]
     _point_in_time_recovery: Aside,
+    #[serde(default, rename = "TimeToLiveSpecification")]
+    _time_to_live: Aside,
 }
 
 /// A property that is not looked at, whatever its value.

@@ -10,6 +10,8 @@
 //! | [`billing_time`] | the time that Stripe is told |
 //! | [`catalog`] | which meter counts an action |
 //! | [`money`] | currencies and amounts |
+//! | [`reservation`] | what an agent may hold of it before it acts |
+//! | [`spending_limit`] | how much a period may have, and when its operator is told |
 //! | [`price`] | what usage costs, rounded line by line as on Stripe's invoices |
 
 pub mod billing_time;
@@ -17,6 +19,8 @@ pub mod catalog;
 pub mod identifier;
 pub mod money;
 pub mod price;
+pub mod reservation;
+pub mod spending_limit;
 pub mod status;
 pub mod time;
 pub mod usage_event;
@@ -29,6 +33,8 @@ pub use money::{Currency, ExactAmount, InvalidCurrency, Money};
 pub use price::{
     InvalidPrice, NoRangeCost, Price, PriceTerms, Round, TierTerms, TiersMode, TransformQuantity,
 };
+pub use reservation::ReservationId;
+pub use spending_limit::{Cap, Enforcement, LimitTerms, SpendingLimit};
 pub use status::{Repeat, UsageStatus};
 pub use time::{Clock, Timestamp};
 pub use usage_event::{ActionType, CustomerId, EventId, FieldError, Quantity, UsageEvent};

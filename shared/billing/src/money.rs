@@ -78,6 +78,27 @@ impl Money {
         }
     }
 
+    /// An amount of `currency` from a decimal text in major units, such as `20.1`;
+    /// none for a text that has a sign, an exponent or more decimals than the
+    /// currency.
+    pub fn parse(text: &str, currency: Currency) -> Option<Self> {
+        // Longer ones are beyond every amount, and a stranger's work to do.
+        const DIGITS_MAX: usize = 40;
+        let (major, minor) = match text.split_once('.') {
+            Some((_, "")) => return None,
+            Some(parts) => parts,
+            None => (text, ""),
+        };
+        let decimals = usize::from(currency.decimals());
+        let is_number = |digits: &str| digits.bytes().all(|b| b.is_ascii_digit());
+        let is_amount = !major.is_empty() && is_number(major) && is_number(minor);
+        if !is_amount || text.len() > DIGITS_MAX || minor.len() > decimals {
+            return None;
+        }
+        let digits = format!("{major}{minor:0<decimals$}");
+        Some(Self::new(digits.parse().ok()?, currency))
+    }
+
     pub(crate) const fn new(minor_units: BigInt, currency: Currency) -> Self {
         Self {
             minor_units,
@@ -100,7 +121,8 @@ impl Money {
         })
     }
 
-    /// This amount without `other`; none where they are of two currencies.
+    /// What is left of this amount without `other`, which may be negative; none
+    /// where they are of two currencies.
     pub fn checked_sub(&self, other: &Self) -> Option<Self> {
         (self.currency == other.currency).then(|| {
             Self::new(
@@ -108,6 +130,23 @@ impl Money {
                 self.currency.clone(),
             )
         })
+    }
+
+    /// How much of `whole` this is, in percent, rounded down; nothing where it is
+    /// negative. None where they are of two currencies, or the whole is nothing.
+    pub fn percent_of(&self, whole: &Self) -> Option<u64> {
+        if self.currency != whole.currency || whole.minor_units <= BigInt::ZERO {
+            return None;
+        }
+        let percent = (&self.minor_units * BigInt::from(100)) / &whole.minor_units;
+        let is_negative = percent < BigInt::ZERO;
+        let most = if is_negative { 0 } else { u64::MAX };
+        Some(u64::try_from(&percent).unwrap_or(most))
+    }
+
+    /// Whether this is more than `other`; none where they are of two currencies.
+    pub fn is_more_than(&self, other: &Self) -> Option<bool> {
+        (self.currency == other.currency).then(|| self.minor_units > other.minor_units)
     }
 
     /// The minor units; none where they are more than Stripe's amounts hold.

@@ -178,6 +178,27 @@ impl Price {
         }
     }
 
+    /// The most that any number of units of a period costs, from `fewest` to `most`.
+    /// In tiers by volume more units may cost less.
+    pub fn dearest(&self, fewest: u64, most: u64) -> Money {
+        let ends = match &self.scheme {
+            Scheme::Tiered {
+                mode: TiersMode::Volume,
+                tiers,
+            } => tiers.iter().filter_map(|tier| tier.up_to).collect(),
+            Scheme::Tiered { .. } | Scheme::PerUnit { .. } => Vec::new(),
+        };
+        let within = ends.into_iter().filter(|end| (fewest..most).contains(end));
+        let costs = within.map(|units| self.cost(units));
+        costs.fold(self.cost(most), |dearest, cost| {
+            if cost.is_more_than(&dearest) == Some(true) {
+                cost
+            } else {
+                dearest
+            }
+        })
+    }
+
     /// The exact amounts of the lines of an invoice.
     fn lines(&self, units: u64) -> Vec<BigDecimal> {
         match &self.scheme {

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use billing::{ActionType, CustomerId, Timestamp, UsageStatus};
 
 use crate::items::Item;
-use crate::totals_day::{Count, HOURS_OF_DAY, TotalsDay, counts_in};
+use crate::totals_day::{Count, Counted, HOURS_OF_DAY, TotalsDay, counts_in};
 use crate::usage_totals::{Bounds, day_of};
 use crate::{Ledger, LedgerError};
 
@@ -60,6 +60,8 @@ pub struct BillableDay {
     pub action_type: ActionType,
     midnight: Timestamp,
     hours: [BillableUnits; HOURS_OF_DAY],
+    /// Units of reservations that were settled; only where they were asked for.
+    pub(crate) settled: i128,
 }
 
 impl BillableDay {
@@ -77,6 +79,12 @@ impl BillableDay {
         sum
     }
 
+    /// Units of reservations that its events settled; nothing where the day was
+    /// read for a report.
+    pub const fn settled(&self) -> i128 {
+        self.settled
+    }
+
     /// The start of each hour (UTC) that has any, and its units.
     pub fn hours(&self) -> impl Iterator<Item = (Timestamp, BillableUnits)> {
         let starts = (0..).map(|hour| self.midnight.plus_ms(hour * HOUR_MS));
@@ -85,7 +93,7 @@ impl BillableDay {
     }
 
     /// What a row holds; none of what is no row of totals.
-    fn of(item: &Item) -> Option<Self> {
+    pub(crate) fn of(item: &Item) -> Option<Self> {
         let (day, _) = day_of(item)?;
         let TotalsDay {
             day: midnight,
@@ -94,14 +102,16 @@ impl BillableDay {
             ..
         } = day;
         let mut hours = [BillableUnits::default(); HOURS_OF_DAY];
-        for (count, amount) in counts_in(item).filter(|(count, _)| count.is_units) {
+        let mut settled: i128 = 0;
+        for (count, amount) in counts_in(item) {
             let Some(units) = hours.get_mut(usize::from(count.hour)) else {
                 continue;
             };
-            match count.status {
-                UsageStatus::Delivered => units.delivered = amount,
-                UsageStatus::Pending => units.pending = amount,
-                _ => {}
+            match count.of {
+                Counted::Units(UsageStatus::Delivered) => units.delivered = amount,
+                Counted::Units(UsageStatus::Pending) => units.pending = amount,
+                Counted::Settled => settled = settled.saturating_add(amount),
+                Counted::Units(_) | Counted::Events(_) => {}
             }
         }
         Some(Self {
@@ -109,6 +119,7 @@ impl BillableDay {
             action_type,
             midnight,
             hours,
+            settled,
         })
     }
 

@@ -5,6 +5,7 @@ use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
 use billing::{CustomerId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::error::is_condition_failure;
 use crate::items::{from_item, number, text, to_item};
 use crate::{CustomerRow, Delivery, Ledger, LedgerError, UnnamedRefusals, customers};
 
@@ -20,12 +21,13 @@ pub enum BillingEventState {
     Done,
 }
 
-/// One webhook event of Stripe.
+/// One webhook event of Stripe; or news that Meterline has itself, and that goes out as
+/// what comes of those does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BillingEventRow {
-    /// Stripe's id of the event: the table's key.
+    /// Stripe's id of the event: the table's key. Of news of ours, the notification's.
     pub stripe_event_id: String,
-    /// Its type, such as `invoice.paid`.
+    /// Its type, such as `invoice.paid`. Of news of ours, its kind.
     pub event_type: String,
     /// The customer that it is about, where it is about one of ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -137,6 +139,29 @@ impl Ledger {
             return Ok(Applied::VersionConflict);
         }
         Err(LedgerError::unavailable(OPERATION)(error))
+    }
+
+    /// Stores `event`, from which nothing else follows, unless it is stored.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: perhaps stored; a repeat is safe.
+    pub async fn store_billing_event(&self, event: &BillingEventRow) -> Result<(), LedgerError> {
+        let mut item = to_item(TABLE, event)?;
+        item.extend(event.index_key());
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.tables.billing_events)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(stripe_event_id)")
+            .send()
+            .await;
+        match put {
+            Err(error) if !is_condition_failure(&error) => {
+                Err(LedgerError::unavailable("store billing event")(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn replace_customer(&self, read: &CustomerRow, row: &CustomerRow) -> Result<Put, LedgerError> {

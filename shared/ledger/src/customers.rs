@@ -1,7 +1,9 @@
 //! Who may be billed, and how: one row per Stripe customer, and one per
 //! onboarding, so that it can be finished after a crash.
 
-use billing::{BillingTime, CustomerId, EndedPeriod, Price, Subscription, Timestamp};
+use billing::{
+    BillingTime, CustomerId, EndedPeriod, Price, SpendingLimit, Subscription, Timestamp,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +96,9 @@ pub struct CustomerRow {
     /// The test clock that the customer lives on, in test mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_clock: Option<String>,
+    /// How much it may use in each period, where the operator says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spending_limit: Option<SpendingLimit>,
     /// Counts the changes of this row, so that none overwrites another.
     pub version: u64,
     /// When the row was made, in real time.

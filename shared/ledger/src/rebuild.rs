@@ -1,12 +1,14 @@
 //! Totals and outbox as a rebuild sees them: read as a whole, and set right in a
 //! slot of its own.
 
+use billing::{CustomerId, Timestamp};
+
 use crate::items::{Item, SCAN_PAGE_ITEMS, text};
 use crate::outbox::{OutboxEntry, OutboxKey, key_in};
 use crate::outbox_lease::PARTITION as LEASES;
 use crate::totals_day::{TotalsDay, replacement};
 use crate::usage_totals::totals_in;
-use crate::{Ledger, LedgerError, Tally, Total, TotalKey, UsageEventRow};
+use crate::{Ledger, LedgerError, ReservationRow, Reserved, Tally, Total, TotalKey, UsageEventRow};
 
 /// The slot of what a rebuild adds to a cell. The rollup's own are digits, so the
 /// two never write one item.
@@ -23,6 +25,10 @@ pub struct TotalsPage {
     pub counted: Vec<Total>,
     /// What a rebuild before has added.
     pub rebuilt: Vec<Total>,
+    /// Reservations.
+    pub reservations: Vec<ReservationRow>,
+    /// What the sums of reservations hold: one of each customer and period.
+    pub reserved: Vec<(CustomerId, Timestamp, Reserved)>,
     /// Where the next page begins; none after the last.
     pub next: Option<PageCursor>,
 }
@@ -50,6 +56,20 @@ impl UsageEventRow {
             self.occurred_at,
         )
     }
+
+    /// What it has settled of reservations, if anything: units, and the cell of
+    /// the totals that they are counted in.
+    pub fn settled(&self) -> Option<(TotalKey, u64)> {
+        let settled = self.reservation.as_ref()?.settled.as_ref()?;
+        let (customer_id, action_type) = (self.customer_id.clone(), self.action_type.clone());
+        let key = settled.total_key(customer_id, action_type, self.occurred_at);
+        Some((key, settled.quantity))
+    }
+}
+
+fn customer_in(item: &Item) -> Option<CustomerId> {
+    let customer_id = item.get("customer_id")?.as_s().ok()?;
+    CustomerId::parse(customer_id).ok()
 }
 
 impl Ledger {
@@ -80,7 +100,16 @@ impl Ledger {
             .await
             .map_err(LedgerError::unavailable("scan totals"))?;
         let (mut counted, mut rebuilt) = (Vec::new(), Vec::new());
+        let (mut reservations, mut reserved) = (Vec::new(), Vec::new());
         for item in page.items.unwrap_or_default() {
+            if let Some(row) = ReservationRow::from_item(&item) {
+                reservations.push(row?);
+                continue;
+            }
+            if let Some(sum) = Reserved::from_item(&item) {
+                reserved.extend(customer_in(&item).map(|it| (it, sum.0, sum.1)));
+                continue;
+            }
             for (slot, total) in totals_in(&item) {
                 let totals = if slot == REBUILT {
                     &mut rebuilt
@@ -93,6 +122,8 @@ impl Ledger {
         Ok(TotalsPage {
             counted,
             rebuilt,
+            reservations,
+            reserved,
             next: page.last_evaluated_key.map(PageCursor),
         })
     }

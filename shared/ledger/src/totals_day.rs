@@ -1,9 +1,9 @@
 //! A row of the totals: one customer's day of one action that one meter counts,
 //! hour by hour.
 //!
-//! An hour is a pair of attributes for each status, `d07u` and `e`: the units
+//! An hour is a pair of attributes for each status, `d07u` and `d07e`: the units
 //! and the events that are delivered and billed at 07:00 UTC or within the hour
-//! after. Short names, so that a day of them stays within the kilobyte that a
+//! after; and `s07u`, the units of reservations that were settled. Short names, so that a day of them stays within the kilobyte that a
 //! write unit pays for, and a period's report reads some thirty rows instead of
 //! hundreds.
 
@@ -120,7 +120,9 @@ impl Hours {
 
     /// Whether one update can add it to a row.
     pub(crate) fn fits(&self) -> bool {
-        let counts = self.0.values().map(|tally| tally.counts().count());
+        let counts = self.0.values();
+        let counts =
+            counts.map(|tally| tally.counts().count() + usize::from(tally.settled_units() != 0));
         counts.sum::<usize>() <= COUNTS_MAX
     }
 
@@ -129,10 +131,12 @@ impl Hours {
         let mut hours = Self::default();
         for (count, amount) in counts_in(item) {
             let tally = hours.tally(count.hour);
-            if count.is_units {
-                tally.change(count.status, amount, 0);
-            } else {
-                tally.change(count.status, 0, i64::try_from(amount).unwrap_or_default());
+            match count.of {
+                Counted::Units(status) => tally.change(status, amount, 0),
+                Counted::Events(status) => {
+                    tally.change(status, 0, i64::try_from(amount).unwrap_or_default());
+                }
+                Counted::Settled => tally.change_settled(amount),
             }
         }
         hours
@@ -175,18 +179,11 @@ pub(crate) fn replacement(
         .keys()
         .map(|name| format!("{name} = :{name}"))
         .collect();
-    let remove: Vec<String> = UsageStatus::ALL
-        .into_iter()
-        .flat_map(|status| {
-            [true, false].map(|is_units| {
-                Count {
-                    status,
-                    hour,
-                    is_units,
-                }
-                .name()
-            })
-        })
+    let counted = UsageStatus::ALL.into_iter();
+    let counted = counted.flat_map(|status| [Counted::Units(status), Counted::Events(status)]);
+    let remove: Vec<String> = counted
+        .chain([Counted::Settled])
+        .map(|of| Count { of, hour }.name())
         .filter(|name| !values.contains_key(name))
         .collect();
     let mut expression = format!("REMOVE {}", remove.join(", "));
@@ -199,63 +196,73 @@ pub(crate) fn replacement(
 }
 
 fn attributes(hour: u8, tally: &Tally) -> impl Iterator<Item = (String, AttributeValue)> {
-    tally.counts().flat_map(move |(status, units, events)| {
-        let name = |is_units| {
-            Count {
-                status,
-                hour,
-                is_units,
-            }
-            .name()
-        };
-        [(name(true), number(units)), (name(false), number(events))]
-    })
+    let name = move |of| Count { of, hour }.name();
+    let settled = tally.settled_units();
+    let settled = (settled != 0).then(|| (name(Counted::Settled), number(settled)));
+    let by_status = tally.counts().flat_map(move |(status, units, events)| {
+        [
+            (name(Counted::Units(status)), number(units)),
+            (name(Counted::Events(status)), number(events)),
+        ]
+    });
+    by_status.chain(settled)
 }
 
-/// What an attribute counts.
+/// What an attribute counts, and of which hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Count {
-    pub(crate) status: UsageStatus,
+    pub(crate) of: Counted,
     /// Of the day, 0 to 23.
     pub(crate) hour: u8,
-    /// Units; else events.
-    pub(crate) is_units: bool,
 }
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// Units in a status.
+    Units(UsageStatus),
+    /// Events in a status.
+    Events(UsageStatus),
+    /// Units of reservations that were settled.
+    Settled,
+}
+
+/// Of [`Counted::Settled`]; no status has it.
+const SETTLED: char = 's';
 
 impl Count {
     /// The units in `status` of `hour`.
     pub(crate) const fn units(status: UsageStatus, hour: u8) -> Self {
         Self {
-            status,
+            of: Counted::Units(status),
             hour,
-            is_units: true,
         }
     }
 
     pub(crate) fn name(self) -> String {
-        let kind = if self.is_units { 'u' } else { 'e' };
-        format!("{}{:02}{kind}", letter(self.status), self.hour)
+        let (letter, kind) = match self.of {
+            Counted::Units(status) => (letter(status), 'u'),
+            Counted::Events(status) => (letter(status), 'e'),
+            Counted::Settled => (SETTLED, 'u'),
+        };
+        format!("{letter}{:02}{kind}", self.hour)
     }
 
     fn parse(name: &str) -> Option<Self> {
-        let &[status, tens, ones, kind] = name.as_bytes() else {
+        let &[first, tens, ones, kind] = name.as_bytes() else {
             return None;
         };
         let digit = |byte: u8| char::from(byte).to_digit(10);
         let hour = u8::try_from(digit(tens)? * 10 + digit(ones)?).ok()?;
-        let status = UsageStatus::ALL
-            .into_iter()
-            .find(|it| letter(*it) == char::from(status))?;
-        let is_units = match kind {
-            b'u' => true,
-            b'e' => false,
+        let first = char::from(first);
+        let status = || UsageStatus::ALL.into_iter().find(|it| letter(*it) == first);
+        let of = match kind {
+            b'u' if first == SETTLED => Counted::Settled,
+            b'u' => Counted::Units(status()?),
+            b'e' => Counted::Events(status()?),
             _ => return None,
         };
-        (usize::from(hour) < HOURS_OF_DAY).then_some(Self {
-            status,
-            hour,
-            is_units,
-        })
+        (usize::from(hour) < HOURS_OF_DAY).then_some(Self { of, hour })
     }
 }
 
@@ -315,19 +322,23 @@ mod tests {
         let mut names = std::collections::BTreeSet::new();
         for status in UsageStatus::ALL {
             for hour in 0..24 {
-                for is_units in [true, false] {
-                    let count = Count {
-                        status,
-                        hour,
-                        is_units,
-                    };
+                for of in [Counted::Units(status), Counted::Events(status)] {
+                    let count = Count { of, hour };
                     assert_eq!(Count::parse(&count.name()), Some(count));
                     assert!(names.insert(count.name()), "{}", count.name());
                 }
             }
         }
+        for hour in 0..24 {
+            let count = Count {
+                of: Counted::Settled,
+                hour,
+            };
+            assert_eq!(Count::parse(&count.name()), Some(count));
+            assert!(names.insert(count.name()), "{}", count.name());
+        }
         for name in [
-            "", "d", "du", "d7u", "d24u", "d07x", "z07u", "d007u", "d+7u", "ä07u",
+            "s07e", "", "d", "du", "d7u", "d24u", "d07x", "z07u", "d007u", "d+7u", "ä07u",
         ] {
             assert_eq!(Count::parse(name), None, "{name}");
         }
@@ -338,10 +349,11 @@ mod tests {
         let mut hours = Hours::default();
         hours.tally(7).enter(UsageStatus::Delivered, 5);
         hours.tally(23).leave(UsageStatus::Pending, 2);
+        hours.tally(23).settle(4);
         let (expression, values) = hours.addition();
         assert_eq!(
             expression,
-            "ADD d07u :d07u, d07e :d07e, p23u :p23u, p23e :p23e"
+            "ADD d07u :d07u, d07e :d07e, p23u :p23u, p23e :p23e, s23u :s23u"
         );
         let mut item: Item = values
             .into_iter()
@@ -373,7 +385,7 @@ mod tests {
         assert!(expression.starts_with("SET "), "{expression}");
         assert!(
             expression.ends_with(
-                "REMOVE p07u, p07e, r07u, r07e, q07u, q07e, h07u, h07e, v07u, v07e, x07u, x07e"
+                "REMOVE p07u, p07e, r07u, r07e, q07u, q07e, h07u, h07e, v07u, v07e, x07u, x07e, s07u"
             ),
             "{expression}"
         );

@@ -11,10 +11,12 @@ use billing::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::items::{from_item, number, text, to_item};
-use crate::{Ledger, LedgerError};
+use crate::items::{Item, from_item, number, text, to_item};
+use crate::{EventReservation, Ledger, LedgerError};
 
-const TABLE: &str = "usage-events";
+pub(crate) const TABLE: &str = "usage-events";
+/// What the log calls step one of an emission.
+pub(crate) const RECORD: &str = "record usage event";
 
 /// One usage event and all that became of it. Times are in milliseconds.
 ///
@@ -81,6 +83,9 @@ pub struct UsageEventRow {
     /// out of its meter, in minor units.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub void_credit_minor_units: Option<i64>,
+    /// The reservation that it was to settle, where the agent named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reservation: Option<EventReservation>,
     /// Every status it went through, oldest first.
     pub history: Vec<HistoryEntry>,
     /// Key of the index `by-customer`: `{customer}#{first hex digit}`.
@@ -150,6 +155,7 @@ impl UsageEventRow {
             stripe_code: None,
             stripe_record_id: None,
             void_credit_minor_units: None,
+            reservation: None,
             history: vec![HistoryEntry { status, at: now }],
             identifier,
         }
@@ -241,23 +247,38 @@ impl Ledger {
         };
         let Some(PutItemError::ConditionalCheckFailedException(failed)) = error.as_service_error()
         else {
-            return Err(LedgerError::unavailable("record usage event")(error));
+            return Err(LedgerError::unavailable(RECORD)(error));
         };
-        let known = match failed.item() {
+        match self.known_event(row, failed.item(), now, budget_ms).await? {
+            Some(recorded) => Ok(recorded),
+            None => Err(LedgerError::unavailable(RECORD)(error)),
+        }
+    }
+
+    /// What recording `row` came to, whose identifier is taken by `known`; none
+    /// where there is no such row.
+    pub(crate) async fn known_event(
+        &self,
+        row: &UsageEventRow,
+        known: Option<&Item>,
+        now: Timestamp,
+        budget_ms: i64,
+    ) -> Result<Option<Recorded>, LedgerError> {
+        let known = match known {
             Some(item) => from_item(TABLE, item.clone())?,
             None => match self.usage_event(&row.identifier).await? {
                 Some(known) => known,
-                None => return Err(LedgerError::unavailable("record usage event")(error)),
+                None => return Ok(None),
             },
         };
         if known.attempt_token == row.attempt_token {
             // The SDK repeated a put whose answer was lost.
-            return Ok(Recorded::New);
+            return Ok(Some(Recorded::New));
         }
         let (repeat, known) = self
             .repeated(&row.content_hash, known, now, budget_ms)
             .await?;
-        Ok(Recorded::Repeat(repeat, known))
+        Ok(Some(Recorded::Repeat(repeat, known)))
     }
 
     /// What a call of this identifier and content repeats, with the row that

@@ -48,7 +48,11 @@ impl TotalKey {
 
 /// Units and events by status: what a cell holds, or what is to be added to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tally(BTreeMap<UsageStatus, Count>);
+pub struct Tally {
+    by_status: BTreeMap<UsageStatus, Count>,
+    /// Units of reservations that its events settled.
+    settled: i128,
+}
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Count {
@@ -67,48 +71,69 @@ impl Tally {
         self.change(status, -i128::from(units), -1);
     }
 
+    /// Counts a reservation of `units` as settled.
+    pub fn settle(&mut self, units: u64) {
+        self.change_settled(i128::from(units));
+    }
+
+    /// Counts a reservation of `units` as settled no more.
+    pub fn unsettle(&mut self, units: u64) {
+        self.change_settled(-i128::from(units));
+    }
+
     /// Adds `other` to this.
     pub fn add(&mut self, other: &Self) {
-        for (status, count) in &other.0 {
+        for (status, count) in &other.by_status {
             self.change(*status, count.units, count.events);
         }
+        self.change_settled(other.settled);
     }
 
     /// Takes `other` off this.
     pub fn subtract(&mut self, other: &Self) {
-        for (status, count) in &other.0 {
+        for (status, count) in &other.by_status {
             self.change(
                 *status,
                 count.units.saturating_neg(),
                 count.events.saturating_neg(),
             );
         }
+        self.change_settled(other.settled.saturating_neg());
+    }
+
+    pub(crate) const fn change_settled(&mut self, units: i128) {
+        self.settled = self.settled.saturating_add(units);
+    }
+
+    /// Units of reservations that were settled.
+    pub const fn settled_units(&self) -> i128 {
+        self.settled
     }
 
     pub(crate) fn change(&mut self, status: UsageStatus, units: i128, events: i64) {
-        let count = self.0.entry(status).or_default();
+        let count = self.by_status.entry(status).or_default();
         count.units = count.units.saturating_add(units);
         count.events = count.events.saturating_add(events);
         if *count == Count::default() {
-            self.0.remove(&status);
+            self.by_status.remove(&status);
         }
     }
 
     /// Whether there is nothing in it.
     pub fn is_zero(&self) -> bool {
-        self.0.is_empty()
+        self.by_status.is_empty() && self.settled == 0
     }
 
     /// Units in `status`.
     pub fn units(&self, status: UsageStatus) -> u64 {
-        self.0
+        self.by_status
             .get(&status)
             .map_or(0, |count| u64::try_from(count.units).unwrap_or(0))
     }
 
     /// Events in `status`.
     pub fn events(&self, status: UsageStatus) -> u64 {
-        self.0
+        self.by_status
             .get(&status)
             .map_or(0, |count| u64::try_from(count.events).unwrap_or(0))
     }
@@ -121,7 +146,7 @@ impl Tally {
 
     /// Each status that something is in, its units and its events.
     pub(crate) fn counts(&self) -> impl Iterator<Item = (UsageStatus, i128, i64)> {
-        let counts = self.0.iter();
+        let counts = self.by_status.iter();
         counts.map(|(status, count)| (*status, count.units, count.events))
     }
 }
@@ -132,10 +157,14 @@ impl fmt::Display for Tally {
         if self.is_zero() {
             return f.write_str("nothing");
         }
-        for (index, (status, count)) in self.0.iter().enumerate() {
+        for (index, (status, count)) in self.by_status.iter().enumerate() {
             let comma = if index == 0 { "" } else { ", " };
             let Count { units, events } = count;
             write!(f, "{comma}{status} {units} units in {events} events")?;
+        }
+        if self.settled != 0 {
+            let comma = if self.by_status.is_empty() { "" } else { ", " };
+            write!(f, "{comma}settled {} units of reservations", self.settled)?;
         }
         Ok(())
     }

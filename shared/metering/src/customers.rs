@@ -2,6 +2,7 @@
 //! Stripe where its period is over, and the time that the customer lives in.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +33,22 @@ impl KnownCustomer {
     /// Whether the customer may act now.
     pub fn status(&self) -> CustomerStatus {
         self.row.status_at(self.now)
+    }
+
+    /// The period that the customer is in: its start, and its end, which is the
+    /// next one's. Where Stripe has not told of it yet it begins where the known
+    /// one ends, and is taken to be as long.
+    pub fn current_period(&self) -> Range<Timestamp> {
+        let CustomerRow {
+            period_start,
+            period_end,
+            ..
+        } = *self.row;
+        if self.now < period_end || self.row.subscription_ends_at.is_some() {
+            return period_start..period_end;
+        }
+        let length_ms = period_end.ms_since(period_start);
+        period_end..period_end.plus_ms(length_ms)
     }
 }
 

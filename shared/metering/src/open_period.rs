@@ -218,6 +218,7 @@ mod tests {
             version: 1,
             created_at: START,
             erased_at: None,
+            spending_limit: None,
         };
         KnownCustomer {
             row: Arc::new(row),

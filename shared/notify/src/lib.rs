@@ -7,13 +7,16 @@
 mod channels;
 mod notification;
 mod notifier;
+mod ways;
 
 pub use channels::{CHANNELS, Channels, UnknownChannel};
 pub use notification::{News, Origin, VERSION};
 pub use notifier::{Notifier, NotifyError};
+pub use ways::Ways;
 
-/// The kinds of news that there are.
-pub const KINDS: [&str; 11] = [
+/// The kinds of news that there are. Those of spending limits are Meterline's own; the
+/// others come of events of Stripe's.
+pub const KINDS: [&str; 13] = [
     "receipt",
     "payment_failed",
     "payment_action_required",
@@ -25,4 +28,6 @@ pub const KINDS: [&str; 11] = [
     "trial_will_end",
     "dispute",
     "usage_rejected",
+    "limit_threshold_reached",
+    "limit_threshold_resolved",
 ];

@@ -25,6 +25,8 @@ pub enum ProblemType {
     Unauthorized,
     /// The payment method was declined.
     CardDeclined,
+    /// A hard spending limit has less left than what is asked for.
+    LimitReached,
     /// A valid key that may not do this.
     Forbidden,
     /// Nothing at this path.
@@ -59,11 +61,12 @@ pub enum ProblemType {
 
 impl ProblemType {
     /// Every kind.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::InvalidRequest,
         Self::InvalidField,
         Self::Unauthorized,
         Self::CardDeclined,
+        Self::LimitReached,
         Self::Forbidden,
         Self::NotFound,
         Self::CustomerNotFound,
@@ -88,6 +91,7 @@ impl ProblemType {
             Self::InvalidField => "invalid-field",
             Self::Unauthorized => "unauthorized",
             Self::CardDeclined => "card-declined",
+            Self::LimitReached => "limit-reached",
             Self::Forbidden => "forbidden",
             Self::NotFound => "not-found",
             Self::CustomerNotFound => "customer-not-found",
@@ -113,6 +117,7 @@ impl ProblemType {
             Self::InvalidField => "A field cannot be accepted",
             Self::Unauthorized => "No valid API key",
             Self::CardDeclined => "The payment method was declined",
+            Self::LimitReached => "The spending limit is reached",
             Self::Forbidden => "Not allowed",
             Self::NotFound => "Not found",
             Self::CustomerNotFound => "No such customer",
@@ -141,7 +146,7 @@ impl ProblemType {
         match self {
             Self::InvalidRequest | Self::InvalidField => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::CardDeclined => StatusCode::PAYMENT_REQUIRED,
+            Self::CardDeclined | Self::LimitReached => StatusCode::PAYMENT_REQUIRED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound | Self::CustomerNotFound | Self::UsageEventNotFound => {
                 StatusCode::NOT_FOUND

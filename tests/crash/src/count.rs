@@ -342,11 +342,18 @@ fn audit_row(item: &Item) -> AuditRow {
 /// Adds a row of the totals: a day, whose attributes are its hours, as `d07u`.
 fn add_total(totals: &mut BTreeMap<String, Cell>, customer_id: &str, item: &Item) {
     let key = text(item, "total_key");
+    if crate::holds::is_beside_the_totals(&key) {
+        return;
+    }
     let [period, day, meter, action, _slot] = key.split('#').collect::<Vec<_>>()[..] else {
         panic!("{key} is no key of the totals");
     };
     let day: i64 = day.parse().unwrap();
-    for name in item.keys().filter(|name| name.len() == 4) {
+    // What reservations settled is counted by `holds`.
+    let counts = item
+        .keys()
+        .filter(|name| name.len() == 4 && !name.starts_with('s'));
+    for name in counts {
         let status = match &name[..1] {
             "p" => "pending",
             "d" => "delivered",

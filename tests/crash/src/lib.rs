@@ -7,6 +7,7 @@
 //! | [`wire`], [`site`] | stand between a process and DynamoDB and Stripe, and name its calls |
 //! | [`sweep`] | ends a scenario's process at every poll and every site in turn |
 //! | [`world`] | the system around it: clock, agents, the way to rest |
+//! | [`holds`] | counts what is reserved, and what has settled it |
 //! | [`count`], [`database`] | count what DynamoDB and Stripe hold, over the wire alone |
 #![allow(
     clippy::expect_used,
@@ -17,6 +18,7 @@
 
 pub mod count;
 pub mod database;
+pub mod holds;
 pub mod process;
 mod receiver;
 pub mod site;

@@ -22,6 +22,8 @@ use crate::wire::Services;
 
 /// 2026-02-01, the start of a month with room for a run.
 const START_MS: i64 = 1_769_904_000_000;
+/// The ways by which notifications go out beside the topic.
+pub const CHANNELS: &str = "email,webhook";
 /// What redelivery leaves to emissions; a moment more.
 const A_MINUTE_MS: i64 = 61_000;
 const HOUR_MS: i64 = 3_600_000;
@@ -72,6 +74,7 @@ impl World {
         let mut options = Options::manual(folder.path());
         options.clock = Arc::clone(&clock) as Arc<dyn Clock>;
         options.usage_api = usage_api;
+        options.delivery.channels = CHANNELS.parse().unwrap();
         let system = System::start(options).await.unwrap();
         system.set_webhook_secret("whsec_none".into()).unwrap();
         let http = http_client();
@@ -151,6 +154,18 @@ impl World {
         });
         self.simulator.post("faults", &fault).await;
         assert_eq!(self.emit(claim).await, "pending");
+    }
+
+    /// A POST to the system's API, and its answer.
+    pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        send(self.request(path).json(body)).await
+    }
+
+    /// A PUT to the system's API, and its answer.
+    pub async fn put(&self, path: &str, body: &Value) -> (u16, Value) {
+        let url = format!("{}{path}", self.system.url());
+        let key = self.system.api_key().expose_secret();
+        send(self.http.put(url).bearer_auth(key).json(body)).await
     }
 
     /// A POST to the system's API.

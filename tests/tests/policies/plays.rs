@@ -45,6 +45,7 @@ pub(crate) async fn play_all(recorder: &Recorder) {
     a_notification_by_mail_and_webhook(recorder).await;
     a_row_that_somebody_deletes(recorder).await;
     a_look_at_the_log(recorder).await;
+    a_customer_with_a_limit(recorder).await;
 }
 
 async fn start(recorder: &Recorder, options: Options) -> System {
@@ -160,6 +161,23 @@ impl Stage {
         support::settle(&self.system).await;
         // What is known of the clock's time is old by now.
         self.clock.advance_s(MINUTE_S);
+    }
+
+    async fn limit(&self, units: u64) {
+        let path = format!("/v1/customers/{}/spending-limit", self.customer_id);
+        let request = support::http().put(format!("{}{path}", self.system.url()));
+        let request = request.bearer_auth(self.system.api_key().expose_secret());
+        let limit = json!({ "units": units, "enforcement": "hard" });
+        let answer = request.json(&limit).send().await.unwrap();
+        assert!(answer.status().is_success(), "{:?}", answer.text().await);
+    }
+
+    async fn reserve(&self, id: &str, quantity: u64) -> u16 {
+        let body = json!({
+            "reservation_id": id, "customer_id": self.customer_id, "quantity": quantity,
+            "action_type": "document_processed", "expires_in_s": 30,
+        });
+        self.caller.post("/v1/usage/reservations", body).await.0
     }
 
     async fn redeliver(&self) {
@@ -335,6 +353,25 @@ async fn a_look_at_the_log(recorder: &Recorder) {
         (status, &listed["events"][0]["event_id"]),
         (200, &"a".into())
     );
+}
+
+/// Units are held and refused, a reservation is settled and another expires; and
+/// thresholds are crossed, as usage is counted and as the limit is lowered.
+async fn a_customer_with_a_limit(recorder: &Recorder) {
+    let stage = Stage::set(recorder).await;
+    stage.limit(10).await;
+    assert_eq!(stage.reserve("run-1", 9).await, 201);
+    assert_eq!(stage.reserve("run-2", 2).await, 402);
+    let event = json!({
+        "event_id": "a", "customer_id": stage.customer_id, "quantity": 9,
+        "action_type": "document_processed", "reservation_id": "run-1",
+    });
+    let (status, emitted) = stage.caller.post("/v1/usage", event).await;
+    assert_eq!((status, &emitted["reservation"]), (200, &json!("settled")));
+    support::pump_all(&stage.system).await;
+    assert_eq!(stage.reserve("run-3", 1).await, 201);
+    stage.limit(9).await;
+    stage.redeliver().await;
 }
 
 /// Whether a fault that was ordered has met a request.

@@ -9,6 +9,7 @@ mod events;
 mod import;
 mod invoice;
 mod keys;
+mod limit;
 mod notifications;
 mod price;
 mod progress;
@@ -62,6 +63,9 @@ pub(crate) enum Command {
     /// API keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// How much a customer may use in a billing period, and when you are told.
+    #[command(subcommand)]
+    Limit(limit::LimitCommand),
     /// What Meterline knows of one customer.
     #[command(subcommand)]
     Customer(customer::CustomerCommand),
@@ -128,6 +132,10 @@ pub(crate) enum Failure {
     Randomness(#[from] getrandom::Error),
     #[error(transparent)]
     Erasure(#[from] meterline_cli::erasure::ErasureError),
+    #[error(transparent)]
+    Limit(#[from] limits::LimitError),
+    #[error(transparent)]
+    Currencies(#[from] limits::MixedCurrencies),
     #[error("there is no key {0}: `meterline keys list` shows those that there are")]
     UnknownKey(String),
     #[error("{0}")]
@@ -167,6 +175,7 @@ impl Command {
             Self::DeadLetters(command) => return dead_letters::run(command).await,
             Self::Notifications(command) => return notifications::run(command).await,
             Self::Keys(command) => return keys::run(command).await,
+            Self::Limit(command) => limit::run(command).await?,
             Self::Customer(command) => return customer::run(command).await,
             Self::Events(command) => return events::run(command).await,
             Self::Invoice(command) => return invoice::run(command).await,

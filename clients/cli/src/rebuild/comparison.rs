@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use billing::{Identifier, Timestamp, UsageStatus};
-use ledger::{OutboxEntry, OutboxKey, Tally, Total, TotalKey, UsageEventRow};
+use billing::{CustomerId, Identifier, Timestamp, UsageStatus};
+use ledger::{
+    OutboxEntry, OutboxKey, ReservationRow, ReservationState, Reserved, Tally, Total, TotalKey,
+    UsageEventRow,
+};
 
 /// A cell of the totals.
 #[derive(Clone, Debug, Default)]
@@ -26,7 +29,15 @@ pub(crate) struct Comparison {
     pending: BTreeMap<Identifier, Timestamp>,
     /// What the outbox lists: the time of the last entry that does.
     listed: BTreeMap<Identifier, Timestamp>,
+    /// What should be reserved of each period, and what is.
+    reserved: BTreeMap<(CustomerId, Timestamp), Sums>,
     unreadable: Vec<Difference>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Sums {
+    due: Reserved,
+    found: Option<Reserved>,
 }
 
 /// Something that is not as the audit log says.
@@ -42,6 +53,17 @@ pub enum Difference {
         found: Tally,
         /// What a rebuild has to add to what the rollup counted.
         to_add: Tally,
+    },
+    /// The sum of what is reserved of a customer's period.
+    Reserved {
+        /// Whose.
+        customer_id: CustomerId,
+        /// The start of the period.
+        period_start: Timestamp,
+        /// What it should be: held reservations, and those that usage has settled.
+        due: Reserved,
+        /// What it is; none where there is no such row.
+        found: Option<Reserved>,
     },
     /// An event is pending and not in the outbox: nobody would send it.
     NotInOutbox {
@@ -79,6 +101,20 @@ impl fmt::Display for Difference {
                     key.customer_id, key.hour,
                 )
             }
+            Self::Reserved {
+                customer_id,
+                period_start,
+                due,
+                found,
+            } => {
+                let found = found.as_ref().map_or(0, |found| found.units);
+                write!(
+                    f,
+                    "reservations of {customer_id} in the period {period_start}: {found} units \
+                     in sum; one by one they are {}",
+                    due.units
+                )
+            }
             Self::NotInOutbox { identifier, .. } => {
                 write!(f, "pending and not in the outbox: {identifier}")
             }
@@ -101,6 +137,13 @@ impl Comparison {
         self.events = self.events.saturating_add(1);
         let cell = self.cells.entry(row.total_key()).or_default();
         cell.due.enter(row.status, row.quantity);
+        if let Some((key, units)) = row.settled() {
+            if let Some(period_start) = key.period_start {
+                let sums = self.sums(key.customer_id.clone(), period_start);
+                sums.due.add(&key.meter_event_name, units);
+            }
+            self.cells.entry(key).or_default().due.settle(units);
+        }
         if row.status == UsageStatus::Pending {
             self.pending
                 .insert(row.identifier.clone(), row.pending_since);
@@ -120,6 +163,30 @@ impl Comparison {
     pub(crate) fn rebuilt(&mut self, total: &Total) {
         let cell = self.cells.entry(total.key.clone()).or_default();
         cell.rebuilt.add(&total.tally);
+    }
+
+    /// A reservation. One that has ended holds nothing; what settled it is in the log.
+    pub(crate) fn reservation(&mut self, row: &ReservationRow) {
+        if row.state == ReservationState::Held {
+            let sums = self.sums(row.customer_id.clone(), row.period_start);
+            sums.due.add(&row.meter_event_name, row.quantity);
+        }
+    }
+
+    /// The sum of what is reserved of a period.
+    pub(crate) fn reserved(
+        &mut self,
+        customer_id: CustomerId,
+        period_start: Timestamp,
+        found: Reserved,
+    ) {
+        self.sums(customer_id, period_start).found = Some(found);
+    }
+
+    fn sums(&mut self, customer_id: CustomerId, period_start: Timestamp) -> &mut Sums {
+        self.reserved
+            .entry((customer_id, period_start))
+            .or_default()
     }
 
     /// An entry of the outbox. It may list what is pending no more.
@@ -153,6 +220,16 @@ impl Comparison {
                     due: cell.due,
                     found,
                     to_add,
+                });
+            }
+        }
+        for ((customer_id, period_start), Sums { due, found }) in self.reserved {
+            if !due.equals(&found.clone().unwrap_or_default()) {
+                differences.push(Difference::Reserved {
+                    customer_id,
+                    period_start,
+                    due,
+                    found,
                 });
             }
         }

@@ -12,8 +12,8 @@ pub(crate) mod stream;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use billing::Timestamp;
-use ledger::{ENTRY_EVENTS_MAX, Ledger, LedgerError, OutboxEntry, UsageEventFilter};
+use billing::{CustomerId, Timestamp};
+use ledger::{ENTRY_EVENTS_MAX, Ledger, LedgerError, OutboxEntry, Updated, UsageEventFilter};
 use tokio::time::Instant;
 
 use comparison::Comparison;
@@ -51,6 +51,12 @@ pub enum RebuildError {
         /// A shard with records after its checkpoint.
         shard_id: String,
     },
+    /// Somebody reserved meanwhile.
+    #[error(
+        "the system is not at rest: units of {0} were reserved or given back meanwhile. Pause \
+         emission and redelivery"
+    )]
+    Reserved(CustomerId),
 }
 
 /// What a rebuild found.
@@ -121,6 +127,21 @@ impl Rebuilder {
             match difference {
                 Difference::Total { key, to_add, .. } => {
                     self.ledger.set_rebuilt_total(key, to_add).await?;
+                }
+                Difference::Reserved {
+                    customer_id,
+                    period_start,
+                    due,
+                    found,
+                } => {
+                    let period = (customer_id, *period_start);
+                    let set = self
+                        .ledger
+                        .set_reserved(period, found.as_ref(), due)
+                        .await?;
+                    if set == Updated::VersionConflict {
+                        return Err(RebuildError::Reserved(customer_id.clone()));
+                    }
                 }
                 Difference::NotInOutbox {
                     identifier,
@@ -234,6 +255,12 @@ impl Rebuilder {
             page.rebuilt
                 .iter()
                 .for_each(|total| comparison.rebuilt(total));
+            for row in &page.reservations {
+                comparison.reservation(row);
+            }
+            for (customer_id, period_start, found) in page.reserved {
+                comparison.reserved(customer_id, period_start, found);
+            }
             cursor = page.next;
             if cursor.is_none() {
                 return Ok(());

@@ -153,6 +153,7 @@ impl World {
             version: 1,
             created_at: self.now(),
             erased_at: None,
+            spending_limit: None,
         };
         self.ledger.create_customer(&row).await.unwrap();
         row

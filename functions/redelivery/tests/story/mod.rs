@@ -64,7 +64,7 @@ impl Story {
             action_type: ActionType::parse("document_processed").unwrap(),
             occurred_at: None,
         };
-        let emitted = self.emitter.emit(&[event]).await.remove(0).unwrap();
+        let emitted = self.emitter.emit(&[event.into()]).await.remove(0).unwrap();
         assert_eq!(emitted.status, UsageStatus::Pending);
         self.world.repair_stripe().await;
         let row = self.row(event_id).await;

@@ -10,13 +10,14 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The kinds that there are templates for: what a customer has to know.
-pub const EMAIL_KINDS: [&str; 6] = [
+pub const EMAIL_KINDS: [&str; 7] = [
     "receipt",
     "payment_failed",
     "payment_action_required",
     "past_due",
     "suspended",
     "reactivated",
+    "limit_threshold_reached",
 ];
 
 /// What the first line of a text begins with.
@@ -28,7 +29,7 @@ macro_rules! templates {
     };
 }
 
-const TEMPLATES: [(&str, &str); 14] = templates![
+const TEMPLATES: [(&str, &str); 16] = templates![
     "layout.txt",
     "layout.html",
     "receipt.txt",
@@ -43,6 +44,8 @@ const TEMPLATES: [(&str, &str); 14] = templates![
     "suspended.html",
     "reactivated.txt",
     "reactivated.html",
+    "limit_threshold_reached.txt",
+    "limit_threshold_reached.html",
 ];
 
 /// The templates, parsed. None of them fails to parse: a test reads each.

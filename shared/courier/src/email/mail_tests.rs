@@ -33,6 +33,12 @@ fn data_of(kind: &str) -> Value {
         }),
         "suspended" => json!({ "status_before": "past_due", "status": "suspended" }),
         "reactivated" => json!({ "status_before": "suspended", "status": "active" }),
+        "limit_threshold_reached" => json!({
+            "threshold_percent": 80, "used_percent": 84, "stopped": false, "currency": "usd",
+            "period_start": "2026-02-01T00:00:00Z", "period_end": "2026-03-01T00:00:00Z",
+            "limit": { "units": null, "amount": "50.00", "enforcement": "hard" },
+            "used_units": 4200, "used_amount": "42.00",
+        }),
         other => panic!("say what {other} tells"),
     }
 }
@@ -64,6 +70,28 @@ fn every_kind_has_a_mail_in_text_and_html() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn a_limit_is_told_of_in_its_own_terms() {
+    let used = data_of("limit_threshold_reached");
+    let mail = mail_of("limit_threshold_reached", &used);
+    assert_eq!(mail.subject, "You have used 80% of your limit with Acme");
+    for said in ["84%", "1 March 2026", "42.00 of 50.00 USD"] {
+        assert!(mail.text.contains(said), "{}", mail.text);
+        assert!(mail.html.contains(said), "{}", mail.html);
+    }
+    assert!(!mail.text.contains("Nothing more"), "{}", mail.text);
+    let reached = json!({
+        "threshold_percent": 100, "used_percent": 100, "stopped": true, "used_units": 10_000,
+        "limit": { "units": 10_000, "amount": null, "enforcement": "hard" },
+    });
+    let mail = mail_of("limit_threshold_reached", &with(used, &reached));
+    assert_eq!(mail.subject, "You have reached your limit with Acme");
+    for said in ["10000 of 10000 units", "Nothing more can be used"] {
+        assert!(mail.text.contains(said), "{}", mail.text);
+        assert!(mail.html.contains(said), "{}", mail.html);
     }
 }
 

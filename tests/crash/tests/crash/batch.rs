@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use axum::http::Method;
 use crash::world::body;
 use crash::{Claim, Scenario, Surroundings, World};
 use serde_json::{Value, json};
@@ -31,7 +32,8 @@ impl Scenario for Batch {
         }
         let events: Vec<Value> = self.claims[first..].iter().map(body).collect();
         let call = Call {
-            path: "/v1/usage/batch",
+            method: Method::POST,
+            path: "/v1/usage/batch".to_owned(),
             body: json!({ "events": events }),
             api_key: world.system.api_key().clone(),
         };

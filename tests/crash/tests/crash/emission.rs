@@ -1,8 +1,8 @@
 //! A single emission that ends everywhere; and what batches share with it.
 
 use axum::body::{Body, to_bytes};
-use axum::http::Request;
 use axum::http::header::AUTHORIZATION;
+use axum::http::{Method, Request};
 use crash::world::body;
 use crash::{Claim, Scenario, Surroundings, World};
 use secrecy::{ExposeSecret, SecretString};
@@ -46,7 +46,8 @@ const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// A request of an agent.
 #[derive(Clone)]
 pub(crate) struct Call {
-    pub(crate) path: &'static str,
+    pub(crate) method: Method,
+    pub(crate) path: String,
     pub(crate) body: Value,
     pub(crate) api_key: SecretString,
 }
@@ -61,7 +62,9 @@ pub(crate) async fn answer(surroundings: Surroundings, call: Call) -> (u16, Valu
     } = surroundings;
     let state = emission::State::new(ledger, stripe, clock);
     let api_key = call.api_key.expose_secret();
-    let request = Request::post(call.path)
+    let request = Request::builder()
+        .method(call.method)
+        .uri(call.path)
         .header(AUTHORIZATION, format!("Bearer {api_key}"))
         .body(Body::from(call.body.to_string()))
         .unwrap();
@@ -91,7 +94,8 @@ impl<const USAGE_API: usize> Scenario for Emission<USAGE_API> {
     async fn prepare(&mut self, world: &World) -> Self::Input {
         let claim = world.an_event(&self.customer_id);
         let call = Call {
-            path: "/v1/usage",
+            method: Method::POST,
+            path: "/v1/usage".to_owned(),
             body: body(&claim),
             api_key: world.system.api_key().clone(),
         };

@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::http::Request;
 use crash::count::Fate;
 use crash::database::{Item, number, text};
+use crash::world::CHANNELS;
 use crash::{Claim, Crash, Scenario, Surroundings, World};
 use notify::Notifier;
 use secrecy::SecretString;
@@ -66,7 +67,7 @@ pub(crate) fn configuration(sns_url: &str) -> Configuration {
     let topic = Connection::embedded(sns_url).sns_client(sns_url);
     Configuration {
         notifier: Notifier::topic(topic, TOPIC_ARN.to_owned()),
-        channels: "email,webhook".parse().unwrap(),
+        channels: CHANNELS.parse().unwrap(),
         ..Configuration::default()
     }
 }

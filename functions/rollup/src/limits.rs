@@ -1,0 +1,209 @@
+//! Spending limits, looked at after usage was counted: of the customers whose
+//! units grew, and who have a limit.
+//!
+//! Nothing here holds the rollup up or fails it. A look that does not come to its
+//! end is made again with the next records; and each limit is due for the minute
+//! run once an hour, whatever became of the looks.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use billing::{Clock, CustomerId, Timestamp, UsageStatus};
+use ledger::{CustomerRow, Ledger, LedgerError};
+use limits::{LimitWatcher, Looked, Occasion, WatchError};
+use metering::in_order;
+
+use crate::record::{Change, Image, StreamRecord};
+
+/// How long the looks after one batch may take together.
+const LOOKS_TIMEOUT: Duration = Duration::from_secs(2);
+/// Looks under way at once.
+const LOOKS_IN_FLIGHT: usize = 16;
+/// For how long a row is believed: as long as emission believes it.
+const ROW_FRESH_MS: i64 = 10_000;
+/// Rows kept at once.
+const ROWS_MAX: usize = 10_000;
+
+/// Customers whose units grew, each with the start of the latest period in which
+/// they did.
+pub type Grown = BTreeMap<CustomerId, Timestamp>;
+
+/// What became of the looks after a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LooksReport {
+    /// What they found.
+    pub looked: Looked,
+    /// Those that are left for the next batch.
+    pub late: usize,
+}
+
+/// Looks at limits.
+pub struct LimitLooks {
+    ledger: Ledger,
+    watcher: LimitWatcher,
+    clock: Arc<dyn Clock>,
+    known: Mutex<HashMap<CustomerId, Remembered>>,
+    late: Mutex<Grown>,
+}
+
+/// A customer with a limit, or that there is none.
+struct Remembered {
+    limited: Option<Arc<CustomerRow>>,
+    until: Timestamp,
+}
+
+impl std::fmt::Debug for LimitLooks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LimitLooks").finish_non_exhaustive()
+    }
+}
+
+/// Whose units `records` make more. Records that were counted before are among
+/// them: perhaps nobody looked then.
+pub fn grown(records: &[StreamRecord]) -> Grown {
+    let mut grown = Grown::new();
+    for record in records {
+        let Change::Row { old, new } = &record.change else {
+            continue;
+        };
+        let Some(new) = new.as_deref() else { continue };
+        let Some(period_start) = new.period_start else {
+            continue;
+        };
+        let was_billable = old
+            .as_deref()
+            .is_some_and(|old| is_billable(old) && old.period_start == new.period_start);
+        if is_billable(new) && !was_billable {
+            let latest = grown.entry(new.customer_id.clone());
+            let latest = latest.or_insert(period_start);
+            *latest = period_start.max(*latest);
+        }
+    }
+    grown
+}
+
+fn is_billable(image: &Image) -> bool {
+    matches!(image.status, UsageStatus::Pending | UsageStatus::Delivered)
+}
+
+impl LimitLooks {
+    /// Looks at the limits in `ledger`, and has `watcher` tell of them.
+    pub fn new(ledger: Ledger, watcher: LimitWatcher, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            ledger,
+            watcher,
+            clock,
+            known: Mutex::default(),
+            late: Mutex::default(),
+        }
+    }
+
+    /// Looks at the limits of `grown`, and of those that the last batch left.
+    pub async fn look(&self, grown: Grown) -> LooksReport {
+        let mut left = std::mem::take(&mut *lock(&self.late));
+        for (customer_id, period_start) in grown {
+            let latest = left.entry(customer_id).or_insert(period_start);
+            *latest = period_start.max(*latest);
+        }
+        let mut report = LooksReport::default();
+        if left.is_empty() {
+            return report;
+        }
+        // Of those that time runs out for, nobody knows how far they came.
+        let done = Mutex::new(Vec::new());
+        let looks = left.iter().map(|(customer_id, period_start)| {
+            let done = &done;
+            async move {
+                match self.look_at(customer_id, *period_start).await {
+                    Ok(looked) => lock(done).push((customer_id.clone(), looked)),
+                    Err(error) => log_failure(customer_id, &error),
+                }
+            }
+        });
+        let looks = in_order(looks.collect(), LOOKS_IN_FLIGHT);
+        // What is cut off is looked at again: nothing in it is done twice.
+        let _ = tokio::time::timeout(LOOKS_TIMEOUT, looks).await;
+        for (customer_id, looked) in done.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            report.looked.add(looked);
+            left.remove(&customer_id);
+        }
+        report.late = left.len();
+        *lock(&self.late) = left;
+        report
+    }
+
+    async fn look_at(
+        &self,
+        customer_id: &CustomerId,
+        period_start: Timestamp,
+    ) -> Result<Looked, WatchError> {
+        let Some(customer) = self.limited(customer_id).await? else {
+            return Ok(Looked::default());
+        };
+        match period_of(&customer, period_start) {
+            Some(period) => {
+                let looked = self.watcher.look(&customer, &period, Occasion::Usage);
+                looked.await
+            }
+            None => Ok(Looked::default()),
+        }
+    }
+
+    /// The customer, where it has a limit.
+    async fn limited(
+        &self,
+        customer_id: &CustomerId,
+    ) -> Result<Option<Arc<CustomerRow>>, LedgerError> {
+        let now = self.clock.now();
+        if let Some(known) = lock(&self.known).get(customer_id)
+            && now < known.until
+        {
+            return Ok(known.limited.clone());
+        }
+        let row = self.ledger.customer(customer_id).await?;
+        let limited = row.filter(|row| row.spending_limit.is_some());
+        let limited = limited.map(Arc::new);
+        let mut known = lock(&self.known);
+        if known.len() >= ROWS_MAX {
+            known.retain(|_, remembered| now < remembered.until);
+        }
+        if known.len() >= ROWS_MAX {
+            known.clear();
+        }
+        let remembered = Remembered {
+            limited: limited.clone(),
+            until: now.plus_ms(ROW_FRESH_MS),
+        };
+        known.insert(customer_id.clone(), remembered);
+        Ok(limited)
+    }
+}
+
+/// The period that begins at `period_start`; none for one before the customer's,
+/// whose limit is history.
+fn period_of(customer: &CustomerRow, period_start: Timestamp) -> Option<Range<Timestamp>> {
+    let (known, end) = (customer.period_start, customer.period_end);
+    if period_start < known {
+        return None;
+    }
+    if period_start == known {
+        return Some(known..end);
+    }
+    // The row is not brought up to date yet.
+    Some(period_start..period_start.plus_ms(end.ms_since(known)))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn log_failure(customer_id: &CustomerId, error: &WatchError) {
+    tracing::warn!(
+        %customer_id,
+        error = %error,
+        source = std::error::Error::source(error).map(tracing::field::debug),
+        "a spending limit could not be looked at: the next records have it looked at again"
+    );
+}

@@ -1,0 +1,255 @@
+//! Thresholds of spending limits: each is told of once, whatever repeats, and
+//! taken back when it matters no more.
+#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use limits::{Duties, LimitWatcher};
+use notify::{Notifier, Ways};
+use reqwest::Method;
+use rollup::LimitLooks;
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use stack::connection::Connection;
+use stack::notifications::TOPIC_ARN;
+use stack::stream_pump::StreamPump;
+use stack::{Options, System};
+use support::{Caller, HandClock, http, pump_all, settle};
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+const START_S: i64 = 1_784_505_620;
+const MINUTE_S: i64 = 60;
+const HOUR_S: i64 = 60 * MINUTE_S;
+const DAY_S: i64 = 24 * HOUR_S;
+
+struct Story {
+    system: System,
+    caller: Caller,
+    clock: Arc<HandClock>,
+    customer_id: String,
+    _folder: TempDir,
+}
+
+impl Story {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(HandClock::at_unix_s(START_S));
+        let mut options = Options::manual(folder.path());
+        options.clock = clock.clone();
+        let system = System::start(options).await.unwrap();
+        let caller = Caller::of(&system);
+        let customer_id = caller.onboard("first").await;
+        Self {
+            system,
+            caller,
+            clock,
+            customer_id,
+            _folder: folder,
+        }
+    }
+
+    async fn limit(&self, method: Method, body: Option<Value>) -> Value {
+        let path = format!("/v1/customers/{}/spending-limit", self.customer_id);
+        let url = format!("{}{path}", self.system.url());
+        let request = http().request(method, url);
+        let request = request.bearer_auth(self.system.api_key().expose_secret());
+        let request = match &body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        let answer = request.send().await.unwrap();
+        let (status, text) = (answer.status(), answer.text().await.unwrap());
+        assert!(status.is_success(), "{text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    async fn set_limit(&self, units: u64) {
+        let body = json!({ "units": units, "enforcement": "soft" });
+        self.limit(Method::PUT, Some(body)).await;
+    }
+
+    /// Uses so many units, and has them counted.
+    async fn used(&self, name: &str, units: usize) {
+        self.caller.emit(&self.customer_id, name, units).await;
+        pump_all(&self.system).await;
+    }
+
+    /// Lets the minute run do what is due a minute later.
+    async fn pass_a_minute(&self) {
+        self.clock.advance_s(MINUTE_S);
+        self.system.redeliver().await.unwrap();
+    }
+
+    /// What the operator was told of limits, in order.
+    fn told(&self) -> Vec<Value> {
+        let told = std::fs::read_to_string(self.system.notifications().file()).unwrap();
+        let told = told.lines().map(|line| serde_json::from_str(line).unwrap());
+        let of_limits = |news: &Value| news["kind"].as_str().unwrap().starts_with("limit_");
+        told.filter(of_limits).collect()
+    }
+
+    /// The same, each by what it says: `50 reached`.
+    fn told_in_short(&self) -> Vec<String> {
+        let short = |news: Value| {
+            let kind = news["kind"].as_str().unwrap();
+            let kind = kind.strip_prefix("limit_threshold_").unwrap();
+            format!("{} {kind}", news["data"]["threshold_percent"])
+        };
+        self.told().into_iter().map(short).collect()
+    }
+}
+
+#[tokio::test]
+async fn each_threshold_is_told_of_once_as_it_is_crossed() {
+    let story = Story::start().await;
+    story.set_limit(10).await;
+    story.used("a", 4).await;
+    assert_eq!(story.told_in_short(), [""; 0]);
+    story.used("b", 1).await;
+    assert_eq!(story.told_in_short(), ["50 reached"]);
+    story.used("c", 5).await;
+    let all = ["50 reached", "80 reached", "100 reached"];
+    assert_eq!(story.told_in_short(), all);
+    // More usage, and whoever looks again, has nothing new to say.
+    story.used("d", 3).await;
+    story.pass_a_minute().await;
+    story.clock.advance_s(2 * HOUR_S);
+    story.pass_a_minute().await;
+    assert_eq!(story.told_in_short(), all);
+
+    let told = story.told();
+    let row = story.system.ledger();
+    let customer_id = billing::CustomerId::parse(&story.customer_id).unwrap();
+    let row = row.customer(&customer_id).await.unwrap().unwrap();
+    assert_eq!(
+        told[0],
+        json!({
+            "version": 1,
+            "id": format!(
+                "limit:{customer_id}:{}:{}:50:limit_threshold_reached",
+                row.period_start.unix_s(),
+                row.spending_limit.unwrap().revision
+            ),
+            "kind": "limit_threshold_reached",
+            "created_at": told[0]["created_at"],
+            "customer": { "customer_id": story.customer_id, "external_id": "first" },
+            "data": {
+                "threshold_percent": 50,
+                "period_start": row.period_start.to_string(),
+                "period_end": row.period_end.to_string(),
+                "limit": { "units": 10, "amount": null, "enforcement": "soft" },
+                "used_units": 5, "used_amount": "0.10", "currency": "usd",
+                "used_percent": 50, "stopped": false,
+            },
+        })
+    );
+    let ids: BTreeSet<_> = told.iter().map(|news| news["id"].to_string()).collect();
+    assert_eq!(ids.len(), 3);
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_limit_that_is_raised_takes_its_alerts_back_until_they_are_crossed_anew() {
+    let story = Story::start().await;
+    story.set_limit(10).await;
+    story.used("a", 9).await;
+    assert_eq!(story.told_in_short(), ["50 reached", "80 reached"]);
+    // Of 15 units, 9 are 60 percent: of another limit, which is told of for itself.
+    story.set_limit(15).await;
+    story.pass_a_minute().await;
+    assert_eq!(
+        story.told_in_short()[2..],
+        ["50 resolved", "80 resolved", "50 reached"]
+    );
+    assert_eq!(story.told()[2]["data"]["reason"], "limit_changed");
+    story.used("b", 3).await;
+    assert_eq!(story.told_in_short()[5..], ["80 reached"]);
+    assert_ne!(story.told()[5]["id"], story.told()[1]["id"]);
+    // One that is lowered under what is used is told of, too.
+    story.set_limit(12).await;
+    story.pass_a_minute().await;
+    let lowered = [
+        "50 resolved",
+        "80 resolved",
+        "50 reached",
+        "80 reached",
+        "100 reached",
+    ];
+    assert_eq!(story.told_in_short()[6..], lowered);
+
+    story.limit(Method::DELETE, None).await;
+    story.pass_a_minute().await;
+    assert_eq!(
+        story.told_in_short()[11..],
+        ["50 resolved", "80 resolved", "100 resolved"]
+    );
+    assert_eq!(story.told()[11]["data"]["reason"], "limit_removed");
+    story.used("c", 5).await;
+    story.pass_a_minute().await;
+    assert_eq!(story.told().len(), 14);
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_new_period_begins_without_alerts_and_raises_its_own() {
+    let story = Story::start().await;
+    story.set_limit(10).await;
+    story.used("a", 5).await;
+    assert_eq!(story.told_in_short(), ["50 reached"]);
+    story.pass_a_minute().await;
+    story.clock.advance_s(32 * DAY_S);
+    settle(&story.system).await;
+    story.pass_a_minute().await;
+    assert_eq!(story.told_in_short()[1..], ["50 resolved"]);
+    assert_eq!(story.told()[1]["data"]["reason"], "period_ended");
+    story.used("b", 5).await;
+    assert_eq!(story.told_in_short()[2..], ["50 reached"]);
+    let [first, second] = [0, 2].map(|n| story.told()[n].clone());
+    assert_ne!(
+        first["data"]["period_start"],
+        second["data"]["period_start"]
+    );
+    assert_ne!(first["id"], second["id"]);
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_could_not_be_told_is_told_later_under_the_same_id() {
+    let story = Story::start().await;
+    story.set_limit(10).await;
+    story.caller.emit(&story.customer_id, "a", 5).await;
+    // Another topic is refused: the rollup goes on, and the alert stays untold.
+    let system = &story.system;
+    let connection = Connection::embedded(system.dynamodb_url());
+    let client = connection.sns_client(system.notifications().url());
+    let deaf = Ways {
+        notifier: Notifier::topic(client, format!("{TOPIC_ARN}-gone")),
+        ..Ways::default()
+    };
+    let (ledger, stripe) = (system.ledger().clone(), system.stripe().clone());
+    let watcher = LimitWatcher::new(ledger.clone(), deaf.clone(), system.clock());
+    let looks = LimitLooks::new(ledger.clone(), watcher, system.clock());
+    let (tables, streams) = (connection.client(), connection.streams_client());
+    let pump = StreamPump::new(tables, streams, ledger.clone(), looks, None);
+    while pump.pump().await.unwrap() > 0 {}
+    assert_eq!(story.caller.total_units(&story.customer_id).await, 5);
+    assert_eq!(story.told(), [Value::Null; 0]);
+
+    // So does the minute run, as long as nobody listens.
+    story.clock.advance_s(MINUTE_S);
+    let duties = Duties::new(ledger, stripe, deaf, system.clock());
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let report = duties.run(deadline).await.unwrap();
+    assert_eq!((report.looked, report.untold, report.failed), (1, 1, 0));
+    story.pass_a_minute().await;
+    assert_eq!(story.told_in_short(), ["50 reached"]);
+    story.pass_a_minute().await;
+    story.used("b", 1).await;
+    assert_eq!(story.told().len(), 1);
+    story.system.stop().await.unwrap();
+}

@@ -1,0 +1,52 @@
+//! All that a limit is held against, by one query: the totals of a period, and
+//! what lies beside them.
+
+use billing::{CustomerId, Timestamp};
+
+use crate::billable_units::BillableDay;
+use crate::limit_watches::LimitWatch;
+use crate::reserved::Reserved;
+use crate::usage_totals::Bounds;
+use crate::{Ledger, LedgerError};
+
+/// What one period of a customer holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeriodUsage {
+    /// Units that are, or will be, on the invoice, day by day.
+    pub days: Vec<BillableDay>,
+    /// What was told of the customer's limit.
+    pub watch: Option<LimitWatch>,
+    /// What was reserved; none where nothing ever was in this period.
+    pub reserved: Option<Reserved>,
+}
+
+impl Ledger {
+    /// What `customer_id` has used in the period that begins at `period_start`,
+    /// read consistently.
+    ///
+    /// # Errors
+    /// [`LedgerError`] where DynamoDB fails or a row is unreadable.
+    pub async fn usage_of_period(
+        &self,
+        customer_id: &CustomerId,
+        period_start: Timestamp,
+    ) -> Result<PeriodUsage, LedgerError> {
+        let period = Bounds::of_period(Some(period_start));
+        let (mut days, mut watch, mut reserved) = (Vec::new(), None, None);
+        self.read_totals(customer_id, period, None, |item| {
+            if let Some(found) = LimitWatch::from_item(item) {
+                watch = Some(found);
+            } else if let Some((_, found)) = Reserved::from_item(item) {
+                reserved = Some(found);
+            } else {
+                days.extend(BillableDay::of(item));
+            }
+        })
+        .await?;
+        Ok(PeriodUsage {
+            days,
+            watch: watch.transpose()?,
+            reserved,
+        })
+    }
+}

@@ -1,0 +1,102 @@
+//! A limit against what a period has used of it.
+
+use billing::{Cap, Enforcement, Money, SpendingLimit};
+
+use crate::{MixedCurrencies, Spending};
+
+/// What is left of a limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// Of one in units.
+    Units(u64),
+    /// Of one in money. Never negative.
+    Amount(Money),
+}
+
+/// Where a customer stands with its limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The limit.
+    pub limit: SpendingLimit,
+    /// Units of the period so far.
+    pub used_units: u64,
+    /// What they cost.
+    pub used_amount: Money,
+    /// Units that reservations hold besides.
+    pub held_units: u64,
+    /// How much of the limit that is, rounded down; none where the limit is in a
+    /// currency that the customer does not pay in any more.
+    pub used_percent: Option<u64>,
+    /// What is left of it beside what is held; none as above.
+    pub left: Option<Left>,
+    is_reached: bool,
+}
+
+impl Standing {
+    /// Where the customer of `spending` stands with `limit`.
+    ///
+    /// # Errors
+    /// [`MixedCurrencies`].
+    pub fn of(limit: &SpendingLimit, spending: &Spending<'_>) -> Result<Self, MixedCurrencies> {
+        let (used_units, used_amount) = (spending.units(), spending.cost()?);
+        let used_percent = limit.cap.used_percent(used_units, &used_amount);
+        if used_percent.is_none() {
+            tracing::error!(
+                customer_id = %spending.customer().customer_id,
+                "a spending limit is in another currency than its customer's prices: it stops nobody"
+            );
+        }
+        let held_units = spending.held_units();
+        let (taken_units, taken_amount) = (
+            used_units.saturating_add(held_units),
+            spending.cost_with("", 0)?,
+        );
+        let taken_percent = limit.cap.used_percent(taken_units, &taken_amount);
+        Ok(Self {
+            left: left(&limit.cap, taken_units, &taken_amount),
+            is_reached: taken_percent.is_some_and(|percent| percent >= 100),
+            limit: limit.clone(),
+            used_units,
+            used_amount,
+            held_units,
+            used_percent,
+        })
+    }
+
+    /// Whether the customer may use nothing more than what is held for it.
+    pub fn stops(&self) -> bool {
+        self.limit.enforcement == Enforcement::Hard && self.is_reached
+    }
+
+    /// Whether `more` units of a meter are more than what is left, where that
+    /// matters.
+    ///
+    /// # Errors
+    /// [`MixedCurrencies`].
+    pub fn refuses(
+        &self,
+        spending: &Spending<'_>,
+        meter_event_name: &str,
+        more: u64,
+    ) -> Result<bool, MixedCurrencies> {
+        if self.limit.enforcement == Enforcement::Soft {
+            return Ok(false);
+        }
+        let cost = spending.cost_with(meter_event_name, more)?;
+        let held = spending.held_units();
+        let units = spending.units().saturating_add(held).saturating_add(more);
+        Ok(self.limit.cap.is_exceeded(units, &cost) == Some(true))
+    }
+}
+
+fn left(cap: &Cap, units: u64, cost: &Money) -> Option<Left> {
+    match cap {
+        Cap::Units(most) => Some(Left::Units(most.saturating_sub(units))),
+        Cap::Amount { .. } => {
+            let left = cap.money()?.checked_sub(cost)?;
+            let nothing = Money::from_minor_units(0, left.currency().clone());
+            let is_overdrawn = nothing.is_more_than(&left) == Some(true);
+            Some(Left::Amount(if is_overdrawn { nothing } else { left }))
+        }
+    }
+}
