@@ -240,6 +240,37 @@ def test_the_spool_waits_as_it_is_told(tmp_path: Path, asked: str, waited_s: flo
     assert spool.names() == []
 
 
+def of_another_customer(event_id: str) -> dict[str, Any]:
+    problem = {"type": PROBLEM + "forbidden", "title": "Not allowed", "status": 403}
+    return {"event_id": event_id, "status": "invalid", "error": problem}
+
+
+def fill(spool: Spool, number: int) -> list[str]:
+    """Puts events in, the oldest first, and answers their ids in the order of sending."""
+    for each in range(number):
+        spool.put(event(f"e{each}"))
+    return [it.event_id for it in spool.read(spool.names())]
+
+
+def test_what_a_key_may_not_emit_lets_by_what_it_may(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    *foreign, own = fill(spool, 101)
+    world = World(batch(*map(of_another_customer, foreign)), recorded(own))
+    world.core.spool = spool
+    state = _flow.run(_core.flush_spool(world.core), world.perform)
+    assert (state.waiting, len(world.sent)) == (100, 2)
+
+
+@pytest.mark.parametrize("answer", [refused(401, "unauthorized"), gateway(503)])
+def test_what_concerns_all_that_waits_is_asked_once(tmp_path: Path, answer: Answer) -> None:
+    spool = Spool(tmp_path)
+    fill(spool, 250)
+    world = World(answer, budget_s=0)
+    world.core.spool = spool
+    state = _flow.run(_core.flush_spool(world.core), world.perform)
+    assert (state.waiting, len(world.sent)) == (250, 1)
+
+
 def test_an_error_of_the_flow_passes_through() -> None:
     def flow() -> _flow.Flow[str]:
         try:

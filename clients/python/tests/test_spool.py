@@ -95,6 +95,16 @@ def test_one_id_refused_with_two_contents_is_kept_twice(tmp_path: Path) -> None:
     assert spool.state().set_aside == 2
 
 
+def test_a_file_in_the_way_that_cannot_be_read_is_kept_too(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.put(event())
+    in_the_way = tmp_path / "refused" / f"{name_of(event())}.json"
+    in_the_way.write_text("{")
+    spool.set_aside(event(), PROBLEM)
+    assert in_the_way.read_text() == "{"
+    assert (spool.state().waiting, spool.state().set_aside) == (0, 2)
+
+
 def test_a_file_that_cannot_be_read_is_set_aside_and_keeps_no_other(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     spool.put(event())

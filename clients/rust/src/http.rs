@@ -85,6 +85,16 @@ pub(crate) enum Attempt {
     },
 }
 
+impl Attempt {
+    /// How long Meterline asks to wait, if it does.
+    pub(crate) const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unsure { retry_after, .. } => *retry_after,
+            Self::Recorded(_) | Self::Refused { .. } => None,
+        }
+    }
+}
+
 /// Meterline's API at an address, under a key.
 #[derive(Clone, Debug)]
 pub(crate) struct Api {

@@ -2,6 +2,7 @@
 //! of `clients/conformance`, the same in every language.
 
 mod files;
+mod pace;
 
 use std::collections::HashMap;
 use std::io;
@@ -19,14 +20,10 @@ use crate::error::{EmitError, SettingsError};
 use crate::http::{Api, Attempt, WireEvent};
 use crate::retry::Budget;
 use crate::spool::files::{Files, Written};
+use crate::spool::pace::{Pace, Round};
 
 pub use files::Refused;
 
-/// Between two looks at what waits, while Meterline answers; and at first while
-/// it does not.
-const RESEND_AFTER_MIN: Duration = Duration::from_secs(1);
-/// Between two attempts, after many that failed.
-const RESEND_AFTER_MAX: Duration = Duration::from_secs(30);
 /// Events of one batch.
 const BATCH_EVENTS_MAX: usize = 100;
 
@@ -42,7 +39,7 @@ pub(crate) struct Spool {
 struct Shared {
     files: Files,
     api: Api,
-    /// Files that calls have in their hands, or have left.
+    /// Files that calls have in their hands.
     holds: Mutex<HashMap<PathBuf, Hold>>,
     /// Since the last answer, a call has waited for one in vain.
     is_api_silent: AtomicBool,
@@ -55,7 +52,7 @@ struct Shared {
 struct Hold {
     /// Calls under way with the event: it is sent by these.
     calls: usize,
-    /// A call was told that it is safe there.
+    /// One of them was told that it is safe there.
     is_promised: bool,
 }
 
@@ -148,10 +145,11 @@ impl Spool {
     /// Sends what waits, for the time for retries at most.
     pub(crate) async fn flush(&self) -> io::Result<Flushed> {
         let mut budget = Budget::of(self.retry_budget);
-        while !self.shared.resend().await {
-            match budget.next_wait(None) {
-                Some(wait) => tokio::time::sleep(wait).await,
-                None => break,
+        loop {
+            let round = self.shared.resend().await;
+            match budget.next_wait(round.retry_after) {
+                Some(wait) if !round.is_empty => tokio::time::sleep(wait).await,
+                _ => break,
             }
         }
         let files = self.shared.files.clone();
@@ -217,7 +215,8 @@ impl Drop for Kept {
         let mut holds = self.shared.holds();
         if let Some(hold) = holds.get_mut(&self.path) {
             hold.calls = hold.calls.saturating_sub(1);
-            if hold.calls == 0 && !hold.is_promised {
+            // Whoever comes later finds the file, and in it the promise.
+            if hold.calls == 0 {
                 holds.remove(&self.path);
             }
         }
@@ -235,30 +234,29 @@ impl Shared {
 
     /// The file is gone: nothing is promised of it any more.
     fn forget(&self, path: &Path) {
-        let mut holds = self.holds();
-        if let Some(hold) = holds.get_mut(path) {
+        if let Some(hold) = self.holds().get_mut(path) {
             hold.is_promised = false;
-            if hold.calls == 0 {
-                holds.remove(path);
-            }
         }
     }
 
     /// One attempt at everything that no call has in its hands, the oldest first.
-    /// Whether nothing of it is left.
-    async fn resend(&self) -> bool {
+    async fn resend(&self) -> Round {
         let _turn = self.turn.lock().await;
+        let mut round = Round {
+            is_empty: true,
+            retry_after: None,
+        };
         let files = self.files.clone();
         let waiting = match blocking(move || files.waiting()).await {
             Ok(waiting) => waiting,
             Err(error) => {
                 tracing::error!(error = %error, "the spool cannot be read");
-                return false;
+                round.is_empty = false;
+                return round;
             }
         };
         let waiting = waiting.into_iter().filter(|path| !self.is_in_hands(path));
         let waiting: Vec<PathBuf> = waiting.collect();
-        let mut is_empty = true;
         for paths in waiting.chunks(BATCH_EVENTS_MAX) {
             let (files, paths) = (self.files.clone(), paths.to_vec());
             let read = move || Ok(files.read(&paths));
@@ -268,17 +266,17 @@ impl Shared {
                 continue;
             }
             let attempts = self.api.emit_batch(&events).await;
-            let is_unsure = |attempt: &Attempt| matches!(attempt, Attempt::Unsure { .. });
-            let is_api_silent = attempts.iter().all(is_unsure);
+            let asked = attempts.iter().filter_map(Attempt::retry_after).max();
+            round.retry_after = round.retry_after.max(asked);
+            let is_in_vain = concerns_all(&attempts);
             for ((path, event), attempt) in paths.iter().zip(events).zip(attempts) {
-                is_empty &= self.settle(path, event, attempt).await;
+                round.is_empty &= self.settle(path, event, attempt).await;
             }
-            // What a refused key holds up lets the others by.
-            if is_api_silent {
+            if is_in_vain {
                 break;
             }
         }
-        is_empty
+        round
     }
 
     /// Whether `event` is settled.
@@ -301,9 +299,10 @@ impl Shared {
                 problem,
             } if is_of_the_key(http_status) => {
                 tracing::error!(
+                    event_id = event.event_id,
                     http_status,
                     problem = %problem,
-                    "Meterline refuses the key: events stay in the spool"
+                    "Meterline refuses the key: the event stays in the spool"
                 );
                 false
             }
@@ -343,14 +342,28 @@ const fn is_of_the_key(http_status: u16) -> bool {
     matches!(http_status, 401 | 403)
 }
 
+/// Whether the events behind these would fare no better: Meterline is silent, or
+/// it does not know the key. A key that it knows may be one of other customers, so
+/// that what a 403 holds up lets the others by.
+fn concerns_all(attempts: &[Attempt]) -> bool {
+    let is_unsure = |attempt: &Attempt| matches!(attempt, Attempt::Unsure { .. });
+    let is_unknown_key = |attempt: &Attempt| {
+        matches!(
+            attempt,
+            Attempt::Refused {
+                http_status: 401,
+                ..
+            }
+        )
+    };
+    attempts.iter().all(is_unsure) || attempts.iter().any(is_unknown_key)
+}
+
 async fn resend_for_ever(shared: Arc<Shared>) {
-    let mut wait = RESEND_AFTER_MIN;
+    let mut pace = Pace::new();
     loop {
-        wait = match shared.resend().await {
-            true => RESEND_AFTER_MIN,
-            false => (wait * 2).min(RESEND_AFTER_MAX),
-        };
-        tokio::time::sleep(wait).await;
+        let round = shared.resend().await;
+        tokio::time::sleep(pace.after(round)).await;
     }
 }
 

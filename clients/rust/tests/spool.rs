@@ -154,6 +154,22 @@ async fn what_cannot_be_sent_keeps_nothing_from_being_sent() {
     assert_eq!(meterline.recorded(), [("event-101".to_owned(), 101)].into());
 }
 
+/// A wait that would end after the time for retries is not begun, nor is the
+/// answer asked for sooner.
+#[tokio::test]
+async fn a_flush_asks_no_sooner_than_it_is_told() {
+    let (meterline, folder) = (Scripted::start([]).await, TempDir::new().unwrap());
+    let later = Step::Answer(429, problem_body(429, "rate-limited"), Some(3_600));
+    meterline.always(Some(Step::Vanish));
+    client(&meterline, &folder).emit(usage(1)).await.unwrap();
+    meterline.always(Some(later));
+    let patient = meterline.builder().spool(folder.path()).build().unwrap();
+    let requests_before = meterline.requests().len();
+    assert_eq!(patient.flush().await.unwrap().waiting, 1);
+    // Its own, and at most the first of the background.
+    assert!(meterline.requests().len() - requests_before <= 2);
+}
+
 #[tokio::test]
 async fn each_content_that_is_refused_under_an_id_is_kept() {
     let (meterline, folder) = (Scripted::start([]).await, TempDir::new().unwrap());

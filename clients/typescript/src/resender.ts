@@ -10,6 +10,9 @@ import type { Spool } from "./spool.js";
 /** The longest wait after failures, and how often another process's leavings are looked for. */
 const WAIT_MS_MAX = 30_000;
 
+/** What waits is not put off for longer than this, whoever asks for it. */
+const ASKED_MS_MAX = 300_000;
+
 /** Refusals of the key, which can be mended, and not of the event. */
 const ABOUT_THE_KEY = new Set([401, 403]);
 
@@ -83,16 +86,16 @@ export class Resender {
   }
 
   async #sendAll(deadlineMs: number): Promise<number> {
-    const { spool, sender, isHeld } = this.#parts;
+    const { spool, isHeld } = this.#parts;
     this.#askedMs = 0;
     try {
       const names = (await spool.names()).filter((name) => !isHeld(name));
       let left = 0;
       for (let sent = 0; sent < names.length; sent += BATCH_EVENTS_MAX) {
         const batch = names.slice(sent, sent + BATCH_EVENTS_MAX);
-        left += await this.#sendBatch(batch, deadlineMs);
-        // The rest would fare no better.
-        if (sender.unreachable) return left + Math.max(0, names.length - sent - batch.length);
+        const result = await this.#sendBatch(batch, deadlineMs);
+        left += result.left;
+        if (result.concernsAll) return left + names.length - sent - batch.length;
       }
       if (left === 0) this.#told.clear();
       return left;
@@ -102,8 +105,11 @@ export class Resender {
     }
   }
 
-  /** How many of the events of these names are left. */
-  async #sendBatch(names: string[], deadlineMs: number): Promise<number> {
+  /** How many of the events of these names are left, and whether those behind would fare no better. */
+  async #sendBatch(
+    names: string[],
+    deadlineMs: number,
+  ): Promise<{ left: number; concernsAll: boolean }> {
     let left = 0;
     const events: WireEvent[] = [];
     for (const name of names) {
@@ -124,9 +130,14 @@ export class Resender {
     }));
     await this.#parts.sender.deliver(deliveries, "batch");
     for (const [event, fate] of fates) {
-      if (!(await this.#settle(event, fate))) left += 1;
+      const isSettled = await this.#settle(event, fate).catch((error: unknown) => {
+        // Sent again, it is the duplicate that it is.
+        this.#tell(event.event_id, error);
+        return false;
+      });
+      if (!isSettled) left += 1;
     }
-    return left;
+    return { left, concernsAll: concernsAll([...fates.values()]) };
   }
 
   /** Whether the event is out of the spool. */
@@ -136,7 +147,8 @@ export class Resender {
       return true;
     }
     if (fate.fate === "unclear") {
-      this.#askedMs = Math.max(this.#askedMs, fate.retryAfterMs ?? 0);
+      const askedMs = Math.min(fate.retryAfterMs ?? 0, ASKED_MS_MAX);
+      this.#askedMs = Math.max(this.#askedMs, askedMs);
       return false;
     }
     const error = refusal(event, fate.problem);
@@ -154,6 +166,18 @@ export class Resender {
     this.#told.add(what);
     this.#parts.onBackgroundError(error instanceof Error ? error : new Error(String(error)));
   }
+}
+
+/**
+ * Whether the events behind these would fare no better: the API is silent, or does not know the key.
+ * One that it knows may be of other customers: what a 403 holds up lets the rest by.
+ */
+function concernsAll(fates: readonly Fate[]): boolean {
+  if (fates.length === 0) return false;
+  return (
+    fates.every(({ fate }) => fate === "unclear") ||
+    fates.some((fate) => fate.fate === "refused" && fate.problem.status === 401)
+  );
 }
 
 /** Whether the refusal may end by itself, with another key. */

@@ -94,7 +94,8 @@ export class Spool {
       const suffix = number === 1 ? "" : `-${number}`;
       const target = join(this.#refused, `${name}${suffix}.json`);
       if (await this.#write(content, target)) break;
-      const known = await this.#readFile(target);
+      // What cannot be read is something else.
+      const known = await this.#readFile(target).catch(() => undefined);
       if (known !== undefined && sameContent(known, event)) break;
     }
     await syncFolder(this.#refused);

@@ -9,6 +9,12 @@ import { folder, gate, setting } from "./support/setting.js";
 
 const DOWN = Array.from({ length: 50 }, () => "reset" as const);
 
+const EVENT = { event_id: "a", customer_id: "cus_1", action_type: "page", quantity: 1 };
+
+function nameOf(customer_id: string, event_id: string): string {
+  return Spool.nameOf({ ...EVENT, customer_id, event_id });
+}
+
 async function files(spoolDir: string, of: "waiting" | "refused"): Promise<string[]> {
   return readdir(join(spoolDir, of));
 }
@@ -189,6 +195,43 @@ test("a key that ended keeps nothing from being billed", async () => {
   api.faults.length = 0;
   assert.deepEqual(await meterline.flush(), { waiting: 0, setAside: 0 });
   assert.equal(api.units, 1);
+});
+
+test("what a key may not emit lets by what it may, however much of it waits", async () => {
+  const spoolDir = await folder();
+  const { api, meterline } = await setting({ spoolDir, retryBudgetMs: 0 });
+  const spool = new Spool(spoolDir);
+  for (let n = 0; n < 100; n++) {
+    await spool.put({ ...EVENT, event_id: `foreign-${n}`, customer_id: "cus_foreign" });
+    await utimes(join(spoolDir, "waiting", `${nameOf("cus_foreign", `foreign-${n}`)}.json`), 1, 1);
+  }
+  await spool.put({ ...EVENT, event_id: "own" });
+  assert.deepEqual(await meterline.flush(), { waiting: 100, setAside: 0 });
+  assert.deepEqual([...api.recorded.keys()], ["cus_1\nown"]);
+});
+
+test("an unknown key is tried with one request, not with all that waits", async () => {
+  const spoolDir = await folder();
+  const first = await setting({ spoolDir });
+  await first.meterline.close();
+  for (let n = 0; n < 250; n++) await new Spool(spoolDir).put({ ...EVENT, event_id: `e${n}` });
+  const { api, meterline } = await setting({ spoolDir, retryBudgetMs: 0 });
+  api.faults.push(...Array.from({ length: 50 }, () => ({ status: 401 })));
+  assert.deepEqual(await meterline.flush(), { waiting: 250, setAside: 0 });
+  // The first of the background, and the flush's own.
+  assert.equal(api.requests.length, 2);
+});
+
+test("a file in the way keeps no other event from being sent", async () => {
+  const spoolDir = await folder();
+  const { api, meterline, backgroundErrors } = await setting({ spoolDir, retryBudgetMs: 0 });
+  await meterline.flush();
+  await writeFile(join(spoolDir, "refused", `${nameOf("cus_unknown", "a")}.json`), "{");
+  await new Spool(spoolDir).put({ ...EVENT, event_id: "a", customer_id: "cus_unknown" });
+  await new Spool(spoolDir).put({ ...EVENT, event_id: "b" });
+  assert.deepEqual(await meterline.flush(), { waiting: 0, setAside: 2 });
+  assert.equal(api.units, 1);
+  assert.equal((backgroundErrors[0] as Refused).eventId, "a");
 });
 
 test("of two calls with one event, none takes from the other what was promised to it", async () => {

@@ -70,6 +70,7 @@ class Play:
         self.names = {
             "$customer": self.customer,
             "$suspended": self.system.suspended,
+            "$other": self.system.other,
             "$unknown": UNKNOWN_CUSTOMER,
             "$now": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
             # Its own in each language, since the customer is.

@@ -23,11 +23,11 @@ class System(LocalSystem):
 
     def fill(self):
         self.customers_made = 0
-        other = self.create_customer("other")["customer_id"]
+        self.other = self.create_customer("other")["customer_id"]
         self.suspended = self._suspended_customer()
         self.keys = {
             "$key": self.create_key("--scope", "emit", "--scope", "read"),
-            "$foreign_key": self.create_key("--scope", "emit", "--customer", other),
+            "$foreign_key": self.create_key("--scope", "emit", "--customer", self.other),
             "$wrong_key": WRONG_KEY,
         }
 

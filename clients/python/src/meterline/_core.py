@@ -311,32 +311,43 @@ class _Drained:
 
 
 def _drain(core: Core, spool: Spool, deadline: float) -> Flow[_Drained]:
-    """Sends what waits, until it is gone or nothing of a batch is taken."""
+    """Sends what waits, oldest first, until the rest would fare no better."""
     found = yield from _flow.blocking(spool.names)
     names = [name for name in found if name not in core.in_flight]
     left = 0
     retry_after_s = 0
+    held_up: dict[str, int] = {}
     for start in range(0, len(names), BATCH_EVENTS_MAX):
         some = names[start : start + BATCH_EVENTS_MAX]
         chunk = yield from _flow.blocking(partial(spool.read, some))
         if not chunk:
             continue
         verdicts = yield from deliver(core, chunk, deadline)
-        taken_out = 0
         for event, verdict in zip(chunk, verdicts, strict=True):
             if isinstance(verdict, Unsure):
                 retry_after_s = max(retry_after_s, verdict.retry_after_s or 0)
+                left += 1
                 continue
             core.outage = False
             if isinstance(verdict, Refusal) and verdict.problem.status in _OF_THE_KEY:
-                _LOG.warning("event %r waits in the spool: %s", event.event_id, verdict.problem)
+                held_up[str(verdict.problem)] = held_up.get(str(verdict.problem), 0) + 1
+                left += 1
                 continue
             yield from _take_out(spool, event, verdict)
-            taken_out += 1
-        left += len(chunk) - taken_out
-        if taken_out == 0:
+        if _concerns_all(verdicts):
             break
+    for problem, number in held_up.items():
+        _LOG.warning("the key keeps %d events in the spool: %s", number, problem)
     return _Drained(left == 0, min(retry_after_s, _DRAIN_RETRY_AFTER_S_MAX))
+
+
+def _concerns_all(verdicts: Sequence[Verdict]) -> bool:
+    """Whether what waits behind would fare no better: the API is silent, or does not know the
+    key. One that it knows may be of other customers: what a 403 holds up lets the rest by."""
+    return all(isinstance(verdict, Unsure) for verdict in verdicts) or any(
+        isinstance(verdict, Refusal) and verdict.problem.status == HTTPStatus.UNAUTHORIZED
+        for verdict in verdicts
+    )
 
 
 def _in_doubt(verdict: Verdict) -> Verdict:

@@ -85,7 +85,7 @@ class Spool:
             suffix = "" if number == 1 else f"-{number}"
             path = self._refused / f"{name_of(event)}{suffix}.json"
             content = {"event": event.to_json(), "problem": document}
-            if self._link(path, content) or _event_in(path).has_content_of(event):
+            if self._link(path, content) or _is_of(path, event):
                 break
         self.remove(event)
 
@@ -152,6 +152,14 @@ class Spool:
 
 def _event_in(path: Path) -> UsageEvent:
     return UsageEvent.from_json(json.loads(path.read_bytes())["event"])
+
+
+def _is_of(path: Path, event: UsageEvent) -> bool:
+    """Whether a file holds the event; not where nobody can tell what it holds."""
+    try:
+        return _event_in(path).has_content_of(event)
+    except (ValueError, TypeError, KeyError, FileNotFoundError):
+        return False
 
 
 def name_of(event: UsageEvent) -> str:

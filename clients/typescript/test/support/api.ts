@@ -110,6 +110,7 @@ export class TestApi {
 
   #record(event: WireEvent): [number, object] {
     if (event.customer_id === "cus_unknown") return [404, problem("customer-not-found", 404)];
+    if (event.customer_id === "cus_foreign") return [403, problem("forbidden", 403)];
     const key = `${event.customer_id}\n${event.event_id}`;
     const known = this.recorded.get(key);
     if (known !== undefined && JSON.stringify(known) !== JSON.stringify(event)) {
