@@ -9,6 +9,7 @@ import asyncio
 import json
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -39,11 +40,15 @@ def event_of(request: JsonObject) -> JsonObject:
     return {names.get(it, it): request[it] for it in fields if it in request}
 
 
-def act(request: JsonObject) -> Any:
-    action = request["action"]
+def act(action: JsonObject) -> Any:
     if "throws" in action:
         raise ActionFailed(action["throws"])
     return action["result"]
+
+
+def act_slowly(action: JsonObject) -> Any:
+    time.sleep(action.get("takes_ms", 0) / 1000)
+    return act(action)
 
 
 def outcome(usage: Recorded) -> JsonObject:
@@ -114,7 +119,9 @@ class SyncDriver:
             return outcome(client.emit(**event_of(request)))
         if op == "metered":
             done = client.metered(
-                lambda: act(request), check_access=request["check_access"], **event_of(request)
+                lambda: act_slowly(request["action"]),
+                check_access=request["check_access"],
+                **event_of(request),
             )
             return outcome(done.usage) | {"result": done.result}
         if op == "check_access":
@@ -162,7 +169,8 @@ class AsyncDriver:
         if op == "metered":
 
             async def action() -> Any:
-                return act(request)
+                await asyncio.sleep(request["action"].get("takes_ms", 0) / 1000)
+                return act(request["action"])
 
             done = await client.metered(
                 action, check_access=request["check_access"], **event_of(request)

@@ -71,11 +71,13 @@ struct Metered {
     action: Action,
 }
 
-#[derive(Clone, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Action {
-    Result(Value),
-    Throws(String),
+#[derive(Deserialize)]
+struct Action {
+    #[serde(default)]
+    result: Value,
+    throws: Option<String>,
+    #[serde(default)]
+    takes_ms: u64,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -176,9 +178,14 @@ async fn perform(meterline: &Meterline, op: Op) -> Result<Value, Value> {
 
 async fn perform_metered(meterline: &Meterline, metered: Metered) -> Result<Value, Value> {
     let usage = usage(metered.event)?;
-    let action = async || match metered.action {
-        Action::Result(result) => Ok(result),
-        Action::Throws(message) => Err(message),
+    let Action {
+        result,
+        throws,
+        takes_ms,
+    } = metered.action;
+    let action = async || {
+        tokio::time::sleep(Duration::from_millis(takes_ms)).await;
+        throws.map_or(Ok(result), Err)
     };
     let metered = if metered.check_access {
         meterline.metered_if_allowed(usage, action).await
@@ -199,6 +206,7 @@ async fn perform_metered(meterline: &Meterline, metered: Metered) -> Result<Valu
         })),
         Err(MeteredError::AccessUnknown(error)) => Err(unanswered(&error)),
         Err(MeteredError::Withheld(withheld)) => Err(refused(withheld.error())),
+        Err(MeteredError::Closed) => Err(refused(&EmitError::Closed)),
         Err(error) => Err(invalid(&error.to_string())),
     }
 }
@@ -252,6 +260,7 @@ fn refused(error: &EmitError) -> Value {
         EmitError::Refused { .. } => "refused",
         EmitError::PerhapsRecorded { .. } => "perhaps_recorded",
         EmitError::Spool { .. } => "spool_failed",
+        EmitError::Closed => "closed",
         _ => "unknown",
     };
     json!({

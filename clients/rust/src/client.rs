@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tokio::sync::watch;
 use tracing::Instrument;
 
 use crate::access::Access;
 use crate::answer::{Problem, Recorded, Status};
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Flush};
 use crate::builder::Builder;
+use crate::calls::Calls;
 use crate::emission::Emit;
 use crate::error::{EmitError, SettingsError};
 use crate::http::{Api, Attempt, WireEvent};
+use crate::metered::{self, Metered, MeteredError};
 use crate::retry::Budget;
 use crate::spool::{Refused, SetAside, Spool};
 use crate::usage::Usage;
@@ -33,7 +34,7 @@ pub struct Flushed {
 #[derive(Clone)]
 pub struct Meterline {
     delivery: Arc<Delivery>,
-    in_flight: Arc<watch::Sender<usize>>,
+    calls: Arc<Calls>,
 }
 
 pub(crate) struct Delivery {
@@ -72,42 +73,45 @@ impl Meterline {
     }
 
     pub(crate) fn new(delivery: Arc<Delivery>) -> Self {
-        let (in_flight, _) = watch::channel(0);
         Self {
             delivery,
-            in_flight: Arc::new(in_flight),
+            calls: Arc::new(Calls::new()),
         }
     }
 
-    /// Sends what waits in the buffer at once, and waits until every call that is
-    /// under way has its answer; then sends what waits in the spool, within the
-    /// time for retries.
+    /// Sends what waits in the buffer at once, and waits until every event that is
+    /// on its way has its answer; then sends what waits in the spool, within the
+    /// time for retries. Metered actions that still run are not waited for.
     ///
     /// # Errors
     /// An [`io::Error`](std::io::Error) where nobody can say what is left in the
     /// spool, since its folder cannot be read.
     pub async fn flush(&self) -> std::io::Result<Flushed> {
-        self.settle_calls().await;
+        let hurry = self.hurry().await;
+        self.calls.are_answered().await;
+        drop(hurry);
         match &self.delivery.spool {
             Some(spool) => spool.flush().await,
             None => Ok(Flushed::default()),
         }
     }
 
-    /// Ends the client gracefully: as [`Meterline::flush`], but leaves what waits
-    /// in the spool to the next one.
+    /// Ends the client and its clones gracefully: refuses new calls from now on
+    /// ([`EmitError::Closed`]), and waits until those under way have their answer,
+    /// metered actions with them. So it never ends within such an action. What
+    /// waits in the spool is left to the next client.
     pub async fn close(self) {
-        self.settle_calls().await;
+        self.calls.close();
+        let _hurry = self.hurry().await;
+        self.calls.have_ended().await;
     }
 
-    async fn settle_calls(&self) {
-        let _flush = match &self.delivery.buffer {
+    /// For as long as the answer lives, no event waits for others.
+    async fn hurry(&self) -> Option<Flush<'_>> {
+        match &self.delivery.buffer {
             Some(buffer) => Some(buffer.flush().await),
             None => None,
-        };
-        let mut in_flight = self.in_flight.subscribe();
-        // The sender is this client's own.
-        let _ = in_flight.wait_for(|calls| *calls == 0).await;
+        }
     }
 
     /// The events that were taken into the spool and refused for good: they are
@@ -131,6 +135,46 @@ impl fmt::Debug for Meterline {
 
 impl Emit for Meterline {
     async fn emit(&self, usage: Usage) -> Result<Recorded, EmitError> {
+        let _call = self.calls.let_in().ok_or(EmitError::Closed)?;
+        WithinCall(self).emit(usage).await
+    }
+
+    async fn access(&self, customer_id: &str) -> Result<Access, EmitError> {
+        let _call = self.calls.let_in().ok_or(EmitError::Closed)?;
+        WithinCall(self).access(customer_id).await
+    }
+
+    async fn metered<T, E, F>(
+        &self,
+        usage: Usage,
+        action: F,
+    ) -> Result<Metered<T>, MeteredError<T, E>>
+    where
+        F: AsyncFnOnce() -> Result<T, E>,
+    {
+        let _call = self.calls.let_in().ok_or(MeteredError::Closed)?;
+        metered::run(&WithinCall(self), usage, action).await
+    }
+
+    async fn metered_if_allowed<T, E, F>(
+        &self,
+        usage: Usage,
+        action: F,
+    ) -> Result<Metered<T>, MeteredError<T, E>>
+    where
+        F: AsyncFnOnce() -> Result<T, E>,
+    {
+        let _call = self.calls.let_in().ok_or(MeteredError::Closed)?;
+        metered::run_if_allowed(&WithinCall(self), usage, action).await
+    }
+}
+
+/// The client within a call that it has let in, which it does not refuse any more.
+struct WithinCall<'a>(&'a Meterline);
+
+impl Emit for WithinCall<'_> {
+    async fn emit(&self, usage: Usage) -> Result<Recorded, EmitError> {
+        let Self(Meterline { delivery, calls }) = self;
         let event = usage.wire_event()?;
         let span = tracing::info_span!(
             "meterline.emit",
@@ -138,15 +182,21 @@ impl Emit for Meterline {
             event_id = event.event_id,
             action_type = event.action_type,
         );
-        let _call = Call::begin(&self.in_flight);
-        self.delivery.emit(&event).instrument(span).await
+        let _sending = calls.sending();
+        delivery.emit(&event).instrument(span).await
     }
 
     async fn access(&self, customer_id: &str) -> Result<Access, EmitError> {
-        let mut trying = Trying::new("", self.delivery.retry_budget);
+        self.0.delivery.access(customer_id).await
+    }
+}
+
+impl Delivery {
+    async fn access(&self, customer_id: &str) -> Result<Access, EmitError> {
+        let mut trying = Trying::new("", self.retry_budget);
         loop {
             let path = ["v1", "customers", customer_id, "access"];
-            let attempt = match self.delivery.api.get(&path).await {
+            let attempt = match self.api.get(&path).await {
                 Ok(body) => match serde_json::from_slice(&body) {
                     Ok(access) => return Ok(access),
                     Err(error) => Attempt::Unsure {
@@ -161,9 +211,7 @@ impl Emit for Meterline {
             trying.wait_after(attempt).await?;
         }
     }
-}
 
-impl Delivery {
     async fn emit(&self, event: &WireEvent) -> Result<Recorded, EmitError> {
         let Some(spool) = &self.spool else {
             return self.deliver(event).await;
@@ -297,21 +345,5 @@ fn refused(
         event_id,
         http_status,
         problem: Box::new(problem),
-    }
-}
-
-/// A call under way.
-struct Call<'a>(&'a watch::Sender<usize>);
-
-impl<'a> Call<'a> {
-    fn begin(in_flight: &'a watch::Sender<usize>) -> Self {
-        in_flight.send_modify(|calls| *calls += 1);
-        Self(in_flight)
-    }
-}
-
-impl Drop for Call<'_> {
-    fn drop(&mut self) {
-        self.0.send_modify(|calls| *calls = calls.saturating_sub(1));
     }
 }

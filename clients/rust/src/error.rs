@@ -45,6 +45,10 @@ pub enum EmitError {
         /// What the system said.
         reason: String,
     },
+    /// The client has been closed ([`Meterline::close`](crate::Meterline::close));
+    /// nothing was sent.
+    #[error("the client is closed")]
+    Closed,
 }
 
 impl EmitError {
@@ -64,7 +68,7 @@ impl EmitError {
 
     /// Whether the same call, under [the same id](Self::event_id), may succeed.
     pub const fn is_retryable(&self) -> bool {
-        !matches!(self, Self::Refused { .. } | Self::Invalid(_))
+        !matches!(self, Self::Refused { .. } | Self::Invalid(_) | Self::Closed)
     }
 
     /// The id to go on with, where the event had got one.
@@ -73,7 +77,7 @@ impl EmitError {
             Self::Refused { event_id, .. }
             | Self::PerhapsRecorded { event_id, .. }
             | Self::Spool { event_id, .. } => Some(event_id),
-            Self::Invalid(_) => None,
+            Self::Invalid(_) | Self::Closed => None,
         }
     }
 

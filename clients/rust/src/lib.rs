@@ -4,6 +4,7 @@ mod access;
 mod answer;
 mod buffer;
 mod builder;
+mod calls;
 mod client;
 mod emission;
 mod error;

@@ -25,6 +25,9 @@ pub enum MeteredError<T, E> {
     /// It cannot be an event. Nothing was run.
     #[error(transparent)]
     Invalid(#[from] InvalidUsage),
+    /// The client has been closed. Nothing was run.
+    #[error("the client is closed")]
+    Closed,
     /// The customer may not act. Nothing was run.
     #[error("the customer may not act: {}", .0.reason.as_deref().unwrap_or(&.0.status))]
     Denied(Access),

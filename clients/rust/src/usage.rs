@@ -9,7 +9,7 @@ use crate::error::InvalidUsage;
 use crate::event_id::{event_id_of_job, new_event_id};
 use crate::http::{WireEvent, WireTime};
 
-/// The longest event id, in bytes; and the longest job id.
+/// The longest event id, in bytes.
 const ID_BYTES_MAX: usize = 255;
 /// The longest action type and customer id, in characters.
 const NAME_LENGTH_MAX: usize = 64;
@@ -95,12 +95,13 @@ impl Usage {
 
     /// The event as it is sent, in every attempt alike.
     pub(crate) fn wire_event(&self) -> Result<WireEvent, InvalidUsage> {
-        let event_id = match (&self.event_id, &self.job_id) {
+        let event_id = match (self.event_id.as_deref(), self.job_id.as_deref()) {
             (Some(_), Some(_)) => {
                 return Err(InvalidUsage("an event has an id or a job, not both"));
             }
             (Some(event_id), None) => checked_id(event_id)?.to_owned(),
-            (None, Some(job_id)) => event_id_of_job(checked_id(job_id)?, &self.action_type),
+            (None, Some("")) => return Err(InvalidUsage("a job id must not be empty")),
+            (None, Some(job_id)) => event_id_of_job(job_id, &self.action_type),
             (None, None) => new_event_id(),
         };
         let is_action = |c: char| c.is_ascii_alphanumeric() || "_-.:".contains(c);
@@ -133,7 +134,7 @@ fn checked_id(id: &str) -> Result<&str, InvalidUsage> {
     if (1..=ID_BYTES_MAX).contains(&id.len()) {
         Ok(id)
     } else {
-        Err(InvalidUsage("an event id or job id has 1 to 255 bytes"))
+        Err(InvalidUsage("an event id has 1 to 255 bytes"))
     }
 }
 

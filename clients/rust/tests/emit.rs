@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use meterline_client::{Emit, EmitError, MeteredError, Status, Usage, event_id_of_job};
 use support::{Scripted, Step, answer, problem_body};
+use tokio::sync::oneshot;
 
 fn usage() -> Usage {
     Usage::new("cus_1", "document_processed").quantity(3)
@@ -197,4 +198,40 @@ fn without_a_runtime_only_a_plain_client_is_built() {
         .unwrap();
     let _inside = runtime.enter();
     assert!(builder().buffer(none).build().is_err());
+}
+
+/// The client that closes lets in nothing more, and waits for what was let in.
+#[tokio::test]
+async fn a_client_that_closes_waits_for_the_action_that_runs() {
+    let meterline = Scripted::start([]).await;
+    let client = meterline.client();
+    let (begun, has_begun) = oneshot::channel();
+    let (end, ended) = oneshot::channel();
+    let running = tokio::spawn({
+        let client = client.clone();
+        async move {
+            let action = async || {
+                begun.send(()).unwrap();
+                ended.await
+            };
+            client.metered(usage(), action).await
+        }
+    });
+    has_begun.await.unwrap();
+    // It waits for what is sent, and not for the action, which may be its caller.
+    client.flush().await.unwrap();
+    let mut closing = Box::pin(client.clone().close());
+    tokio::select! {
+        biased;
+        () = &mut closing => panic!("closed while an action ran"),
+        () = tokio::task::yield_now() => {}
+    }
+    assert_eq!(client.emit(usage()).await, Err(EmitError::Closed));
+    assert_eq!(client.access("cus_1").await, Err(EmitError::Closed));
+    let refused = client.metered(usage(), async || Err::<(), _>("it ran"));
+    assert!(matches!(refused.await, Err(MeteredError::Closed)));
+    end.send("summary").unwrap();
+    closing.await;
+    assert_eq!(meterline.recorded().into_values().sum::<u64>(), 3);
+    assert_eq!(running.await.unwrap().unwrap().output, "summary");
 }

@@ -1,6 +1,7 @@
 // Does with the client what lines of JSON say: clients/conformance/README.md.
 
 import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { type EmitOptions, Meterline, MeterlineError, type Recorded } from "../src/index.js";
 
@@ -25,7 +26,7 @@ interface Request {
   job_id?: string;
   occurred_at?: string;
   check_access?: boolean;
-  action: { result?: unknown; throws?: string };
+  action: { result?: unknown; throws?: string; takes_ms?: number };
 }
 
 let client: Meterline | undefined;
@@ -72,7 +73,8 @@ function open(settings: Settings): Meterline {
 
 async function metered(client: Meterline, request: Request): Promise<unknown> {
   const { action } = request;
-  const run = () => {
+  const run = async () => {
+    await sleep(action.takes_ms ?? 0);
     if (action.throws !== undefined) throw new Error(action.throws);
     return action.result;
   };

@@ -20,6 +20,7 @@ import {
   wireEvent,
 } from "./event.js";
 import { isUnclear, readProblem, unclear } from "./fate.js";
+import { guarded, type OnBackgroundError } from "./hook.js";
 import type { Recorded } from "./recorded.js";
 import { Dispatch, type Outcome, type Recorder } from "./recorder.js";
 import { type Runtime, systemRuntime } from "./runtime.js";
@@ -28,6 +29,7 @@ import type { SpoolState } from "./spool.js";
 import { SpooledRecorder } from "./spooled_recorder.js";
 import { traceAccess, traceEmit } from "./telemetry.js";
 import { Transport } from "./transport.js";
+import { UnderWay } from "./under_way.js";
 
 /** How to reach Meterline, and what to do while it cannot be reached. */
 export interface MeterlineOptions {
@@ -47,7 +49,7 @@ export interface MeterlineOptions {
    * Told of what nobody waits for: a spooled event that is refused, a model's answer that was left
    * in the middle. A warning of the process unless given.
    */
-  onBackgroundError?: ((error: Error) => void) | undefined;
+  onBackgroundError?: OnBackgroundError | undefined;
   /** Stands in for the global `fetch`. */
   fetch?: typeof fetch | undefined;
 }
@@ -66,10 +68,13 @@ export interface Metered<T> {
   readonly usage: Recorded;
 }
 
+/** What {@link Meterline.emitMany} does. @internal */
+export type EmitMany = (events: readonly UsageEvent[]) => Promise<(Recorded | MeterlineError)[]>;
+
 /** Meterline, under the key of one agent. One of them serves a whole process. */
 export class Meterline {
   /** Told of what nobody waits for. */
-  readonly onBackgroundError: (error: Error) => void;
+  readonly onBackgroundError: OnBackgroundError;
   readonly #transport: Transport;
   readonly #runtime: Runtime;
   readonly #retryBudgetMs: number;
@@ -77,7 +82,9 @@ export class Meterline {
   readonly #recorder: Recorder;
   readonly #spooled: SpooledRecorder | undefined;
   /** What `flush` and `close` wait for. */
-  readonly #underWay = new Set<Promise<unknown>>();
+  readonly #sending = new UnderWay();
+  /** What `close` alone waits for: a `flush` may come from within such an action. */
+  readonly #actions = new UnderWay();
   #closed = false;
 
   /** @throws {InvalidUsage} for an address, a key or a setting that cannot be used. */
@@ -90,7 +97,8 @@ export class Meterline {
     requireNumber("requestTimeoutMs", requestTimeoutMs, 1);
     requireNumber("buffer.eventsMax", buffer?.eventsMax ?? BATCH_EVENTS_MAX, 1, BATCH_EVENTS_MAX);
     requireNumber("buffer.waitMs", buffer?.waitMs ?? 0, 0);
-    this.onBackgroundError = options.onBackgroundError ?? ((error) => process.emitWarning(error));
+    const warn = (error: Error) => process.emitWarning(error);
+    this.onBackgroundError = guarded(options.onBackgroundError ?? warn);
     this.#transport = new Transport({
       url: options.url ?? process.env["METERLINE_URL"] ?? "",
       apiKey: options.apiKey ?? process.env["METERLINE_API_KEY"] ?? "",
@@ -117,7 +125,9 @@ export class Meterline {
    * which id.
    */
   async emit(customer: string, action: string, options: EmitOptions = {}): Promise<Recorded> {
-    return this.#emit(wireEvent({ ...options, customer, action }));
+    const event = wireEvent({ ...options, customer, action });
+    this.#requireOpen(event);
+    return this.#emit(event);
   }
 
   /**
@@ -127,7 +137,9 @@ export class Meterline {
    * @throws {InvalidUsage} where one of them could never be recorded; none is sent then.
    */
   async emitMany(events: readonly UsageEvent[]): Promise<(Recorded | MeterlineError)[]> {
-    return this.#record(events.map(wireEvent));
+    const wired = events.map(wireEvent);
+    this.#requireOpen(wired[0]);
+    return this.#record(wired);
   }
 
   /**
@@ -144,15 +156,12 @@ export class Meterline {
     run: () => T | PromiseLike<T>,
     options: MeteredOptions<T> = {},
   ): Promise<Metered<T>> {
-    const { quantity, checkAccess, ...rest } = options;
+    const { quantity, checkAccess = false, ...rest } = options;
     const fixed = typeof quantity === "function" ? 1 : quantity;
     const event = wireEvent({ ...rest, customer, action, quantity: fixed });
-    this.#requireOpen();
-    if (checkAccess) await this.#requireAccess(event);
-    const result = await run();
-    if (typeof quantity !== "function") return { result, usage: await this.#emit(event) };
-    const reckoned = requireQuantity(quantity(result), event.event_id);
-    return { result, usage: await this.#emit({ ...event, quantity: reckoned }) };
+    this.#requireOpen(event);
+    const reckon = typeof quantity === "function" ? quantity : undefined;
+    return this.#actions.add(this.#metered(event, run, checkAccess, reckon));
   }
 
   /**
@@ -163,20 +172,29 @@ export class Meterline {
   async checkAccess(customer: string): Promise<Access> {
     requireCustomer(customer);
     this.#requireOpen();
-    return this.#tracked(traceAccess(customer, () => this.#askForAccess(customer)));
+    return this.#access(customer);
   }
 
-  /** Sends what waits, and resolves when all is settled, with what is left in the spool. */
+  /**
+   * Sends what waits, and resolves when all that is on its way is settled, with what is left in the
+   * spool. Metered actions that still run are not waited for.
+   */
   async flush(): Promise<SpoolState> {
-    await this.#settleAll();
+    await this.#hurried(() => this.#sending.ended());
     const deadlineMs = this.#runtime.nowMs() + this.#retryBudgetMs;
     return (await this.#spooled?.flush(deadlineMs)) ?? { waiting: 0, setAside: 0 };
   }
 
-  /** Settles what is under way, and takes nothing more. What waits in the spool is left there. */
+  /**
+   * Takes no new call, and resolves when those under way are settled, metered actions with them: so
+   * it never does within such an action. What waits in the spool is left there.
+   */
   async close(): Promise<void> {
     this.#closed = true;
-    await this.#settleAll();
+    await this.#hurried(async () => {
+      await this.#actions.ended();
+      await this.#sending.ended();
+    });
     await this.#spooled?.close();
   }
 
@@ -184,19 +202,32 @@ export class Meterline {
     await this.close();
   }
 
-  /** Has `flush` and `close` wait for `work`. @internal */
-  track(work: Promise<unknown>): void {
-    const underWay = work.then(
-      () => undefined,
-      () => undefined,
-    );
-    this.#underWay.add(underWay);
-    void underWay.then(() => this.#underWay.delete(underWay));
+  /** @throws {Closed} once the client is closed. @internal */
+  requireOpen(): void {
+    this.#requireOpen();
   }
 
-  #tracked<T>(work: Promise<T>): Promise<T> {
-    this.track(work);
-    return work;
+  /**
+   * Has `flush` and `close` wait for `work`, which never rejects. What it records by the function
+   * that it is given is taken also while the client closes.
+   *
+   * @internal
+   */
+  inBackground(work: (emitMany: EmitMany) => Promise<void>): void {
+    const letIn: EmitMany = async (events) => this.#record(events.map(wireEvent));
+    void this.#sending.add(work(this.#closed ? this.emitMany.bind(this) : letIn));
+  }
+
+  async #metered<T>(
+    event: WireEvent,
+    run: () => T | PromiseLike<T>,
+    checkAccess: boolean,
+    reckon: ((result: T) => number) | undefined,
+  ): Promise<Metered<T>> {
+    if (checkAccess) await this.#requireAccess(event);
+    const result = await run();
+    const quantity = reckon ? requireQuantity(reckon(result), event.event_id) : event.quantity;
+    return { result, usage: await this.#emit({ ...event, quantity }) };
   }
 
   async #emit(event: WireEvent): Promise<Recorded> {
@@ -205,13 +236,16 @@ export class Meterline {
     return outcome;
   }
 
-  async #record(events: readonly WireEvent[]): Promise<Outcome[]> {
-    this.#requireOpen(events[0]);
-    return this.#tracked(traceEmit(events, () => this.#recorder.record(events)));
+  #record(events: readonly WireEvent[]): Promise<Outcome[]> {
+    return this.#sending.add(traceEmit(events, () => this.#recorder.record(events)));
+  }
+
+  #access(customer: string): Promise<Access> {
+    return this.#sending.add(traceAccess(customer, () => this.#askForAccess(customer)));
   }
 
   async #requireAccess({ customer_id, event_id }: WireEvent): Promise<void> {
-    const access = await this.checkAccess(customer_id);
+    const access = await this.#access(customer_id);
     if (!access.allowed) throw new AccessDenied(access, { eventId: event_id });
   }
 
@@ -235,11 +269,9 @@ export class Meterline {
     }
   }
 
-  async #settleAll(): Promise<void> {
-    const settled = async () => {
-      await Promise.all(this.#underWay);
-    };
-    await (this.#buffer ? this.#buffer.flush(settled) : settled());
+  /** Lets nothing wait for others until `ended` is over. */
+  #hurried(ended: () => Promise<void>): Promise<void> {
+    return this.#buffer ? this.#buffer.flush(ended) : ended();
   }
 
   #requireOpen(event?: WireEvent): void {

@@ -3,7 +3,7 @@ import { after, test } from "node:test";
 
 import Anthropic from "@anthropic-ai/sdk";
 
-import { AccessDenied, InvalidUsage } from "../src/index.js";
+import { AccessDenied, Closed, InvalidUsage } from "../src/index.js";
 import {
   type MeterOptions,
   meterAnthropic,
@@ -12,7 +12,7 @@ import {
 } from "../src/llm/index.js";
 import { FakeMeterline } from "../src/testing.js";
 import { ModelServer, named } from "./support/models.js";
-import { gate } from "./support/setting.js";
+import { setting as apiSetting, gate } from "./support/setting.js";
 
 const MODEL = "claude-haiku-4-5";
 const REQUEST = {
@@ -70,6 +70,10 @@ function streamed(id: string, usage: object, output: number): string[] {
     }),
     named({ type: "message_stop" }),
   ];
+}
+
+function fail(message: string): never {
+  throw new RangeError(message);
 }
 
 test("a message is billed by kinds of tokens that do not overlap", async () => {
@@ -156,6 +160,96 @@ test("a stream that is left in the middle is billed for what it reported, and sa
   const [error] = backgroundErrors;
   assert.ok(error instanceof UnreportedUsage);
   assert.match(error.message, /msg_1 .* 10 tokens of input and 1 of output/);
+});
+
+test("a stream that is left when its text is over is billed whole", async () => {
+  const { server, fake, meterline, anthropic, backgroundErrors } = await setting();
+  server.says.push({ events: streamed("msg_1", { input_tokens: 10 }, 42) });
+  for await (const event of await anthropic.messages.create({ ...REQUEST, stream: true })) {
+    if (event.type === "content_block_stop") break;
+  }
+  await meterline.close();
+  assert.deepEqual(recorded(fake), { "msg_1:input": 10, "msg_1:output": 42 });
+  assert.deepEqual(backgroundErrors, []);
+});
+
+test("who leaves while the usage is being recorded hears of a failure by the hook", async () => {
+  const { server } = await setting();
+  const { api, meterline, backgroundErrors } = await apiSetting({ retryBudgetMs: 0 });
+  const plain = new Anthropic({ apiKey: "any", baseURL: server.url });
+  const anthropic = meterAnthropic(plain, meterline, "cus_1");
+  server.says.push({ events: streamed("msg_1", { input_tokens: 10 }, 42) });
+  const [asked, answering] = [gate(), gate()];
+  api.faults.push({ status: 503 });
+  api.beforeAnswer = async () => {
+    asked.open();
+    await answering.passed;
+  };
+  const stream = await anthropic.messages.create({ ...REQUEST, stream: true });
+  const reading = (async () => {
+    for await (const _ of stream);
+  })().catch(() => undefined);
+  await asked.passed;
+  stream.controller.abort();
+  answering.open();
+  await reading;
+  await meterline.close();
+  assert.ok(backgroundErrors[0] instanceof UsageNotRecorded);
+});
+
+test("an answer that is not read to its end is billed, or it is said", async () => {
+  const { server, fake, meterline, anthropic } = await setting();
+  server.says.push({ status: 200, body: message("msg_1", { input_tokens: 3, output_tokens: 4 }) });
+  const response = await anthropic.messages.create(REQUEST).asResponse();
+  await response.body?.cancel();
+  await meterline.flush();
+  assert.deepEqual(recorded(fake), { "msg_1:input": 3, "msg_1:output": 4 });
+});
+
+test("a client that is closed has no model run for it", async () => {
+  const { server, meterline, anthropic } = await setting();
+  await meterline.close();
+  await assert.rejects(anthropic.messages.create(REQUEST).then(), Closed);
+  assert.equal(server.requests.length, 0);
+});
+
+test("an answer outlives the client that is closed meanwhile, with what is to be recorded", async () => {
+  const { server, fake, meterline, anthropic } = await setting();
+  server.says.push({ status: 200, body: message("msg_1", { input_tokens: 3, output_tokens: 4 }) });
+  const response = await anthropic.messages.create(REQUEST).asResponse();
+  await meterline.close();
+  const error = await response.json().catch((error: unknown) => error);
+  assert.ok(error instanceof UsageNotRecorded && error.errors[0] instanceof Closed);
+  assert.equal((error.response as Anthropic.Message).id, "msg_1");
+  await fake.client().emitMany(error.events);
+  assert.deepEqual(recorded(fake), { "msg_1:input": 3, "msg_1:output": 4 });
+});
+
+test("what names the tokens may fail, and takes neither the answer nor the other kinds with it", async () => {
+  const { server, fake, anthropic } = await setting({
+    action: (kind, model) => (model === MODEL && kind === "output" ? fail("no price") : kind),
+  });
+  const usage = { input_tokens: 10, output_tokens: 4 };
+  server.says.push({ status: 200, body: message("msg_1", usage) });
+  const error = await anthropic.messages.create(REQUEST).catch((error: unknown) => error);
+  assert.ok(error instanceof UsageNotRecorded);
+  assert.equal((error.response as Anthropic.Message).id, "msg_1");
+  assert.deepEqual(recorded(fake), { "msg_1:input": 10 });
+  assert.deepEqual(error.events, []);
+  assert.deepEqual(error.unnamed, [
+    { kind: "output", model: MODEL, quantity: 4, eventId: "msg_1:output" },
+  ]);
+  assert.match(error.message, /4 output tokens of claude-haiku-4-5 have no name.*no price/);
+});
+
+test("a function that knows the names of real models alone is taken", async () => {
+  const names: Record<string, string> = { [MODEL]: "haiku" };
+  const { server, fake, anthropic } = await setting({
+    action: (kind, model) => `${names[model]?.toUpperCase() ?? fail(model)}.${kind}`,
+  });
+  server.says.push({ status: 200, body: message("msg_1", { input_tokens: 3, output_tokens: 4 }) });
+  await anthropic.messages.create(REQUEST);
+  assert.equal(fake.units("cus_1", "HAIKU.input"), 3);
 });
 
 test("a stream that breaks off is billed for what it reported", async () => {

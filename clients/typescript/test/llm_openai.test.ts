@@ -75,12 +75,17 @@ function response(id: string, status: string, usage: object | null, extra: objec
 function responseEvents(id: string, end: string, usage: object | null): string[] {
   const at = (sequence_number: number, type: string, rest: object) =>
     named({ type, sequence_number, ...rest });
-  const delta = { item_id: "item_1", output_index: 0, content_index: 0, logprobs: [] };
+  const content = { item_id: "item_1", output_index: 0, content_index: 0, logprobs: [] };
   const status = end.replace("response.", "");
+  const done = response(id, status, usage);
+  const [item] = done.output;
   return [
     at(0, "response.created", { response: response(id, "in_progress", null, { output: [] }) }),
-    at(1, "response.output_text.delta", { ...delta, delta: "Hi" }),
-    at(2, end, { response: response(id, status, usage) }),
+    at(1, "response.output_item.added", { output_index: 0, item: { ...item, content: [] } }),
+    at(2, "response.output_text.delta", { ...content, delta: "Hi" }),
+    at(3, "response.output_text.done", { ...content, text: "Hi" }),
+    at(4, "response.output_item.done", { output_index: 0, item }),
+    at(5, end, { response: done }),
   ];
 }
 
@@ -158,6 +163,67 @@ test("who leaves when the text is over is billed all the same", async () => {
   await meterline.flush();
   assert.equal(recorded(fake)["chatcmpl-1:output"], 20);
   assert.deepEqual(backgroundErrors, []);
+});
+
+test("who leaves a response when its text is over is billed all the same", async () => {
+  const { server, fake, meterline, openai, backgroundErrors } = await setting();
+  for (const last of ["response.output_text.done", "response.output_item.done"]) {
+    server.says.push({ events: responseEvents(last, "response.completed", RESPONSE_USAGE) });
+    const request = { model: MODEL, input: "Hello", stream: true } as const;
+    for await (const { type } of await openai.responses.create(request)) {
+      if (type === last) break;
+    }
+    await meterline.flush();
+    assert.equal(recorded(fake)[`${last}:output`], 20);
+  }
+  assert.deepEqual(backgroundErrors, []);
+});
+
+test("who leaves a response between reasoning and text leaves nothing to wait for", async () => {
+  const { server, fake, meterline, openai, backgroundErrors } = await setting();
+  const item = { id: "rs_1", type: "reasoning", summary: [] };
+  const [created = "", ...rest] = responseEvents("resp_1", "response.completed", RESPONSE_USAGE);
+  const reasoned = named({ type: "response.output_item.done", output_index: 0, item });
+  server.says.push({
+    events: [created, reasoned, ...rest],
+    before: (index) => (index < 2 ? Promise.resolve() : new Promise(() => {})),
+  });
+  const request = { model: MODEL, input: "Hello", stream: true } as const;
+  for await (const { type } of await openai.responses.create(request)) {
+    if (type === "response.output_item.done") break;
+  }
+  await meterline.flush();
+  assert.equal(fake.events.length, 0);
+  assert.ok(backgroundErrors[0] instanceof UnreportedUsage);
+});
+
+test("a report that does not fit is not waited for, and it is said", async () => {
+  const { server, fake, meterline, openai, backgroundErrors } = await setting();
+  const events = responseEvents("resp_1", "response.completed", RESPONSE_USAGE);
+  const padding = Array.from({ length: 200 }, () => `: ${"x".repeat(64 * 1024)}\n\n`);
+  server.says.push({ events: [...events.slice(0, 5), ...padding, ...events.slice(5)] });
+  const request = { model: MODEL, input: "Hello", stream: true } as const;
+  for await (const { type } of await openai.responses.create(request)) {
+    if (type === "response.output_item.done") break;
+  }
+  await meterline.flush();
+  assert.equal(fake.events.length, 0);
+  assert.ok(backgroundErrors[0] instanceof UnreportedUsage);
+});
+
+test("one of two choices that is over is not the end", async () => {
+  const { server, meterline, openai, backgroundErrors } = await setting();
+  const chunk = { id: "chatcmpl-1", object: "chat.completion.chunk", created: 1, model: MODEL };
+  const of = (index: number, finish_reason: string | null) =>
+    unnamed({ ...chunk, choices: [{ index, delta: { content: "Hi" }, finish_reason }] });
+  server.says.push({
+    events: [of(0, null), of(1, null), of(0, "stop"), of(1, null)],
+    before: (index) => (index < 3 ? Promise.resolve() : new Promise(() => {})),
+  });
+  const stream = await openai.chat.completions.create({ ...CHAT, n: 2, stream: true });
+  for await (const { choices } of stream) if (choices[0]?.finish_reason === "stop") break;
+  await meterline.flush();
+  assert.ok(backgroundErrors[0] instanceof UnreportedUsage);
 });
 
 test("who leaves in the middle leaves nothing to bill, and it is said", async () => {

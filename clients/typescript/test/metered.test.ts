@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { AccessDenied, InvalidUsage, PerhapsRecorded, Unavailable } from "../src/index.js";
-import { setting } from "./support/setting.js";
+import { AccessDenied, Closed, InvalidUsage, PerhapsRecorded, Unavailable } from "../src/index.js";
+import { gate, setting } from "./support/setting.js";
 
 test("an action's result comes with its record", async () => {
   const { api, meterline } = await setting();
@@ -75,4 +75,43 @@ test("wrong arguments are found before the action is run", async () => {
     meterline.metered("cus_1", "page", mustNotRun, { quantity: 0 }),
     InvalidUsage,
   );
+});
+
+test("closing waits for an action that runs, sends its event at once, and lets no other begin", async () => {
+  const { api, meterline } = await setting({ buffer: { waitMs: 1_000_000 } });
+  const [begun, ending] = [gate(), gate()];
+  const told: string[] = [];
+  const running = meterline
+    .metered("cus_1", "page", async () => {
+      begun.open();
+      await ending.passed;
+      // It waits for what is sent, and not for its own caller.
+      await meterline.flush();
+      return "summary";
+    })
+    .then(({ result }) => told.push(result));
+  await begun.passed;
+  const closing = meterline.close().then(() => told.push("closed"));
+  const mustNotRun = () => assert.fail("it ran");
+  await assert.rejects(meterline.metered("cus_1", "page", mustNotRun), Closed);
+  ending.open();
+  await Promise.all([running, closing]);
+  assert.deepEqual(told, ["summary", "closed"]);
+  assert.equal(api.units, 1);
+});
+
+test("an action that begins by asking for access is under way, too", async () => {
+  const { api, meterline } = await setting();
+  const [asked, answering] = [gate(), gate()];
+  api.beforeAnswer = async () => {
+    asked.open();
+    await answering.passed;
+  };
+  const running = meterline.metered("cus_1", "page", () => 7, { checkAccess: true });
+  await asked.passed;
+  const closing = meterline.close();
+  answering.open();
+  assert.equal((await running).result, 7);
+  await closing;
+  assert.equal(api.units, 1);
 });

@@ -20,9 +20,14 @@ export const anthropic: Provider = {
   readStream: () => new MessageStreamReader(),
 };
 
+/** The kinds of content that an answer may end with: after others, such as thinking, more comes. */
+const LAST_CONTENT = new Set(["text", "tool_use"]);
+
 /** Reads counts that are cumulative: each replaces the one before. */
 class MessageStreamReader implements StreamReader {
   isGenerated = false;
+  #isFinal = false;
+  #content = "";
   #message: Record<string, unknown> | undefined;
   readonly #usage: Record<string, unknown> = {};
 
@@ -33,9 +38,16 @@ class MessageStreamReader implements StreamReader {
         this.#message = members(event["message"]);
         this.#add(this.#message["usage"]);
         return "pass";
+      case "content_block_start":
+        this.#content = text(members(event["content_block"])["type"]);
+        this.isGenerated = false;
+        return "pass";
+      case "content_block_stop":
+        this.isGenerated = LAST_CONTENT.has(this.#content);
+        return "pass";
       case "message_delta":
         this.#add(event["usage"]);
-        this.isGenerated = true;
+        this.isGenerated = this.#isFinal = true;
         return "pass";
       case "message_stop":
         return "end";
@@ -47,7 +59,7 @@ class MessageStreamReader implements StreamReader {
   }
 
   report(): Report | undefined {
-    return this.#message && report(this.#message, this.#usage, this.isGenerated);
+    return this.#message && report(this.#message, this.#usage, this.#isFinal);
   }
 
   #add(usage: unknown): void {

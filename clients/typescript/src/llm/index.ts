@@ -1,13 +1,14 @@
 import type { Meterline } from "../client.js";
 import { wireEvent } from "../event.js";
+import { guarded, type OnBackgroundError } from "../hook.js";
 import { anthropic } from "./anthropic.js";
 import { meteredFetch } from "./metered_fetch.js";
 import { openai } from "./openai.js";
 import type { Provider } from "./provider.js";
-import { type ActionOf, defaultAction, TOKEN_KINDS } from "./tokens.js";
+import { type ActionOf, defaultAction, TOKEN_KINDS, type TokenKind } from "./tokens.js";
 
 export { UnreportedUsage, UsageNotRecorded } from "./errors.js";
-export { type ActionOf, defaultAction, type TokenKind } from "./tokens.js";
+export { type ActionOf, defaultAction, type TokenKind, type UnnamedTokens } from "./tokens.js";
 
 /** As much of an SDK's client as is used: a copy of it that speaks through another `fetch`. */
 export interface SdkClient {
@@ -21,7 +22,7 @@ export interface MeterOptions {
   /** Whether to ask before each request if the customer may act. The key must be allowed to read. */
   checkAccess?: boolean | undefined;
   /** Told what no caller can be told, of a stream that was left. The one of `meterline` unless given. */
-  onBackgroundError?: ((error: Error) => void) | undefined;
+  onBackgroundError?: OnBackgroundError | undefined;
 }
 
 /**
@@ -75,11 +76,20 @@ function meter<Client extends SdkClient>(
 ): Client {
   const { action = defaultAction, checkAccess = false } = options;
   // Found here, and not after the model has answered.
-  for (const kind of TOKEN_KINDS) wireEvent({ customer, action: action(kind, "model") });
-  const onBackgroundError = options.onBackgroundError ?? meterline.onBackgroundError;
+  for (const kind of TOKEN_KINDS) wireEvent({ customer, action: nameOfNoModel(action, kind) });
+  const onBackgroundError = guarded(options.onBackgroundError ?? meterline.onBackgroundError);
   const billing = { meterline, customer, action, checkAccess, onBackgroundError };
   // Both SDKs keep the `fetch` that they were given under this name.
   const own: unknown = Reflect.get(client, "fetch");
   const original = typeof own === "function" ? (own as typeof fetch) : globalThis.fetch;
   return client.withOptions({ fetch: meteredFetch(original, provider, billing) }) as Client;
+}
+
+/** A name of a model that is none. That a function has no name for it says nothing of real ones. */
+function nameOfNoModel(action: ActionOf, kind: TokenKind): string {
+  try {
+    return action(kind, "model") ?? defaultAction(kind);
+  } catch {
+    return defaultAction(kind);
+  }
 }

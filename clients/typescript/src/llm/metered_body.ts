@@ -1,29 +1,59 @@
+import type { EmitMany } from "../client.js";
 import { parseJson } from "../json.js";
-import { type Billing, bill } from "./billing.js";
+import { type Billing, bill, billInBackground, type Unbilled } from "./billing.js";
+import type { Upstream } from "./metered_fetch.js";
 import type { Provider, StreamReader } from "./provider.js";
 import { EventSplitter, type ServerSentEvent } from "./sse.js";
 
-/** How long the report of a generated answer is waited for after its reader has left. */
+/** How long the report of an answer is waited for after its reader has left. */
 const REPORT_WAIT_MS = 10_000;
+/** How much of a stream is read for its report: the report of a response has all of its text in it. */
+const REPORT_BYTES_MAX = 8 * 1024 * 1024;
 
 /** A plain answer, which is handed out once its usage is recorded. */
 export function meteredAnswer(
   response: Response,
   provider: Provider,
   billing: Billing,
+  upstream: Upstream,
 ): ReadableStream<Uint8Array> {
+  let isRead = false;
+  let isLeft = false;
+  const read = async (): Promise<[Uint8Array, Unbilled]> => {
+    isRead = true;
+    const body = new Uint8Array(await response.arrayBuffer());
+    const answer = parseJson(new TextDecoder().decode(body));
+    return [body, { report: provider.readAnswer(answer), response: answer }];
+  };
+  const leave = async (emitMany: EmitMany): Promise<void> => {
+    const nothing: Unbilled = { report: undefined };
+    const reading = read().then(([, unbilled]) => unbilled);
+    const unbilled = await within(reading, upstream.abort).catch(() => nothing);
+    await billInBackground(unbilled, billing, emitMany);
+  };
   return new ReadableStream(
     {
       // Not before somebody reads: the SDKs try a request again whose answer fails to come, and
       // must not do so because of what happens here.
       async pull(controller) {
-        const body = new Uint8Array(await response.arrayBuffer());
-        const answer = parseJson(new TextDecoder().decode(body));
-        await bill(provider.readAnswer(answer), billing, answer);
+        const [body, unbilled] = await read().catch(async (error: unknown) => {
+          // The model has answered, and the caller is to see why the answer does not come.
+          await billInBackground({ report: undefined }, billing);
+          throw error;
+        });
+        if (isLeft) return billInBackground(unbilled, billing);
+        await bill(unbilled, billing).catch((error: unknown) => {
+          if (isLeft) billing.onBackgroundError(error as Error);
+          throw error;
+        });
+        if (isLeft) return;
         controller.enqueue(body);
         controller.close();
       },
-      cancel: (reason) => response.body?.cancel(reason),
+      cancel() {
+        isLeft = true;
+        if (!isRead) billing.meterline.inBackground(leave);
+      },
     },
     { highWaterMark: 0 },
   );
@@ -31,27 +61,22 @@ export function meteredAnswer(
 
 /**
  * A streamed answer. Its events are handed out as they come, but the last only once the usage is
- * recorded. Whoever leaves in the middle is billed for what was reported until then.
+ * recorded. Whoever leaves in the middle is billed for what was reported until then; whoever leaves
+ * when the answer is over, for all.
  */
 export function meteredStream(
   body: ReadableStream<Uint8Array>,
   reader: StreamReader,
   billing: Billing,
-  upstream: { readonly signal: AbortSignal | undefined; abort(): void },
+  upstream: Upstream,
 ): ReadableStream<Uint8Array> {
-  const source = body.getReader();
-  const stream = new MeteredStream(source, reader, billing);
+  const stream = new MeteredStream(body.getReader(), reader, billing, upstream);
   return new ReadableStream(
     {
-      start(controller) {
-        // The upstream has a signal of its own, because its report may come after the caller left.
-        upstream.signal?.addEventListener("abort", () => {
-          stream.abandon(upstream.abort);
-          controller.error(upstream.signal?.reason);
-        });
-      },
+      // The upstream has a signal of its own, because its report may come after the caller left.
+      start: (controller) => stream.endWith(upstream.signal, controller),
       pull: (controller) => stream.pull(controller),
-      cancel: () => stream.abandon(upstream.abort),
+      cancel: () => stream.leave(),
     },
     { highWaterMark: 0 },
   );
@@ -61,20 +86,41 @@ class MeteredStream {
   readonly #source: ReadableStreamDefaultReader<Uint8Array>;
   readonly #reader: StreamReader;
   readonly #billing: Billing;
+  readonly #upstream: Upstream;
   readonly #splitter = new EventSplitter();
   readonly #encoder = new TextEncoder();
   /** Set when the usage is being recorded, which happens once. */
   #settled = false;
-  #abandoned = false;
+  /** Set when the reader is gone, who can be told nothing any more. */
+  #left = false;
+  /** Set by the event that is the last. */
+  #ended = false;
+  /** Lets go of the caller's signal, which may outlive many streams. */
+  #release = (): void => {};
 
   constructor(
     source: ReadableStreamDefaultReader<Uint8Array>,
     reader: StreamReader,
     billing: Billing,
+    upstream: Upstream,
   ) {
     this.#source = source;
     this.#reader = reader;
     this.#billing = billing;
+    this.#upstream = upstream;
+  }
+
+  /** Takes an abort by the caller for leaving. */
+  endWith(
+    signal: AbortSignal | undefined,
+    controller: ReadableStreamDefaultController<Uint8Array>,
+  ): void {
+    const aborted = (): void => {
+      this.leave();
+      controller.error(signal?.reason);
+    };
+    signal?.addEventListener("abort", aborted, { once: true });
+    this.#release = () => signal?.removeEventListener("abort", aborted);
   }
 
   /** Hands out at least one event, or the end. */
@@ -88,30 +134,33 @@ class MeteredStream {
           handedOut++;
         }
       }
-      if (this.#abandoned) return;
+      if (this.#left) return;
       if (chunk === undefined) {
         await this.#settle();
-        controller.close();
+        this.#release();
+        if (!this.#left) controller.close();
         return;
       }
     }
   }
 
   /** The reader has left. What was reported is billed; a report that is about to come is waited for. */
-  abandon(abort: () => void): void {
-    if (this.#abandoned || this.#settled) return;
-    this.#abandoned = true;
-    this.#billing.meterline.track(this.#leave(abort));
+  leave(): void {
+    if (this.#left) return;
+    this.#left = true;
+    this.#release();
+    // What is being recorded goes on.
+    if (this.#settled) this.#upstream.abort();
+    else this.#billing.meterline.inBackground((emitMany) => this.#finish(emitMany));
   }
 
-  async #leave(abort: () => void): Promise<void> {
-    if (this.#reader.isGenerated) {
-      const timer = setTimeout(abort, REPORT_WAIT_MS);
-      await this.#drain().catch(() => undefined);
-      clearTimeout(timer);
+  async #finish(emitMany: EmitMany): Promise<void> {
+    if (this.#reader.isGenerated && !this.#reader.report()?.isFinal) {
+      // Without one, what is billed says so.
+      await within(this.#drain(), this.#upstream.abort).catch(() => undefined);
     }
-    abort();
-    await this.#settleInBackground();
+    this.#upstream.abort();
+    await this.#settleInBackground(emitMany);
   }
 
   async #read(): Promise<Uint8Array | undefined> {
@@ -119,17 +168,19 @@ class MeteredStream {
       const { value } = await this.#source.read();
       return value;
     } catch (error) {
-      await this.#settleInBackground();
+      this.#release();
+      // Who left has it settled elsewhere.
+      if (!this.#left) await this.#settleInBackground();
       throw error;
     }
   }
 
   async #drain(): Promise<void> {
-    for (;;) {
+    for (let bytes = 0; !this.#ended && bytes < REPORT_BYTES_MAX; ) {
       const { value } = await this.#source.read();
-      const events = value ? this.#splitter.push(value) : this.#rest();
-      for (const { data } of events) {
-        if (data !== undefined && this.#reader.take(data) === "end") return;
+      bytes += value?.length ?? 0;
+      for (const { data } of value ? this.#splitter.push(value) : this.#rest()) {
+        if (data !== undefined) this.#take(data);
       }
       if (value === undefined) return;
     }
@@ -142,18 +193,30 @@ class MeteredStream {
 
   /** Whether the event is to be handed out. */
   async #takes({ data }: ServerSentEvent): Promise<boolean> {
-    if (data === undefined) return true;
-    const step = this.#reader.take(data);
-    if (step === "end" && !this.#abandoned) await this.#settle();
+    if (data === undefined) return !this.#left;
+    const step = this.#take(data);
+    if (step === "end" && !this.#left) await this.#settle();
     // The caller is to see the API's error, not one about its usage.
     if (step === "failed") await this.#settleFailed();
-    return step !== "hide" && !this.#abandoned;
+    return step !== "hide" && !this.#left;
+  }
+
+  #take(data: unknown) {
+    const step = this.#reader.take(data);
+    this.#ended ||= step === "end" || step === "failed";
+    return step;
   }
 
   async #settle(): Promise<void> {
     if (this.#settled) return;
     this.#settled = true;
-    await bill(this.#reader.report(), this.#billing);
+    await bill({ report: this.#reader.report() }, this.#billing).catch((error: unknown) => {
+      if (this.#left) this.#billing.onBackgroundError(error as Error);
+      // Nobody reads on.
+      this.#release();
+      this.#upstream.abort();
+      throw error;
+    });
   }
 
   /** The API failed. What it reported before that was used; if nothing, nothing is missing. */
@@ -162,11 +225,19 @@ class MeteredStream {
     await this.#settleInBackground();
   }
 
-  async #settleInBackground(): Promise<void> {
-    try {
-      await this.#settle();
-    } catch (error) {
-      this.#billing.onBackgroundError(error as Error);
-    }
+  async #settleInBackground(emitMany?: EmitMany): Promise<void> {
+    if (this.#settled) return;
+    this.#settled = true;
+    await billInBackground({ report: this.#reader.report() }, this.#billing, emitMany);
+  }
+}
+
+/** `work`, which `abort` ends if it takes too long. */
+async function within<T>(work: Promise<T>, abort: () => void): Promise<T> {
+  const timer = setTimeout(abort, REPORT_WAIT_MS);
+  try {
+    return await work;
+  } finally {
+    clearTimeout(timer);
   }
 }

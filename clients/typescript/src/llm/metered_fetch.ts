@@ -30,7 +30,7 @@ export function meteredFetch(
       const reader = provider.readStream(pathname, prepared);
       return withBody(response, meteredStream(response.body, reader, billing, upstream));
     }
-    return withBody(response, meteredAnswer(response, provider, billing));
+    return withBody(response, meteredAnswer(response, provider, billing, upstream));
   };
 }
 
@@ -56,7 +56,7 @@ export class Upstream {
   constructor(signal: AbortSignal | null | undefined) {
     this.signal = signal ?? undefined;
     if (signal?.aborted) this.abort();
-    signal?.addEventListener("abort", this.abort);
+    signal?.addEventListener("abort", this.abort, { once: true });
   }
 
   readonly abort = (): void => this.#controller.abort(this.signal?.reason);

@@ -9,6 +9,17 @@ const FREE = ["/responses/input_tokens", "/moderations"];
 /** The last events of a stream of the Responses API. */
 const RESPONSE_ENDS = new Set(["response.completed", "response.incomplete", "response.failed"]);
 
+/** Events after which a response may be whole. */
+const CONTENT_ENDS = new Set([
+  "response.output_text.done",
+  "response.refusal.done",
+  "response.function_call_arguments.done",
+  "response.custom_tool_call_input.done",
+]);
+/** The kinds of items that a response may end with: after others, such as reasoning, more comes. */
+const LAST_ITEMS = new Set(["message", "function_call", "custom_tool_call"]);
+const CONTENT_BEGINS = /\.(added|delta)$/;
+
 /**
  * OpenAI's Chat Completions and Responses APIs ("Chat", "Responses"). Their prompt and input tokens
  * include the cached ones, which are taken out; reasoning is part of the output.
@@ -47,7 +58,9 @@ function askForReport(body: string, request: Record<string, unknown>): Prepared 
 
 /** Reads a stream of Chat Completions: the last chunk, without choices, has the usage. */
 class ChunkStreamReader implements StreamReader {
-  isGenerated = false;
+  /** The choices that are not whole yet, by their index. */
+  readonly #open = new Set<unknown>();
+  #hasEnded = false;
   readonly #hidesReport: boolean;
   #report: Report | undefined;
 
@@ -60,13 +73,22 @@ class ChunkStreamReader implements StreamReader {
     const chunk = members(data);
     if ("error" in chunk) return "failed";
     const choices = Array.isArray(chunk["choices"]) ? chunk["choices"] : [];
-    this.isGenerated ||= choices.some((choice) => text(members(choice)["finish_reason"]) !== "");
+    for (const choice of choices.map(members)) {
+      const isWhole = text(choice["finish_reason"]) !== "";
+      if (isWhole) this.#open.delete(choice["index"]);
+      else this.#open.add(choice["index"]);
+      this.#hasEnded ||= isWhole;
+    }
     if (chunk["usage"] === null || chunk["usage"] === undefined) {
       this.#report ??= report(chunk);
       return "pass";
     }
     this.#report = report(chunk);
     return this.#hidesReport && choices.length === 0 ? "hide" : "pass";
+  }
+
+  get isGenerated(): boolean {
+    return this.#hasEnded && this.#open.size === 0;
   }
 
   report(): Report | undefined {
@@ -76,15 +98,21 @@ class ChunkStreamReader implements StreamReader {
 
 /** Reads a stream of the Responses API, whose last event has the whole response. */
 class ResponseStreamReader implements StreamReader {
-  readonly isGenerated = false;
+  isGenerated = false;
   #report: Report | undefined;
 
   take(data: unknown): Step {
     const event = members(data);
-    if (event["type"] === "error") return "failed";
+    const type = text(event["type"]);
+    if (type === "error") return "failed";
     const response = members(event["response"]);
     if (text(response["id"]) !== "") this.#report = report(response);
-    return RESPONSE_ENDS.has(text(event["type"])) ? "end" : "pass";
+    if (CONTENT_BEGINS.test(type)) this.isGenerated = false;
+    if (CONTENT_ENDS.has(type)) this.isGenerated = true;
+    if (type === "response.output_item.done") {
+      this.isGenerated = LAST_ITEMS.has(text(members(event["item"])["type"]));
+    }
+    return RESPONSE_ENDS.has(type) ? "end" : "pass";
   }
 
   report(): Report | undefined {

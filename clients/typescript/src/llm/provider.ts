@@ -22,7 +22,7 @@ export type Step =
 
 /** Reads the usage out of a stream of one answer. */
 export interface StreamReader {
-  /** Whether all is generated, so that only the report may be missing. */
+  /** Whether nothing is being generated any more, as far as can be told, so that only the report is missing. */
   readonly isGenerated: boolean;
   /** Takes the data of the next event: JSON, or the text where it is none. */
   take(data: unknown): Step;

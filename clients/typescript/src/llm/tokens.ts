@@ -1,4 +1,5 @@
-import type { UsageEvent } from "../event.js";
+import { InvalidUsage, type MeterlineError } from "../errors.js";
+import { type UsageEvent, wireEvent } from "../event.js";
 
 /** The kinds of tokens. They do not overlap: each token is of one kind. */
 export type TokenKind = "input" | "output" | "cache_read" | "cache_write";
@@ -27,14 +28,43 @@ export function defaultAction(kind: TokenKind): string {
   return `llm.${kind}`;
 }
 
+/** Tokens without a name on the bill: what names them failed. */
+export interface UnnamedTokens {
+  readonly kind: TokenKind;
+  readonly model: string;
+  /** How many. */
+  readonly quantity: number;
+  /** The id to record them under, once they have a name. */
+  readonly eventId: string;
+}
+
+/** What is to be recorded of an answer, and what cannot be, with the reason. */
+export interface TokenEvents {
+  readonly events: readonly UsageEvent[];
+  readonly unnamed: readonly (readonly [UnnamedTokens, MeterlineError])[];
+}
+
 /** An event for each kind of which there are tokens, under the id `{response id}:{kind}`. */
-export function tokenEvents(report: Report, customer: string, action: ActionOf): UsageEvent[] {
-  return TOKEN_KINDS.filter((kind) => report.tokens[kind] > 0).map((kind) => ({
-    customer,
-    action: action(kind, report.model),
-    quantity: report.tokens[kind],
-    eventId: `${report.responseId}:${kind}`,
-  }));
+export function tokenEvents(report: Report, customer: string, action: ActionOf): TokenEvents {
+  const { model, responseId, tokens } = report;
+  const events: UsageEvent[] = [];
+  const unnamed: [UnnamedTokens, MeterlineError][] = [];
+  for (const kind of TOKEN_KINDS) {
+    const quantity = tokens[kind];
+    if (quantity === 0) continue;
+    const eventId = `${responseId}:${kind}`;
+    try {
+      const event = { customer, action: action(kind, model), quantity, eventId };
+      wireEvent(event);
+      events.push(event);
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      const message = `${quantity} ${kind} tokens of ${model} have no name on the bill: ${reason}`;
+      const error = new InvalidUsage(message, { eventId, cause });
+      unnamed.push([{ kind, model, quantity, eventId }, error]);
+    }
+  }
+  return { events, unnamed };
 }
 
 /** A count of an answer; 0 where it has none. */
