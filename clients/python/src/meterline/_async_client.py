@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from datetime import datetime
 from types import TracebackType
 from typing import Any, TypeAlias, TypeVar
@@ -25,6 +25,10 @@ from ._telemetry import access_span, emit_span
 from .errors import Closed, MeterlineError
 
 T = TypeVar("T")
+#: What :meth:`AsyncMeterline.emit_many` does.
+EmitMany: TypeAlias = Callable[
+    [Iterable[UsageEvent]], Coroutine[Any, Any, list[Recorded | MeterlineError]]
+]
 
 
 class AsyncMeterline:
@@ -48,6 +52,9 @@ class AsyncMeterline:
         self._core = settings.core()
         self._transport = AsyncTransport(settings, transport)
         self._calls = _Calls()
+        #: Held here, since the loop itself holds its tasks only weakly.
+        self._background: set[asyncio.Task[None]] = set()
+        self._closing: asyncio.Task[None] | None = None
         self._buffer = _Buffer(settings.buffer, self._deliver) if settings.buffer else None
         self._drainer: _Drainer | None = None
 
@@ -77,11 +84,8 @@ class AsyncMeterline:
 
     async def emit_many(self, events: Iterable[UsageEvent]) -> list[Recorded | MeterlineError]:
         """See :meth:`Meterline.emit_many`."""
-        chosen = list(events)
-        with self._calls.one(), emit_span(chosen) as tracing:
-            outcomes = await self._run(_core.emit_many(self._core, chosen))
-            tracing.note(outcomes)
-            return outcomes
+        with self._calls.one():
+            return await self._emit_many(events)
 
     async def metered(
         self,
@@ -128,20 +132,17 @@ class AsyncMeterline:
     async def flush(self) -> SpoolState:
         """See :meth:`Meterline.flush`."""
         with self._calls.one():
+            await self._wait_for_background()
             if self._buffer:
                 await self._buffer.flush()
             return await self._run(_core.flush_spool(self._core))
 
     async def close(self) -> None:
-        """See :meth:`Meterline.close`."""
-        if not self._calls.refuse():
-            return
-        if self._buffer:
-            self._buffer.hurry()
-        await self._calls.wait_for_none()
-        if self._drainer:
-            await self._drainer.close()
-        await self._transport.close()
+        """See :meth:`Meterline.close`. It goes on, if who awaits it is cancelled."""
+        self._calls.refuse()
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
 
     async def __aenter__(self) -> AsyncMeterline:
         self._start_draining()
@@ -154,6 +155,42 @@ class AsyncMeterline:
         trace: TracebackType | None,
     ) -> None:
         await self.close()
+
+    async def _close(self) -> None:
+        if self._buffer:
+            self._buffer.hurry()
+        await self._calls.wait_for_none()
+        await self._wait_for_background()
+        if self._drainer:
+            await self._drainer.close()
+        await self._transport.close()
+
+    def _require_open(self) -> None:
+        """Raises :class:`Closed` where a call would."""
+        with self._calls.one():
+            pass
+
+    def _in_background(
+        self, work: Callable[[EmitMany], Coroutine[Any, Any, None]]
+    ) -> asyncio.Task[None]:
+        """Works in a task of its own, which a flush and the end wait for. What it records by the
+        function that it is given is taken also while the client closes."""
+        emit_many = self.emit_many if self._calls.is_closed else self._emit_many
+        task = asyncio.get_running_loop().create_task(work(emit_many), name="meterline-background")
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+    async def _wait_for_background(self) -> None:
+        while self._background:
+            await asyncio.wait(set(self._background))
+
+    async def _emit_many(self, events: Iterable[UsageEvent]) -> list[Recorded | MeterlineError]:
+        chosen = list(events)
+        with emit_span(chosen) as tracing:
+            outcomes = await self._run(_core.emit_many(self._core, chosen))
+            tracing.note(outcomes)
+            return outcomes
 
     async def _require_access(self, customer: str) -> None:
         with access_span(customer):
@@ -209,11 +246,13 @@ class _Calls:
             if self._under_way == 0:
                 self._none.set()
 
-    def refuse(self) -> bool:
-        """Lets no further call in. Answers whether any was let in before."""
-        was_open = not self._refused
+    @property
+    def is_closed(self) -> bool:
+        return self._refused
+
+    def refuse(self) -> None:
+        """Lets no further call in."""
         self._refused = True
-        return was_open
 
     async def wait_for_none(self) -> None:
         while self._under_way:

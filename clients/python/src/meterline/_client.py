@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeAlias, TypeVar
 
@@ -15,6 +15,7 @@ import httpx
 
 from . import _core, _flow
 from ._batching import Batch, Batcher, Entry
+from ._calls import Background, Calls
 from ._core import Core
 from ._events import UsageEvent
 from ._http import SyncTransport
@@ -22,9 +23,11 @@ from ._outcomes import Access, Metered, Recorded, SpoolState, Verdict
 from ._settings import Buffer, Settings
 from ._spool import Spool
 from ._telemetry import access_span, emit_span
-from .errors import Closed, MeterlineError
+from .errors import MeterlineError
 
 T = TypeVar("T")
+#: What :meth:`Meterline.emit_many` does.
+EmitMany: TypeAlias = Callable[[Iterable[UsageEvent]], list[Recorded | MeterlineError]]
 
 #: Batches under way at once. A batch is one request: more would wait for each other.
 BATCHES_IN_FLIGHT_MAX = 8
@@ -59,7 +62,8 @@ class Meterline:
         )
         self._core = settings.core()
         self._transport = SyncTransport(settings, transport)
-        self._calls = _Calls()
+        self._calls = Calls()
+        self._background = Background()
         self._buffer = _Buffer(settings.buffer, self._deliver) if settings.buffer else None
         spool = self._core.spool
         self._drainer = _Drainer(self._core, spool, self._perform) if spool else None
@@ -98,11 +102,8 @@ class Meterline:
     def emit_many(self, events: Iterable[UsageEvent]) -> list[Recorded | MeterlineError]:
         """Records events, up to a hundred with one request, and returns an outcome for each,
         in order: what :meth:`emit` would return or raise. One bad event spoils no other."""
-        chosen = list(events)
-        with self._calls.one(), emit_span(chosen) as tracing:
-            outcomes = self._run(_core.emit_many(self._core, chosen))
-            tracing.note(outcomes)
-            return outcomes
+        with self._calls.one():
+            return self._emit_many(events)
 
     def metered(
         self,
@@ -160,18 +161,21 @@ class Meterline:
         """Sends what waits in the buffer and in the spool, and returns once all of it is
         settled or the retry budget is over; says what is left in the spool."""
         with self._calls.one():
+            self._background.wait_for_none()
             if self._buffer:
                 self._buffer.flush()
             return self._run(_core.flush_spool(self._core))
 
     def close(self) -> None:
-        """Sends what waits in the buffer, answers every caller, and ends. What waits in the
-        spool stays there for the next client."""
+        """Refuses new calls, sends what waits in the buffer, and ends once every call under way
+        is answered, with the actions that run: so never within one. What waits in the spool
+        stays there for the next client."""
         if not self._calls.refuse():
             return
         if self._buffer:
             self._buffer.hurry()
         self._calls.wait_for_none()
+        self._background.wait_for_none()
         if self._buffer:
             self._buffer.close()
         if self._drainer:
@@ -188,6 +192,25 @@ class Meterline:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _require_open(self) -> None:
+        """Raises :class:`Closed` where a call would."""
+        with self._calls.one():
+            pass
+
+    def _in_background(self, work: Callable[[EmitMany], None]) -> None:
+        """Works in a thread of its own, which a flush and the end wait for. What it records by the
+        function that it is given is taken also while the client closes. The garbage collector may
+        call this."""
+        emit_many = self.emit_many if self._calls.is_closed else self._emit_many
+        self._background.start(partial(work, emit_many))
+
+    def _emit_many(self, events: Iterable[UsageEvent]) -> list[Recorded | MeterlineError]:
+        chosen = list(events)
+        with emit_span(chosen) as tracing:
+            outcomes = self._run(_core.emit_many(self._core, chosen))
+            tracing.note(outcomes)
+            return outcomes
 
     def _require_access(self, customer: str) -> None:
         with access_span(customer):
@@ -217,39 +240,6 @@ class Meterline:
 
     def _deliver(self, batch: Batch[_Promise]) -> list[Verdict]:
         return self._run(_core.deliver(self._core, batch.events, batch.deadline))
-
-
-class _Calls:
-    """Counts calls under way, so that closing can wait for them."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._under_way = 0
-        self._refused = False
-
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        with self._changed:
-            if self._refused:
-                raise Closed("the client is closed")
-            self._under_way += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._under_way -= 1
-                self._changed.notify_all()
-
-    def refuse(self) -> bool:
-        """Lets no further call in. Answers whether any was let in before."""
-        with self._changed:
-            was_open = not self._refused
-            self._refused = True
-            return was_open
-
-    def wait_for_none(self) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._under_way == 0)
 
 
 _Promise: TypeAlias = "Future[Verdict]"

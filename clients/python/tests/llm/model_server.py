@@ -29,6 +29,9 @@ class Streamed:
     events: list[tuple[str | None, Json | str]]
     #: The connection breaks before this event.
     breaks_before: int | None = None
+    #: This event is held back until :attr:`goes_on` is set.
+    holds_before: int | None = None
+    goes_on: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass
@@ -74,6 +77,8 @@ def model_server() -> Iterator[ModelServer]:
                     if index == answer.breaks_before:
                         self.close_connection = True
                         return
+                    if index == answer.holds_before:
+                        answer.goes_on.wait()
                     self._chunk(encoded(*event))
                 self._chunk(b"")
             except (BrokenPipeError, ConnectionResetError):

@@ -8,11 +8,12 @@ import threading
 from typing import Any
 
 import anthropic
+import httpx
 import pytest
 from anthropic.types import MessageParam
 
-from meterline import AccessDenied, InvalidUsage, MeterlineError
-from meterline.llm import UnreportedUsage, UsageNotRecorded, meter_anthropic
+from meterline import AccessDenied, Closed, InvalidUsage, Meterline, MeterlineError
+from meterline.llm import UnnamedTokens, UnreportedUsage, UsageNotRecorded, meter_anthropic
 from meterline.testing import FakeMeterline
 
 from .model_server import ModelServer, Plain, message, message_stream
@@ -127,6 +128,64 @@ def test_who_leaves_in_the_middle_is_billed_for_what_was_reported(
     assert "what came after is not known" in str(told[0])
 
 
+def test_who_leaves_when_the_text_is_over_is_billed_whole(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    models.answers = [message_stream(AT_START, {"output_tokens": 5})]
+    client = metered(models, fake)
+    with client.messages.stream(model=MODEL, max_tokens=100, messages=MESSAGES) as stream:
+        for event in stream:
+            if event.type == "content_block_stop":
+                break
+    assert billed(fake) == BILLED
+
+
+def test_closing_waits_for_a_stream_that_is_dropped(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    models.answers = [message_stream(AT_START, {"output_tokens": 5})]
+    sdk = anthropic.Anthropic(base_url=models.url, api_key="any", max_retries=0)
+    told: list[MeterlineError] = []
+    with fake.client() as meterline:
+        client = meter_anthropic(sdk, meterline, "cus_1", on_background_error=told.append)
+        for _ in client.messages.create(
+            model=MODEL, max_tokens=100, messages=MESSAGES, stream=True
+        ):
+            break
+        gc.collect()
+    assert billed(fake)["msg_1:input"] == ("llm.input", 10)
+    assert isinstance(told[0], UnreportedUsage)
+
+
+def test_an_interrupt_while_recording_is_told_by_the_hook(models: ModelServer) -> None:
+    class Interrupted(httpx.BaseTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            raise KeyboardInterrupt
+
+    models.answers = [Plain(message(USAGE))]
+    sdk = anthropic.Anthropic(base_url=models.url, api_key="any", max_retries=0)
+    meterline = Meterline("http://meterline.test", "mk_test", transport=Interrupted())
+    told: list[MeterlineError] = []
+    client = meter_anthropic(sdk, meterline, "cus_1", on_background_error=told.append)
+    with pytest.raises(KeyboardInterrupt):
+        create(client)
+    assert isinstance(told[0], UsageNotRecorded)
+    assert [event.event_id for event in told[0].events] == list(BILLED)
+
+
+def test_a_hook_that_fails_hides_nothing_from_the_caller(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    def fail(error: MeterlineError) -> None:
+        raise RuntimeError
+
+    models.answers = [message_stream(AT_START, {"output_tokens": 5})]
+    client = metered(models, fake, on_background_error=fail)
+    with client.messages.stream(model=MODEL, max_tokens=100, messages=MESSAGES) as stream:
+        next(iter(stream))
+    assert billed(fake)["msg_1:input"] == ("llm.input", 10)
+
+
 def test_a_stream_that_is_dropped_is_billed_too(models: ModelServer, fake: FakeMeterline) -> None:
     models.answers = [message_stream(AT_START, {"output_tokens": 5})]
     told = threading.Event()
@@ -175,19 +234,59 @@ def test_an_answer_whose_usage_is_not_recorded_is_withheld_and_not_lost(
     assert (billed(fake), failed.value.response.id) == (BILLED, "msg_1")
 
 
-def test_an_answer_is_not_lost_with_a_closed_client_or_a_wrong_name(
-    models: ModelServer, fake: FakeMeterline
-) -> None:
+def test_a_closed_client_has_no_model_run_for_it(models: ModelServer, fake: FakeMeterline) -> None:
     sdk = anthropic.Anthropic(base_url=models.url, api_key="any", max_retries=0)
     meterline = fake.client()
     client = meter_anthropic(sdk, meterline, "cus_1")
     meterline.close()
-    misnamed = metered(models, fake, action=lambda kind, model: kind if model == "model" else "a b")
-    for each in (client, misnamed):
-        models.answers = [Plain(message(USAGE))]
-        with pytest.raises(UsageNotRecorded) as failed:
-            create(each)
-        assert failed.value.response.id == "msg_1"
+    with pytest.raises(Closed):
+        create(client)
+    assert models.requests == []
+
+
+def test_a_stream_outlives_the_client_with_what_is_to_be_recorded(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    models.answers = [message_stream(AT_START, {"output_tokens": 5})]
+    sdk = anthropic.Anthropic(base_url=models.url, api_key="any", max_retries=0)
+    meterline = fake.client()
+    client = meter_anthropic(sdk, meterline, "cus_1")
+    stream = client.messages.create(model=MODEL, max_tokens=100, messages=MESSAGES, stream=True)
+    meterline.close()
+    with pytest.raises(UsageNotRecorded) as failed:
+        list(stream)
+    assert isinstance(failed.value.errors[0], Closed)
+    fake.client().emit_many(failed.value.events)
+    assert billed(fake) == BILLED
+
+
+def test_a_wrong_name_takes_neither_the_answer_nor_the_other_kinds_with_it(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    def action(kind: str, model: str) -> str:
+        if model == MODEL and kind == "output":
+            raise KeyError(model)
+        return "two words" if model == MODEL and kind == "input" else f"llm.{kind}"
+
+    models.answers = [Plain(message(USAGE))]
+    with pytest.raises(UsageNotRecorded, match=r"10 input tokens of .* have no name") as failed:
+        create(metered(models, fake, action=action))
+    assert failed.value.response.id == "msg_1"
+    assert billed(fake) == {name: it for name, it in BILLED.items() if "cache" in name}
+    assert failed.value.events == []
+    assert failed.value.unnamed == [
+        UnnamedTokens("input", MODEL, 10, "msg_1:input"),
+        UnnamedTokens("output", MODEL, 5, "msg_1:output"),
+    ]
+
+
+def test_a_function_that_knows_the_names_of_real_models_alone_is_taken(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    names = {MODEL: "haiku"}
+    models.answers = [Plain(message(USAGE))]
+    create(metered(models, fake, action=lambda kind, model: f"{names[model]}.{kind}"))
+    assert fake.units("cus_1", "haiku.input") == 10
 
 
 def test_recording_an_answer_again_counts_once(models: ModelServer, fake: FakeMeterline) -> None:

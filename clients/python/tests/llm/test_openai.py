@@ -160,6 +160,23 @@ def test_who_leaves_once_all_is_generated_is_billed_for_all(
     assert billed(fake) == kinds_of("chatcmpl-1")
 
 
+def test_one_of_two_choices_that_is_over_is_not_the_end(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    streamed = chunks(CHAT_USAGE)
+    first: Any = streamed.events[0][1]
+    other = {**first, "choices": [{**first["choices"][0], "index": 1}]}
+    streamed.events.insert(1, (None, other))
+    models.answers = [streamed]
+    told: list[MeterlineError] = []
+    client = metered(models, fake, on_background_error=told.append)
+    with client.chat.completions.create(model=MODEL, messages=MESSAGES, n=2, stream=True) as stream:
+        for chunk in stream:
+            if chunk.choices[0].finish_reason:
+                break
+    assert isinstance(told[0], UnreportedUsage)
+
+
 def test_the_sdks_stream_helper_is_billed(models: ModelServer, fake: FakeMeterline) -> None:
     models.answers = [chunks(CHAT_USAGE)]
     with metered(models, fake).chat.completions.stream(model=MODEL, messages=MESSAGES) as stream:
@@ -212,6 +229,68 @@ def test_who_leaves_a_response_in_the_middle_is_told(
     client = metered(models, fake, on_background_error=told.append)
     with client.responses.create(model=MODEL, input="Summarise this.", stream=True) as stream:
         next(iter(stream))
+    assert isinstance(told[0], UnreportedUsage)
+
+
+@pytest.mark.parametrize("last", ["response.output_text.done", "response.output_item.done"])
+def test_who_leaves_a_response_when_its_text_is_over_is_billed_for_all(
+    models: ModelServer, fake: FakeMeterline, last: str
+) -> None:
+    models.answers = [response_stream(RESPONSE_USAGE)]
+    told: list[MeterlineError] = []
+    client = metered(models, fake, on_background_error=told.append)
+    with client.responses.create(model=MODEL, input="Summarise this.", stream=True) as stream:
+        for event in stream:
+            if event.type == last:
+                break
+    assert (billed(fake), told) == (kinds_of("resp_1"), [])
+
+
+def test_a_report_that_does_not_come_is_not_waited_for_and_it_is_said(
+    models: ModelServer, fake: FakeMeterline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meterline.llm._sync.REPORT_WAIT_S", 0.1)
+    monkeypatch.setattr("meterline.llm._async.REPORT_WAIT_S", 0.1)
+    told: list[MeterlineError] = []
+
+    async def story() -> None:
+        client = metered_async(models, fake, on_background_error=told.append)
+        async with await client.responses.create(model=MODEL, input="a", stream=True) as stream:
+            async for event in stream:
+                if event.type == "response.output_item.done":
+                    break
+
+    for read in (False, True):
+        answer = response_stream(RESPONSE_USAGE)
+        answer.holds_before = 8
+        models.answers = [answer]
+        if read:
+            asyncio.run(story())
+        else:
+            client = metered(models, fake, on_background_error=told.append)
+            with client.responses.create(model=MODEL, input="a", stream=True) as stream:
+                for event in stream:
+                    if event.type == "response.output_item.done":
+                        break
+        answer.goes_on.set()
+    assert [type(error) for error in told] == [UnreportedUsage] * 2
+    assert fake.events == []
+
+
+def test_a_report_that_does_not_fit_is_not_waited_for(
+    models: ModelServer, fake: FakeMeterline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meterline.llm._sync.REPORT_BYTES_MAX", 1000)
+    answer = response_stream(RESPONSE_USAGE)
+    part = {"type": "response.content_part.done", "part": {"type": "text", "text": "x" * 2000}}
+    answer.events[8:8] = [(part["type"], part)] * 3  # type: ignore[list-item]
+    models.answers = [answer]
+    told: list[MeterlineError] = []
+    client = metered(models, fake, on_background_error=told.append)
+    with client.responses.create(model=MODEL, input="Summarise this.", stream=True) as stream:
+        for event in stream:
+            if event.type == "response.output_item.done":
+                break
     assert isinstance(told[0], UnreportedUsage)
 
 

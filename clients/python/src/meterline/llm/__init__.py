@@ -6,7 +6,8 @@
 What comes back is the SDK's own client, of the same type. An answer is handed out once its usage is
 recorded: an event for each kind of tokens, named ``{response id}:{kind}``, so that recording it
 again counts once. The last event of a stream is handed out only then, too. Whoever leaves a
-stream in the middle is billed for what was reported until then.
+stream in the middle is billed for what was reported until then; whoever leaves when its text is
+over, for all.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from . import _async, _sync
 from ._anthropic import Anthropic
 from ._metering import Metering, UnreportedUsage, UsageNotRecorded, log_background_error
 from ._openai import OpenAI
-from ._tokens import ActionOf, TokenKind, default_action
+from ._tokens import TOKEN_KINDS, ActionOf, TokenKind, UnnamedTokens, default_action
 
 Client = TypeVar("Client")
 AnyMeterline = Meterline | AsyncMeterline
@@ -31,6 +32,7 @@ AnyMeterline = Meterline | AsyncMeterline
 __all__ = [
     "ActionOf",
     "TokenKind",
+    "UnnamedTokens",
     "UnreportedUsage",
     "UsageNotRecorded",
     "default_action",
@@ -84,8 +86,8 @@ def meter_openai(
 
 def _meter(client: Client, meterline: AnyMeterline, metering: Metering) -> Client:
     # Found here, and not after the model has answered.
-    for kind in ("input", "output", "cache_read", "cache_write"):
-        UsageEvent.new(metering.customer, metering.action(kind, "model"))
+    for kind in TOKEN_KINDS:
+        UsageEvent.new(metering.customer, _name_of_no_model(metering.action, kind))
     sdk: Any = client
     is_async = inspect.iscoroutinefunction(sdk.post)
     if is_async and isinstance(meterline, AsyncMeterline):
@@ -95,3 +97,12 @@ def _meter(client: Client, meterline: AnyMeterline, metering: Metering) -> Clien
     else:
         raise InvalidUsage("an async client needs an AsyncMeterline, another one a Meterline")
     return metered
+
+
+def _name_of_no_model(action: ActionOf, kind: TokenKind) -> str:
+    """A name of a model that is none. That a function has no name for it says nothing of real
+    ones."""
+    try:
+        return action(kind, "model")
+    except Exception:  # noqa: BLE001 (the caller's own function)
+        return default_action(kind, "model")

@@ -14,6 +14,8 @@ _COUNTS = (
     "cache_read_input_tokens",
     "cache_creation_input_tokens",
 )
+#: The kinds of content that an answer may end with: after others, such as thinking, more comes.
+_LAST_CONTENT = ("text", "tool_use")
 
 
 class Anthropic:
@@ -43,6 +45,8 @@ class MessageStreamReader:
 
     def __init__(self) -> None:
         self.is_generated = False
+        self._is_final = False
+        self._content: Any = None
         self._message: Any = None
         self._counts: dict[str, Any] = {}
 
@@ -51,15 +55,20 @@ class MessageStreamReader:
         if kind == "message_start":
             self._message = member(event, "message")
             self._add(member(self._message, "usage"))
+        elif kind == "content_block_start":
+            self._content = member(member(event, "content_block"), "type")
+            self.is_generated = False
+        elif kind == "content_block_stop":
+            self.is_generated = self._content in _LAST_CONTENT
         elif kind == "message_delta":
             self._add(member(event, "usage"))
-            self.is_generated = True
+            self.is_generated = self._is_final = True
         return Step.END if kind == "message_stop" else Step.PASS
 
     def report(self) -> Report | None:
         if self._message is None:
             return None
-        return _report(self._message, self._counts, self.is_generated)
+        return _report(self._message, self._counts, self._is_final)
 
     def _add(self, usage: Any) -> None:
         for name in _COUNTS:

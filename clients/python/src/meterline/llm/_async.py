@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, TypeAlias
 
-from .._async_client import AsyncMeterline
+from .._async_client import AsyncMeterline, EmitMany
+from .._outcomes import Recorded
 from ..errors import MeterlineError
 from ._metering import (
+    REPORT_BYTES_MAX,
+    REPORT_WAIT_S,
     Metering,
     StreamState,
-    UsageNotRecorded,
+    bytes_read,
     raw_response,
     refuse_unread,
 )
 from ._tokens import Report
+
+_Task: TypeAlias = "asyncio.Task[None]"
+#: What a stream ends with.
+_END = object()
 
 
 def install(client: Any, meterline: AsyncMeterline, metering: Metering) -> Any:
@@ -37,10 +46,10 @@ def install(client: Any, meterline: AsyncMeterline, metering: Metering) -> Any:
 class _Biller:
     def __init__(self, meterline: AsyncMeterline, metering: Metering) -> None:
         self._meterline = meterline
-        self._metering = metering
+        self.metering = metering
 
     async def post(self, original: Any, path: str, request: dict[str, Any]) -> Any:
-        metering = self._metering
+        metering = self.metering
         if not metering.is_metered(path):
             return await original(path, **request)
         raw = raw_response(request.get("options") or {})
@@ -50,6 +59,7 @@ class _Biller:
         sent = metering.provider.prepare(path, asked)
         if sent is not asked:
             request = {**request, "body": sent}
+        self._meterline._require_open()
         if metering.check_access:
             await self._meterline.require_access(metering.customer)
         answer = await original(path, **request)
@@ -63,18 +73,45 @@ class _Biller:
         return answer
 
     async def bill(self, report: Report | None, response: Any = None) -> None:
-        events = self._metering.events(report, response)
+        """Bills in a task of its own: the model has answered, whatever becomes of the caller."""
+        recording = self.in_background(partial(self._record, report, response))
         try:
-            outcomes = await self._meterline.emit_many(events) if events else []
-        except MeterlineError as error:
-            raise UsageNotRecorded([error] * len(events), events, response) from error
-        self._metering.check(report, events, outcomes, response)
+            await asyncio.shield(recording)
+        except asyncio.CancelledError:
+            # Nobody else hears of it.
+            recording.add_done_callback(self._tell_failure)
+            raise
 
-    async def bill_quietly(self, report: Report | None) -> None:
+    async def bill_quietly(self, report: Report | None, emit_many: EmitMany) -> None:
+        """Where nobody can be told by an exception."""
         try:
-            await self.bill(report)
+            await self._record(report, None, emit_many)
         except MeterlineError as error:
-            self._metering.on_background_error(error)
+            self.metering.tell(error)
+
+    def in_background(self, work: Callable[[EmitMany], Coroutine[Any, Any, None]]) -> _Task:
+        """Does what bills in a task that a flush and the client's end wait for."""
+        return self._meterline._in_background(work)
+
+    async def _record(self, report: Report | None, response: Any, emit_many: EmitMany) -> None:
+        named = self.metering.events(report)
+        outcomes: Sequence[Recorded | MeterlineError]
+        try:
+            outcomes = await emit_many(named.events) if named.events else []
+        except MeterlineError as error:
+            outcomes = [error] * len(named.events)
+        except BaseException as error:
+            self.metering.tell_interrupted(report, error)
+            raise
+        self.metering.check(report, named, outcomes, response)
+
+    def _tell_failure(self, recording: _Task) -> None:
+        if recording.cancelled():
+            # It has told of that itself.
+            return
+        error = recording.exception()
+        if isinstance(error, MeterlineError):
+            self.metering.tell(error)
 
 
 def _meter_stream(stream: Any, state: StreamState, biller: _Biller) -> Any:
@@ -88,43 +125,82 @@ class _MeteredStream:
     def __init__(self, stream: Any, state: StreamState, biller: _Biller) -> None:
         self._source: AsyncIterator[Any] = stream._iterator
         self._close = stream.close
+        self._response = stream.response
         self._state = state
         self._biller = biller
+        #: A read that its reader may have left.
+        self._reading: asyncio.Task[Any] | None = None
+        self._leaving: _Task | None = None
 
     async def events(self) -> AsyncGenerator[Any, None]:
         try:
-            async for event in self._source:
+            while (event := await self._next()) is not _END:
                 step = self._state.reader.take(event)
                 if step is step.END:
                     await self._settle()
                 if step is not step.HIDE:
                     yield event
             await self._settle()
-        except GeneratorExit:
-            await self._abandon()
+        except asyncio.CancelledError:
+            # The caller is to end now, and what is to be billed goes on without it.
+            self._leave()
             raise
         except BaseException:
-            await self._settle_quietly()
+            # The SDK's error is for the caller. A generator that is closed may be so by the end
+            # of the loop, which waits for nothing else.
+            await asyncio.shield(self._leave())
             raise
 
     async def close(self) -> None:
-        await self._abandon()
+        await asyncio.shield(self._leave())
         await self._close()
 
-    async def _abandon(self) -> None:
-        if self._state.is_settled:
-            return
+    async def _next(self) -> Any:
+        if not self._state.wants_report():
+            return await self._read()
+        # A caller that is cancelled now would take the report with it.
+        self._reading = self._reading or asyncio.ensure_future(self._read())
+        event = await asyncio.shield(self._reading)
+        self._reading = None
+        return event
+
+    async def _read(self) -> Any:
+        try:
+            return await self._source.__anext__()
+        except StopAsyncIteration:
+            return _END
+
+    def _leave(self) -> _Task:
+        """The reader has left. What was reported is billed; a report that is about to come
+        is waited for."""
+        if self._leaving is None:
+            self._leaving = self._biller.in_background(self._finish)
+        return self._leaving
+
+    async def _finish(self, emit_many: EmitMany) -> None:
+        try:
+            # Without a report, what is billed says so.
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(self._drain(), REPORT_WAIT_S)
+        except BaseException as error:
+            self._biller.metering.tell_interrupted(self._state.reader.report(), error)
+            raise
+        if not self._state.is_settled:
+            self._state.is_settled = True
+            await self._biller.bill_quietly(self._state.reader.report(), emit_many)
         with contextlib.suppress(Exception):
-            while self._state.wants_report():
-                self._state.reader.take(await self._source.__anext__())
-        await self._settle_quietly()
+            await self._close()
+
+    async def _drain(self) -> None:
+        end = bytes_read(self._response) + REPORT_BYTES_MAX
+        while self._state.wants_report() and bytes_read(self._response) < end:
+            event = await (self._reading or self._read())
+            self._reading = None
+            if event is _END:
+                return
+            self._state.reader.take(event)
 
     async def _settle(self) -> None:
         if not self._state.is_settled:
             self._state.is_settled = True
             await self._biller.bill(self._state.reader.report())
-
-    async def _settle_quietly(self) -> None:
-        if not self._state.is_settled:
-            self._state.is_settled = True
-            await self._biller.bill_quietly(self._state.reader.report())

@@ -9,11 +9,16 @@ from typing import Any
 
 from .._events import UsageEvent
 from .._outcomes import Recorded
-from ..errors import InvalidUsage, MeterlineError
+from ..errors import InvalidUsage, MeterlineError, PerhapsRecorded
 from ._provider import Provider, Route, StreamReader
-from ._tokens import ActionOf, Report
+from ._tokens import ActionOf, Report, TokenEvents, UnnamedTokens
 
 _LOG = logging.getLogger("meterline")
+
+#: How long, and for how much, a stream is read on for its report after its reader has left. The
+#: report of a response has all of its text in it.
+REPORT_WAIT_S = 10.0
+REPORT_BYTES_MAX = 8 * 1024 * 1024
 
 #: The header by which both SDKs say to themselves that the caller wants the HTTP response.
 _RAW_RESPONSE = "x-stainless-raw-response"
@@ -24,20 +29,28 @@ class UsageNotRecorded(MeterlineError):
 
     The answer is in :attr:`response`: to ask the model again would cost again. Emit
     :attr:`events` (:meth:`meterline.Meterline.emit_many`), which is always safe, then use it.
+    :attr:`unnamed` is what ``action`` had no name for, or none that can be: name it, and emit it
+    under its ``event_id``.
     """
 
     kind = "usage_not_recorded"
 
     def __init__(
-        self, errors: Sequence[MeterlineError], events: Sequence[UsageEvent], response: Any
+        self,
+        failed: Sequence[tuple[UsageEvent, MeterlineError]],
+        unnamed: Sequence[tuple[UnnamedTokens, MeterlineError]],
+        response: Any,
     ) -> None:
+        errors = [error for _, error in failed] + [error for _, error in unnamed]
         first = errors[0]
         super().__init__(str(first), event_id=first.event_id, problem=first.problem)
         self.retryable = all(error.retryable for error in errors)
-        #: Why, for each of :attr:`events`.
-        self.errors = list(errors)
+        #: Why, for each of :attr:`events`, then for each of :attr:`unnamed`.
+        self.errors = errors
         #: The events that are not recorded, or only perhaps.
-        self.events = list(events)
+        self.events = [event for event, _ in failed]
+        #: Tokens that are no events yet.
+        self.unnamed = [tokens for tokens, _ in unnamed]
         #: The SDK's answer; none of a stream, whose parts were handed out.
         self.response = response
 
@@ -77,31 +90,47 @@ class Metering:
             raise InvalidUsage(f"POST {path} is not metered: make it with the client itself")
         return route is Route.METERED
 
-    def events(self, report: Report | None, response: Any) -> list[UsageEvent]:
-        """The events of an answer. Raises :class:`UsageNotRecorded` where ``action`` gives a
-        name that cannot be."""
-        try:
-            return report.events(self.customer, self.action) if report else []
-        except InvalidUsage as error:
-            raise UsageNotRecorded([error], [], response) from error
+    def events(self, report: Report | None) -> TokenEvents:
+        """The events of an answer."""
+        return report.events(self.customer, self.action) if report else TokenEvents()
 
     def check(
         self,
         report: Report | None,
-        events: Sequence[UsageEvent],
+        named: TokenEvents,
         outcomes: Sequence[Recorded | MeterlineError],
         response: Any,
     ) -> None:
         """Raises if anything is not recorded, or was not reported."""
         failed = [
             (event, outcome)
-            for event, outcome in zip(events, outcomes, strict=True)
+            for event, outcome in zip(named.events, outcomes, strict=True)
             if isinstance(outcome, MeterlineError)
         ]
-        if failed:
-            raise UsageNotRecorded([it[1] for it in failed], [it[0] for it in failed], response)
+        if failed or named.unnamed:
+            first = failed[0][1] if failed else named.unnamed[0][1]
+            raise UsageNotRecorded(failed, named.unnamed, response) from first
         if report is None or not report.is_final:
             raise UnreportedUsage(_unreported(report), response)
+
+    def tell(self, error: MeterlineError) -> None:
+        """Where nobody can be told by an exception. What is told may fail, too."""
+        try:
+            self.on_background_error(error)
+        except Exception:  # noqa: BLE001 (the caller's own function)
+            _LOG.exception("on_background_error failed, over: %s", error)
+
+    def tell_interrupted(self, report: Report | None, why: BaseException) -> None:
+        """The recording itself has been ended from outside: by an interrupt, or with its loop."""
+        named = self.events(report)
+        message = f"the recording was interrupted ({type(why).__name__}): emit it again"
+        failed: list[tuple[UsageEvent, MeterlineError]] = [
+            (event, PerhapsRecorded(message, event_id=event.event_id)) for event in named.events
+        ]
+        if failed or named.unnamed:
+            self.tell(UsageNotRecorded(failed, named.unnamed, None))
+        else:
+            self.tell(UnreportedUsage(_unreported(report)))
 
 
 @dataclass
@@ -113,9 +142,17 @@ class StreamState:
     is_settled: bool = False
 
     def wants_report(self) -> bool:
-        """Whether the report is surely about to come."""
+        """Whether the report, as far as can be told, is all that is still to come."""
+        if self.is_settled or not self.reader.is_generated:
+            return False
         report = self.reader.report()
-        return self.reader.is_generated and (report is None or not report.is_final)
+        return report is None or not report.is_final
+
+
+def bytes_read(response: Any) -> int:
+    """How much of an HTTP response has come in, as it was sent."""
+    read = getattr(response, "num_bytes_downloaded", 0)
+    return read if isinstance(read, int) else 0
 
 
 def raw_response(options: Mapping[str, Any]) -> str | None:

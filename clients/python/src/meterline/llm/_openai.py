@@ -18,6 +18,15 @@ _ROUTES = {
 }
 #: The last events of a stream of the Responses API.
 _RESPONSE_ENDS = ("response.completed", "response.incomplete", "response.failed")
+#: Events after which a response may be whole.
+_CONTENT_ENDS = (
+    "response.output_text.done",
+    "response.refusal.done",
+    "response.function_call_arguments.done",
+    "response.custom_tool_call_input.done",
+)
+#: The kinds of items that a response may end with: after others, such as reasoning, more comes.
+_LAST_ITEMS = ("message", "function_call", "custom_tool_call")
 
 
 class OpenAI:
@@ -55,19 +64,27 @@ class ChunkStreamReader:
     """Reads a stream of Chat Completions: the last chunk, without choices, has the usage."""
 
     def __init__(self, hides_report: bool) -> None:
-        self.is_generated = False
+        #: The choices that are not whole yet, by their index.
+        self._open: set[Any] = set()
+        self._has_ended = False
         self._hides_report = hides_report
         self._report: Report | None = None
 
     def take(self, event: Any) -> Step:
         choices = member(event, "choices") or []
-        if any(member(choice, "finish_reason") for choice in choices):
-            self.is_generated = True
+        for choice in choices:
+            is_whole = bool(member(choice, "finish_reason"))
+            (self._open.discard if is_whole else self._open.add)(member(choice, "index"))
+            self._has_ended |= is_whole
         if member(event, "usage") is None:
             self._report = self._report or _report(event)
             return Step.PASS
         self._report = _report(event)
         return Step.HIDE if self._hides_report and not choices else Step.PASS
+
+    @property
+    def is_generated(self) -> bool:
+        return self._has_ended and not self._open
 
     def report(self) -> Report | None:
         return self._report
@@ -84,8 +101,14 @@ class ResponseStreamReader:
         response = member(event, "response")
         if response is not None and text(member(response, "id")):
             self._report = _report(response)
-        is_end = member(event, "type") in _RESPONSE_ENDS
-        return Step.END if is_end else Step.PASS
+        kind = text(member(event, "type"))
+        if kind.endswith((".added", ".delta")):
+            self.is_generated = False
+        elif kind in _CONTENT_ENDS:
+            self.is_generated = True
+        elif kind == "response.output_item.done":
+            self.is_generated = member(member(event, "item"), "type") in _LAST_ITEMS
+        return Step.END if kind in _RESPONSE_ENDS else Step.PASS
 
     def report(self) -> Report | None:
         return self._report

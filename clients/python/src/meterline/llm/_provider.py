@@ -33,8 +33,10 @@ class Step(Enum):
 class StreamReader(Protocol):
     """Reads the usage out of a stream of one answer."""
 
-    #: Whether all is generated, so that only the report may be missing.
-    is_generated: bool
+    @property
+    def is_generated(self) -> bool:
+        """Whether nothing is being generated any more, as far as can be told, so that only the
+        report is missing."""
 
     def take(self, event: Any) -> Step:
         """Takes the next event."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from .._client import Meterline
+from .._client import EmitMany, Meterline
+from .._outcomes import Recorded
 from ..errors import MeterlineError
 from ._metering import (
+    REPORT_BYTES_MAX,
+    REPORT_WAIT_S,
     Metering,
     StreamState,
-    UsageNotRecorded,
+    bytes_read,
     raw_response,
     refuse_unread,
 )
@@ -53,6 +57,7 @@ class _Biller:
         sent = metering.provider.prepare(path, asked)
         if sent is not asked:
             request = {**request, "body": sent}
+        self._meterline._require_open()
         if metering.check_access:
             self._meterline.require_access(metering.customer)
         answer = original(path, **request)
@@ -63,20 +68,36 @@ class _Biller:
         self.bill(metering.provider.read_answer(parsed), answer)
         return answer
 
-    def bill(self, report: Report | None, response: Any = None) -> None:
-        events = self._metering.events(report, response)
+    def bill(
+        self, report: Report | None, response: Any = None, emit_many: EmitMany | None = None
+    ) -> None:
+        metering = self._metering
+        emit_many = emit_many or self._meterline.emit_many
+        named = metering.events(report)
+        outcomes: Sequence[Recorded | MeterlineError]
         try:
-            outcomes = self._meterline.emit_many(events) if events else []
+            outcomes = emit_many(named.events) if named.events else []
         except MeterlineError as error:
-            raise UsageNotRecorded([error] * len(events), events, response) from error
-        self._metering.check(report, events, outcomes, response)
+            outcomes = [error] * len(named.events)
+        except BaseException as error:
+            metering.tell_interrupted(report, error)
+            raise
+        metering.check(report, named, outcomes, response)
 
-    def bill_quietly(self, report: Report | None) -> None:
+    def bill_quietly(self, report: Report | None, emit_many: EmitMany | None = None) -> None:
         """Where nobody can be told by an exception."""
         try:
-            self.bill(report)
+            self.bill(report, emit_many=emit_many)
         except MeterlineError as error:
-            self._metering.on_background_error(error)
+            self._metering.tell(error)
+
+    def in_background(self, work: Callable[[EmitMany], None], report: Report | None) -> None:
+        """Does what bills ``report``, or more, in a thread that the client's end waits for."""
+        try:
+            self._meterline._in_background(work)
+        except RuntimeError as error:
+            # The interpreter ends, and starts no thread any more.
+            self._metering.tell_interrupted(report, error)
 
 
 def _meter_stream(stream: Any, state: StreamState, biller: _Biller) -> Any:
@@ -91,6 +112,7 @@ class _MeteredStream:
     def __init__(self, stream: Any, state: StreamState, biller: _Biller) -> None:
         self._source: Iterator[Any] = stream._iterator
         self._close = stream.close
+        self._response = stream.response
         self._state = state
         self._biller = biller
 
@@ -107,7 +129,8 @@ class _MeteredStream:
         except GeneratorExit:
             # Dropped without close(): this may be the garbage collector, at a moment when the
             # thread holds a lock of the connections that billing needs.
-            threading.Thread(target=self._abandon, name="meterline-abandoned").start()
+            if not self._state.is_settled:
+                self._biller.in_background(self._drop, self._state.reader.report())
             raise
         except BaseException:
             # The caller is to see the SDK's error, not one about its usage.
@@ -115,26 +138,46 @@ class _MeteredStream:
             raise
 
     def close(self) -> None:
-        self._abandon()
+        self._leave()
         self._close()
 
-    def _abandon(self) -> None:
+    def _drop(self, emit_many: EmitMany) -> None:
+        self._leave(emit_many)
+        with contextlib.suppress(Exception):
+            self._close()
+
+    def _leave(self, emit_many: EmitMany | None = None) -> None:
         """The reader has left. What was reported is billed; a report that is about to come
         is waited for."""
-        if self._state.is_settled:
-            return
-        # Without one, what is billed says so.
+        if self._state.wants_report():
+            # A thread of its own, since nothing ends a read from outside for certain.
+            reading = threading.Thread(target=self._drain, name="meterline-report", daemon=True)
+            reading.start()
+            reading.join(REPORT_WAIT_S)
+            if reading.is_alive():
+                _break_off(self._response)
+        self._settle_quietly(emit_many)
+
+    def _drain(self) -> None:
+        # Without a report, what is billed says so.
         with contextlib.suppress(Exception):
-            while self._state.wants_report():
+            end = bytes_read(self._response) + REPORT_BYTES_MAX
+            while self._state.wants_report() and bytes_read(self._response) < end:
                 self._state.reader.take(next(self._source))
-        self._settle_quietly()
 
     def _settle(self) -> None:
         if not self._state.is_settled:
             self._state.is_settled = True
             self._biller.bill(self._state.reader.report())
 
-    def _settle_quietly(self) -> None:
+    def _settle_quietly(self, emit_many: EmitMany | None = None) -> None:
         if not self._state.is_settled:
             self._state.is_settled = True
-            self._biller.bill_quietly(self._state.reader.report())
+            self._biller.bill_quietly(self._state.reader.report(), emit_many)
+
+
+def _break_off(response: Any) -> None:
+    """Ends a read of the connection that another thread waits for, where it can be reached."""
+    with contextlib.suppress(Exception):
+        connection = response.extensions["network_stream"].get_extra_info("socket")
+        connection.shutdown(socket.SHUT_RDWR)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from .._events import UsageEvent
+from ..errors import InvalidUsage, MeterlineError
 
 #: The kinds of tokens. They do not overlap: each token is of one kind.
 TokenKind = Literal["input", "output", "cache_read", "cache_write"]
+TOKEN_KINDS: tuple[TokenKind, ...] = ("input", "output", "cache_read", "cache_write")
 #: What a kind of tokens, of a model, is called on the bill.
 ActionOf = Callable[[TokenKind, str], str]
 
@@ -42,6 +44,26 @@ class Tokens:
 
 
 @dataclass(frozen=True)
+class UnnamedTokens:
+    """Tokens without a name on the bill: what names them failed."""
+
+    kind: TokenKind
+    model: str
+    #: How many.
+    quantity: int
+    #: The id to record them under, once they have a name.
+    event_id: str
+
+
+@dataclass(frozen=True)
+class TokenEvents:
+    """What is to be recorded of an answer, and what cannot be, with the reason."""
+
+    events: Sequence[UsageEvent] = ()
+    unnamed: Sequence[tuple[UnnamedTokens, MeterlineError]] = ()
+
+
+@dataclass(frozen=True)
 class Report:
     """What an answer says of its usage."""
 
@@ -52,17 +74,29 @@ class Report:
     #: Whether that is all of it.
     is_final: bool
 
-    def events(self, customer: str, action: ActionOf) -> list[UsageEvent]:
+    def events(self, customer: str, action: ActionOf) -> TokenEvents:
         """An event for each kind of tokens, under the id ``{response_id}:{kind}``."""
-        return [
-            UsageEvent.new(
-                customer,
-                action(kind, self.model),
-                number,
-                event_id=f"{self.response_id}:{kind}",
-            )
-            for kind, number in self.tokens.of_kinds().items()
-        ]
+        events: list[UsageEvent] = []
+        unnamed: list[tuple[UnnamedTokens, MeterlineError]] = []
+        for kind, number in self.tokens.of_kinds().items():
+            event_id = f"{self.response_id}:{kind}"
+            try:
+                name = action(kind, self.model)
+                events.append(UsageEvent.new(customer, name, number, event_id=event_id))
+            except Exception as error:  # noqa: BLE001 (the caller's own function)
+                tokens = UnnamedTokens(kind, self.model, number, event_id)
+                unnamed.append((tokens, _without_name(tokens, error)))
+        return TokenEvents(events, unnamed)
+
+
+def _without_name(tokens: UnnamedTokens, error: Exception) -> InvalidUsage:
+    message = (
+        f"{tokens.quantity} {tokens.kind} tokens of {tokens.model} have no name on the bill: "
+        f"{error!r}"
+    )
+    invalid = InvalidUsage(message, event_id=tokens.event_id)
+    invalid.__cause__ = error
+    return invalid
 
 
 def member(value: Any, name: str) -> Any:

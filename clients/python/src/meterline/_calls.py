@@ -1,0 +1,80 @@
+"""What is under way in the client that blocks, and is waited for at its end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from .errors import Closed
+
+
+class Calls:
+    """Counts calls under way, so that closing can wait for them."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._under_way = 0
+        self._refused = False
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        with self._changed:
+            if self._refused:
+                raise Closed("the client is closed")
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._under_way -= 1
+                self._changed.notify_all()
+
+    @property
+    def is_closed(self) -> bool:
+        return self._refused
+
+    def refuse(self) -> bool:
+        """Lets no further call in. Answers whether any was let in before."""
+        with self._changed:
+            was_open = not self._refused
+            self._refused = True
+            return was_open
+
+    def wait_for_none(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._under_way == 0)
+
+
+class Background:
+    """Work that nobody waits for but a flush and the end."""
+
+    def __init__(self) -> None:
+        #: Set, each, when its work is done.
+        self._under_way: set[threading.Event] = set()
+
+    def start(self, work: Callable[[], None]) -> None:
+        """Works in a thread of its own. Raises RuntimeError where the interpreter ends.
+
+        The garbage collector may call this, in a thread that holds any lock: none is taken here.
+        """
+        done = threading.Event()
+
+        def run() -> None:
+            try:
+                work()
+            finally:
+                self._under_way.discard(done)
+                done.set()
+
+        self._under_way.add(done)
+        try:
+            threading.Thread(target=run, name="meterline-background").start()
+        except RuntimeError:
+            self._under_way.discard(done)
+            raise
+
+    def wait_for_none(self) -> None:
+        """Returns once all that is there now is done."""
+        for done in list(self._under_way):
+            done.wait()
