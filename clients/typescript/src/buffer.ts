@@ -48,6 +48,6 @@ export class Buffer {
     this.#timer = undefined;
     const batch = this.#waiting;
     this.#waiting = [];
-    if (batch.length > 0) void this.#sender.deliver(batch, "batch");
+    if (batch.length > 0) void this.#sender.deliverInTurn(batch);
   }
 }

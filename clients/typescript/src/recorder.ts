@@ -52,7 +52,7 @@ export class Dispatch implements Recorder {
       void sender.deliver(deliveries, "single");
     } else {
       for (let start = 0; start < deliveries.length; start += BATCH_EVENTS_MAX) {
-        void sender.deliver(deliveries.slice(start, start + BATCH_EVENTS_MAX), "batch");
+        void sender.deliverInTurn(deliveries.slice(start, start + BATCH_EVENTS_MAX));
       }
     }
     return Promise.all(fates);

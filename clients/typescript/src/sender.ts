@@ -2,6 +2,7 @@ import { Backoff } from "./backoff.js";
 import { describe, type Problem } from "./errors.js";
 import type { WireEvent } from "./event.js";
 import { type Fate, fateOf, fatesOf, type Unclear } from "./fate.js";
+import { limit } from "./limit.js";
 import type { Runtime } from "./runtime.js";
 import type { Answer, Transport } from "./transport.js";
 
@@ -22,10 +23,14 @@ const ABOUT_THE_EVENT = new Set([409, 422]);
 /** Statuses that a batch may get for one event of it that the API cannot read. */
 const ABOUT_THE_BODY = new Set([400, 413, 415]);
 
+/** Batches of callers under way at once. A batch is one request: more would wait for each other. */
+const BATCHES_IN_FLIGHT_MAX = 8;
+
 /** Sends events until their fate is clear. */
 export class Sender {
   readonly #transport: Transport;
   readonly #runtime: Runtime;
+  readonly #inTurn = limit(BATCHES_IN_FLIGHT_MAX);
   /** Whether the last request as a whole got no clear answer. */
   #unreachable = false;
 
@@ -61,6 +66,11 @@ export class Sender {
       });
       waiting = await this.#wait(unsettled, backoff);
     }
+  }
+
+  /** {@link deliver}s a batch of callers' events, once few enough others are under way. */
+  deliverInTurn(deliveries: readonly Delivery[]): Promise<void> {
+    return this.#inTurn(() => this.deliver(deliveries, "batch"));
   }
 
   /** One attempt for `events`, and its fates, in order. */

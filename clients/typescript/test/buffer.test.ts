@@ -109,3 +109,24 @@ test("closing sends what waits", async () => {
   assert.equal((await emitted).status, "delivered");
   assert.equal(api.units, 1);
 });
+
+test("however much comes at once, eight batches are under way and the others wait", async () => {
+  const { api, meterline } = await setting({ buffer: { eventsMax: 10, waitMs: NEVER_MS } });
+  const answering = gate();
+  let underWay = 0;
+  let most = 0;
+  api.beforeAnswer = async () => {
+    underWay++;
+    most = Math.max(most, underWay);
+    if (underWay === 8) answering.open();
+    await answering.passed;
+    // The others, if they are there, come before this one's answer is sent.
+    for (let turn = 0; turn < 10; turn++) await new Promise((next) => setImmediate(next));
+    underWay--;
+  };
+  const one = Array.from({ length: 1000 }, () => meterline.emit("cus_1", "page"));
+  const many = Array.from({ length: 1000 }, () => ({ customer: "cus_1", action: "page" }));
+  await Promise.all([...one, meterline.emitMany(many)]);
+  assert.equal(most, 8);
+  assert.equal(api.units, 2000);
+});

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 
-from system import await_that
+from system import REDELIVERY_S, await_that
 
 REQUESTS_AT_ONCE = 8
 # Nothing may be billed for these.
@@ -13,6 +13,7 @@ NOT_RECORDED = {"refused", "invalid", "access_denied", "action_failed", "spool_f
 def count(play):
     """Fails unless the number billed is the number acknowledged."""
     system, customer, expect = play.system, play.customer, play.case["expect"]
+    await_what_is_pending(play)
     billed = system.meter_events(customer)
     assert (billed["value"], billed["count"]) == (expect["billed_units"], expect["events"]), (
         f"billed are {billed['value']} units in {billed['count']} events, not "
@@ -22,6 +23,20 @@ def count(play):
     check_events(play, billed["data"])
     units = expect["billed_units"]
     await_that(lambda: system.reported_units(customer) == units, f"{units} units in the usage report")
+
+
+def await_what_is_pending(play):
+    """An answer of 202 says that Stripe has the event later."""
+    pending = {
+        each.event_id for each in play.told if each.outcome and each.outcome["status"] == "pending"
+    }
+
+    def is_delivered(event_id):
+        row = play.system.recorded_event(play.customer, event_id)
+        return row is not None and row["status"] == "delivered"
+
+    for event_id in pending:
+        await_that(lambda: is_delivered(event_id), f"{event_id} is delivered", REDELIVERY_S)
 
 
 def check_requests(requests, expect):

@@ -11,6 +11,8 @@ PROGRAMS = os.environ.get("CLIENT_PROGRAMS", "target/debug")
 WRONG_KEY = f"mk_0123456789abcdef_{'ab' * 32}"
 UNKNOWN_CUSTOMER = "cus_nobody"
 PERIOD_AND_MORE_S = 33 * 24 * 3600
+# How long what is pending may take: it is sent again every minute.
+REDELIVERY_S = 180
 # How long the totals, or a webhook, may take.
 PATIENCE_S = 60
 
@@ -87,9 +89,9 @@ class System(LocalSystem):
         self.call_stripe("POST", "/_simulator/faults", fault)
 
 
-def await_that(condition, what):
+def await_that(condition, what, patience_s=PATIENCE_S):
     """Looks until it is so."""
-    give_up_at = time.monotonic() + PATIENCE_S
+    give_up_at = time.monotonic() + patience_s
     while not condition():
-        assert time.monotonic() < give_up_at, f"not within {PATIENCE_S} s: {what}"
+        assert time.monotonic() < give_up_at, f"not within {patience_s} s: {what}"
         time.sleep(0.05)
