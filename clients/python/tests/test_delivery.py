@@ -249,7 +249,7 @@ def fill(spool: Spool, number: int) -> list[str]:
     """Puts events in, the oldest first, and answers their ids in the order of sending."""
     for each in range(number):
         spool.put(event(f"e{each}"))
-    return [it.event_id for it in spool.read(spool.names())]
+    return [it.event_id for it in spool.read(spool.names()).values()]
 
 
 def test_what_a_key_may_not_emit_lets_by_what_it_may(tmp_path: Path) -> None:

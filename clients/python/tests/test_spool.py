@@ -21,7 +21,7 @@ def event(event_id: str = "a", quantity: int = 1) -> UsageEvent:
 
 
 def waiting(spool: Spool) -> list[UsageEvent]:
-    return spool.read(spool.names())
+    return list(spool.read(spool.names()).values())
 
 
 def files(folder: Path) -> list[str]:
@@ -69,16 +69,16 @@ def test_the_same_content_is_taken_over_and_another_is_a_conflict(tmp_path: Path
 def test_what_is_recorded_is_removed_once_or_twice(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     spool.put(event())
-    spool.remove(event())
-    spool.remove(event())
+    spool.remove(name_of(event()))
+    spool.remove(name_of(event()))
     assert files(tmp_path) == []
 
 
 def test_what_is_refused_is_kept_with_the_reason(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     spool.put(event())
-    spool.set_aside(event(), PROBLEM)
-    spool.set_aside(event(), PROBLEM)
+    spool.set_aside(name_of(event()), event(), PROBLEM)
+    spool.set_aside(name_of(event()), event(), PROBLEM)
     path = tmp_path / "refused" / f"{name_of(event())}.json"
     assert files(tmp_path) == [str(path.relative_to(tmp_path))]
     document = json.loads(path.read_text())
@@ -91,7 +91,7 @@ def test_one_id_refused_with_two_contents_is_kept_twice(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     for quantity in (1, 2):
         spool.put(event(quantity=quantity))
-        spool.set_aside(event(quantity=quantity), PROBLEM)
+        spool.set_aside(name_of(event()), event(quantity=quantity), PROBLEM)
     assert spool.state().set_aside == 2
 
 
@@ -100,7 +100,7 @@ def test_a_file_in_the_way_that_cannot_be_read_is_kept_too(tmp_path: Path) -> No
     spool.put(event())
     in_the_way = tmp_path / "refused" / f"{name_of(event())}.json"
     in_the_way.write_text("{")
-    spool.set_aside(event(), PROBLEM)
+    spool.set_aside(name_of(event()), event(), PROBLEM)
     assert in_the_way.read_text() == "{"
     assert (spool.state().waiting, spool.state().set_aside) == (0, 2)
 
@@ -112,6 +112,33 @@ def test_a_file_that_cannot_be_read_is_set_aside_and_keeps_no_other(tmp_path: Pa
         (tmp_path / "waiting" / f"{name}.json").write_text(content)
     assert waiting(spool) == [event()]
     assert (spool.state().waiting, spool.state().set_aside) == (1, 3)
+
+
+def test_what_cannot_be_read_hides_nothing_that_was_set_aside_before(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.set_aside(name_of(event()), event(), PROBLEM)
+    (tmp_path / "waiting" / f"{name_of(event())}.json").write_text("{")
+    assert waiting(spool) == []
+    assert (spool.state().waiting, spool.state().set_aside) == (0, 2)
+
+
+def test_a_file_that_the_system_does_not_open_keeps_no_other_from_being_read(
+    tmp_path: Path,
+) -> None:
+    spool = Spool(tmp_path)
+    spool.put(event())
+    (tmp_path / "waiting" / "folder.json").mkdir()
+    assert waiting(spool) == [event()]
+
+
+def test_what_is_moved_back_from_aside_is_settled_under_its_name(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.set_aside(name_of(event()), event(), PROBLEM)
+    (aside,) = (tmp_path / "refused").iterdir()
+    aside.rename(tmp_path / "waiting" / "a-2.json")
+    assert spool.read(spool.names()) == {"a-2": event()}
+    spool.set_aside("a-2", event(), PROBLEM)
+    assert (spool.state().waiting, spool.state().set_aside) == (0, 1)
 
 
 def test_what_a_killed_process_was_writing_is_swept_after_an_hour(tmp_path: Path) -> None:
@@ -144,7 +171,7 @@ def test_threads_that_put_and_remove_one_event_break_nothing(tmp_path: Path) -> 
     def work() -> None:
         for _ in range(50):
             spool.put(event())
-            spool.remove(event())
+            spool.remove(name_of(event()))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:

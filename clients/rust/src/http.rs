@@ -16,6 +16,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::answer::{Problem, Recorded};
+use crate::body::whole_body;
 use crate::error::SettingsError;
 use crate::retry::retry_after;
 
@@ -238,12 +239,12 @@ fn recorded_if(event: &WireEvent, recorded: Recorded) -> Attempt {
 async fn read(response: Response) -> Result<Vec<u8>, Attempt> {
     let status = response.status();
     let retry_after = retry_after(response.headers());
-    let body = match response.bytes().await {
+    let body = match whole_body(response).await {
         Ok(body) => body,
-        Err(error) => return Err(unsure(Some(status.as_u16()), describe(error))),
+        Err(reason) => return Err(unsure(Some(status.as_u16()), reason)),
     };
     if status.is_success() {
-        return Ok(body.into());
+        return Ok(body);
     }
     let problem = problem(status, &body);
     if may_pass(status) || !status.is_client_error() {
@@ -339,7 +340,7 @@ fn is_this_machine(url: &Url) -> bool {
 }
 
 /// An error of the HTTP client with its causes, but without the address.
-fn describe(error: reqwest::Error) -> String {
+pub(crate) fn describe(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut cause = error.source();

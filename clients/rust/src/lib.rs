@@ -2,6 +2,7 @@
 
 mod access;
 mod answer;
+mod body;
 mod buffer;
 mod builder;
 mod calls;

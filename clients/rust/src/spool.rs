@@ -148,7 +148,7 @@ impl Spool {
         loop {
             let round = self.shared.resend().await;
             match budget.next_wait(round.retry_after) {
-                Some(wait) if !round.is_empty => tokio::time::sleep(wait).await,
+                Some(wait) if round.is_unsure => tokio::time::sleep(wait).await,
                 _ => break,
             }
         }
@@ -244,6 +244,7 @@ impl Shared {
         let _turn = self.turn.lock().await;
         let mut round = Round {
             is_empty: true,
+            is_unsure: false,
             retry_after: None,
         };
         let files = self.files.clone();
@@ -268,6 +269,7 @@ impl Shared {
             let attempts = self.api.emit_batch(&events).await;
             let asked = attempts.iter().filter_map(Attempt::retry_after).max();
             round.retry_after = round.retry_after.max(asked);
+            round.is_unsure |= attempts.iter().any(is_unsure);
             let is_in_vain = concerns_all(&attempts);
             for ((path, event), attempt) in paths.iter().zip(events).zip(attempts) {
                 round.is_empty &= self.settle(path, event, attempt).await;
@@ -346,7 +348,6 @@ const fn is_of_the_key(http_status: u16) -> bool {
 /// it does not know the key. A key that it knows may be one of other customers, so
 /// that what a 403 holds up lets the others by.
 fn concerns_all(attempts: &[Attempt]) -> bool {
-    let is_unsure = |attempt: &Attempt| matches!(attempt, Attempt::Unsure { .. });
     let is_unknown_key = |attempt: &Attempt| {
         matches!(
             attempt,
@@ -357,6 +358,10 @@ fn concerns_all(attempts: &[Attempt]) -> bool {
         )
     };
     attempts.iter().all(is_unsure) || attempts.iter().any(is_unknown_key)
+}
+
+const fn is_unsure(attempt: &Attempt) -> bool {
+    matches!(attempt, Attempt::Unsure { .. })
 }
 
 async fn resend_for_ever(shared: Arc<Shared>) {

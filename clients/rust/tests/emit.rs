@@ -200,6 +200,22 @@ fn without_a_runtime_only_a_plain_client_is_built() {
     assert!(builder().buffer(none).build().is_err());
 }
 
+/// Whatever stands in for the API: its words do not fill the memory.
+#[tokio::test]
+async fn an_answer_that_is_too_long_is_none() {
+    let flood = serde_json::json!({
+        "event_id": "a", "status": "delivered", "duplicate": false, "quantity": 3,
+        "stripe_record_id": "x".repeat(5 * 1024 * 1024),
+    });
+    let meterline = Scripted::start([Step::Answer(200, flood, None)]).await;
+    meterline
+        .client()
+        .emit(usage().event_id("a"))
+        .await
+        .unwrap();
+    assert_eq!(meterline.requests().len(), 2);
+}
+
 /// The client that closes lets in nothing more, and waits for what was let in.
 #[tokio::test]
 async fn a_client_that_closes_waits_for_the_action_that_runs() {

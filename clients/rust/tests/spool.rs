@@ -154,6 +154,22 @@ async fn what_cannot_be_sent_keeps_nothing_from_being_sent() {
     assert_eq!(meterline.recorded(), [("event-101".to_owned(), 101)].into());
 }
 
+/// That another attempt comes to the same is known at once.
+#[tokio::test]
+async fn a_flush_does_not_ask_again_under_a_refused_key() {
+    let (meterline, folder) = (Scripted::start([]).await, TempDir::new().unwrap());
+    meterline.always(Some(Step::Vanish));
+    client(&meterline, &folder).emit(usage(1)).await.unwrap();
+    for (status, kind) in [(401, "unauthorized"), (403, "forbidden")] {
+        meterline.always(Some(answer(status, kind)));
+        let patient = meterline.builder().spool(folder.path()).build().unwrap();
+        let requests_before = meterline.requests().len();
+        assert_eq!(patient.flush().await.unwrap().waiting, 1);
+        // Its own, and at most the first of the background.
+        assert!(meterline.requests().len() - requests_before <= 2);
+    }
+}
+
 /// A wait that would end after the time for retries is not begun, nor is the
 /// answer asked for sooner.
 #[tokio::test]

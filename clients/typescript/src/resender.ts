@@ -111,11 +111,11 @@ export class Resender {
     deadlineMs: number,
   ): Promise<{ left: number; concernsAll: boolean }> {
     let left = 0;
-    const events: WireEvent[] = [];
+    const files = new Map<WireEvent, string>();
     for (const name of names) {
       try {
         const event = await this.#parts.spool.read(name);
-        if (event) events.push(event);
+        if (event) files.set(event, name);
       } catch (error) {
         // It stays, and keeps no other from being sent.
         this.#tell(name, error);
@@ -123,27 +123,29 @@ export class Resender {
       }
     }
     const fates = new Map<WireEvent, Fate>();
-    const deliveries = events.map((event) => ({
+    const deliveries = [...files.keys()].map((event) => ({
       event,
       deadlineMs,
       settle: (fate: Fate) => void fates.set(event, fate),
     }));
     await this.#parts.sender.deliver(deliveries, "batch");
     for (const [event, fate] of fates) {
-      const isSettled = await this.#settle(event, fate).catch((error: unknown) => {
-        // Sent again, it is the duplicate that it is.
-        this.#tell(event.event_id, error);
-        return false;
-      });
+      const isSettled = await this.#settle(files.get(event) ?? "", event, fate).catch(
+        (error: unknown) => {
+          // Sent again, it is the duplicate that it is.
+          this.#tell(event.event_id, error);
+          return false;
+        },
+      );
       if (!isSettled) left += 1;
     }
     return { left, concernsAll: concernsAll([...fates.values()]) };
   }
 
   /** Whether the event is out of the spool. */
-  async #settle(event: WireEvent, fate: Fate): Promise<boolean> {
+  async #settle(file: string, event: WireEvent, fate: Fate): Promise<boolean> {
     if (fate.fate === "recorded") {
-      await this.#parts.spool.remove(event);
+      await this.#parts.spool.remove(file);
       return true;
     }
     if (fate.fate === "unclear") {
@@ -156,7 +158,7 @@ export class Resender {
       this.#tell(fate.problem.type, error);
       return false;
     }
-    await this.#parts.spool.setAside(event, fate.problem);
+    await this.#parts.spool.setAside(event, fate.problem, file);
     this.#parts.onBackgroundError(error);
     return true;
   }

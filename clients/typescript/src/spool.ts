@@ -80,13 +80,16 @@ export class Spool {
     });
   }
 
-  /** Takes `event` out: it is recorded. */
-  async remove(event: WireEvent): Promise<void> {
-    await unlink(this.#fileOf(Spool.nameOf(event))).catch(unlessMissing);
+  /** Takes an event out by the name of its file: it is recorded. */
+  async remove(name: string): Promise<void> {
+    await unlink(this.#fileOf(name)).catch(unlessMissing);
   }
 
-  /** Keeps `event`, which was refused for good, aside with the reason. Nothing here removes it again. */
-  async setAside(event: WireEvent, problem: Problem): Promise<void> {
+  /**
+   * Keeps `event`, which was refused for good, aside with the reason. Nothing here removes it again.
+   * `file` is where it waits: under another name where somebody has moved it back.
+   */
+  async setAside(event: WireEvent, problem: Problem, file = Spool.nameOf(event)): Promise<void> {
     const name = Spool.nameOf(event);
     const content = { event, problem };
     // The id may have been refused before with other content, which is kept, too.
@@ -99,7 +102,7 @@ export class Spool {
       if (known !== undefined && sameContent(known, event)) break;
     }
     await syncFolder(this.#refused);
-    await this.remove(event);
+    await this.remove(file);
   }
 
   /** The names of what waits, oldest first. */

@@ -108,7 +108,7 @@ export class SpooledRecorder implements Recorder {
   async #settle(event: WireEvent, fate: Fate | undefined, isShared: boolean): Promise<Outcome> {
     if (fate === undefined || fate.fate === "unclear") return spooled(event);
     if (fate.fate === "recorded") {
-      await this.#spool.remove(event).catch(this.#parts.onBackgroundError);
+      await this.#spool.remove(Spool.nameOf(event)).catch(this.#parts.onBackgroundError);
       return fate.recorded;
     }
     // Another caller was told that it is safe, or is about to be; and a key can be mended.

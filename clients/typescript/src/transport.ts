@@ -28,6 +28,9 @@ export interface TransportOptions {
   fetch: typeof fetch;
 }
 
+/** No answer of the API's is nearly as long: a batch's has a hundred results. */
+const ANSWER_BYTES_MAX = 4 * 1024 * 1024;
+
 /** Codes of Node's and of its HTTP client, for connections that never came about. */
 const NEVER_CONNECTED = new Set([
   "ECONNREFUSED",
@@ -81,7 +84,7 @@ export class Transport {
         answered: true,
         status: response.status,
         retryAfterMs: retryAfterMs(response.headers.get("retry-after")),
-        body: parseJson(await response.text()),
+        body: parseJson(await wholeText(response)),
       };
     } catch (error) {
       if (timeout.signal.aborted) {
@@ -95,6 +98,20 @@ export class Transport {
       clearTimeout(timer);
     }
   }
+}
+
+/** The text of an answer, unless it is longer than any of the API's. */
+async function wholeText({ body }: Response): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = "";
+  let bytes = 0;
+  // To throw out of the loop ends the reading.
+  for await (const chunk of body ?? []) {
+    bytes += chunk.length;
+    if (bytes > ANSWER_BYTES_MAX) throw new RangeError("the answer is too long");
+    text += decoder.decode(chunk, { stream: true });
+  }
+  return text + decoder.decode();
 }
 
 /** `Retry-After` as whole seconds. Its other form, a date, would need two clocks to agree. */

@@ -40,6 +40,14 @@ test("an answer that is lost, cut off or late is asked for again under the same 
   assert.equal(api.units, 1);
 });
 
+test("an answer that is too long is none", async () => {
+  const { api, meterline } = await setting();
+  const recorded = { event_id: "a", status: "delivered", duplicate: false, quantity: 1 };
+  api.faults.push({ says: { ...recorded, stripe_record_id: "x".repeat(5 * 1024 * 1024) } });
+  await meterline.emit("cus_1", "page", { eventId: "a" });
+  assert.equal(api.requests.length, 2);
+});
+
 test("an answer about another event is none", async () => {
   const { api, meterline } = await setting();
   const other = { event_id: "b", status: "delivered", duplicate: false, quantity: 1 };

@@ -222,6 +222,21 @@ test("an unknown key is tried with one request, not with all that waits", async 
   assert.equal(api.requests.length, 2);
 });
 
+test("what is moved back from aside under its own name is sent once, and settled", async () => {
+  const spoolDir = await folder();
+  const { api, meterline } = await setting({ spoolDir });
+  await meterline.flush();
+  for (const [file, customer_id] of [
+    ["a-2", "cus_1"],
+    ["b-2", "cus_unknown"],
+  ]) {
+    const event = { ...EVENT, customer_id };
+    await writeFile(join(spoolDir, "waiting", `${file}.json`), JSON.stringify({ event }));
+  }
+  assert.deepEqual(await meterline.flush(), { waiting: 0, setAside: 1 });
+  assert.equal(api.units, 1);
+});
+
 test("a file in the way keeps no other event from being sent", async () => {
   const spoolDir = await folder();
   const { api, meterline, backgroundErrors } = await setting({ spoolDir, retryBudgetMs: 0 });

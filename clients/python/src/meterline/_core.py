@@ -284,19 +284,21 @@ def _settled_in_spool(
     if is_promised and isinstance(verdict, Refusal) and verdict.problem.status in _OF_THE_KEY:
         # Another caller was told that the event is safe, or is about to be.
         return spooled
-    yield from _take_out(spool, event, verdict)
+    yield from _take_out(spool, name_of(event), event, verdict)
     return _outcome(event, verdict)
 
 
-def _take_out(spool: Spool, event: UsageEvent, verdict: Recorded | Refusal) -> Flow[None]:
+def _take_out(
+    spool: Spool, name: str, event: UsageEvent, verdict: Recorded | Refusal
+) -> Flow[None]:
     """Ends an event's stay in the spool. The API has spoken: what the disk says cannot
     change that, and at worst the event is sent again, as the duplicate that it is."""
     try:
         if isinstance(verdict, Refusal):
-            yield from _flow.blocking(partial(spool.set_aside, event, verdict.problem))
+            yield from _flow.blocking(partial(spool.set_aside, name, event, verdict.problem))
             _LOG.error("event %r is refused and set aside: %s", event.event_id, verdict.problem)
         else:
-            yield from _flow.blocking(partial(spool.remove, event))
+            yield from _flow.blocking(partial(spool.remove, name))
     except OSError as error:
         _LOG.error("event %r stays in the spool: %s", event.event_id, error)
 
@@ -322,8 +324,8 @@ def _drain(core: Core, spool: Spool, deadline: float) -> Flow[_Drained]:
         chunk = yield from _flow.blocking(partial(spool.read, some))
         if not chunk:
             continue
-        verdicts = yield from deliver(core, chunk, deadline)
-        for event, verdict in zip(chunk, verdicts, strict=True):
+        verdicts = yield from deliver(core, list(chunk.values()), deadline)
+        for (name, event), verdict in zip(chunk.items(), verdicts, strict=True):
             if isinstance(verdict, Unsure):
                 retry_after_s = max(retry_after_s, verdict.retry_after_s or 0)
                 left += 1
@@ -333,7 +335,7 @@ def _drain(core: Core, spool: Spool, deadline: float) -> Flow[_Drained]:
                 held_up[str(verdict.problem)] = held_up.get(str(verdict.problem), 0) + 1
                 left += 1
                 continue
-            yield from _take_out(spool, event, verdict)
+            yield from _take_out(spool, name, event, verdict)
         if _concerns_all(verdicts):
             break
     for problem, number in held_up.items():

@@ -67,13 +67,14 @@ class Spool:
             message = f"the event could not be written to the spool: {error}"
             raise SpoolFailed(message, event_id=event.event_id) from error
 
-    def remove(self, event: UsageEvent) -> None:
-        """Forgets an event that is recorded."""
+    def remove(self, name: str) -> None:
+        """Forgets an event that is recorded, by the name of its file."""
         with contextlib.suppress(FileNotFoundError):
-            (self._waiting / f"{name_of(event)}.json").unlink()
+            (self._waiting / f"{name}.json").unlink()
 
-    def set_aside(self, event: UsageEvent, problem: Problem) -> None:
-        """Keeps an event that was refused for good, with the reason."""
+    def set_aside(self, name: str, event: UsageEvent, problem: Problem) -> None:
+        """Keeps an event that was refused for good, with the reason. ``name`` is its file's, which
+        somebody may have moved back under another than its own."""
         document = dict(problem.members) or {
             "type": problem.type,
             "title": problem.title,
@@ -87,16 +88,25 @@ class Spool:
             content = {"event": event.to_json(), "problem": document}
             if self._link(path, content) or _is_of(path, event):
                 break
-        self.remove(event)
+        self.remove(name)
 
     def names(self) -> list[str]:
         """The names of the events without an outcome, oldest first."""
         return [path.stem for path in sorted(self._files(self._waiting), key=_age)]
 
-    def read(self, names: Iterable[str]) -> list[UsageEvent]:
+    def read(self, names: Iterable[str]) -> dict[str, UsageEvent]:
         """The events of these names that are still there."""
-        events = (self._read(self._waiting / f"{name}.json") for name in names)
-        return [event for event in events if event is not None]
+        events: dict[str, UsageEvent] = {}
+        for name in names:
+            try:
+                event = self._read(self._waiting / f"{name}.json")
+            except OSError as error:
+                # It stays, and keeps no other from being sent.
+                _LOG.error("an event of the spool cannot be read: %s", error)
+                continue
+            if event is not None:
+                events[name] = event
+        return events
 
     def state(self) -> SpoolState:
         """How much lies there."""
@@ -135,8 +145,17 @@ class Spool:
                 "set aside an event of the spool that cannot be read, %s: %s", path.name, error
             )
             with contextlib.suppress(FileNotFoundError):
-                path.rename(self._refused / path.name)
+                self._move_aside(path)
             return None
+
+    def _move_aside(self, path: Path) -> None:
+        """Over nothing that is there."""
+        for number in count(1):
+            suffix = "" if number == 1 else f"-{number}"
+            with contextlib.suppress(FileExistsError):
+                os.link(path, self._refused / f"{path.stem}{suffix}.json")
+                break
+        path.unlink()
 
     def _sweep(self) -> None:
         before = time.time() - _ABANDONED_AFTER_S

@@ -15,6 +15,9 @@ const ASKED_MAX: Duration = Duration::from_secs(300);
 pub(crate) struct Round {
     /// Whether nothing is left that was there.
     pub(crate) is_empty: bool,
+    /// Whether some of what is left had no clear answer, so that it may fare better
+    /// at once: it does not under a key that is refused.
+    pub(crate) is_unsure: bool,
     /// How long Meterline asks to wait, if it does.
     pub(crate) retry_after: Option<Duration>,
 }
@@ -48,6 +51,7 @@ mod tests {
     const fn left(retry_after_s: u64) -> Round {
         Round {
             is_empty: false,
+            is_unsure: true,
             retry_after: Some(Duration::from_secs(retry_after_s)),
         }
     }
@@ -59,6 +63,7 @@ mod tests {
         assert_eq!(waits, [2, 4, 8, 16, 30, 30, 30]);
         let empty = Round {
             is_empty: true,
+            is_unsure: false,
             retry_after: None,
         };
         assert_eq!(pace.after(empty).as_secs(), 1);
