@@ -52,6 +52,8 @@ class Background:
     def __init__(self) -> None:
         #: Set, each, when its work is done.
         self._under_way: set[threading.Event] = set()
+        #: Whether the thread that looks is one of these.
+        self._here = threading.local()
 
     def start(self, work: Callable[[], None]) -> None:
         """Works in a thread of its own. Raises RuntimeError where the interpreter ends.
@@ -61,6 +63,7 @@ class Background:
         done = threading.Event()
 
         def run() -> None:
+            self._here.is_background = True
             try:
                 work()
             finally:
@@ -75,6 +78,9 @@ class Background:
             raise
 
     def wait_for_none(self) -> None:
-        """Returns once all that is there now is done."""
+        """Returns once all that is there now is done; at once to such work itself, which a hook
+        of the caller's may be a part of."""
+        if getattr(self._here, "is_background", False):
+            return
         for done in list(self._under_way):
             done.wait()

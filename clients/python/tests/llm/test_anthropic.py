@@ -147,7 +147,12 @@ def test_closing_waits_for_a_stream_that_is_dropped(
     sdk = anthropic.Anthropic(base_url=models.url, api_key="any", max_retries=0)
     told: list[MeterlineError] = []
     with fake.client() as meterline:
-        client = meter_anthropic(sdk, meterline, "cus_1", on_background_error=told.append)
+
+        def tell(error: MeterlineError) -> None:
+            meterline.flush()
+            told.append(error)
+
+        client = meter_anthropic(sdk, meterline, "cus_1", on_background_error=tell)
         for _ in client.messages.create(
             model=MODEL, max_tokens=100, messages=MESSAGES, stream=True
         ):

@@ -228,6 +228,26 @@ def test_what_the_end_of_the_loop_interrupts_is_told(
     assert (told[0].retryable, len(told[0].events)) == (True, 2)
 
 
+def test_a_recording_that_is_cancelled_before_it_begins_is_told(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    async def story() -> None:
+        setting = Setting(models, fake)
+        models.answers = [message_stream(USAGE, USAGE)]
+        seen = asyncio.Event()
+        reading = start(read(setting, "message_delta", seen))
+        await seen.wait()
+        reading.cancel()
+        # The reader leaves, and the task that it leaves behind has not begun.
+        await asyncio.sleep(0)
+        (recording,) = setting.meterline._background
+        recording.cancel()
+        await asyncio.wait([reading])
+        assert isinstance(setting.told[0], UsageNotRecorded)
+
+    asyncio.run(story())
+
+
 def test_closing_goes_on_when_its_caller_is_cancelled(
     models: ModelServer, fake: FakeMeterline
 ) -> None:

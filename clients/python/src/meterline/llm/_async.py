@@ -74,7 +74,7 @@ class _Biller:
 
     async def bill(self, report: Report | None, response: Any = None) -> None:
         """Bills in a task of its own: the model has answered, whatever becomes of the caller."""
-        recording = self.in_background(partial(self._record, report, response))
+        recording = self.in_background(partial(self._record, report, response), report)
         try:
             await asyncio.shield(recording)
         except asyncio.CancelledError:
@@ -89,9 +89,29 @@ class _Biller:
         except MeterlineError as error:
             self.metering.tell(error)
 
-    def in_background(self, work: Callable[[EmitMany], Coroutine[Any, Any, None]]) -> _Task:
-        """Does what bills in a task that a flush and the client's end wait for."""
-        return self._meterline._in_background(work)
+    def in_background(
+        self,
+        work: Callable[[EmitMany], Coroutine[Any, Any, None]],
+        report: Report | None,
+        is_billed: bool = False,
+    ) -> _Task:
+        """Does what bills ``report``, or more, in a task that a flush and the client's end wait
+        for. Once begun, it tells by itself of what interrupts it. ``is_billed``: nothing of it
+        is left to bill."""
+        has_begun = False
+
+        async def begin(emit_many: EmitMany) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await work(emit_many)
+
+        def tell_unless_begun(task: _Task) -> None:
+            if not has_begun and not is_billed:
+                self.metering.tell_interrupted(report, asyncio.CancelledError())
+
+        task = self._meterline._in_background(begin)
+        task.add_done_callback(tell_unless_begun)
+        return task
 
     async def _record(self, report: Report | None, response: Any, emit_many: EmitMany) -> None:
         named = self.metering.events(report)
@@ -174,17 +194,21 @@ class _MeteredStream:
         """The reader has left. What was reported is billed; a report that is about to come
         is waited for."""
         if self._leaving is None:
-            self._leaving = self._biller.in_background(self._finish)
+            report = self._state.reader.report()
+            self._leaving = self._biller.in_background(
+                self._finish, report, is_billed=self._state.is_settled
+            )
         return self._leaving
 
     async def _finish(self, emit_many: EmitMany) -> None:
-        try:
-            # Without a report, what is billed says so.
-            with contextlib.suppress(Exception):
-                await asyncio.wait_for(self._drain(), REPORT_WAIT_S)
-        except BaseException as error:
-            self._biller.metering.tell_interrupted(self._state.reader.report(), error)
-            raise
+        if self._state.wants_report():
+            try:
+                # Without a report, what is billed says so.
+                with contextlib.suppress(Exception):
+                    await asyncio.wait_for(self._drain(), REPORT_WAIT_S)
+            except BaseException as error:
+                self._biller.metering.tell_interrupted(self._state.reader.report(), error)
+                raise
         if not self._state.is_settled:
             self._state.is_settled = True
             await self._biller.bill_quietly(self._state.reader.report(), emit_many)
