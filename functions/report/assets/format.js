@@ -40,6 +40,10 @@ export function money(amount, currency) {
 export const short = (number) =>
   formatter(Intl.NumberFormat, { notation: 'compact', maximumFractionDigits: 1 }).format(number);
 
+// A whole number of percent, of any size.
+export const wholePercent = (number) =>
+  formatter(Intl.NumberFormat, { style: 'unit', unit: 'percent' }).format(number);
+
 export const percent = (perMille) =>
   formatter(Intl.NumberFormat, { style: 'percent', maximumFractionDigits: 1 }).format(perMille / 1000);
 

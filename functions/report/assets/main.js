@@ -7,6 +7,7 @@ import { byId, setText } from './dom.js';
 import { Events } from './events.js';
 import { Figures, inOneSentence } from './figures.js';
 import { Invoices } from './invoices.js';
+import { Limit, limitInOneSentence } from './limit.js';
 import { Pace, Poller } from './poller.js';
 import { Connection, drawEnd, drawStanding } from './status.js';
 import { Zone } from './zone.js';
@@ -29,6 +30,7 @@ let payments = null;
 const zone = new Zone(draw);
 const announcer = new Announcer();
 const figures = new Figures();
+const limit = new Limit();
 const chart = new Chart(zone);
 const events = new Events();
 const invoices = new Invoices();
@@ -40,7 +42,7 @@ const usagePoller = new Poller(signed('dashboard/data'), usagePace, (data) => {
   const hasOtherStatus = usage !== null && usage.status !== data.status;
   usage = data;
   draw();
-  announcer.say(inOneSentence(data));
+  announcer.say(`${inOneSentence(data)} ${limitInOneSentence(data.spending_limit)}`.trimEnd());
   if (hasOtherStatus) invoicesPoller.askNow();
 }, (state) => {
   if (state.kind === 'ended') end(state.reason);
@@ -61,6 +63,7 @@ function draw() {
   if (usage !== null) {
     drawStanding(usage, times);
     figures.draw(usage);
+    limit.draw(usage.spending_limit, zone);
     chart.draw(usage.chart);
     events.draw(usage.events, zone);
     setText(byId('as-of'), times.second(usage.as_of));

@@ -7,6 +7,7 @@ mod chart;
 pub(crate) mod figures;
 pub(crate) mod framing;
 mod latest_events;
+mod limit;
 mod notices;
 mod page;
 pub(crate) mod payments;

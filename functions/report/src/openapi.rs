@@ -10,7 +10,9 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use utoipa::openapi::path::{HttpMethod, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::Schema;
-use utoipa::openapi::{ContentBuilder, ObjectBuilder, RefOr, Required, ResponseBuilder, Type};
+use utoipa::openapi::{
+    ContentBuilder, Object, ObjectBuilder, RefOr, Required, ResponseBuilder, Type,
+};
 use web::ProblemType;
 use web::openapi::{Operation, Part, schema};
 
@@ -249,6 +251,11 @@ fn recorded() -> (&'static str, Value) {
 /// A whole number as a text, so that a script keeps every digit.
 pub(crate) fn digits() -> ObjectBuilder {
     schema::pattern("^[0-9]+$").examples(["1005"])
+}
+
+/// [`digits`], or null.
+pub(crate) fn digits_or_null() -> Object {
+    schema::or_null(digits())
 }
 
 /// Why a range has no cost.

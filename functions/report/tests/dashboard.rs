@@ -11,22 +11,11 @@ use report::{DashboardLinks, FrameAncestors, State};
 use reqwest::Method;
 use reqwest::header::{ETAG, IF_NONE_MATCH};
 use serde_json::{Value, json};
-use story::Story;
-use stripe::SecretString;
-use support::lossy::Lossy;
-use support::tables::Tables;
+use story::{Story, script, secret};
 use support::world::{Answer, DAY_MS, HOUR_MS, send};
 
-/// How long the function believes what it has just read.
-const LOOK_FRESH_MS: i64 = 1_000;
-
 impl Story {
-    /// What the page's script gets under `link`.
-    async fn data(&self, link: &str) -> Answer {
-        self.open(&script(link, "data")).await
-    }
-
-    /// The same for a script that knows the content of `tag`.
+    /// What a script gets under `link` that knows the content of `tag`.
     async fn data_unless(&self, link: &str, tag: &str) -> Answer {
         let request = self.world.http.get(script(link, "data"));
         send(request.header(IF_NONE_MATCH, tag)).await
@@ -37,28 +26,6 @@ impl Story {
         let request = self.world.http.post(script(link, "billing-portal"));
         send(request.header("sec-fetch-site", site)).await
     }
-
-    /// Lets the last look be forgotten.
-    fn look_again(&self) {
-        self.world.clock.advance_ms(LOOK_FRESH_MS);
-    }
-
-    /// Another environment of the function, whose way to DynamoDB counts what goes over it.
-    async fn counted(&self) -> (String, Lossy) {
-        let way = Lossy::start(&self.world.tables.url).await;
-        let ledger = Tables::at(&way.url).ledger;
-        let links = DashboardLinks::new(&secret(), None).unwrap();
-        let state = State::new(ledger, self.world.stripe.clone(), links, self.world.clock());
-        (self.world.serve(report::router(state)).await, way)
-    }
-}
-
-fn secret() -> SecretString {
-    SecretString::from("a secret of 32 random characters")
-}
-
-fn script(link: &str, what: &str) -> String {
-    link.replace("/dashboard?", &format!("/dashboard/{what}?"))
 }
 
 fn tag(answer: &Answer) -> String {

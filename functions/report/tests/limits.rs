@@ -12,21 +12,11 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use story::Story;
 use stripe::{PriceAmount, PriceTier};
-use support::world::{Answer, send};
+use support::world::send;
 
 const ACTION: &str = "document_processed";
 
 impl Story {
-    async fn set_limit(&self, body: Value) -> Answer {
-        let url = self.customer_url("spending-limit");
-        send(self.world.request(Method::PUT, &url).json(&body)).await
-    }
-
-    async fn limit(&self) -> Value {
-        let mut answer = self.get("spending-limit").await.expect(200);
-        answer["spending_limit"].take()
-    }
-
     /// Whether the customer may act, and why not.
     async fn access(&self, query: &str) -> (bool, Value) {
         let mut access = self.get(&format!("access{query}")).await.expect(200);

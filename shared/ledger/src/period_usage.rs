@@ -32,8 +32,31 @@ impl Ledger {
         period_start: Timestamp,
     ) -> Result<PeriodUsage, LedgerError> {
         let period = Bounds::of_period(Some(period_start));
+        self.usage_between(customer_id, period).await
+    }
+
+    /// The same with the days alone that begin at `midnight` (UTC) or later: what
+    /// lies beside the totals comes after every day.
+    ///
+    /// # Errors
+    /// [`LedgerError`] where DynamoDB fails or a row is unreadable.
+    pub async fn usage_of_period_since(
+        &self,
+        customer_id: &CustomerId,
+        period_start: Timestamp,
+        midnight: Timestamp,
+    ) -> Result<PeriodUsage, LedgerError> {
+        let days_of_period = Bounds::of_period_since(period_start, midnight);
+        self.usage_between(customer_id, days_of_period).await
+    }
+
+    async fn usage_between(
+        &self,
+        customer_id: &CustomerId,
+        bounds: Bounds,
+    ) -> Result<PeriodUsage, LedgerError> {
         let (mut days, mut watch, mut reserved) = (Vec::new(), None, None);
-        self.read_totals(customer_id, period, None, |item| {
+        self.read_totals(customer_id, bounds, None, |item| {
             if let Some(found) = LimitWatch::from_item(item) {
                 watch = Some(found);
             } else if let Some((_, found)) = Reserved::from_item(item) {

@@ -59,7 +59,7 @@ pub struct LimitView {
 }
 
 /// A threshold that was crossed in the current period.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = SpendingLimitAlert)]
 pub struct AlertView {
     /// The threshold, in percent of the limit.

@@ -39,8 +39,12 @@ async function aMonthOfUsage() {
       uses.push([action, 1 + wave + (3 - index) * 9, since + hour * HOUR_S]);
     }
   }
-  await system.useMany(customer, uses);
   const units = uses.reduce((all, [, quantity]) => all + quantity, 0);
+  // At 2 cents a unit most of it is used, and two of its thresholds are behind.
+  const dollars = Math.ceil(units * 2 / 84);
+  await system.setLimit(customer, { amount: `${dollars}.00`, enforcement: 'hard' });
+  await system.useMany(customer, uses);
+  await eventually('the alerts', async () => (await system.limit(customer)).alerts.length === 2);
   await eventually('the report', async () => (await system.usage(customer)).total_units === units);
   return system.link(customer, { billing_portal: true });
 }
@@ -49,6 +53,7 @@ async function opened(settings) {
   const { page, context, log } = await browser.page(settings);
   await page.goto(link);
   await eventually('the chart', async () => (await page.locator('#chart canvas').count()) === 1);
+  await eventually('the limit', async () => (await page.locator('#limit-alerts li').count()) === 2);
   await eventually('the invoices', async () => (await page.locator('#invoices table').count()) === 1);
   return { page, context, log };
 }

@@ -146,6 +146,15 @@ export class System {
     return this.call('GET', `/v1/customers/${customer.id}/usage`);
   }
 
+  async setLimit(customer, terms) {
+    const answer = await this.call('PUT', `/v1/customers/${customer.id}/spending-limit`, terms);
+    return answer.spending_limit;
+  }
+
+  async limit(customer) {
+    return (await this.call('GET', `/v1/customers/${customer.id}/spending-limit`)).spending_limit;
+  }
+
   // The units of a customer's events in Stripe, as the simulator counts them by itself.
   async unitsInStripe(customer) {
     const query = new URLSearchParams({ customer: customer.id, limit: '0' });

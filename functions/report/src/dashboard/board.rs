@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Bytes;
 use billing::{CustomerId, Timestamp};
-use ledger::BillableDay;
+use ledger::{CustomerRow, PeriodUsage};
 use metering::KnownCustomer;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -60,15 +60,18 @@ pub(crate) struct Shown {
 /// What is known of one customer.
 #[derive(Default)]
 pub(crate) struct Board {
-    days: Option<Days>,
+    usage: Option<Usage>,
     events: Option<LatestEvents>,
     look: Option<Look>,
 }
 
-/// The days of a period, all of them as of some seconds ago, the last two as of now.
-struct Days {
+/// What a period holds: all of its days as of some seconds ago, the last two as of now,
+/// and what a limit is held against besides, as of now.
+struct Usage {
     period_start: Timestamp,
-    days: Vec<BillableDay>,
+    /// Whether it was read for a limit, too.
+    is_limited: bool,
+    of_period: PeriodUsage,
     until: Timestamp,
 }
 
@@ -138,8 +141,8 @@ impl Parts {
     ) -> Result<Shown, Problem> {
         let customer = self.directory.customer(customer_id).await;
         let customer = customer.map_err(of_error)?.ok_or_else(not_onboarded)?;
-        let days = self.days(board, &customer, now).await?;
-        let figures = Figures::of(&customer, days)?;
+        let usage = self.usage(board, &customer, now).await?;
+        let figures = Figures::of(&customer, usage)?;
         let events = self.events(board, customer_id, &figures, now).await?;
         let before = board.look.as_ref().and_then(|look| look.seen.as_ref().ok());
         match before {
@@ -171,39 +174,72 @@ impl Parts {
         Ok(Arc::clone(&board.events.insert(known).events))
     }
 
-    /// The days of the current period. What changes is read each time: today, and
-    /// yesterday, for who works around midnight.
-    async fn days<'a>(
+    /// The usage of the current period. What changes is read each time: today, and
+    /// yesterday, for who works around midnight; and what lies beside the days, which is
+    /// behind them in the same query.
+    async fn usage<'a>(
         &self,
         board: &'a mut Board,
         customer: &KnownCustomer,
         now: Timestamp,
-    ) -> Result<&'a [BillableDay], Problem> {
-        let customer_id = &customer.row.customer_id;
+    ) -> Result<&'a PeriodUsage, Problem> {
+        let row = &customer.row;
         let period_start = current_period(customer).start;
-        let known = board.days.take();
-        let known = known.filter(|known| known.period_start == period_start && now < known.until);
-        let days = match known {
+        let is_limited = row.spending_limit.is_some();
+        let known = board.usage.take().filter(|known| {
+            let is_same = known.period_start == period_start && known.is_limited == is_limited;
+            is_same && now < known.until
+        });
+        let usage = match known {
             Some(mut known) => {
                 let yesterday = midnight_before(customer.now).plus_ms(-DAY_MS);
-                let recent = self
-                    .ledger
-                    .billable_days_of_period_since(customer_id, period_start, yesterday)
-                    .await?;
-                known.days.retain(|day| day.midnight() < yesterday);
-                known.days.extend(recent);
+                let mut read = self.read(row, period_start, Some(yesterday)).await?;
+                let mut days = std::mem::take(&mut known.of_period.days);
+                days.retain(|day| day.midnight() < yesterday);
+                days.append(&mut read.days);
+                known.of_period = PeriodUsage { days, ..read };
                 known
             }
-            None => Days {
+            None => Usage {
                 period_start,
-                days: self
-                    .ledger
-                    .billable_days_of_period(customer_id, period_start)
-                    .await?,
+                is_limited,
+                of_period: self.read(row, period_start, None).await?,
                 until: now.plus_ms(DAYS_FRESH_MS),
             },
         };
-        Ok(&board.days.insert(days).days)
+        Ok(&board.usage.insert(usage).of_period)
+    }
+
+    /// What the period that begins at `period_start` holds, of the days since a midnight
+    /// or of all. Who has no limit needs the days alone, and half of what is in them.
+    async fn read(
+        &self,
+        row: &CustomerRow,
+        period_start: Timestamp,
+        since: Option<Timestamp>,
+    ) -> Result<PeriodUsage, Problem> {
+        let (ledger, id) = (&self.ledger, &row.customer_id);
+        if row.spending_limit.is_some() {
+            return Ok(match since {
+                Some(since) => {
+                    ledger
+                        .usage_of_period_since(id, period_start, since)
+                        .await?
+                }
+                None => ledger.usage_of_period(id, period_start).await?,
+            });
+        }
+        let days = match since {
+            Some(since) => {
+                let days = ledger.billable_days_of_period_since(id, period_start, since);
+                days.await?
+            }
+            None => ledger.billable_days_of_period(id, period_start).await?,
+        };
+        Ok(PeriodUsage {
+            days,
+            ..PeriodUsage::default()
+        })
     }
 }
 

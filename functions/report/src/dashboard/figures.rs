@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use billing::{Money, Timestamp};
-use ledger::{BillableDay, BillableUnits, CustomerRow};
+use ledger::{BillableDay, BillableUnits, CustomerRow, PeriodUsage};
 use metering::KnownCustomer;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -13,7 +13,9 @@ use web::{Problem, ProblemType};
 
 use crate::bill::{Bill, MeterUsage, Stretch};
 use crate::dashboard::chart::Chart;
+use crate::dashboard::limit::LimitFigures;
 use crate::dashboard::projection::{DAYS_MIN, Projected, project};
+use crate::limit;
 use crate::query::Hours;
 use crate::summary::Summary;
 use crate::usage::current_period;
@@ -55,6 +57,9 @@ pub(crate) struct Figures {
     /// What the period may come to; null from too few days, and at its end.
     #[schema(required)]
     pub(crate) projection: Option<Projection>,
+    /// How much may be used in a period; null where there is no limit.
+    #[schema(required)]
+    pub(crate) spending_limit: Option<LimitFigures>,
     /// The actions with the most units, the most first.
     pub(crate) by_action_type: Vec<ActionUnits>,
     /// What all further actions have; null where there are none.
@@ -135,17 +140,19 @@ pub(crate) struct MeterFigures {
 }
 
 impl Figures {
-    /// What `days`, those of the current period, come to for `customer`.
+    /// What the `usage` of the current period comes to for `customer`. What lies
+    /// beside its days matters only where there is a limit.
     ///
     /// # Errors
     /// A [`Problem`] where the items of the subscription are of several currencies.
-    pub(crate) fn of(customer: &KnownCustomer, days: &[BillableDay]) -> Result<Self, Problem> {
-        let row = &customer.row;
+    pub(crate) fn of(customer: &KnownCustomer, usage: &PeriodUsage) -> Result<Self, Problem> {
+        let (row, days) = (&customer.row, usage.days.as_slice());
         let period = current_period(customer);
         let midnight = midnight_before(customer.now);
         let summary = Summary::of(row, days);
         let bill = Bill::of(row, &summary, Stretch::Period)?;
         let cost = bill.cost.as_ref().ok();
+        let standing = limit::standing(customer, usage)?;
         let mut actions: Vec<(&String, u64)> = summary
             .by_action_type
             .iter()
@@ -165,6 +172,7 @@ impl Figures {
             cost: cost.map(Money::to_string),
             today: today(row, days, midnight, cost)?,
             projection: projection(customer, days, period)?,
+            spending_limit: standing.map(|it| LimitFigures::of(&it, usage.watch.as_ref())),
             by_action_type: shown
                 .iter()
                 .map(|(action_type, units)| ActionUnits {

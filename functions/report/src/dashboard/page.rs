@@ -7,6 +7,7 @@ use maud::{DOCTYPE, Markup, html};
 use crate::dashboard::assets;
 use crate::dashboard::figures::{Figures, Projection};
 use crate::dashboard::latest_events::EventFigures;
+use crate::dashboard::limit;
 use crate::dashboard::payments::Payments;
 use crate::dashboard::text::{
     amount, day, event_standing, grouped, is_web_address, pending, standing, standing_text,
@@ -21,7 +22,7 @@ const REFRESH_S: u32 = 30;
 const MAIN: &str = "main.js";
 /// What it imports, to be fetched while it is: one after the other would take as many
 /// ways to the server.
-const MODULES: [&str; 10] = [
+const MODULES: [&str; 11] = [
     "announcer.js",
     "chart.js",
     "dom.js",
@@ -29,6 +30,7 @@ const MODULES: [&str; 10] = [
     "figures.js",
     "format.js",
     "invoices.js",
+    "limit.js",
     "poller.js",
     "status.js",
     "zone.js",
@@ -65,8 +67,10 @@ impl Dashboard<'_> {
                     hidden[figures.status == "active"] {
                     (standing_text(figures.status))
                 }
+                (limit::banner(figures.spending_limit.as_ref()))
                 div #connection .banner role="status" hidden {}
                 (self.figures())
+                (limit::section(figures.spending_limit.as_ref()))
                 section #chart-section aria-labelledby="chart-heading" hidden {
                     div .row {
                         h2 #chart-heading { "Usage over time" }

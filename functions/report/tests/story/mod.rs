@@ -13,9 +13,14 @@ use stripe::{
     MeterEventStream, PriceAmount, RequestOptions, SecretString,
 };
 
+use crate::support::lossy::Lossy;
+use crate::support::tables::Tables;
 use crate::support::world::{
     Answer, DAY_MS, HOUR_MS, LOOKUP_KEY, METER_EVENT_NAME, World, a_customer, send,
 };
+
+/// How long the function believes what it has just read.
+const LOOK_FRESH_MS: i64 = 1_000;
 
 pub(crate) struct Story {
     pub(crate) world: World,
@@ -48,8 +53,7 @@ impl Story {
         body["test_clock"] = json!(world.test_clock().await);
         let request = world.request(Method::POST, &format!("{onboarding}/v1/customers"));
         let answer = send(request.json(&body)).await.expect(201);
-        let secret = SecretString::from("a secret of 32 random characters");
-        let links = DashboardLinks::new(&secret, None).unwrap();
+        let links = DashboardLinks::new(&secret(), None).unwrap();
         let state = State::new(
             world.ledger.clone(),
             world.stripe.clone(),
@@ -111,14 +115,7 @@ impl Story {
     /// rollup does where another shard has it than saw it become pending.
     pub(crate) async fn deliver_in_another_shard(&self, action_type: &str, units: u64) {
         let mut advance = Advance::default();
-        let key = TotalKey {
-            customer_id: self.customer.customer_id.clone(),
-            period_start: Some(self.customer.period_start),
-            hour: self.customer.period_start.start_of_hour(),
-            meter_event_name: self.customer.item.meter_event_name.clone(),
-            action_type: ActionType::parse(action_type).unwrap(),
-        };
-        let tally = advance.total(key);
+        let tally = advance.total(self.first_hour(action_type));
         tally.leave(UsageStatus::Pending, units);
         tally.enter(UsageStatus::Delivered, units);
         self.advance("another shard", &advance).await;
@@ -128,15 +125,30 @@ impl Story {
     /// status does.
     pub(crate) async fn deliver_less(&self, units: u64) {
         let mut advance = Advance::default();
-        let key = TotalKey {
+        let tally = advance.total(self.first_hour("document_processed"));
+        tally.leave(UsageStatus::Delivered, units);
+        self.advance("shard", &advance).await;
+    }
+
+    /// Counts a reservation of so many units as settled by an event of the period's
+    /// first hour.
+    pub(crate) async fn settle_on_first_day(&self, units: u64) {
+        let mut advance = Advance::default();
+        advance
+            .total(self.first_hour("document_processed"))
+            .settle(units);
+        self.advance("shard", &advance).await;
+    }
+
+    /// The cell of an action in the period's first hour.
+    fn first_hour(&self, action_type: &str) -> TotalKey {
+        TotalKey {
             customer_id: self.customer.customer_id.clone(),
             period_start: Some(self.customer.period_start),
             hour: self.customer.period_start.start_of_hour(),
             meter_event_name: self.customer.item.meter_event_name.clone(),
-            action_type: ActionType::parse("document_processed").unwrap(),
-        };
-        advance.total(key).leave(UsageStatus::Delivered, units);
-        self.advance("shard", &advance).await;
+            action_type: ActionType::parse(action_type).unwrap(),
+        }
     }
 
     async fn advance(&self, shard_id: &str, advance: &Advance) {
@@ -251,4 +263,44 @@ impl Story {
     pub(crate) async fn open(&self, url: &str) -> Answer {
         send(self.world.http.get(url)).await
     }
+
+    /// Sets the customer's limit.
+    pub(crate) async fn set_limit(&self, body: Value) -> Answer {
+        let url = self.customer_url("spending-limit");
+        send(self.world.request(Method::PUT, &url).json(&body)).await
+    }
+
+    /// What the API says of the limit; null where there is none.
+    pub(crate) async fn limit(&self) -> Value {
+        let mut answer = self.get("spending-limit").await.expect(200);
+        answer["spending_limit"].take()
+    }
+
+    /// What the page's script gets under `link`.
+    pub(crate) async fn data(&self, link: &str) -> Answer {
+        self.open(&script(link, "data")).await
+    }
+
+    /// Lets the last look be forgotten.
+    pub(crate) fn look_again(&self) {
+        self.world.clock.advance_ms(LOOK_FRESH_MS);
+    }
+
+    /// Another environment of the function, whose way to DynamoDB counts what goes over it.
+    pub(crate) async fn counted(&self) -> (String, Lossy) {
+        let way = Lossy::start(&self.world.tables.url).await;
+        let ledger = Tables::at(&way.url).ledger;
+        let links = DashboardLinks::new(&secret(), None).unwrap();
+        let state = State::new(ledger, self.world.stripe.clone(), links, self.world.clock());
+        (self.world.serve(report::router(state)).await, way)
+    }
+}
+
+pub(crate) fn secret() -> SecretString {
+    SecretString::from("a secret of 32 random characters")
+}
+
+/// Where the page's script asks for `what` under `link`.
+pub(crate) fn script(link: &str, what: &str) -> String {
+    link.replace("/dashboard?", &format!("/dashboard/{what}?"))
 }
