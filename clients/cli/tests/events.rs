@@ -288,8 +288,38 @@ async fn the_program_shows_what_is_known_of_a_customer() {
         (&"20.10".into(), &0.into())
     );
     assert_eq!(shown["invoices"].as_array().unwrap().len(), 1);
+    assert_eq!(shown["spending_limit"], Value::Null);
     let (status, _, err) = story.meterline(&["customer", "show", "cus_nobody"]).await;
     assert_eq!(status, Some(2));
     assert!(err.contains("there is no customer cus_nobody"), "{err}");
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_customer_is_shown_with_its_limit_and_what_is_left_of_it() {
+    let story = Story::start().await;
+    let id = story.customer_id.as_str();
+    let set = ["limit", "set", id, "--amount", "1.00", "--hard"];
+    let (status, _, err) = story.meterline(&set).await;
+    assert_eq!(status, Some(0), "{err}");
+    story.emit("job-1", 41).await;
+    story.rest().await;
+    let (status, out, err) = story.meterline(&["customer", "show", id]).await;
+    assert_eq!(status, Some(0), "{out}{err}");
+    for text in [
+        "limit     1.00 usd a period, hard",
+        "used      41 units, 0.82 usd: 82 %",
+        "left      0.18 usd",
+        "alert     80 % since 20",
+    ] {
+        assert!(out.contains(text), "{text}: {out}");
+    }
+    let (_, out, _) = story.meterline(&["customer", "show", id, "--json"]).await;
+    let shown: Value = serde_json::from_str(&out).unwrap();
+    let path = format!("/v1/customers/{id}/spending-limit");
+    let (status, of_api) = story.caller.get(&path).await;
+    assert_eq!(status, 200, "{of_api}");
+    assert_eq!(shown["spending_limit"], of_api["spending_limit"]);
+    assert_eq!(of_api["spending_limit"]["left_amount"], "0.18");
     story.system.stop().await.unwrap();
 }

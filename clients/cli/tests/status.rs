@@ -75,6 +75,29 @@ async fn what_happened_is_seen() {
 }
 
 #[tokio::test]
+async fn how_much_of_a_limit_is_used_is_seen() {
+    let story = Story::start().await;
+    story.emit("a", 41).await;
+    story.rest().await;
+    let seen = story.look_json().await;
+    assert_eq!(seen["busiest"][0]["limit_used_percent"], Value::Null);
+    let text = story.look(&[]).await;
+    assert!(text.contains("       -  cus_"), "{text}");
+
+    let customer = story.customer_id.to_string();
+    for (cap, percent) in [(["--amount", "1.00"], 82), (["--units", "40"], 102)] {
+        let set = [&["limit", "set", &customer, "--hard"], cap.as_slice()].concat();
+        let (status, _, err) = story.meterline(&set).await;
+        assert_eq!(status, Some(0), "{err}");
+        let seen = story.look_json().await;
+        assert_eq!(seen["busiest"][0]["limit_used_percent"], percent, "{seen}");
+        let text = story.look(&[]).await;
+        assert!(text.contains(&format!("{percent} %  cus_")), "{text}");
+    }
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_bound_on_customers_is_kept_and_said() {
     let story = Story::start().await;
     for external_id in ["b", "c"] {

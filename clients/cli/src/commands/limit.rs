@@ -2,8 +2,9 @@
 
 use std::io::{self, Write};
 
-use billing::{CustomerId, Enforcement, LimitTerms};
+use billing::{CustomerId, Enforcement, LimitTerms, Timestamp};
 use clap::{ArgGroup, Args, Subcommand};
+use ledger::{CustomerRow, Ledger};
 use limits::{LimitError, LimitView, Spending, Standing, set_limit};
 use metering::{CustomerDirectory, KnownCustomer};
 use serde_json::json;
@@ -87,14 +88,25 @@ pub(crate) async fn run(command: LimitCommand) -> Result<(), Failure> {
     let customer = directory.current_customer(&of.customer).await?;
     let customer = customer.ok_or_else(|| LimitError::NoCustomer(of.customer.clone()))?;
     let period_start = customer.current_period().start;
-    let usage = ledger.usage_of_period(&of.customer, period_start).await?;
-    let spending = Spending::of(&customer.row, &usage);
-    let limit = customer.row.spending_limit.as_ref();
-    let standing = limit.map(|limit| Standing::of(limit, &spending));
-    let standing = standing.transpose()?;
-    let limit = standing.map(|it| LimitView::of(&it, usage.watch.as_ref()));
+    let limit = view_of(&ledger, &customer.row, period_start).await?;
     print(&of, &customer, limit)?;
     Ok(())
+}
+
+/// The limit of `row` and how much of it is used in the period that begins at
+/// `period_start`; none where there is none.
+pub(super) async fn view_of(
+    ledger: &Ledger,
+    row: &CustomerRow,
+    period_start: Timestamp,
+) -> Result<Option<LimitView>, Failure> {
+    let Some(limit) = &row.spending_limit else {
+        return Ok(None);
+    };
+    let usage = ledger.usage_of_period(&row.customer_id, period_start);
+    let usage = usage.await?;
+    let standing = Standing::of(limit, &Spending::of(row, &usage))?;
+    Ok(Some(LimitView::of(&standing, usage.watch.as_ref())))
 }
 
 fn print(
@@ -116,6 +128,13 @@ fn print(
     let Some(limit) = limit else {
         return writeln!(out, "{}  no limit", of.customer);
     };
+    writeln!(out, "customer  {}", of.customer)?;
+    writeln!(out, "period    {} to {}", period.start, period.end)?;
+    write_limit(&mut out, &limit)
+}
+
+/// Writes a limit, and how much of it is used, line by line.
+pub(super) fn write_limit(out: &mut impl Write, limit: &LimitView) -> io::Result<()> {
     let currency = &limit.currency;
     let most = match (&limit.units, &limit.amount) {
         (Some(units), _) => format!("{units} units"),
@@ -139,8 +158,6 @@ fn print(
         (None, Some(amount)) => format!("{amount} {currency}"),
         (None, None) => format!("unknown: the customer does not pay in {currency} any more"),
     };
-    writeln!(out, "customer  {}", of.customer)?;
-    writeln!(out, "period    {} to {}", period.start, period.end)?;
     writeln!(out, "limit     {most} a period, {}", limit.enforcement)?;
     writeln!(out, "told      {told}")?;
     writeln!(

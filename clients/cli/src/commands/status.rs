@@ -235,12 +235,17 @@ fn write_tables(
 ) -> std::fmt::Result {
     writeln!(
         text,
-        "\nbusiest        events a second       events        units"
+        "\nbusiest        events a second       events        units   limit"
     )?;
     for busy in &seen.usage.busiest {
         let (customer, rate) = (&busy.customer_id, rate(busy.events_per_second));
         let (events, units) = (busy.events, busy.units);
-        writeln!(text, "{rate:>30} {events:>12} {units:>12}  {customer}")?;
+        let used = busy.limit_used_percent;
+        let used = used.map_or_else(|| "-".to_owned(), |percent| format!("{percent} %"));
+        writeln!(
+            text,
+            "{rate:>30} {events:>12} {units:>12} {used:>7}  {customer}"
+        )?;
     }
     writeln!(text, "\nwebhooks")?;
     for event in &seen.webhooks {

@@ -3,7 +3,7 @@
 //!
 //! | of | read | at most |
 //! | --- | --- | --- |
-//! | usage | totals of the current period and of what is held, of 50 customers in turn | 100 queries a look |
+//! | usage, limits | totals of the current period and of what is held, of 50 customers in turn | 100 queries a look |
 //! | what is pending | the oldest entries of the outbox, and 25 rows of the audit log | 17 calls, every fifth look |
 //! | the rollup | each shard's checkpoint, and what its stream holds behind it | 5 calls a shard, every fifth look |
 //! | webhooks, notifications | the newest and the due entries of an index | 49 calls, every fifth look |

@@ -1,9 +1,10 @@
 //! Usage, customer by customer, from the totals.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use billing::{CustomerId, Timestamp, UsageStatus};
-use ledger::{CustomerCursor, CustomerRow, Ledger, LedgerError, Tally};
+use ledger::{CustomerCursor, CustomerRow, Ledger, LedgerError, Tally, Total};
 use metering::in_order;
 use serde::{Serialize, Serializer};
 
@@ -71,6 +72,9 @@ pub struct Busy {
     pub units: u64,
     /// Events a second, by the last two readings.
     pub events_per_second: Option<Rate>,
+    /// How much of its spending limit is used, in percent, rounded down; none where
+    /// it has no limit that applies.
+    pub limit_used_percent: Option<u64>,
 }
 
 /// Events a second, in tenths: no float counts usage. Shown as `12.3`.
@@ -111,6 +115,9 @@ struct Reading {
 struct Tracked {
     customer_id: CustomerId,
     period_start: Timestamp,
+    /// Its row as it was listed, where that has a limit.
+    limited: Option<CustomerRow>,
+    limit_used_percent: Option<u64>,
     last: Option<Reading>,
     rate: Option<Rate>,
 }
@@ -171,8 +178,10 @@ impl Watched {
         let tracked = &self.tracked;
         let reads = turns.iter().map(|turn| totals_of(ledger, &tracked[*turn]));
         let read = in_order(reads.collect(), IN_FLIGHT).await;
-        for (turn, tally) in turns.into_iter().zip(read) {
-            self.tracked[turn].note(tally?, now);
+        for (turn, read) in turns.into_iter().zip(read) {
+            let (tally, limit_used_percent) = read?;
+            self.tracked[turn].note(tally, now);
+            self.tracked[turn].limit_used_percent = limit_used_percent;
         }
         self.next = (self.next + count) % length;
         Ok(())
@@ -203,12 +212,16 @@ impl Watched {
                 .position(|it| it.customer_id == row.customer_id);
             let of_same_period = place.map(|place| known.swap_remove(place));
             let of_same_period = of_same_period.filter(|it| it.period_start == row.period_start);
-            self.tracked.push(of_same_period.unwrap_or(Tracked {
-                customer_id: row.customer_id,
+            let mut tracked = of_same_period.unwrap_or_else(|| Tracked {
+                customer_id: row.customer_id.clone(),
                 period_start: row.period_start,
+                limited: None,
+                limit_used_percent: None,
                 last: None,
                 rate: None,
-            }));
+            });
+            tracked.limited = row.spending_limit.is_some().then_some(row);
+            self.tracked.push(tracked);
         }
         (self.more, self.listed_at) = (more, Some(now));
         Ok(())
@@ -233,6 +246,7 @@ impl Watched {
                 events: reading.events,
                 units: reading.tally.billable_units(),
                 events_per_second: tracked.rate,
+                limit_used_percent: tracked.limited.as_ref().and(tracked.limit_used_percent),
             });
         }
         busiest.retain(|busy| busy.events > 0);
@@ -271,17 +285,38 @@ impl Tracked {
     }
 }
 
-async fn totals_of(ledger: &Ledger, tracked: &Tracked) -> Result<Tally, LedgerError> {
+/// What the totals say of a customer, and how much of its limit that is.
+async fn totals_of(
+    ledger: &Ledger,
+    tracked: &Tracked,
+) -> Result<(Tally, Option<u64>), LedgerError> {
     let customer_id = &tracked.customer_id;
     let of_period = ledger.totals_of_period(customer_id, tracked.period_start);
     let mut totals = of_period.await?;
+    let limited = tracked.limited.as_ref();
+    let used_percent = limited.and_then(|row| used_percent(row, &totals));
     totals.extend(ledger.held_totals(customer_id).await?);
     // Slots of one cell add up before they mean anything.
     let mut sum = Tally::default();
     for total in &totals {
         sum.add(&total.tally);
     }
-    Ok(sum)
+    Ok((sum, used_percent))
+}
+
+/// How much of the limit of `row` the totals of its period are.
+fn used_percent(row: &CustomerRow, totals: &[Total]) -> Option<u64> {
+    let mut all = Tally::default();
+    let mut by_meter: BTreeMap<&str, Tally> = BTreeMap::new();
+    for total in totals {
+        let meter = row.meter_of_totals(&total.key.meter_event_name);
+        by_meter.entry(meter).or_default().add(&total.tally);
+        all.add(&total.tally);
+    }
+    let units_of = |meter: &str| by_meter.get(meter).map_or(0, Tally::billable_units);
+    let cost = limits::cost_of_period(row, units_of).ok()?;
+    let limit = row.spending_limit.as_ref()?;
+    limit.cap.used_percent(all.billable_units(), &cost)
 }
 
 #[cfg(test)]
@@ -292,6 +327,8 @@ mod tests {
         Tracked {
             customer_id: CustomerId::parse("cus_1").unwrap(),
             period_start: Timestamp::from_unix_s(0),
+            limited: None,
+            limit_used_percent: None,
             last: None,
             rate: None,
         }

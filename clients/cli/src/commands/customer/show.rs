@@ -6,11 +6,13 @@ use std::io::{self, Write};
 use billing::{Currency, CustomerId, Money, Timestamp, UsageStatus};
 use clap::Args;
 use ledger::{CustomerRow, Ledger, Tally, Total};
+use limits::LimitView;
 use metering::{CustomerDirectory, KnownCustomer};
 use serde::Serialize;
 
 use super::super::Failure;
 use super::super::environment::{Surroundings, surroundings};
+use super::super::limit::{view_of, write_limit};
 use super::super::table::table;
 
 /// Invoices that are shown.
@@ -46,6 +48,8 @@ struct Shown {
     /// Units that no period bills.
     held_units: u64,
     held_events: u64,
+    /// None while there is no limit.
+    spending_limit: Option<LimitView>,
     invoices: Vec<Invoice>,
 }
 
@@ -133,6 +137,7 @@ impl Shown {
                 .collect(),
             held_units: held.units(UsageStatus::Held),
             held_events: held.events(UsageStatus::Held),
+            spending_limit: view_of(ledger, row, row.period_start).await?,
             invoices: Vec::new(),
         })
     }
@@ -165,6 +170,10 @@ impl Shown {
             )?;
         }
         writeln!(out)?;
+        if let Some(limit) = &self.spending_limit {
+            write_limit(out, limit)?;
+            writeln!(out)?;
+        }
         let invoices: Vec<[String; 5]> = self.invoices.iter().map(Invoice::cells).collect();
         let headings = ["INVOICE", "NUMBER", "STATUS", "TOTAL", "CREATED"];
         out.write_all(table(&headings, &invoices).as_bytes())
