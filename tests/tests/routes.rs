@@ -56,7 +56,8 @@ async fn served_routes(system: &System) -> Routes {
     for (function, path) in source_paths() {
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
             // A file of another version is served; one of another name is not there.
-            let example = path.replace("{name}", "dashboard.css");
+            let example = path.replace("{version}", "0123456789abcdef");
+            let example = example.replace("{name}", "dashboard.css");
             let example = example.replace(['{', '}'], "");
             let answer = api.call(method, &example).await.unwrap();
             assert_ne!(answer.status, 404, "{method} {path}");

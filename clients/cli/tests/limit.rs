@@ -21,7 +21,7 @@ impl Story {
 
 #[tokio::test]
 async fn a_limit_is_set_shown_and_taken_away() {
-    let story = Story::start().await;
+    let story = Story::start_today().await;
     let customer = story.customer_id.to_string();
     let (status, out, err) = story.limit(&["show", &customer]).await;
     assert_eq!((status, err.as_str()), (Some(0), ""));

@@ -10,6 +10,7 @@ use meterline_cli::reconcile::FindingKind::{
     TotalsDiffer, Undelivered, Unexplained,
 };
 use meterline_cli::reconcile::Repair;
+use serde_json::{Value, json};
 use story::clocked::{advance, onboard_on_a_clock, since};
 use story::{DAY_S, HOUR_S, MINUTE_S, Story, findings};
 
@@ -25,6 +26,27 @@ async fn a_healthy_day_agrees() {
     assert_eq!(findings(&report), []);
     assert_eq!((report.log_units, report.stripe_units), (15, 15));
     assert!(report.agrees());
+}
+
+#[tokio::test]
+async fn usage_that_settled_a_reservation_agrees_as_any_other() {
+    let story = Story::start().await;
+    let of = |event: Value| {
+        let mut event = event;
+        event["customer_id"] = json!(story.customer_id);
+        event["action_type"] = json!("document_processed");
+        event
+    };
+    let held = of(json!({ "reservation_id": "run-1", "quantity": 40 }));
+    let (status, held) = story.caller.post("/v1/usage/reservations", held).await;
+    assert_eq!(status, 201, "{held}");
+    let event = of(json!({ "event_id": "a", "quantity": 38, "reservation_id": "run-1" }));
+    let (_, settled) = story.caller.post("/v1/usage", event).await;
+    assert_eq!(settled["reservation"], "settled");
+    story.rest().await;
+    let report = story.reconcile().await;
+    assert_eq!(findings(&report), []);
+    assert_eq!((report.log_units, report.stripe_units), (38, 38));
 }
 
 #[tokio::test]

@@ -12,6 +12,13 @@ const NOTE_BUDGET_MS: i64 = 5_000;
 /// lost, then perhaps the first half of that, too; the other half is not.
 const BATCHES_LOST_MAX: u32 = 3;
 
+/// Until when anything may be begun, so that it ends before `deadline`.
+pub(crate) fn last_start_before(deadline: Instant) -> Instant {
+    let needed_ms = SEND_BUDGET_MS.saturating_add(NOTE_BUDGET_MS);
+    let needed = Duration::from_millis(needed_ms.unsigned_abs());
+    deadline.checked_sub(needed).unwrap_or(deadline)
+}
+
 /// How long a run goes on.
 pub(crate) struct Patience {
     deadline: Instant,
@@ -48,7 +55,6 @@ impl Patience {
 
     /// Whether another batch surely ends before the deadline.
     pub(crate) fn has_time(&self) -> bool {
-        let needed_ms = SEND_BUDGET_MS.saturating_add(NOTE_BUDGET_MS);
-        Instant::now() + Duration::from_millis(needed_ms.unsigned_abs()) < self.deadline
+        Instant::now() < last_start_before(self.deadline)
     }
 }

@@ -302,6 +302,7 @@ async fn access_ends_with_suspension_and_with_the_subscription() {
         story.get("access").await.expect(200),
         json!({
             "allowed": true, "reason": null, "status": "active", "units": 4, "limit": null,
+            "spending_limit": null,
         })
     );
     for (status, allowed) in [

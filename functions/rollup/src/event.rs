@@ -17,6 +17,11 @@ use crate::rollup::{Rollup, RollupError};
 /// The name under which the only shard of an emulator's stream is checkpointed.
 const SINGLE_SHARD: &str = "single-shard";
 
+/// A shard that is behind, by a batch like this, first catches up: limits are looked at
+/// once it has.
+const LARGE_BATCH_RECORDS: usize = 500;
+const BEHIND_MS: i64 = 5_000;
+
 /// A batch of stream records. Only what the rollup uses is read, and the images
 /// last, each by itself: one that is malformed must not stop the others.
 #[derive(Debug, Deserialize)]
@@ -156,6 +161,7 @@ impl Handler {
             .min();
         let records: Result<Vec<_>, _> = event.records.into_iter().map(EventRecord::read).collect();
         let records = records?;
+        let size = records.len();
         let grown = limits::grown(&records);
         let applied = self.rollup.apply(&shard_id, records).await;
         let applied = applied.inspect_err(|error| log_failure(&shard_id, error))?;
@@ -172,12 +178,14 @@ impl Handler {
             ("records", Unit::Count, count(applied.records)),
             ("poison", Unit::Count, count(applied.set_aside)),
         ];
-        if let Some(oldest) = oldest {
-            let lag_ms = SystemClock.now().ms_since(oldest);
-            let lag_ms = u64::try_from(lag_ms).unwrap_or(0);
+        let lag_ms = oldest.map(|oldest| SystemClock.now().ms_since(oldest).max(0));
+        if let Some(lag_ms) = lag_ms.and_then(|lag_ms| u64::try_from(lag_ms).ok()) {
             figures.push(("rollup_lag_ms", Unit::Milliseconds, lag_ms));
         }
-        if let Some(limits) = &self.limits {
+        let is_behind = size >= LARGE_BATCH_RECORDS && lag_ms > Some(BEHIND_MS);
+        if let Some(limits) = self.limits.as_ref().filter(|_| is_behind) {
+            limits.put_off(grown);
+        } else if let Some(limits) = &self.limits {
             let report = limits.look(grown).await;
             figures.extend([
                 ("limit_alerts", Unit::Count, count(report.looked.raised)),

@@ -45,7 +45,40 @@ pub struct LimitLooks {
     watcher: LimitWatcher,
     clock: Arc<dyn Clock>,
     known: Mutex<HashMap<CustomerId, Remembered>>,
-    late: Mutex<Grown>,
+    late: Mutex<Late>,
+}
+
+/// Whom the batches before have left.
+#[derive(Default)]
+struct Late {
+    grown: Grown,
+    /// The last customer who was looked at: the next look begins after it, so that
+    /// nobody is always the one that time runs out for.
+    after: Option<CustomerId>,
+}
+
+impl Late {
+    fn add(&mut self, grown: Grown) {
+        for (customer_id, period_start) in grown {
+            let latest = self.grown.entry(customer_id).or_insert(period_start);
+            *latest = period_start.max(*latest);
+        }
+    }
+
+    /// Everybody, in the order in which they are looked at.
+    fn in_turn(&self) -> impl Iterator<Item = (&CustomerId, &Timestamp)> {
+        let after = self.after.as_ref();
+        let has_had_its_turn = move |id: &CustomerId| after.is_some_and(|after| id <= after);
+        let later = self
+            .grown
+            .iter()
+            .filter(move |(id, _)| !has_had_its_turn(id));
+        let earlier = self
+            .grown
+            .iter()
+            .filter(move |(id, _)| has_had_its_turn(id));
+        later.chain(earlier)
+    }
 }
 
 /// A customer with a limit, or that there is none.
@@ -100,20 +133,22 @@ impl LimitLooks {
         }
     }
 
-    /// Looks at the limits of `grown`, and of those that the last batch left.
+    /// Leaves `grown` to a later batch.
+    pub fn put_off(&self, grown: Grown) {
+        lock(&self.late).add(grown);
+    }
+
+    /// Looks at the limits of `grown`, and of those that the batches before left.
     pub async fn look(&self, grown: Grown) -> LooksReport {
         let mut left = std::mem::take(&mut *lock(&self.late));
-        for (customer_id, period_start) in grown {
-            let latest = left.entry(customer_id).or_insert(period_start);
-            *latest = period_start.max(*latest);
-        }
+        left.add(grown);
         let mut report = LooksReport::default();
-        if left.is_empty() {
+        if left.grown.is_empty() {
             return report;
         }
         // Of those that time runs out for, nobody knows how far they came.
         let done = Mutex::new(Vec::new());
-        let looks = left.iter().map(|(customer_id, period_start)| {
+        let looks = left.in_turn().map(|(customer_id, period_start)| {
             let done = &done;
             async move {
                 match self.look_at(customer_id, *period_start).await {
@@ -127,9 +162,10 @@ impl LimitLooks {
         let _ = tokio::time::timeout(LOOKS_TIMEOUT, looks).await;
         for (customer_id, looked) in done.into_inner().unwrap_or_else(PoisonError::into_inner) {
             report.looked.add(looked);
-            left.remove(&customer_id);
+            left.grown.remove(&customer_id);
+            left.after = Some(customer_id);
         }
-        report.late = left.len();
+        report.late = left.grown.len();
         *lock(&self.late) = left;
         report
     }
@@ -206,4 +242,33 @@ fn log_failure(customer_id: &CustomerId, error: &WatchError) {
         source = std::error::Error::source(error).map(tracing::field::debug),
         "a spending limit could not be looked at: the next records have it looked at again"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grown(ids: &[&str], start_s: i64) -> Grown {
+        let start = Timestamp::from_unix_s(start_s);
+        let ids = ids.iter().map(|id| CustomerId::parse(id).unwrap());
+        ids.map(|id| (id, start)).collect()
+    }
+
+    #[test]
+    fn who_was_looked_at_last_has_the_last_turn_in_the_next_look() {
+        let mut late = Late::default();
+        late.add(grown(&["cus_a", "cus_c"], 1));
+        late.add(grown(&["cus_b", "cus_c"], 2));
+        let in_turn = |late: &Late| {
+            let ids = late
+                .in_turn()
+                .map(|(id, start)| (id.to_string(), start.unix_s()));
+            ids.collect::<Vec<_>>()
+        };
+        let of = |id: &str, start_s| (id.to_owned(), start_s);
+        let (a, b, c) = (of("cus_a", 1), of("cus_b", 2), of("cus_c", 2));
+        assert_eq!(in_turn(&late), [a.clone(), b.clone(), c.clone()]);
+        late.after = Some(CustomerId::parse("cus_b").unwrap());
+        assert_eq!(in_turn(&late), [c, a, b]);
+    }
 }

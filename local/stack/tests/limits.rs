@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use limits::{Duties, LimitWatcher};
+use limits::{Duties, LimitWatcher, Looked, Occasion};
 use notify::{Notifier, Ways};
 use reqwest::Method;
 use rollup::LimitLooks;
@@ -192,6 +192,72 @@ async fn a_limit_that_is_raised_takes_its_alerts_back_until_they_are_crossed_ane
     story.used("c", 5).await;
     story.pass_a_minute().await;
     assert_eq!(story.told().len(), 14);
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_look_that_knows_an_older_limit_puts_off_nothing_that_is_to_be_looked_at() {
+    let story = Story::start().await;
+    story.used("a", 9).await;
+    let (ledger, clock) = (story.system.ledger(), story.system.clock());
+    let customer_id = billing::CustomerId::parse(&story.customer_id).unwrap();
+    let without = ledger.customer(&customer_id).await.unwrap().unwrap();
+    let (start, end) = (without.period_start, without.period_end);
+    let watcher = LimitWatcher::new(ledger.clone(), Ways::default(), clock.clone());
+    // Whoever sets a limit has said when to look, and not yet set it.
+    let look_at = clock.now().plus_ms(30_000);
+    let said = ledger.watch_limit(&customer_id, start, look_at).await;
+    said.unwrap();
+    let looked = watcher.look(&without, &(start..end), Occasion::Due).await;
+    assert_eq!(looked.unwrap(), Looked::default());
+    let watch = ledger.limit_watch(&customer_id, start).await.unwrap();
+    assert_eq!(watch.unwrap().due_at, Some(look_at));
+    // Now it is set; who knows only what was before reads it before anything is stored.
+    story.set_limit(10).await;
+    story.clock.advance_s(MINUTE_S);
+    let looked = watcher.look(&without, &(start..end), Occasion::Due).await;
+    assert_eq!(looked.unwrap().raised, 2);
+    story.pass_a_minute().await;
+    let watch = ledger.limit_watch(&customer_id, start).await.unwrap();
+    assert_eq!(watch.unwrap().raised.len(), 2);
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_limit_of_a_customer_who_went_with_its_test_clock_is_looked_at_no_more() {
+    let story = Story::start().await;
+    let stripe = story.system.stripe();
+    let now_s = story.system.clock().now().unix_s();
+    let options = stripe::RequestOptions::new();
+    let test_clock = stripe.create_test_clock(now_s, "trial", &options).await;
+    let test_clock = test_clock.unwrap().id;
+    let body = json!({
+        "email": "agent@example.com", "payment_method": "pm_card_visa",
+        "external_id": "clocked", "test_clock": test_clock,
+    });
+    let (status, customer) = story.caller.post("/v1/customers", body).await;
+    assert_eq!(status, 201, "{customer}");
+    let customer_id = customer["customer_id"].as_str().unwrap();
+    let path = format!("/v1/customers/{customer_id}/spending-limit");
+    let limit = json!({ "units": 10, "enforcement": "soft" });
+    let url = format!("{}{path}", story.system.url());
+    let put = http().put(url).json(&limit);
+    let put = put.bearer_auth(story.system.api_key().expose_secret());
+    assert!(put.send().await.unwrap().status().is_success());
+    let gone = format!(
+        "{}/v1/test_helpers/test_clocks/{test_clock}",
+        story.system.stripe_url()
+    );
+    let key = story.system.stripe_secret_key().expose_secret();
+    let gone = http().delete(gone).bearer_auth(key).send().await.unwrap();
+    assert!(gone.status().is_success(), "{gone:?}");
+
+    story.clock.advance_s(MINUTE_S);
+    let report = story.system.redeliver().await.unwrap().limits;
+    assert_eq!((report.looked, report.failed), (1, 0), "{report:?}");
+    story.clock.advance_s(2 * HOUR_S);
+    let report = story.system.redeliver().await.unwrap().limits;
+    assert_eq!((report.looked, report.failed), (0, 0), "{report:?}");
     story.system.stop().await.unwrap();
 }
 

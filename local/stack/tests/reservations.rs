@@ -292,6 +292,22 @@ async fn a_limit_in_money_holds_what_the_units_would_cost() {
 }
 
 #[tokio::test]
+async fn more_reservations_expire_in_a_minute_than_a_page_lists() {
+    let story = Story::limited(130).await;
+    for n in 0..130 {
+        let body = json!({ "quantity": 1, "expires_in_s": 1 });
+        assert_eq!(story.reserve_with(&format!("run-{n}"), body).await.0, 201);
+    }
+    assert_eq!(story.reserve("one-more", 1).await.0, 402);
+    story.clock.advance_s(60);
+    let report = story.system.redeliver().await.unwrap().limits;
+    assert_eq!((report.expired, report.failed), (130, 0));
+    assert_eq!(story.standing().await, (0, 0, 130));
+    story.assert_sums_agree().await;
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn without_a_hard_limit_everything_is_held_and_counts_once_there_is_one() {
     let story = Story::start().await;
     assert_eq!(story.reserve("run-1", 500).await.0, 201);

@@ -38,6 +38,19 @@ pub enum Duty {
     Reservation(String),
 }
 
+/// A page of what is due.
+#[derive(Clone, Debug, Default)]
+pub struct DuePage {
+    /// The rows, the longest due first.
+    pub due: Vec<Due>,
+    /// Where the next page begins; none where this is the last one.
+    pub next: Option<DueCursor>,
+}
+
+/// A place in what is due.
+#[derive(Clone, Debug)]
+pub struct DueCursor(Item);
+
 /// A part of what is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DueBucket(char);
@@ -75,9 +88,8 @@ fn until(at: Timestamp) -> String {
 }
 
 impl Ledger {
-    /// What of `bucket` is due at `now`, the longest due first, up to `limit`
-    /// rows. The index follows the table with a delay: whoever acts on a row
-    /// reads it first.
+    /// What of `bucket` is due at `now`, from `start` on, up to `limit` rows. The
+    /// index follows the table with a delay: whoever acts on a row reads it first.
     ///
     /// # Errors
     /// [`LedgerError::Unavailable`] where DynamoDB fails.
@@ -86,7 +98,8 @@ impl Ledger {
         bucket: DueBucket,
         now: Timestamp,
         limit: i32,
-    ) -> Result<Vec<Due>, LedgerError> {
+        start: Option<DueCursor>,
+    ) -> Result<DuePage, LedgerError> {
         let page = self
             .client
             .query()
@@ -96,11 +109,15 @@ impl Ledger {
             .expression_attribute_values(":bucket", text(bucket.0))
             .expression_attribute_values(":until", text(until(now)))
             .limit(limit)
+            .set_exclusive_start_key(start.map(|DueCursor(key)| key))
             .send()
             .await
             .map_err(LedgerError::unavailable("list what is due"))?;
         let items = page.items.unwrap_or_default();
-        Ok(items.iter().filter_map(due_in).collect())
+        Ok(DuePage {
+            due: items.iter().filter_map(due_in).collect(),
+            next: page.last_evaluated_key.map(DueCursor),
+        })
     }
 }
 

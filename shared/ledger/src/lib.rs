@@ -61,7 +61,7 @@ pub use customers::{
     Created, CustomerRow, CustomerStatus, MeteredItem, OnboardingRow, Started, Updated,
 };
 pub use deliveries::{Channel, Delivery, DeliveryState};
-pub use due::{Due, DueBucket, Duty};
+pub use due::{Due, DueBucket, DueCursor, DuePage, Duty};
 pub use error::LedgerError;
 pub use event_progress::{ListedEvent, Order, Progress};
 pub use event_sweep::{EventSweep, SweepWindow, SweptList};

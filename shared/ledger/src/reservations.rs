@@ -112,8 +112,6 @@ impl ReservationRow {
         item.extend(self.key());
         let due = due_attributes(&self.customer_id, self.expires_at).into_iter();
         item.extend(due.map(|(name, value)| (name.to_owned(), value)));
-        let forget_at_s = self.expires_at.unix_s().saturating_add(KNOWN_S);
-        item.insert("forget_at_s".to_owned(), number(forget_at_s));
         Ok(item)
     }
 
@@ -256,17 +254,25 @@ impl Ledger {
         to: ReservationState,
         settled_by: Option<&Identifier>,
     ) -> UpdateBuilder {
+        // One that is held is never forgotten: its units would be held for ever.
+        let forget_at_s = row.expires_at.unix_s().saturating_add(KNOWN_S);
         let update = Update::builder()
             .table_name(&self.tables.usage_totals)
             .set_key(Some(row.key()))
+            .expression_attribute_values(":forget", number(forget_at_s))
             .expression_attribute_names("#state", "state")
             .expression_attribute_values(":held", text(ReservationState::Held.as_str()))
             .expression_attribute_values(":to", text(to.as_str()));
         match settled_by {
             Some(identifier) => update
-                .update_expression("SET #state = :to, settled_by = :by REMOVE due_bucket, due_key")
+                .update_expression(
+                    "SET #state = :to, forget_at_s = :forget, settled_by = :by \
+                     REMOVE due_bucket, due_key",
+                )
                 .expression_attribute_values(":by", text(identifier.as_str())),
-            None => update.update_expression("SET #state = :to REMOVE due_bucket, due_key"),
+            None => update.update_expression(
+                "SET #state = :to, forget_at_s = :forget REMOVE due_bucket, due_key",
+            ),
         }
     }
 }
@@ -297,7 +303,7 @@ mod tests {
         let item = row.to_item().unwrap();
         assert_eq!(ReservationRow::from_item(&item).unwrap().unwrap(), row);
         assert_eq!(item["due_key"], text("1769864700001#cus_1"));
-        assert_eq!(item["forget_at_s"], number(1_769_864_700 + KNOWN_S));
+        assert!(!item.contains_key("forget_at_s"), "it is held");
         assert!(Reserved::from_item(&item).is_none());
     }
 }

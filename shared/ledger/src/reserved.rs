@@ -25,6 +25,8 @@ pub struct Reserved {
     pub units: i128,
     /// The same by the event name of the meter.
     pub by_meter: BTreeMap<String, i128>,
+    /// Counts what was added and taken off, so that no correction overwrites either.
+    pub changes: u64,
 }
 
 /// How much may be reserved before a reservation is added, so that its limit holds.
@@ -53,7 +55,9 @@ impl Reserved {
         let units = |value: &AttributeValue| value.as_n().ok().and_then(|it| it.parse().ok());
         let by_meter = item.get("reserved_by_meter").and_then(|it| it.as_m().ok());
         let by_meter = by_meter.into_iter().flatten();
+        let changes = item.get("changes").and_then(|it| it.as_n().ok());
         let reserved = Self {
+            changes: changes.and_then(|it| it.parse().ok()).unwrap_or(0),
             units: item.get("reserved_units").and_then(units).unwrap_or(0),
             by_meter: by_meter
                 .filter_map(|(name, it)| {
@@ -97,6 +101,7 @@ impl Ledger {
     ) -> Result<(), LedgerError> {
         let mut item = sum_key(customer_id, period_start);
         item.insert("reserved_units".to_owned(), number(0));
+        item.insert("changes".to_owned(), number(0));
         let nothing = AttributeValue::M(HashMap::new());
         item.insert("reserved_by_meter".to_owned(), nothing);
         let put = self
@@ -133,13 +138,16 @@ impl Ledger {
             .update_item()
             .table_name(&self.tables.usage_totals)
             .set_key(Some(sum_key(customer_id, period_start)))
-            .update_expression("SET reserved_units = :units, reserved_by_meter = :by_meter")
+            .update_expression(
+                "SET reserved_units = :units, reserved_by_meter = :by_meter ADD changes :one",
+            )
+            .expression_attribute_values(":one", number(1))
             .expression_attribute_values(":units", number(due.units))
             .expression_attribute_values(":by_meter", AttributeValue::M(by_meter.collect()));
         let put = match found {
             Some(found) => put
-                .condition_expression("reserved_units = :found")
-                .expression_attribute_values(":found", number(found.units)),
+                .condition_expression("changes = :found")
+                .expression_attribute_values(":found", number(found.changes)),
             None => put.condition_expression("attribute_not_exists(total_key)"),
         };
         match put.send().await {
@@ -163,8 +171,10 @@ impl Ledger {
             .set_key(Some(sum_key(&row.customer_id, row.period_start)))
             .update_expression(
                 "SET reserved_units = reserved_units + :units, \
-                 reserved_by_meter.#meter = if_not_exists(reserved_by_meter.#meter, :zero) + :units",
+                 reserved_by_meter.#meter = if_not_exists(reserved_by_meter.#meter, :zero) + :units \
+                 ADD changes :one",
             )
+            .expression_attribute_values(":one", number(1))
             .expression_attribute_names("#meter", meter_name(&row.meter_event_name))
             .expression_attribute_values(":units", number(units))
             .expression_attribute_values(":zero", number(0));

@@ -81,6 +81,13 @@ impl Tally {
         self.change_settled(-i128::from(units));
     }
 
+    /// What its events count: without the reservations that they settled, which no
+    /// status of theirs tells.
+    #[must_use]
+    pub fn of_events(self) -> Self {
+        Self { settled: 0, ..self }
+    }
+
     /// Adds `other` to this.
     pub fn add(&mut self, other: &Self) {
         for (status, count) in &other.by_status {

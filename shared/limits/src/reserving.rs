@@ -11,8 +11,10 @@ use crate::{Left, MixedCurrencies, Spending, Standing};
 
 /// How often what others reserve meanwhile is read again.
 const ATTEMPTS_MAX: u32 = 16;
-/// Reservations of a customer that one refusal looks through for expired ones.
-const DUE_MAX: i32 = 100;
+/// What is due, of others as well, that one refusal looks through for expired
+/// reservations of its customer. What lies behind that, the minute run ends.
+const DUE_PAGE_ROWS: i32 = 500;
+const DUE_PAGES_MAX: usize = 4;
 /// Beyond every sum of units that is reserved.
 const UNITS_MAX: u64 = 1_000_000_000_000_000;
 
@@ -130,14 +132,21 @@ async fn expire_of(
     clock: &dyn Clock,
     customer_id: &CustomerId,
 ) -> Result<usize, LedgerError> {
-    let bucket = DueBucket::of(customer_id);
-    let due = ledger.due(bucket, clock.now(), DUE_MAX).await?;
-    let mut expired = 0;
-    for Due { duty, .. } in due.iter().filter(|due| due.customer_id == *customer_id) {
-        if let Duty::Reservation(id) = duty
-            && expire(ledger, clock, customer_id, id).await?
-        {
-            expired += 1;
+    let (bucket, now) = (DueBucket::of(customer_id), clock.now());
+    let (mut expired, mut start) = (0, None);
+    for _ in 0..DUE_PAGES_MAX {
+        let page = ledger.due(bucket, now, DUE_PAGE_ROWS, start).await?;
+        let due = page.due.iter();
+        for Due { duty, .. } in due.filter(|due| due.customer_id == *customer_id) {
+            if let Duty::Reservation(id) = duty
+                && expire(ledger, clock, customer_id, id).await?
+            {
+                expired += 1;
+            }
+        }
+        start = page.next;
+        if expired > 0 || start.is_none() {
+            break;
         }
     }
     Ok(expired)

@@ -113,8 +113,8 @@ impl<'a> Spending<'a> {
         })
     }
 
-    /// The most that it would cost on the way there, which is more where units
-    /// become cheaper in number.
+    /// The most that it may cost on the way there, from what is used until all that is
+    /// held is used, too: more than the end, where units become cheaper in number.
     ///
     /// # Errors
     /// [`MixedCurrencies`].
@@ -124,12 +124,10 @@ impl<'a> Spending<'a> {
         more: u64,
     ) -> Result<Money, MixedCurrencies> {
         let costs = self.customer.items().map(|item| {
-            let units = self.with_held(&item.meter_event_name);
-            if item.meter_event_name == meter_event_name {
-                item.price.dearest(units, units.saturating_add(more))
-            } else {
-                item.price.cost(units)
-            }
+            let meter = item.meter_event_name.as_str();
+            let more = if meter == meter_event_name { more } else { 0 };
+            let most = self.with_held(meter).saturating_add(more);
+            item.price.dearest(self.units_of(meter), most)
         });
         sum_of_items(self.customer, costs)
     }

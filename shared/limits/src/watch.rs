@@ -7,12 +7,13 @@
 //! untold is told by whoever looks next, and its row is due for redelivery's
 //! minute run until it is.
 
-use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
 use billing::{Clock, Timestamp};
-use ledger::{CustomerRow, Ledger, LedgerError, LimitWatch, RaisedAlert, UntoldAlert, Updated};
+use ledger::{
+    CustomerRow, Ledger, LedgerError, LimitWatch, PeriodUsage, RaisedAlert, UntoldAlert, Updated,
+};
 use notify::Ways;
 
 use crate::news::{Resolution, Subject, event};
@@ -63,9 +64,9 @@ impl Looked {
 /// Why somebody looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Occasion {
-    /// Usage was counted. What is known of the customer may be some seconds old.
+    /// Usage was counted.
     Usage,
-    /// Its time has come, and the customer was read after that.
+    /// Its time has come.
     Due,
 }
 
@@ -98,38 +99,27 @@ impl LimitWatcher {
         occasion: Occasion,
     ) -> Result<Looked, WatchError> {
         let customer_id = &customer.customer_id;
-        let mut known = Cow::Borrowed(customer);
-        let mut is_current = occasion == Occasion::Due;
         for _ in 0..ATTEMPTS_MAX {
             let usage = self.ledger.usage_of_period(customer_id, period.start);
             let mut usage = usage.await?;
             let watch = usage.watch.take();
             let watch = watch.unwrap_or_else(|| LimitWatch::new(customer_id.clone(), period.start));
-            let spending = Spending::of(&known, &usage);
-            let limit = known.spending_limit.as_ref();
-            let standing = limit.map(|limit| Standing::of(limit, &spending));
-            let standing = standing.transpose()?;
             let now = self.clock.now();
-            let subject = Subject {
-                customer: &known,
-                period,
-            };
-            let mut next = watch.clone();
-            let seen = see(&subject, standing.as_ref(), &mut next, now);
-            next.due_at = due_at(&watch, &next, &subject, occasion, now);
+            let (next, _) = seen_of(customer, period, &usage, &watch, occasion, now)?;
             if next == watch {
-                return Ok(seen);
+                return Ok(Looked::default());
             }
-            if !is_current {
-                // Before anybody is told of a limit: it may be another one by now.
-                is_current = true;
-                if let Some(current) = self.ledger.customer(customer_id).await? {
-                    known = Cow::Owned(current);
-                    continue;
-                }
+            // Before anything is told or put off: the limit may be another one by now.
+            // It is read after the row, so whoever changes it from here on changes the
+            // row as well, and this look begins anew.
+            let current = self.ledger.customer(customer_id).await?;
+            let known = current.as_ref().unwrap_or(customer);
+            let (next, seen) = seen_of(known, period, &usage, &watch, occasion, now)?;
+            if next == watch {
+                return Ok(Looked::default());
             }
             if let Some(mut looked) = self.store(&watch, &next, seen).await? {
-                looked.untold = self.tell(next, &known).await?;
+                looked.untold = self.tell(next, known).await?;
                 return Ok(looked);
             }
         }
@@ -158,7 +148,10 @@ impl LimitWatcher {
             let resolve = |raised| subject.resolved(&raised, Resolution::PeriodEnded, now);
             let resolved = next.raised.drain(..).map(resolve);
             next.untold.extend(resolved);
-            next.due_at = (!next.untold.is_empty()).then_some(now.plus_ms(TELLING_MS));
+            next.due_at = match next.untold.is_empty() {
+                true => watch.due_at.filter(|due_at| *due_at > now),
+                false => Some(now.plus_ms(TELLING_MS)),
+            };
             let seen = Looked {
                 resolved: watch.raised.len(),
                 ..Looked::default()
@@ -248,6 +241,26 @@ impl LimitWatcher {
     }
 }
 
+/// What the row is to become for `customer`, and what is new in it.
+fn seen_of(
+    customer: &CustomerRow,
+    period: &Range<Timestamp>,
+    usage: &PeriodUsage,
+    watch: &LimitWatch,
+    occasion: Occasion,
+    now: Timestamp,
+) -> Result<(LimitWatch, Looked), MixedCurrencies> {
+    let spending = Spending::of(customer, usage);
+    let limit = customer.spending_limit.as_ref();
+    let standing = limit.map(|limit| Standing::of(limit, &spending));
+    let standing = standing.transpose()?;
+    let subject = Subject { customer, period };
+    let mut next = watch.clone();
+    let seen = see(&subject, standing.as_ref(), &mut next, now);
+    next.due_at = due_at(watch, &next, &subject, occasion, now);
+    Ok((next, seen))
+}
+
 /// What is new of a limit, put into `watch`.
 fn see(
     subject: &Subject<'_>,
@@ -301,8 +314,8 @@ fn see(
     seen
 }
 
-/// When the row has to be looked at next. What is known of a customer may be old
-/// where usage is the occasion: then nothing is put off.
+/// When the row has to be looked at next. A time that has not come is not put off:
+/// whoever sets a limit makes it before the limit is there to be seen.
 fn due_at(
     watch: &LimitWatch,
     next: &LimitWatch,
@@ -322,8 +335,10 @@ fn due_at(
         let end = subject.period.end.max(now.plus_ms(TELLING_MS));
         Some(now.plus_ms(LOOK_EVERY_MS).min(end))
     };
-    match (occasion, watch.due_at) {
-        (Occasion::Usage, Some(before)) => Some(due_at.map_or(before, |at| at.min(before))),
+    match watch.due_at {
+        Some(before) if occasion == Occasion::Usage || before > now => {
+            Some(due_at.map_or(before, |at| at.min(before)))
+        }
         _ => due_at,
     }
 }

@@ -11,7 +11,7 @@ use metering::{CustomerDirectory, Deliverer, Redriven, Redriver};
 use serde_json::Value;
 
 use crate::SoakError;
-use crate::functions::{ledger, stripe_client};
+use crate::functions::{patient_ledger, stripe_client};
 use crate::world::World;
 
 /// How the operator's words were taken.
@@ -34,7 +34,7 @@ impl Decisions {
     /// time.
     pub(crate) async fn take(world: &World) -> Result<Self, SoakError> {
         let surroundings = &world.surroundings;
-        let tables = ledger(&surroundings.dynamodb_url, surroundings.tables.clone());
+        let tables = patient_ledger(&surroundings.dynamodb_url, surroundings.tables.clone());
         let stripe = stripe_client(&surroundings.stripe_url, surroundings.usage_api)?;
         let clock = || Arc::new(surroundings.clock.clone());
         let redriver = Redriver::new(

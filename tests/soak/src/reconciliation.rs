@@ -9,7 +9,7 @@ use meterline_cli::reconcile::{Finding, FindingKind, Repair};
 use meterline_cli::{ReconcileOptions, Reconciler};
 use serde_json::Value;
 
-use crate::functions::{ledger, stripe_client};
+use crate::functions::{patient_ledger, stripe_client};
 use crate::world::World;
 use crate::{BEGINNING_MS, SoakError};
 
@@ -36,7 +36,7 @@ impl Reconciliation {
     pub(crate) async fn of(world: &World, repair: Repair) -> Result<Self, SoakError> {
         let surroundings = &world.surroundings;
         let reconciler = Reconciler::new(
-            ledger(&surroundings.dynamodb_url, surroundings.tables.clone()),
+            patient_ledger(&surroundings.dynamodb_url, surroundings.tables.clone()),
             stripe_client(&surroundings.stripe_url, surroundings.usage_api)?,
             Arc::new(surroundings.clock.clone()),
         );

@@ -21,7 +21,7 @@ use crate::clock::HandClock;
 use crate::direct::{Direct, integer, text};
 use crate::endpoint::Endpoint;
 use crate::fault::Faults;
-use crate::functions::{Functions, Surroundings, ledger, stripe_client};
+use crate::functions::{Functions, Surroundings, patient_ledger, stripe_client};
 use crate::proxy::{Proxy, Service, Traffic};
 use crate::{BEGINNING_MS, Options, SoakError};
 
@@ -109,7 +109,7 @@ impl World {
         let endpoint = Endpoint::start(faults.clone()).await?;
         let direct = Direct::new(dynamodb.url(), &simulator.url())?;
         let tables = stack::tables::create_tables(&dynamodb.connection().client()).await?;
-        let ledger = ledger(dynamodb.url(), tables.clone());
+        let ledger = patient_ledger(dynamodb.url(), tables.clone());
         let webhook_secrets = set_up(&simulator.url(), &ledger, endpoint.url(), folder).await?;
         let api_key = api_key(&ledger, &clock).await?;
         let surroundings = Surroundings {

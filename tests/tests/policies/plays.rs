@@ -293,21 +293,21 @@ async fn an_onboarding_by_checkout(recorder: &Recorder) {
     support::settle(&stage.system).await;
 }
 
-/// Somebody pays, and is told by mail; the operator's webhook is not there.
-async fn a_notification_by_mail_and_webhook(recorder: &Recorder) {
+fn by_mail_and_webhook() -> DeliveryOptions {
     let settings = json!({
         "email": { "from": "billing@example.com" },
         "webhook": { "url": "http://127.0.0.1:9/" },
     });
-    let stage = Stage::set_with(
-        recorder,
-        DeliveryOptions {
-            channels: "email,webhook".parse().unwrap(),
-            settings: settings.to_string().into(),
-            signing: Some("A".repeat(44).into()),
-        },
-    );
-    let stage = stage.await;
+    DeliveryOptions {
+        channels: "email,webhook".parse().unwrap(),
+        settings: settings.to_string().into(),
+        signing: Some("A".repeat(44).into()),
+    }
+}
+
+/// Somebody pays, and is told by mail; the operator's webhook is not there.
+async fn a_notification_by_mail_and_webhook(recorder: &Recorder) {
+    let stage = Stage::set_with(recorder, by_mail_and_webhook()).await;
     // Two dollars: what is below half of one, Stripe does not charge.
     let event = json!({
         "event_id": "a", "customer_id": stage.customer_id, "quantity": 100,
@@ -358,7 +358,7 @@ async fn a_look_at_the_log(recorder: &Recorder) {
 /// Units are held and refused, a reservation is settled and another expires; and
 /// thresholds are crossed, as usage is counted and as the limit is lowered.
 async fn a_customer_with_a_limit(recorder: &Recorder) {
-    let stage = Stage::set(recorder).await;
+    let stage = Stage::set_with(recorder, by_mail_and_webhook()).await;
     stage.limit(10).await;
     assert_eq!(stage.reserve("run-1", 9).await, 201);
     assert_eq!(stage.reserve("run-2", 2).await, 402);

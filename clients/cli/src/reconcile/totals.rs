@@ -23,7 +23,8 @@ pub(super) async fn compare(
     if from < to {
         // The slots of a cell make sense only together.
         for total in ledger.totals_of_range(customer_id, from, to).await? {
-            totals.entry(total.key).or_default().add(&total.tally);
+            let tally = total.tally.of_events();
+            totals.entry(total.key).or_default().add(&tally);
         }
     }
     totals.retain(|_, tally| !tally.is_zero());

@@ -30,6 +30,7 @@ use stack::{Options, System};
 use stripe::{CreatePrice, MeterEvent, PriceAmount, PriceTier, RequestOptions, UsageApi};
 use support::{Caller, HandClock};
 use tempfile::TempDir;
+use web::SystemClock;
 
 pub(crate) const MINUTE_S: i64 = 60;
 pub(crate) const HOUR_S: i64 = 3_600;
@@ -51,10 +52,19 @@ impl Story {
         Self::with_usage_api(UsageApi::default()).await
     }
 
+    /// The same at the machine's own time, which a program goes by.
+    pub(crate) async fn start_today() -> Self {
+        Self::starting(SystemClock.now().unix_s(), UsageApi::default()).await
+    }
+
     /// The same, whose usage is reported by `usage_api`.
     pub(crate) async fn with_usage_api(usage_api: UsageApi) -> Self {
+        Self::starting(START_S, usage_api).await
+    }
+
+    async fn starting(at_unix_s: i64, usage_api: UsageApi) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let clock = Arc::new(HandClock::at_unix_s(START_S));
+        let clock = Arc::new(HandClock::at_unix_s(at_unix_s));
         let mut options = Options::manual(folder.path());
         options.clock = clock.clone();
         options.usage_api = usage_api;
