@@ -57,14 +57,16 @@ answer=$(invoke emission "$(sample emission)")
 check "emission again" "$answer" 'status == 200 and body["duplicate"]'
 answer=$(invoke emission "$(sample emission-batch)")
 check emission-batch "$answer" 'status == 200 and body["delivered"] == 2'
+answer=$(invoke emission "$(sample emission-cloudevent)")
+check emission-cloudevent "$answer" 'status == 200 and body["status"] == "delivered"'
 
 # The local system's own rollup follows the table's stream meanwhile.
 for _ in {1..50}; do
     answer=$(invoke report "$(sample report)")
-    if check report "$answer" 'body["total_units"] == 4' >/dev/null; then break; fi
+    if check report "$answer" 'body["total_units"] == 5' >/dev/null; then break; fi
     sleep 0.2
 done
-check report "$answer" 'status == 200 and body["total_units"] == 4'
+check report "$answer" 'status == 200 and body["total_units"] == 5'
 
 answer=$(invoke webhook events/webhook.json)
 check "webhook, stale" "$answer" 'status == 400 and body == {"error": "invalid signature"}'

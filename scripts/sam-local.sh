@@ -111,6 +111,7 @@ invoke() {
 invoke OnboardingFunction onboarding 'status == 201 and body["customer_id"].startswith("cus_")'
 invoke EmissionFunction emission 'status == 200 and body["status"] == "delivered" and not body["duplicate"]'
 invoke EmissionFunction emission-batch 'status == 200 and body["delivered"] == 2'
+invoke EmissionFunction emission-cloudevent 'status == 200 and body["status"] == "delivered"'
 invoke ReportFunction report 'status == 200 and body["customer_id"]'
 invoke WebhookFunction webhook 'status == 400 and body == {"error": "invalid signature"}'
 invoke RollupFunction rollup 'isinstance(answer["state"], dict)'

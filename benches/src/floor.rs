@@ -73,6 +73,7 @@ impl Floor {
             quantity: Quantity::new(1)?,
             action_type: ActionType::parse("summarise_document")?,
             occurred_at: None,
+            source: None,
         };
         let now = world.system.clock().now();
         let token = IdempotencyKey::random().as_str().to_owned();

@@ -55,6 +55,7 @@ impl Story {
             quantity: Quantity::new(u64::from(n % 7 + 1)).unwrap(),
             action_type: ActionType::parse("document_processed").unwrap(),
             occurred_at: Some(at),
+            source: None,
         };
         let billed = BillingTime::Billable {
             billed_at: at,

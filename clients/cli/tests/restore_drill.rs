@@ -8,7 +8,7 @@ mod story;
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use billing::{CustomerId, EventId, Identifier};
+use billing::{CustomerId, EventId, Identifier, Timestamp};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use stack::connection::Connection;
@@ -48,7 +48,7 @@ impl Drill {
     }
 
     /// Agents emit `count` events of a customer, half of them with the time at which
-    /// they happened.
+    /// they happened, and a third as CloudEvents.
     async fn emit(&mut self, customer_id: &str, name: &str, count: u64) {
         for n in 0..count {
             let mut event = json!({
@@ -57,6 +57,9 @@ impl Drill {
             });
             if n % 2 == 0 {
                 event["occurred_at"] = json!(self.story.now().unix_s() - 30);
+            }
+            if n % 3 == 0 {
+                event["source"] = json!("/agents/7");
             }
             let told = self.send(&event).await;
             self.noted.push(Noted {
@@ -68,8 +71,30 @@ impl Drill {
         }
     }
 
+    /// Sends an event by the route that it was noted of: those with a source are
+    /// CloudEvents.
+    async fn post(&self, event: &Value) -> (u16, Value) {
+        if event.get("source").is_none() {
+            return self.story.caller.post("/v1/usage", event.clone()).await;
+        }
+        let time = event["occurred_at"].as_i64().map(Timestamp::from_unix_s);
+        let cloud_event = json!({
+            "specversion": "1.0", "id": event["event_id"], "source": event["source"],
+            "type": event["action_type"], "subject": event["customer_id"],
+            "time": time.map(|at| at.to_string()), "data": { "quantity": event["quantity"] },
+        });
+        let system = &self.story.system;
+        let request = reqwest::Client::new().post(format!("{}/v1/events", system.url()));
+        let request = request
+            .bearer_auth(system.api_key().expose_secret())
+            .header("content-type", "application/cloudevents+json")
+            .body(cloud_event.to_string());
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+
     async fn send(&self, event: &Value) -> String {
-        let (status, answer) = self.story.caller.post("/v1/usage", event.clone()).await;
+        let (status, answer) = self.post(event).await;
         assert!(status == 200 || status == 202, "{answer}");
         answer["status"].as_str().unwrap().to_owned()
     }
@@ -294,11 +319,7 @@ async fn after_a_day_the_agents_notes_bring_it_back_and_their_ids_with_it() {
 
     // 5: an agent that sends again all the same is told so, and counts nothing twice.
     for noted in &drill.noted {
-        let (status, answer) = drill
-            .story
-            .caller
-            .post("/v1/usage", noted.sent.clone())
-            .await;
+        let (status, answer) = drill.post(&noted.sent).await;
         assert_eq!(
             (status, &answer["duplicate"]),
             (200, &json!(true)),

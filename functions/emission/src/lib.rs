@@ -3,6 +3,7 @@
 //!
 //! | module | does |
 //! | --- | --- |
+//! | `cloud_events` | `POST /v1/events`: the same usage, as CloudEvents |
 //! | [`request`] | reads what an agent sent, field by field |
 //! | [`emitter`] | records, delivers, and says what became of each event |
 //! | [`openapi`] | describes these routes for `openapi.json` |
@@ -19,6 +20,7 @@ use billing::Clock;
 use ledger::{Ledger, RequestRate};
 use web::{Authenticator, Metrics};
 
+mod cloud_events;
 pub mod emitter;
 mod figures;
 pub mod openapi;
@@ -100,5 +102,6 @@ pub fn router(state: State) -> Router {
             "/v1/usage/reservations/{reservation_id}",
             delete(reservations::release),
         )
+        .route("/v1/events", post(cloud_events::receive))
         .with_state(state)
 }

@@ -1,5 +1,7 @@
 //! The routes of emission, described for `openapi.json`.
 
+mod cloud_events;
+
 use axum::http::StatusCode;
 use billing::UsageStatus;
 use billing::reservation::{EXPIRES_IN_S_DEFAULT, EXPIRES_IN_S_MAX, RESERVATION_ID_LENGTH_MAX};
@@ -38,17 +40,36 @@ pub fn part() -> Part {
             "/v1/usage/reservations/{reservation_id}",
             release(),
         )
+        .operation(HttpMethod::Post, "/v1/events", cloud_events::receive())
+}
+
+fn emitted(status: &str) -> Value {
+    json!({
+        "event_id": "job-7", "status": status, "duplicate": false, "quantity": 3,
+        "customer_status": "active",
+    })
+}
+
+/// A batch of two, of which the second has no good quantity, by this name.
+fn batch_of_two(quantity: &str) -> Value {
+    json!({
+        "results": [
+            emitted("delivered"),
+            {
+                "event_id": "job-8", "status": "invalid",
+                "error": {
+                    "type": "urn:meterline:problem:invalid-field", "status": 400,
+                    "title": "A field cannot be accepted",
+                    "detail": format!("{quantity} must be a whole number from 1 to 1000000000"),
+                    "field": quantity,
+                },
+            },
+        ],
+        "delivered": 1, "pending": 0, "duplicates": 0, "rejected": 1,
+    })
 }
 
 fn emit() -> Operation {
-    let emitted = json!({
-        "event_id": "job-7", "status": "delivered", "duplicate": false, "quantity": 3,
-        "customer_status": "active",
-    });
-    let pending = json!({
-        "event_id": "job-7", "status": "pending", "duplicate": false, "quantity": 3,
-        "customer_status": "active",
-    });
     Operation::new("emitUsage", "Record one usage event and bring it to Stripe")
         .description(RETRY)
         .keyed()
@@ -57,35 +78,21 @@ fn emit() -> Operation {
             "Stands in for an omitted `event_id`; where the body has one, the body's counts.",
         )
         .body::<UsageEventBody>(BODY_BYTES_MAX, &[("An event", an_event())])
-        .answer::<Emitted>(StatusCode::OK, "Stripe has it.", &[("Delivered", emitted)])
+        .answer::<Emitted>(
+            StatusCode::OK,
+            "Stripe has it.",
+            &[("Delivered", emitted("delivered"))],
+        )
         .answer::<Emitted>(
             StatusCode::ACCEPTED,
             "It is durable and not in Stripe: pending, to be delivered by itself; or held or \
              quarantined, and the operator knows of it.",
-            &[("Stripe did not answer in time", pending)],
+            &[("Stripe did not answer in time", emitted("pending"))],
         )
         .problems(&REFUSALS)
 }
 
 fn emit_batch() -> Operation {
-    let answer = json!({
-        "results": [
-            {
-                "event_id": "job-7", "status": "delivered", "duplicate": false, "quantity": 3,
-                "customer_status": "active",
-            },
-            {
-                "event_id": "job-8", "status": "invalid",
-                "error": {
-                    "type": "urn:meterline:problem:invalid-field", "status": 400,
-                    "title": "A field cannot be accepted",
-                    "detail": "quantity must be a whole number from 1 to 1000000000",
-                    "field": "quantity",
-                },
-            },
-        ],
-        "delivered": 1, "pending": 0, "duplicates": 0, "rejected": 1,
-    });
     Operation::new(
         "emitUsageBatch",
         "Record up to 100 usage events, each with an outcome of its own",
@@ -102,7 +109,7 @@ fn emit_batch() -> Operation {
     .answer::<BatchAnswer>(
         StatusCode::OK,
         "An outcome for each event.",
-        &[("Of two", answer)],
+        &[("Of two", batch_of_two("quantity"))],
     )
 }
 

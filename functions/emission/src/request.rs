@@ -74,6 +74,7 @@ pub fn usage_event(value: &Value, idempotency_key: Option<&str>) -> Result<Emiss
         quantity: quantity(fields)?,
         action_type: ActionType::parse(text(fields, "action_type")?)?,
         occurred_at: occurred_at(fields)?,
+        source: None,
     };
     let reservation_id = optional_text(fields, "reservation_id")?;
     Ok(Emission {
@@ -140,7 +141,7 @@ pub fn batch(value: &Value) -> Result<&[Value], Problem> {
         })
 }
 
-fn object<'a>(value: &'a Value, what: &str) -> Result<&'a Map<String, Value>, Problem> {
+pub(crate) fn object<'a>(value: &'a Value, what: &str) -> Result<&'a Map<String, Value>, Problem> {
     value.as_object().ok_or_else(|| {
         let detail = format!("{what} must be a JSON object");
         Problem::new(ProblemType::InvalidRequest, detail)
@@ -151,16 +152,22 @@ fn refuse_unknown(fields: &Map<String, Value>, known: &[&str]) -> Result<(), Pro
     let Some(unknown) = fields.keys().find(|name| !known.contains(&name.as_str())) else {
         return Ok(());
     };
-    let shown: String = unknown.chars().take(64).collect();
-    let detail = format!("{shown} is not a field; known are {}", known.join(", "));
-    Err(Problem::new(ProblemType::InvalidField, detail).with("field", shown))
+    let reason = format!("is not a field; known are {}", known.join(", "));
+    Err(refused_name(unknown, &reason))
 }
 
-fn given<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+/// A refusal of the field `name`, of which nothing is known and so much is shown.
+pub(crate) fn refused_name(name: &str, reason: &str) -> Problem {
+    let shown: String = name.chars().take(64).collect();
+    let detail = format!("{shown} {reason}");
+    Problem::new(ProblemType::InvalidField, detail).with("field", shown)
+}
+
+pub(crate) fn given<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     fields.get(name).filter(|value| !value.is_null())
 }
 
-fn optional_text<'a>(
+pub(crate) fn optional_text<'a>(
     fields: &'a Map<String, Value>,
     name: &'static str,
 ) -> Result<Option<&'a str>, FieldError> {
@@ -173,7 +180,10 @@ fn optional_text<'a>(
         .transpose()
 }
 
-fn text<'a>(fields: &'a Map<String, Value>, name: &'static str) -> Result<&'a str, FieldError> {
+pub(crate) fn text<'a>(
+    fields: &'a Map<String, Value>,
+    name: &'static str,
+) -> Result<&'a str, FieldError> {
     optional_text(fields, name)?.ok_or_else(|| missing(name))
 }
 
@@ -183,7 +193,7 @@ fn missing(name: &'static str) -> FieldError {
 
 /// `1.0` is refused like `1.5`: a quantity that passed through floating point
 /// may have been rounded on its way.
-fn quantity(fields: &Map<String, Value>) -> Result<Quantity, FieldError> {
+pub(crate) fn quantity(fields: &Map<String, Value>) -> Result<Quantity, FieldError> {
     let value = given(fields, "quantity").ok_or_else(|| missing("quantity"))?;
     value
         .as_u64()

@@ -22,7 +22,7 @@ use crate::{figures, request};
 
 /// A caller who may emit, for one customer at least. For which, the body tells: it
 /// is not read for anybody else.
-pub struct Agent(Caller);
+pub struct Agent(pub(crate) Caller);
 
 impl<S> FromRequestParts<S> for Agent
 where
@@ -53,12 +53,22 @@ pub async fn emit(
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Response, Problem> {
     let emission = request::usage_event(&body, idempotency_key(&headers, EVENT_ID_BYTES_MAX)?)?;
+    emit_one(&emitter, &metrics, &caller, emission).await
+}
+
+/// Emits what one request is about, and answers what became of it.
+pub(crate) async fn emit_one(
+    emitter: &Emitter,
+    metrics: &Metrics,
+    caller: &Caller,
+    emission: Emission,
+) -> Result<Response, Problem> {
     let event = &emission.event;
     web::telemetry::note_customer(&event.customer_id);
     web::telemetry::note_event(&event.event_id);
     caller.require(Scope::Emit, Some(&event.customer_id))?;
     let emissions = std::slice::from_ref(&emission);
-    let mut outcomes = emit_measured(&emitter, &metrics, emissions).await;
+    let mut outcomes = emit_measured(emitter, metrics, emissions).await;
     let emitted = outcomes.pop().unwrap_or_else(|| Err(no_outcome()))?;
     let status = match emitted.status {
         UsageStatus::Delivered => StatusCode::OK,
@@ -80,10 +90,24 @@ pub async fn emit_batch(
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Json<BatchAnswer>, Problem> {
     let entries = request::batch(&body)?;
-    let read: Vec<Result<Emission, Problem>> = entries
-        .iter()
-        .map(|entry| {
-            let emission = request::usage_event(entry, None)?;
+    let read = entries.iter().map(|it| request::usage_event(it, None));
+    let outcomes = emit_each(&emitter, &metrics, &caller, read.collect()).await;
+    let ids = entries.iter().map(|entry| entry["event_id"].as_str());
+    Ok(Json(BatchAnswer::of(ids.zip(outcomes))))
+}
+
+/// Emits those of a batch that could be read and that `caller` may emit. One outcome
+/// for each, in order.
+pub(crate) async fn emit_each(
+    emitter: &Emitter,
+    metrics: &Metrics,
+    caller: &Caller,
+    read: Vec<Result<Emission, Problem>>,
+) -> Vec<Result<Emitted, Problem>> {
+    let read: Vec<_> = read
+        .into_iter()
+        .map(|read| {
+            let emission = read?;
             caller.require(Scope::Emit, Some(&emission.event.customer_id))?;
             Ok(emission)
         })
@@ -92,17 +116,14 @@ pub async fn emit_batch(
         .iter()
         .filter_map(|r| r.as_ref().ok().cloned())
         .collect();
-    let emitted = emit_measured(&emitter, &metrics, &emissions).await;
-    let mut emitted = emitted.into_iter();
-    let outcomes = read.into_iter().map(|read| match read {
+    let mut emitted = emit_measured(emitter, metrics, &emissions)
+        .await
+        .into_iter();
+    let outcome = |read: Result<Emission, Problem>| match read {
         Ok(_) => emitted.next().unwrap_or_else(|| Err(no_outcome())),
         Err(problem) => Err(problem),
-    });
-    let mut answer = BatchAnswer::default();
-    for (entry, outcome) in entries.iter().zip(outcomes) {
-        answer.add(entry, outcome);
-    }
-    Ok(Json(answer))
+    };
+    read.into_iter().map(outcome).collect()
 }
 
 async fn emit_measured(
@@ -151,7 +172,18 @@ enum BatchResult {
 }
 
 impl BatchAnswer {
-    fn add(&mut self, entry: &Value, outcome: Result<Emitted, Problem>) {
+    /// Of the events' ids, as far as they have one, and what became of each.
+    pub(crate) fn of<'a>(
+        outcomes: impl Iterator<Item = (Option<&'a str>, Result<Emitted, Problem>)>,
+    ) -> Self {
+        let mut answer = Self::default();
+        for (event_id, outcome) in outcomes {
+            answer.add(event_id, outcome);
+        }
+        answer
+    }
+
+    fn add(&mut self, event_id: Option<&str>, outcome: Result<Emitted, Problem>) {
         let result = match outcome {
             Ok(emitted) => {
                 match (emitted.status, emitted.duplicate) {
@@ -164,7 +196,7 @@ impl BatchAnswer {
             Err(error) => {
                 self.rejected += 1;
                 BatchResult::Refused {
-                    event_id: entry["event_id"].as_str().map(str::to_owned),
+                    event_id: event_id.map(str::to_owned),
                     status: refusal_status(error.problem_type()),
                     error,
                 }

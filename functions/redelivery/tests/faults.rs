@@ -59,6 +59,7 @@ impl Story {
             quantity: Quantity::new(n + 1).unwrap(),
             action_type: ActionType::parse("document_processed").unwrap(),
             occurred_at: None,
+            source: None,
         }
     }
 

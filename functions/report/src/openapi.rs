@@ -233,7 +233,7 @@ fn recorded() -> (&'static str, Value) {
     let event = json!({
         "event_id": "job-7", "customer_id": CUSTOMER,
         "identifier": "0f3a9c51b7d2e846a1c0f59b3d7e2486f0a1b2c3d4e5f60718293a4b5c6d7e8f",
-        "action_type": "document_processed", "quantity": 3, "status": "delivered",
+        "source": null, "action_type": "document_processed", "quantity": 3, "status": "delivered",
         "subscription_item_id": "si_U1",
         "occurred_at": "2026-01-31T12:00:00Z", "billed_at": "2026-01-31T12:00:00Z",
         "period_start": "2026-01-01T00:00:00Z", "carried_over": false, "held_reason": null,

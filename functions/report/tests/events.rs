@@ -51,6 +51,7 @@ impl Story {
             quantity: Quantity::new(3).unwrap(),
             action_type: ActionType::parse(told.action_type).unwrap(),
             occurred_at: Some(occurred_at),
+            source: None,
         };
         let held = BillingTime::Held(HeldReason::NoSubscriptionItem);
         let billed = told

@@ -32,6 +32,7 @@ impl Story {
             quantity: Quantity::new(3).unwrap(),
             action_type: ActionType::parse("document_processed").unwrap(),
             occurred_at: None,
+            source: None,
         };
         let now = self.world.clock.now();
         let time = BillingTime::Billable {

@@ -358,6 +358,7 @@ async fn an_event_that_no_item_bills_says_so_and_which_meter_would_count_it() {
         quantity: Quantity::new(3).unwrap(),
         action_type: ActionType::parse("llm.input").unwrap(),
         occurred_at: None,
+        source: None,
     };
     let held = BillingTime::Held(HeldReason::NoSubscriptionItem);
     let row = UsageEventRow::new(&usage, now, held, TOKENS, "token".to_owned(), now);

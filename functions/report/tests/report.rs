@@ -231,6 +231,7 @@ async fn one_event_shows_every_status_it_went_through() {
         quantity: Quantity::new(3).unwrap(),
         action_type: ActionType::parse("document_processed").unwrap(),
         occurred_at: None,
+        source: None,
     };
     let time = BillingTime::Billable {
         billed_at: recorded_at,

@@ -62,6 +62,7 @@ impl Pending {
             quantity: Quantity::new(2).unwrap(),
             action_type: ActionType::parse("document_processed").unwrap(),
             occurred_at: None,
+            source: None,
         };
         let time = self.customer.billing_time(&self.customer.item, now, now);
         let name = &self.customer.item.meter_event_name;

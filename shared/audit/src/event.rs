@@ -19,6 +19,9 @@ pub struct AuditEvent {
     pub customer_id: String,
     /// What Stripe dedupes by: a hash of customer and event id, in hex.
     pub identifier: String,
+    /// Where it comes from, if it came as a CloudEvent.
+    #[schema(required)]
+    pub source: Option<String>,
     /// What was done.
     #[schema(schema_with = schema::action_type)]
     pub action_type: String,
@@ -119,6 +122,7 @@ impl From<UsageEventRow> for AuditEvent {
             event_id: row.event_id.as_str().to_owned(),
             customer_id: row.customer_id.to_string(),
             identifier: row.identifier.to_string(),
+            source: row.source.map(|source| source.as_str().to_owned()),
             action_type: row.action_type.as_str().to_owned(),
             quantity: row.quantity,
             status: row.status,

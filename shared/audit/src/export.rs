@@ -10,7 +10,7 @@ use csv::{QuoteStyle, Terminator, WriterBuilder};
 use crate::event::AuditEvent;
 
 /// The columns of the CSV. What an event's history says besides is in the JSON.
-pub const CSV_COLUMNS: [&str; 18] = [
+pub const CSV_COLUMNS: [&str; 19] = [
     "event_id",
     "identifier",
     "customer_id",
@@ -29,6 +29,7 @@ pub const CSV_COLUMNS: [&str; 18] = [
     "recorded_at",
     "first_attempt_at",
     "status_since",
+    "source",
 ];
 
 /// What a spreadsheet may take for the beginning of a formula (OWASP: "CSV
@@ -198,6 +199,7 @@ fn record(event: &AuditEvent) -> [Cow<'_, str>; CSV_COLUMNS.len()] {
         safe(&event.recorded_at),
         safe(&event.first_attempt_at),
         safe(event.status_since()),
+        or_empty(&event.source).into(),
     ]
 }
 
@@ -222,6 +224,7 @@ mod tests {
             event_id: event_id.to_owned(),
             customer_id: "cus_1".to_owned(),
             identifier: "0f".repeat(32),
+            source: Some("=/agents/7".to_owned()),
             action_type: "-read".to_owned(),
             quantity: 3,
             status: UsageStatus::Rejected,
@@ -266,7 +269,7 @@ mod tests {
         let csv = written(ExportFormat::Csv, &events);
         // Where columns end at semicolons, too, it is one field.
         assert!(csv.contains("\r\n\"x;=1+1\","), "{csv}");
-        assert!(csv.ends_with("\"2026-01-31T12:00:01Z\"\r\n"), "{csv}");
+        assert!(csv.ends_with("\"'=/agents/7\"\r\n"), "{csv}");
         let mut reader = csv::Reader::from_reader(csv.as_bytes());
         assert_eq!(reader.headers().unwrap(), &CSV_COLUMNS[..]);
         let records: Vec<_> = reader.records().map(Result::unwrap).collect();

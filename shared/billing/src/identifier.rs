@@ -59,6 +59,10 @@ impl fmt::Display for Identifier {
 ///
 /// An omitted `occurred_at` stays omitted here, though the row holds the time of
 /// its first recording: a retry a second later is no conflict.
+///
+/// CloudEvents says that an event is named by its source and its id together. The id
+/// alone is an event's name here, so that the source is a part of the content: one id
+/// from two sources is a conflict, which its emitter sees, and never taken for a repeat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ContentHash(String);
@@ -84,6 +88,11 @@ impl ContentHash {
             }
             None => hasher.update([0]),
         }
+        // Without a source the hash is what it was before events had any.
+        if let Some(source) = &event.source {
+            hasher.update([1]);
+            update_framed(&mut hasher, source.as_str());
+        }
         Self(hex::encode(hasher.finalize()))
     }
 }
@@ -98,6 +107,7 @@ fn update_framed(hasher: &mut Sha256, text: &str) {
 mod tests {
     use super::*;
     use crate::time::Timestamp;
+    use crate::usage_event::EventSource;
     use crate::usage_event::tests::an_event;
 
     fn identifier(customer: &str, event: &str) -> Identifier {
@@ -134,15 +144,33 @@ mod tests {
     #[test]
     fn every_field_that_was_sent_is_in_the_content() {
         let base = an_event();
-        let hash = ContentHash::of(&base);
-        let mut changed = vec![base.clone(), base.clone(), base.clone(), base.clone()];
+        let mut changed = vec![base.clone(); 6];
         changed[0].quantity = crate::Quantity::new(2).unwrap();
         changed[1].action_type = crate::ActionType::parse("other").unwrap();
         changed[2].subscription_item_id = Some("si_1".into());
         changed[3].occurred_at = Some(Timestamp::from_unix_s(1_769_860_800));
-        for event in changed {
-            assert_ne!(ContentHash::of(&event), hash, "{event:?}");
+        changed[4].source = Some(EventSource::parse("/agents/7").unwrap());
+        changed[5].source = Some(EventSource::parse("/agents/8").unwrap());
+        let mut hashes: Vec<_> = changed.iter().map(ContentHash::of).collect();
+        hashes.push(ContentHash::of(&base));
+        for (n, hash) in hashes.iter().enumerate() {
+            assert!(!hashes[..n].contains(hash), "{n}");
         }
-        assert_eq!(ContentHash::of(&base.clone()), hash);
+        assert_eq!(ContentHash::of(&base.clone()), hashes[6]);
+    }
+
+    #[test]
+    fn what_was_recorded_before_events_had_sources_stays_what_it_was() {
+        assert_eq!(
+            ContentHash::of(&an_event()).0,
+            "9226706656f59b3cfcd3da7b0231a71ed4c08a2f679de84b245bb477014cefcb"
+        );
+        let mut full = an_event();
+        full.subscription_item_id = Some("si_1".into());
+        full.occurred_at = Some(Timestamp::from_unix_s(1_769_860_800));
+        assert_eq!(
+            ContentHash::of(&full).0,
+            "266734845d6d32b6194ba052dcfb6eccac09f5e6abdf88694922d7954ea30542"
+        );
     }
 }

@@ -37,4 +37,6 @@ pub use reservation::ReservationId;
 pub use spending_limit::{Cap, Enforcement, LimitTerms, SpendingLimit};
 pub use status::{Repeat, UsageStatus};
 pub use time::{Clock, Timestamp};
-pub use usage_event::{ActionType, CustomerId, EventId, FieldError, Quantity, UsageEvent};
+pub use usage_event::{
+    ActionType, CustomerId, EventId, EventSource, FieldError, Quantity, UsageEvent,
+};

@@ -8,6 +8,8 @@ use crate::time::Timestamp;
 
 /// The longest event id, in bytes of UTF-8.
 pub const EVENT_ID_BYTES_MAX: usize = 255;
+/// The longest source of an event, in bytes.
+pub const EVENT_SOURCE_BYTES_MAX: usize = 255;
 /// The longest action type, in characters.
 pub const ACTION_TYPE_LENGTH_MAX: usize = 64;
 /// The longest Stripe id that is accepted, in characters.
@@ -87,6 +89,34 @@ impl EventId {
     }
 }
 
+/// Where an event comes from, as its emitter names it: a URI-reference of 1 to 255
+/// bytes (CloudEvents 1.0.2, "source").
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EventSource(String);
+
+impl EventSource {
+    /// Takes what is made of the characters of a URI-reference (RFC 3986, section 2).
+    ///
+    /// # Errors
+    /// A [`FieldError`] for `source` for anything else.
+    pub fn parse(text: &str) -> Result<Self, FieldError> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "-._~:/?#[]@!$&'()*+,;=%".contains(c);
+        if text.is_empty() || text.len() > EVENT_SOURCE_BYTES_MAX || !text.chars().all(allowed) {
+            let reason = format!(
+                "must be a URI-reference (RFC 3986) of 1 to {EVENT_SOURCE_BYTES_MAX} bytes"
+            );
+            return Err(FieldError::new("source", reason));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The source as its emitter wrote it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// What was done, such as `document_processed`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -158,6 +188,8 @@ pub struct UsageEvent {
     pub action_type: ActionType,
     /// When it happened; the time of its first recording when omitted.
     pub occurred_at: Option<Timestamp>,
+    /// Where it comes from, if it came as a CloudEvent.
+    pub source: Option<EventSource>,
 }
 
 /// Takes a Stripe id for `field`: letters, digits and underscores, 1 to 64.
@@ -186,6 +218,7 @@ pub(crate) mod tests {
             quantity: Quantity::new(1).unwrap(),
             action_type: ActionType::parse("document_processed").unwrap(),
             occurred_at: None,
+            source: None,
         }
     }
 
@@ -205,6 +238,22 @@ pub(crate) mod tests {
             assert_eq!(EventId::parse(text).unwrap().as_str(), text);
         }
         assert!(EventId::parse(&"ä".repeat(128)).is_err());
+    }
+
+    #[test]
+    fn a_source_is_made_of_what_a_uri_is_made_of() {
+        for text in [
+            "/agents/7",
+            "https://github.com/cloudevents?a=b#c",
+            "urn:uuid:6e8bc430-9c3a-11d9-9669-0800200c9a66",
+            "a%20b",
+            &"x".repeat(255),
+        ] {
+            assert_eq!(EventSource::parse(text).unwrap().as_str(), text);
+        }
+        for text in ["", "a b", "ä", "a\n", "<a>", "\"", &"x".repeat(256)] {
+            assert_eq!(EventSource::parse(text).unwrap_err().field, "source");
+        }
     }
 
     #[test]

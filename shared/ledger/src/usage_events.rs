@@ -6,8 +6,8 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use billing::{
-    ActionType, BillingTime, ContentHash, CustomerId, EventId, HeldReason, Identifier, Repeat,
-    Timestamp, UsageEvent, UsageStatus, window,
+    ActionType, BillingTime, ContentHash, CustomerId, EventId, EventSource, HeldReason, Identifier,
+    Repeat, Timestamp, UsageEvent, UsageStatus, window,
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,8 +22,8 @@ pub(crate) const RECORD: &str = "record usage event";
 ///
 /// A row with ids of usual length has about 700 bytes, so that recording and
 /// delivering it cost one write unit each, and recording one more for the index.
-/// An event id of 255 bytes or a long history takes it past 1 KB, and every
-/// write of it costs a unit more.
+/// An event id or a source of 255 bytes, or a long history, takes it past 1 KB,
+/// and every write of it costs a unit more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageEventRow {
     /// The table's key, and Stripe's `identifier`.
@@ -32,6 +32,10 @@ pub struct UsageEventRow {
     pub customer_id: CustomerId,
     /// The agent's id of it.
     pub event_id: EventId,
+    /// Where it comes from, if it came as a CloudEvent: part of what the agent sent,
+    /// without which its fingerprint could not be made again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<EventSource>,
     /// What was done.
     pub action_type: ActionType,
     /// Units used.
@@ -136,6 +140,7 @@ impl UsageEventRow {
             occurred_key: format!("{:013}#{identifier}", occurred_at.unix_ms()),
             customer_id: event.customer_id.clone(),
             event_id: event.event_id.clone(),
+            source: event.source.clone(),
             action_type: event.action_type.clone(),
             quantity: event.quantity.get(),
             subscription_item_id: event.subscription_item_id.clone(),

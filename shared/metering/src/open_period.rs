@@ -248,6 +248,7 @@ mod tests {
             quantity: Quantity::new(1).unwrap(),
             action_type: ActionType::parse("read").unwrap(),
             occurred_at: None,
+            source: None,
         };
         let at = END.plus_ms(-HOUR_MS);
         let billing_time = a_customer(at)

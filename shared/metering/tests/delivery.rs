@@ -179,6 +179,7 @@ fn a_row(event_id: &str, first_attempt_at: Timestamp) -> UsageEventRow {
         quantity: Quantity::new(1).unwrap(),
         action_type: ActionType::parse("document_processed").unwrap(),
         occurred_at: None,
+        source: None,
     };
     let billing_time = BillingTime::Billable {
         billed_at: NOW,

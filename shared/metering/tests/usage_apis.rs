@@ -66,6 +66,7 @@ impl Story {
             quantity: Quantity::new(UNITS).unwrap(),
             action_type: ActionType::parse("document_processed").unwrap(),
             occurred_at: None,
+            source: None,
         };
         let now = self.world.now();
         let billing_time = BillingTime::Billable {

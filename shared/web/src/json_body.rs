@@ -40,12 +40,21 @@ impl<S: Send + Sync, T: DeserializeOwned> OptionalFromRequest<S> for JsonBody<T>
 
 impl<T: DeserializeOwned> JsonBody<T> {
     fn read(body: &[u8]) -> Result<Self, Problem> {
-        let value = check_unique_keys(body).and_then(|()| serde_json::from_slice(body));
-        value.map(Self).map_err(|error| {
+        from_json(body).map(Self).map_err(|error| {
             let detail = format!("the body is not the JSON that is expected: {error}");
             Problem::new(ProblemType::InvalidRequest, detail)
         })
     }
+}
+
+/// Reads JSON that came in something else than a body, and refuses in it what
+/// [`JsonBody`] refuses.
+///
+/// # Errors
+/// Where it is no JSON of this shape, nested too deep, or has a key twice.
+pub fn from_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, serde_json::Error> {
+    check_unique_keys(json)?;
+    serde_json::from_slice(json)
 }
 
 async fn bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {

@@ -23,7 +23,7 @@ pub mod xray;
 pub use auth::{Authenticator, Caller};
 pub use clock::SystemClock;
 pub use idempotency_key::idempotency_key;
-pub use json_body::JsonBody;
+pub use json_body::{JsonBody, from_json};
 pub use metrics::Metrics;
 pub use problem::{Problem, ProblemType};
 pub use secrets::{RotatedSecret, SecretReader, StripeKey};

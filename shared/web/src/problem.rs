@@ -45,6 +45,8 @@ pub enum ProblemType {
     BodyTooLarge,
     /// The body is compressed, or so it says.
     UnsupportedEncoding,
+    /// The body is of a content type that the route does not read.
+    UnsupportedMediaType,
     /// More requests than the key may make.
     RateLimited,
     /// Stripe refused this usage event for good.
@@ -61,7 +63,7 @@ pub enum ProblemType {
 
 impl ProblemType {
     /// Every kind.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::InvalidRequest,
         Self::InvalidField,
         Self::Unauthorized,
@@ -76,6 +78,7 @@ impl ProblemType {
         Self::Voided,
         Self::BodyTooLarge,
         Self::UnsupportedEncoding,
+        Self::UnsupportedMediaType,
         Self::RateLimited,
         Self::Rejected,
         Self::StripeRefused,
@@ -101,6 +104,7 @@ impl ProblemType {
             Self::Voided => "voided",
             Self::BodyTooLarge => "body-too-large",
             Self::UnsupportedEncoding => "unsupported-encoding",
+            Self::UnsupportedMediaType => "unsupported-media-type",
             Self::RateLimited => "rate-limited",
             Self::Rejected => "rejected",
             Self::StripeRefused => "stripe-refused",
@@ -127,6 +131,7 @@ impl ProblemType {
             Self::Voided => "The usage event is voided",
             Self::BodyTooLarge => "The body is too large",
             Self::UnsupportedEncoding => "The body is encoded",
+            Self::UnsupportedMediaType => "The content type is not read here",
             Self::RateLimited => "Too many requests",
             Self::Rejected => "Stripe refused the usage event",
             Self::StripeRefused => "Stripe refused the request",
@@ -154,7 +159,9 @@ impl ProblemType {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict | Self::Voided => StatusCode::CONFLICT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::UnsupportedEncoding | Self::UnsupportedMediaType => {
+                StatusCode::UNSUPPORTED_MEDIA_TYPE
+            }
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::Rejected | Self::StripeRefused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::StripeUnavailable | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -176,6 +183,8 @@ pub struct Problem {
     #[serde(skip)]
     problem_type: ProblemType,
     #[serde(skip)]
+    refused: Option<Box<FieldError>>,
+    #[serde(skip)]
     retry_after_s: Option<i64>,
 }
 
@@ -189,6 +198,7 @@ impl Problem {
             detail: detail.into(),
             members: Map::new(),
             problem_type,
+            refused: None,
             retry_after_s: match problem_type.status() {
                 StatusCode::SERVICE_UNAVAILABLE => Some(RETRY_AFTER_S),
                 _ => None,
@@ -198,7 +208,20 @@ impl Problem {
 
     /// A field that cannot be accepted.
     pub fn field(error: &FieldError) -> Self {
-        Self::new(ProblemType::InvalidField, error.to_string()).with("field", error.field)
+        Self {
+            refused: Some(Box::new(error.clone())),
+            ..Self::new(ProblemType::InvalidField, error.to_string())
+        }
+        .with("field", error.field)
+    }
+
+    /// The same, for a caller who knows each field by the name that `name` gives it.
+    #[must_use]
+    pub fn with_field_named(self, name: impl FnOnce(&'static str) -> &'static str) -> Self {
+        match &self.refused {
+            Some(error) => Self::field(&FieldError::new(name(error.field), &*error.reason)),
+            None => self,
+        }
     }
 
     /// Adds a member of its own to the document.

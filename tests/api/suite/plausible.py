@@ -60,6 +60,30 @@ def emit_batch(case, system, customer, number):
         case.body = {"events": [event(it, customer, number) for it in events]}
 
 
+def cloud_event(fields, customer, number):
+    """The generated CloudEvent, of a customer that is there and a time that can be billed."""
+    fields = without(fields, "time", "data_base64", "datacontenttype")
+    return fields | {"subject": customer["customer_id"], "type": ACTION_TYPE}
+
+
+@of("POST /v1/events")
+def receive_cloud_events(case, system, customer, number):
+    if isinstance(case.body, list):
+        events = [it for it in case.body if isinstance(it, dict)]
+        case.body = [cloud_event(it, customer, number) for it in events]
+    elif case.media_type == "application/json":
+        attributes = {
+            "specversion": "1.0",
+            "id": f"generated-{number}",
+            "source": "/generated",
+            "type": ACTION_TYPE,
+            "subject": customer["customer_id"],
+        }
+        case.headers = {**(case.headers or {}), **{f"ce-{name}": it for name, it in attributes.items()}}
+    elif isinstance(case.body, dict):
+        case.body = cloud_event(case.body, customer, number)
+
+
 @of("POST /v1/customers")
 def create_customer(case, system, customer, number):
     if not isinstance(case.body, dict):

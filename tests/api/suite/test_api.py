@@ -23,8 +23,12 @@ CONFIG = SchemathesisConfig.from_dict(
 SCHEMA = schemathesis.openapi.from_path(DOCUMENT, config=CONFIG)
 OPERATIONS = sorted(operation.ok().label for operation in SCHEMA.get_all_operations())
 
-# Each event of a batch is judged by itself, and the batch is taken in any case.
-JUDGED_ONE_BY_ONE = "POST /v1/usage/batch"
+# Each event of a batch is judged by itself, and the batch is taken in any case. By
+# operation: the content type of a batch.
+JUDGED_ONE_BY_ONE = {
+    "POST /v1/usage/batch": "application/json",
+    "POST /v1/events": "application/cloudevents-batch+json",
+}
 ALL_REFUSED = "200 for none"
 # They need no key; a dashboard's address holds a secret of its own.
 OPEN = {
@@ -41,14 +45,15 @@ FEW = {"POST /dashboard/billing-portal": 5}
 
 def play(case, system, answers, caller, headers):
     operation = case.operation.label
+    is_batch = operation in JUDGED_ONE_BY_ONE and case.media_type == JUDGED_ONE_BY_ONE[operation]
     excluded = []
-    if operation == JUDGED_ONE_BY_ONE:
+    if is_batch:
         excluded.append(schemathesis.checks.negative_data_rejection)
     response = case.call_and_validate(
         base_url=system.url, headers=headers, excluded_checks=excluded
     )
     outcome = response.status_code
-    if operation == JUDGED_ONE_BY_ONE and outcome == 200:
+    if is_batch and outcome == 200:
         batch = response.json()
         if len(batch["results"]) == batch["rejected"]:
             outcome = ALL_REFUSED

@@ -9,7 +9,8 @@ use std::str::FromStr;
 use billing::time::{InvalidTimestamp, WireTime};
 use billing::usage_event::parse_stripe_id;
 use billing::{
-    ActionType, CustomerId, EventId, FieldError, Quantity, Timestamp, UsageEvent, UsageStatus,
+    ActionType, CustomerId, EventId, EventSource, FieldError, Quantity, Timestamp, UsageEvent,
+    UsageStatus,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -127,6 +128,7 @@ impl ImportRow {
                 quantity: quantity(fields)?,
                 action_type: ActionType::parse(&required(fields, "action_type")?)?,
                 occurred_at: said,
+                source: event_source(origin, fields)?,
             },
             occurred_at,
             in_stripe,
@@ -148,6 +150,21 @@ fn derived_id(
         Some(id) => format!("import:{source}:{id}"),
         None => format!("import:{source}#{number}"),
     })
+}
+
+/// Where an event that was emitted came from, which a CloudEvent says. Somebody
+/// else's records may have a field of that name for anything.
+fn event_source(
+    origin: &Origin,
+    fields: &Map<String, Value>,
+) -> Result<Option<EventSource>, FieldError> {
+    match origin {
+        Origin::Elsewhere(_) => Ok(None),
+        Origin::Emitted => {
+            let source = text(fields, "source")?;
+            source.map(|it| EventSource::parse(&it)).transpose()
+        }
+    }
 }
 
 /// The field's text, or its whole number written out; none where it is null,
@@ -278,6 +295,7 @@ mod tests {
         assert_eq!(id("id", json!(7)), "import:nightly:7");
         assert_eq!(id("event_id", json!("")), "import:nightly#7");
         assert_eq!(id("color", json!("red")), "import:nightly#7");
+        assert_eq!(id("source", json!("two words")), "import:nightly#7");
         for name in ["", "a b", "a:b", "a#b", &"a".repeat(65)] {
             assert!(name.parse::<SourceName>().is_err(), "{name}");
         }
@@ -329,11 +347,17 @@ mod tests {
         assert_eq!(read.occurred_at.unix_s(), 1_769_857_200);
         let record_id = read.in_stripe.unwrap().stripe_record_id;
         assert_eq!(record_id.as_deref(), Some("mbur_1"));
+        assert_eq!(read.event.source, None);
+
+        row["source"] = json!("/agents/7");
+        let read = read_emitted(&row).unwrap();
+        assert_eq!(read.event.source.unwrap().as_str(), "/agents/7");
 
         for (name, value) in [
             ("status", json!("pending")),
             ("status", json!(null)),
             ("event_id", json!("")),
+            ("source", json!("two words")),
         ] {
             let mut row = row.clone();
             row[name] = value;

@@ -17,7 +17,7 @@ const LINE_BYTES_MAX: u64 = 64 * 1024;
 const PAGE_ROWS: usize = 1_000;
 const TABLE: &str = "usage_events";
 /// The columns that are read, where the table has them.
-const COLUMNS: [&str; 10] = [
+const COLUMNS: [&str; 11] = [
     "event_id",
     "id",
     "customer_id",
@@ -28,6 +28,7 @@ const COLUMNS: [&str; 10] = [
     "status",
     "timestamp",
     "occurred_at",
+    "source",
 ];
 
 /// How a file is written.

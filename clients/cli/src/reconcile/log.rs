@@ -404,6 +404,7 @@ fn is_altered(row: &UsageEventRow) -> bool {
             quantity,
             action_type: row.action_type.clone(),
             occurred_at,
+            source: row.source.clone(),
         })
     });
     !fingerprints.any(|fingerprint| fingerprint == row.content_hash)

@@ -255,6 +255,7 @@ impl Story {
             quantity: Quantity::new(quantity).unwrap(),
             action_type: ActionType::parse("document_processed").unwrap(),
             occurred_at: Some(at),
+            source: None,
         };
         let row = UsageEventRow::already_delivered(
             &event,

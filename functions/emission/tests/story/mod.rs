@@ -68,7 +68,12 @@ impl Story {
         self.post("/v1/usage", body, headers).await
     }
 
-    async fn post(&self, path: &str, body: &Value, headers: &[(&str, &str)]) -> (u16, Value) {
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        body: &Value,
+        headers: &[(&str, &str)],
+    ) -> (u16, Value) {
         let url = format!("{}{path}", self.url);
         let mut request = self.world.http.post(url).bearer_auth(&self.key);
         for (name, value) in headers {

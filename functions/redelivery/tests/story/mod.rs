@@ -63,6 +63,7 @@ impl Story {
             quantity: Quantity::new(quantity).unwrap(),
             action_type: ActionType::parse("document_processed").unwrap(),
             occurred_at: None,
+            source: None,
         };
         let emitted = self.emitter.emit(&[event.into()]).await.remove(0).unwrap();
         assert_eq!(emitted.status, UsageStatus::Pending);

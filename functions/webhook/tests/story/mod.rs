@@ -335,6 +335,7 @@ pub(crate) async fn record(story: &Story, event_id: &str, is_delivered: bool) ->
         quantity: Quantity::new(5).unwrap(),
         action_type: ActionType::parse("document_processed").unwrap(),
         occurred_at: None,
+        source: None,
     };
     let time = BillingTime::Billable {
         billed_at: now,

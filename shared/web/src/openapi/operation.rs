@@ -25,6 +25,7 @@ pub struct Operation {
     pub(super) schemas: Vec<(String, RefOr<Schema>)>,
     answers: BTreeMap<u16, ResponseBuilder>,
     problems: BTreeMap<u16, Vec<ProblemType>>,
+    body: Option<RequestBodyBuilder>,
 }
 
 impl Operation {
@@ -38,6 +39,7 @@ impl Operation {
             schemas: Vec::new(),
             answers: BTreeMap::new(),
             problems: BTreeMap::new(),
+            body: None,
         };
         operation.gateway()
     }
@@ -116,23 +118,36 @@ impl Operation {
     }
 
     fn json_body<T: ToSchema>(
-        mut self,
+        self,
         required: Required,
         bytes_max: usize,
         examples: &[Example<'_>],
     ) -> Self {
+        let description = format!(
+            "JSON in UTF-8 of at most {bytes_max} bytes, not compressed, no key of an object twice."
+        );
+        self.content::<T>("application/json", examples)
+            .body_described(required, &description)
+    }
+
+    /// One of the content types that it takes, of JSON, with examples.
+    #[must_use]
+    pub fn content<T: ToSchema>(mut self, media_type: &str, examples: &[Example<'_>]) -> Self {
         let content = ContentBuilder::new()
             .schema(Some(self.reference::<T>()))
             .examples_from_iter(named(examples))
             .build();
-        let body = RequestBodyBuilder::new()
-            .description(Some(format!(
-                "JSON in UTF-8 of at most {bytes_max} bytes, not compressed, no key of an object twice."
-            )))
-            .required(Some(required))
-            .content("application/json", content)
-            .build();
-        self.operation = self.operation.request_body(Some(body));
+        let body = self.body.take().unwrap_or_default();
+        self.body = Some(body.content(media_type, content));
+        self
+    }
+
+    /// What its content types have in common: among it what a body of JSON is refused for.
+    #[must_use]
+    pub fn body_described(mut self, required: Required, description: &str) -> Self {
+        let body = self.body.take().unwrap_or_default();
+        let body = body.description(Some(description)).required(Some(required));
+        self.body = Some(body);
         self.problems(&[
             ProblemType::InvalidRequest,
             ProblemType::InvalidField,
@@ -228,7 +243,8 @@ impl Operation {
             self.answers
                 .insert(status, with_problems(response, status, &kinds));
         }
-        let mut operation = self.operation;
+        let body = self.body.map(RequestBodyBuilder::build);
+        let mut operation = self.operation.request_body(body);
         for (status, response) in self.answers {
             operation = operation.response(status.to_string(), response.build());
         }

@@ -59,6 +59,7 @@ fn delivered_row(claim: &Claim, now: Timestamp) -> UsageEventRow {
         quantity: Quantity::new(u64::try_from(claim.quantity).unwrap()).unwrap(),
         action_type: ActionType::parse(&claim.action_type).unwrap(),
         occurred_at: None,
+        source: None,
     };
     let time = BillingTime::Billable {
         billed_at: now,
