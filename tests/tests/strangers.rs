@@ -29,9 +29,12 @@ async fn ask(system: &System, method: &str, path: &str, customer_id: &str, key: 
     let path = path
         .replace("{customer_id}", customer_id)
         .replace("{event_id}", "job-0")
+        .replace("{version}", "0123456789abcdef")
         .replace("{name}", "dashboard.css");
     let query = if path.starts_with("/dashboard") {
         format!("customer={customer_id}&expires=4102444800&signature=00")
+    } else if path.starts_with("/v1/usage/reservations/") {
+        format!("customer_id={customer_id}")
     } else {
         "event_id=job-0".to_owned()
     };
@@ -41,11 +44,25 @@ async fn ask(system: &System, method: &str, path: &str, customer_id: &str, key: 
     let body = match path.as_str() {
         "/v1/usage" => event,
         "/v1/usage/batch" => json!({ "events": [event] }),
+        "/v1/usage/reservations" => json!({
+            "reservation_id": "run-0", "customer_id": customer_id, "quantity": 1,
+            "action_type": "read",
+        }),
+        "/v1/events" => json!({
+            "specversion": "1.0", "id": "job-0", "source": "/strangers", "type": "read",
+            "subject": customer_id,
+        }),
         _ => json!({ "stripe_customer_id": customer_id }),
+    };
+    // The only route that looks at it.
+    let content_type = match path.as_str() {
+        "/v1/events" => "application/cloudevents+json",
+        _ => "application/json",
     };
     let method = Method::from_bytes(method.as_bytes()).unwrap();
     let url = format!("{}{path}?{query}", system.url());
     let request = support::http().request(method, url).bearer_auth(key);
+    let request = request.header("content-type", content_type);
     let response = request.body(body.to_string()).send().await.unwrap();
     let headers = response.headers().iter().filter(|(name, _)| *name != DATE);
     Answer {
@@ -146,7 +163,12 @@ async fn who_may_not_is_told_so_before_the_body_is_read() {
         }
         asked.push(path);
     }
-    for path in ["/v1/customers", "/v1/usage", "/v1/usage/batch"] {
+    for path in [
+        "/v1/customers",
+        "/v1/usage",
+        "/v1/usage/batch",
+        "/v1/events",
+    ] {
         assert!(asked.iter().any(|it| it == path), "{asked:?}");
     }
     // For which customer, only the body can say: it is read of who may emit for one.

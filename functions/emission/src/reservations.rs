@@ -18,10 +18,11 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use web::metrics::Unit;
 use web::openapi::schema;
-use web::{Caller, JsonBody, Metrics, Problem, ProblemType, idempotency_key};
+use web::{JsonBody, Metrics, Problem, ProblemType, idempotency_key};
 
 use crate::emitter::{Emitter, customer_not_found, customer_problem, not_in_catalog};
 use crate::request::{self, ReservationRequest};
+use crate::routes::Agent;
 
 /// A reservation. Times are RFC 3339.
 #[derive(Debug, Serialize, ToSchema)]
@@ -81,7 +82,7 @@ pub(crate) struct ReleaseQuery {
 pub(crate) async fn reserve(
     State(emitter): State<Arc<Emitter>>,
     State(metrics): State<Metrics>,
-    caller: Caller,
+    Agent(caller): Agent,
     headers: HeaderMap,
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Response, Problem> {
@@ -112,7 +113,7 @@ pub(crate) async fn reserve(
 /// 404: there is no such reservation of this customer.
 pub(crate) async fn release(
     State(emitter): State<Arc<Emitter>>,
-    caller: Caller,
+    Agent(caller): Agent,
     path: Result<Path<String>, PathRejection>,
     query: Result<Query<ReleaseQuery>, QueryRejection>,
 ) -> Result<Json<Answer>, Problem> {
