@@ -7,7 +7,7 @@ they are. What is done to one depends on it alone, so that it can be played agai
 
 import zlib
 
-from system import ACTION_TYPE, EVENTS, PRICE_LOOKUP_KEY
+from system import ACTION_TYPE, EVENTS, PRICE_LOOKUP_KEY, RESERVATIONS
 
 MAKE = {}
 
@@ -82,6 +82,22 @@ def receive_cloud_events(case, system, customer, number):
         case.headers = {**(case.headers or {}), **{f"ce-{name}": it for name, it in attributes.items()}}
     elif isinstance(case.body, dict):
         case.body = cloud_event(case.body, customer, number)
+
+
+@of("POST /v1/usage/reservations")
+def reserve(case, system, customer, number):
+    if isinstance(case.body, dict):
+        case.body = case.body | {
+            "reservation_id": f"generated-{number}",
+            "customer_id": customer["customer_id"],
+            "action_type": ACTION_TYPE,
+        }
+
+
+@of("DELETE /v1/usage/reservations/{reservation_id}")
+def release(case, system, customer, number):
+    case.path_parameters = {"reservation_id": f"held-{number % RESERVATIONS}"}
+    case.query = {"customer_id": customer["customer_id"]}
 
 
 @of("POST /v1/customers")

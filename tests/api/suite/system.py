@@ -10,6 +10,7 @@ PRICE_LOOKUP_KEY = "agent_operations_monthly"
 # Customers that usage is emitted for and read of; another one's subscription ends.
 CUSTOMERS = 4
 EVENTS = 20
+RESERVATIONS = 5
 
 
 class System(LocalSystem):
@@ -33,6 +34,14 @@ class System(LocalSystem):
             ]
             answer = self.call("POST", "/v1/usage/batch", {"events": events})
             assert answer["delivered"] + answer["pending"] == EVENTS, answer
+            for number in range(RESERVATIONS):
+                reservation = {
+                    "reservation_id": f"held-{number}",
+                    "customer_id": customer["customer_id"],
+                    "quantity": 1,
+                    "action_type": ACTION_TYPE,
+                }
+                self.call("POST", "/v1/usage/reservations", reservation)
             invoices = self.call("GET", f"/v1/customers/{customer['customer_id']}/invoices")
             customer["invoice_id"] = invoices["invoices"][0]["invoice_id"]
         own = self.customers[0]["customer_id"]
@@ -44,4 +53,4 @@ class System(LocalSystem):
         self.restricted_key = self.create_key("--scope", "read", "--customer", own)
 
 
-__all__ = ["ACTION_TYPE", "EVENTS", "PRICE_LOOKUP_KEY", "System"]
+__all__ = ["ACTION_TYPE", "EVENTS", "PRICE_LOOKUP_KEY", "RESERVATIONS", "System"]
