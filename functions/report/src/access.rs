@@ -7,9 +7,9 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use billing::{ActionType, Cap, FieldError, Timestamp};
-use ledger::{CustomerRow, CustomerStatus, PeriodUsage};
+use ledger::{CustomerRow, CustomerStatus};
 use limits::{LimitView, Spending, Standing};
-use metering::{Billed, KnownCustomer};
+use metering::Billed;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use web::openapi::schema;
@@ -18,8 +18,6 @@ use web::{Problem, ProblemType};
 use crate::Parts;
 use crate::bill::mixed_currencies;
 use crate::customer::Readable;
-use crate::limit;
-use crate::summary::Summary;
 
 /// Whether the customer may act.
 #[derive(Serialize, ToSchema)]
@@ -60,11 +58,12 @@ pub(crate) async fn show(
     let asked = Asked::parse(&query)?;
     let customer = parts.customer(&customer_id).await?;
     let usage = parts.usage_of_current_period(&customer).await?;
-    let standing = limit::standing(&customer, &usage)?;
+    let spending = Spending::of(&customer.row, &usage);
+    let standing = Standing::of(&spending).map_err(mixed_currencies)?;
     let ends_at = customer.row.subscription_ends_at;
     let mut reason = refusal(customer.status(), ends_at, customer.now);
     if let Some(standing) = &standing {
-        let exceeds = parts.exceeds(&asked, &customer, standing, &usage).await?;
+        let exceeds = parts.exceeds(&asked, standing, &spending).await?;
         let stops = standing.stops().then_some(REACHED);
         reason = reason.or(stops).or(exceeds.then_some(EXCEEDED));
     }
@@ -73,7 +72,7 @@ pub(crate) async fn show(
         allowed: reason.is_none(),
         reason,
         status: customer.status().as_str(),
-        units: Summary::of(&customer.row, &usage.days).total_units,
+        units: spending.units(),
         limit: spending_limit.as_ref().and_then(|limit| limit.units),
         spending_limit,
     }))
@@ -113,9 +112,8 @@ impl Parts {
     async fn exceeds(
         &self,
         asked: &Asked,
-        customer: &KnownCustomer,
         standing: &Standing,
-        usage: &PeriodUsage,
+        spending: &Spending<'_>,
     ) -> Result<bool, Problem> {
         if asked.units == 0 {
             return Ok(false);
@@ -123,10 +121,9 @@ impl Parts {
         let meter = match standing.limit.cap {
             // Whatever is done, a unit is a unit.
             Cap::Units(_) => String::new(),
-            Cap::Amount { .. } => self.meter_of(asked, &customer.row).await?,
+            Cap::Amount { .. } => self.meter_of(asked, spending.customer()).await?,
         };
-        let spending = Spending::of(&customer.row, usage);
-        let refused = standing.refuses(&spending, &meter, asked.units);
+        let refused = standing.refuses(spending, &meter, asked.units);
         refused.map_err(mixed_currencies)
     }
 

@@ -70,9 +70,7 @@ pub(crate) fn standing(
     usage: &PeriodUsage,
 ) -> Result<Option<Standing>, Problem> {
     let spending = Spending::of(&customer.row, usage);
-    let limit = customer.row.spending_limit.as_ref();
-    let standing = limit.map(|limit| Standing::of(limit, &spending));
-    standing.transpose().map_err(mixed_currencies)
+    Standing::of(&spending).map_err(mixed_currencies)
 }
 
 pub(crate) async fn show(

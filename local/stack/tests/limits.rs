@@ -5,72 +5,39 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use limits::{Duties, LimitWatcher, Looked, Occasion};
 use notify::{Notifier, Ways};
-use reqwest::Method;
 use rollup::LimitLooks;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use stack::connection::Connection;
 use stack::notifications::TOPIC_ARN;
 use stack::stream_pump::StreamPump;
-use stack::{Options, System};
-use support::{Caller, HandClock, http, pump_all, settle};
-use tempfile::TempDir;
+use support::{Story, http, pump_all, settle};
 use tokio::time::Instant;
 
-const START_S: i64 = 1_784_505_620;
 const MINUTE_S: i64 = 60;
 const HOUR_S: i64 = 60 * MINUTE_S;
 const DAY_S: i64 = 24 * HOUR_S;
 
-struct Story {
-    system: System,
-    caller: Caller,
-    clock: Arc<HandClock>,
-    customer_id: String,
-    _folder: TempDir,
-}
-
 impl Story {
-    async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let clock = Arc::new(HandClock::at_unix_s(START_S));
-        let mut options = Options::manual(folder.path());
-        options.clock = clock.clone();
-        let system = System::start(options).await.unwrap();
-        let caller = Caller::of(&system);
-        let customer_id = caller.onboard("first").await;
-        Self {
-            system,
-            caller,
-            clock,
-            customer_id,
-            _folder: folder,
-        }
-    }
-
-    async fn limit(&self, method: Method, body: Option<Value>) -> Value {
-        let path = format!("/v1/customers/{}/spending-limit", self.customer_id);
-        let url = format!("{}{path}", self.system.url());
-        let request = http().request(method, url);
-        let request = request.bearer_auth(self.system.api_key().expose_secret());
-        let request = match &body {
-            Some(body) => request.json(body),
-            None => request,
-        };
-        let answer = request.send().await.unwrap();
-        let (status, text) = (answer.status(), answer.text().await.unwrap());
-        assert!(status.is_success(), "{text}");
-        serde_json::from_str(&text).unwrap()
-    }
-
     async fn set_limit(&self, units: u64) {
-        let body = json!({ "units": units, "enforcement": "soft" });
-        self.limit(Method::PUT, Some(body)).await;
+        self.set_limit_of(&self.customer_id, units).await;
+    }
+
+    async fn set_limit_of(&self, customer_id: &str, units: u64) {
+        let path = format!("/v1/customers/{customer_id}/spending-limit");
+        let limit = json!({ "units": units, "enforcement": "soft" });
+        let (status, answer) = self.caller.put(&path, limit).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+
+    async fn remove_limit(&self) {
+        let path = format!("/v1/customers/{}/spending-limit", self.customer_id);
+        let (status, answer) = self.caller.delete(&path).await;
+        assert_eq!(status, 200, "{answer}");
     }
 
     /// Uses so many units, and has them counted.
@@ -182,7 +149,7 @@ async fn a_limit_that_is_raised_takes_its_alerts_back_until_they_are_crossed_ane
     ];
     assert_eq!(story.told_in_short()[6..], lowered);
 
-    story.limit(Method::DELETE, None).await;
+    story.remove_limit().await;
     story.pass_a_minute().await;
     assert_eq!(
         story.told_in_short()[11..],
@@ -238,12 +205,7 @@ async fn the_limit_of_a_customer_who_went_with_its_test_clock_is_looked_at_no_mo
     let (status, customer) = story.caller.post("/v1/customers", body).await;
     assert_eq!(status, 201, "{customer}");
     let customer_id = customer["customer_id"].as_str().unwrap();
-    let path = format!("/v1/customers/{customer_id}/spending-limit");
-    let limit = json!({ "units": 10, "enforcement": "soft" });
-    let url = format!("{}{path}", story.system.url());
-    let put = http().put(url).json(&limit);
-    let put = put.bearer_auth(story.system.api_key().expose_secret());
-    assert!(put.send().await.unwrap().status().is_success());
+    story.set_limit_of(customer_id, 10).await;
     let gone = format!(
         "{}/v1/test_helpers/test_clocks/{test_clock}",
         story.system.stripe_url()

@@ -9,46 +9,16 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use meterline_cli::Rebuilder;
-use reqwest::Method;
-use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use stack::connection::Connection;
-use stack::{Options, System};
-use support::{Caller, HandClock, http, pump_all, settle};
-use tempfile::TempDir;
+use support::{Story, pump_all, settle};
 use tokio_util::sync::CancellationToken;
 
-const START_S: i64 = 1_784_505_620;
 const MINUTE_S: i64 = 60;
 const DAY_S: i64 = 24 * 60 * MINUTE_S;
 const ACTION: &str = "document_processed";
 
-struct Story {
-    system: System,
-    caller: Caller,
-    clock: Arc<HandClock>,
-    customer_id: String,
-    _folder: TempDir,
-}
-
 impl Story {
-    async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let clock = Arc::new(HandClock::at_unix_s(START_S));
-        let mut options = Options::manual(folder.path());
-        options.clock = clock.clone();
-        let system = System::start(options).await.unwrap();
-        let caller = Caller::of(&system);
-        let customer_id = caller.onboard("first").await;
-        Self {
-            system,
-            caller,
-            clock,
-            customer_id,
-            _folder: folder,
-        }
-    }
-
     /// With a hard limit of `units`.
     async fn limited(units: u64) -> Self {
         let story = Self::start().await;
@@ -60,20 +30,8 @@ impl Story {
 
     async fn limit(&self, body: Value) {
         let path = format!("/v1/customers/{}/spending-limit", self.customer_id);
-        let (status, answer) = self.send(Method::PUT, &path, Some(body)).await;
+        let (status, answer) = self.caller.put(&path, body).await;
         assert_eq!(status, 200, "{answer}");
-    }
-
-    async fn send(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
-        let url = format!("{}{path}", self.system.url());
-        let request = http().request(method, url);
-        let request = request.bearer_auth(self.system.api_key().expose_secret());
-        let request = match &body {
-            Some(body) => request.json(body),
-            None => request,
-        };
-        let answer = request.send().await.unwrap();
-        (answer.status().as_u16(), answer.json().await.unwrap())
     }
 
     async fn reserve(&self, id: &str, quantity: u64) -> (u16, Value) {
@@ -92,7 +50,7 @@ impl Story {
             "/v1/usage/reservations/{id}?customer_id={}",
             self.customer_id
         );
-        self.send(Method::DELETE, &path, None).await
+        self.caller.delete(&path).await
     }
 
     /// What became of the reservation, of an event of `quantity` that names it.

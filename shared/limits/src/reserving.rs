@@ -112,7 +112,7 @@ pub async fn reserve(
                     continue;
                 }
             }
-            return Ok(Outcome::LimitReached(left(row, &spending)?));
+            return Ok(Outcome::LimitReached(left(&spending)?));
         };
         match ledger.reserve(&reservation, &room).await? {
             Reserving::Held => return Ok(Outcome::Held(reservation)),
@@ -285,9 +285,7 @@ fn units_that_fit(
     Ok(Some(fitting))
 }
 
-fn left(row: &ledger::CustomerRow, spending: &Spending<'_>) -> Result<Left, MixedCurrencies> {
-    let limit = row.spending_limit.as_ref();
-    let standing = limit.map(|limit| Standing::of(limit, spending));
-    let left = standing.transpose()?.and_then(|standing| standing.left);
+fn left(spending: &Spending<'_>) -> Result<Left, MixedCurrencies> {
+    let left = Standing::of(spending)?.and_then(|standing| standing.left);
     Ok(left.unwrap_or(Left::Units(0)))
 }

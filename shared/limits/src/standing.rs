@@ -33,11 +33,16 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// Where the customer of `spending` stands with `limit`.
+    /// Where the customer of `spending` stands with its limit; none where it has none.
     ///
     /// # Errors
     /// [`MixedCurrencies`].
-    pub fn of(limit: &SpendingLimit, spending: &Spending<'_>) -> Result<Self, MixedCurrencies> {
+    pub fn of(spending: &Spending<'_>) -> Result<Option<Self>, MixedCurrencies> {
+        let limit = spending.customer().spending_limit.as_ref();
+        limit.map(|limit| Self::with(limit, spending)).transpose()
+    }
+
+    fn with(limit: &SpendingLimit, spending: &Spending<'_>) -> Result<Self, MixedCurrencies> {
         let (used_units, used_amount) = (spending.units(), spending.cost()?);
         let used_percent = limit.cap.used_percent(used_units, &used_amount);
         if used_percent.is_none() {

@@ -250,10 +250,7 @@ fn seen_of(
     occasion: Occasion,
     now: Timestamp,
 ) -> Result<(LimitWatch, Looked), MixedCurrencies> {
-    let spending = Spending::of(customer, usage);
-    let limit = customer.spending_limit.as_ref();
-    let standing = limit.map(|limit| Standing::of(limit, &spending));
-    let standing = standing.transpose()?;
+    let standing = Standing::of(&Spending::of(customer, usage))?;
     let subject = Subject { customer, period };
     let mut next = watch.clone();
     let seen = see(&subject, standing.as_ref(), &mut next, now);

@@ -100,13 +100,13 @@ pub(super) async fn view_of(
     row: &CustomerRow,
     period_start: Timestamp,
 ) -> Result<Option<LimitView>, Failure> {
-    let Some(limit) = &row.spending_limit else {
+    if row.spending_limit.is_none() {
         return Ok(None);
-    };
+    }
     let usage = ledger.usage_of_period(&row.customer_id, period_start);
     let usage = usage.await?;
-    let standing = Standing::of(limit, &Spending::of(row, &usage))?;
-    Ok(Some(LimitView::of(&standing, usage.watch.as_ref())))
+    let standing = Standing::of(&Spending::of(row, &usage))?;
+    Ok(standing.map(|it| LimitView::of(&it, usage.watch.as_ref())))
 }
 
 fn print(

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use billing::{Clock, CustomerId, Timestamp, UsageStatus};
@@ -12,7 +13,10 @@ use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use stack::{Options, System};
+use tempfile::TempDir;
 
+/// When a story begins.
+const START_S: i64 = 1_784_505_620;
 /// The most events of one batch.
 pub(crate) const BATCH: usize = 100;
 
@@ -36,6 +40,34 @@ impl HandClock {
 impl Clock for HandClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_unix_ms(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// A system with one customer, whose time a test moves.
+pub(crate) struct Story {
+    pub(crate) system: System,
+    pub(crate) caller: Caller,
+    pub(crate) clock: Arc<HandClock>,
+    pub(crate) customer_id: String,
+    _folder: TempDir,
+}
+
+impl Story {
+    pub(crate) async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(HandClock::at_unix_s(START_S));
+        let mut options = Options::manual(folder.path());
+        options.clock = clock.clone();
+        let system = System::start(options).await.unwrap();
+        let caller = Caller::of(&system);
+        let customer_id = caller.onboard("first").await;
+        Self {
+            system,
+            caller,
+            clock,
+            customer_id,
+            _folder: folder,
+        }
     }
 }
 
@@ -65,8 +97,19 @@ impl Caller {
         answer(request).await
     }
 
+    pub(crate) async fn put(&self, path: &str, body: Value) -> (u16, Value) {
+        let request = self.http.put(format!("{}{path}", self.url));
+        let request = request.bearer_auth(self.key.expose_secret()).json(&body);
+        answer(request).await
+    }
+
     pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
         let request = self.http.get(format!("{}{path}", self.url));
+        answer(request.bearer_auth(self.key.expose_secret())).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> (u16, Value) {
+        let request = self.http.delete(format!("{}{path}", self.url));
         answer(request.bearer_auth(self.key.expose_secret())).await
     }
 
