@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use billing::{Clock, Timestamp};
 use reqwest::RequestBuilder;
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use stack::{Options, System};
 use stripe::UsageApi;
 use tempfile::TempDir;
+use test_support::HandClock;
 use tokio_util::task::TaskTracker;
 
 use crate::count::{Claim, Counter, Fate, Finding, Observed, outbox};
@@ -32,16 +33,6 @@ const RUNS_MAX: usize = 12;
 
 /// What agents do in every story.
 const ACTION_TYPE: &str = "document_processed";
-
-/// A clock that stands still until it is moved.
-#[derive(Debug)]
-struct HandClock(AtomicI64);
-
-impl Clock for HandClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_unix_ms(self.0.load(Ordering::SeqCst))
-    }
-}
 
 /// A system that moves only when it is told to.
 pub struct World {
@@ -70,7 +61,7 @@ impl World {
     /// The same, whose usage is reported by `usage_api`.
     pub async fn with_usage_api(usage_api: UsageApi) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let clock = Arc::new(HandClock(AtomicI64::new(START_MS)));
+        let clock = Arc::new(HandClock::at_unix_ms(START_MS));
         let mut options = Options::manual(folder.path());
         options.clock = Arc::clone(&clock) as Arc<dyn Clock>;
         options.usage_api = usage_api;
@@ -225,12 +216,12 @@ impl World {
 
     /// Moves the clock so far that redelivery looks at what is pending now.
     pub fn pass_a_minute(&self) {
-        self.clock.0.fetch_add(A_MINUTE_MS, Ordering::SeqCst);
+        self.clock.advance_ms(A_MINUTE_MS);
     }
 
     /// Moves the clock by `hours`.
     pub fn pass_hours(&self, hours: i64) {
-        self.clock.0.fetch_add(hours * HOUR_MS, Ordering::SeqCst);
+        self.clock.advance_ms(hours * HOUR_MS);
     }
 
     /// Rolls up all of the stream.

@@ -1,7 +1,6 @@
 //! A Stripe account for many customers, each with prices of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use billing::{InvalidPrice, Money, Price, PriceTerms};
 use metering::{in_order, price_amount, price_of};
@@ -11,6 +10,7 @@ use stripe::{
     CreateSubscription, Invoice, MeterEvent, MeterEventStream, RequestOptions,
 };
 use stripe_simulator::{Clock, Config, DEFAULT_SECRET_KEY, Simulator};
+use test_support::HandClock;
 use time::OffsetDateTime;
 
 use crate::customer::ITEMS_MAX;
@@ -67,14 +67,6 @@ pub(crate) struct Billed {
     pub(crate) invoice: (i64, u64),
 }
 
-struct HandClock(AtomicI64);
-
-impl Clock for HandClock {
-    fn now_ms(&self) -> i64 {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
 /// An open account.
 pub struct Account {
     simulator: Simulator,
@@ -101,7 +93,7 @@ impl Account {
     pub async fn open() -> Result<Self, Failure> {
         let broken = |error: &dyn std::fmt::Display| Failure::Simulator(error.to_string());
         let now_ms = OffsetDateTime::now_utc().unix_timestamp() * 1_000;
-        let clock = Arc::new(HandClock(AtomicI64::new(now_ms)));
+        let clock = Arc::new(HandClock::at_unix_ms(now_ms));
         let simulator = Simulator::start(Config {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             ..Config::manual()
@@ -160,7 +152,7 @@ impl Account {
         let previews = each().map(|(customer, subscriber)| self.preview(customer, subscriber));
         let previews = all(in_order(previews.collect(), IN_FLIGHT).await)?;
         for passing_ms in [PERIOD_MS, DRAFT_MS] {
-            self.clock.0.fetch_add(passing_ms, Ordering::SeqCst);
+            self.clock.advance_ms(passing_ms);
             self.settle().await?;
         }
         let invoices = each().map(|(customer, subscriber)| self.invoice(customer, subscriber));
@@ -256,7 +248,7 @@ impl Account {
 
     /// The usage of each pair, for its own meter.
     fn usage(&self, customer: &Customer, customer_id: &str) -> Vec<MeterEvent> {
-        let at_ms = self.clock.now_ms();
+        let at_ms = self.clock.unix_ms();
         let of_pair = |(pair, event_name): (&Pair, &str)| {
             let event = |(index, value): (usize, &u64)| {
                 let identifier = format!("{customer_id}-{event_name}-{index}");

@@ -15,11 +15,11 @@ use rollup::{Handler, Rollup};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use stripe::UsageApi;
+use test_support::HandClock;
 use tokio::sync::Notify;
 use tower::ServiceExt;
 
 use crate::SoakError;
-use crate::clock::HandClock;
 
 /// The limits of production (`ledger::connect`, `stripe::Config`) with less
 /// time in them: a request that hangs shall not take seconds.

@@ -17,7 +17,6 @@
 mod agents;
 mod answers;
 mod checker;
-mod clock;
 mod decisions;
 mod direct;
 mod endpoint;
@@ -39,10 +38,10 @@ use std::time::Duration;
 
 use meterline_cli::reconcile::Repair;
 use stripe::UsageApi;
+use test_support::HandClock;
 use tokio::runtime::{Builder, Handle};
 
 use crate::checker::{Findings, check_all, check_outbox};
-use crate::clock::HandClock;
 use crate::runner::Runner;
 use crate::world::World;
 
@@ -142,7 +141,7 @@ async fn run(
 ) -> Result<Report, SoakError> {
     let hours = random::Random::of(options.seed, "beginning").below(BEGINNING_HOURS);
     let hours = i64::try_from(hours).unwrap_or(0);
-    let clock = HandClock::at(BEGINNING_MS + hours * HOUR_MS);
+    let clock = HandClock::at_unix_ms(BEGINNING_MS + hours * HOUR_MS);
     let world = World::start(options, clock, folder, servers).await?;
     let mut runner = Runner::start(world, options, on_progress).await?;
     let mut findings = Findings::default();

@@ -15,9 +15,9 @@ use serde_json::json;
 use stack::dynamodb::{DynamoDb, StreamRecords};
 use stripe::UsageApi;
 use stripe_simulator::{Config, Data, Simulator};
+use test_support::HandClock;
 use tokio::runtime::Handle;
 
-use crate::clock::HandClock;
 use crate::direct::{Direct, integer, text};
 use crate::endpoint::Endpoint;
 use crate::fault::Faults;
@@ -189,7 +189,8 @@ impl World {
     pub(crate) async fn step_ms(&self, duration_ms: i64) -> Result<(), SoakError> {
         self.dynamodb_proxy.flush().await;
         self.stripe_proxy.flush().await;
-        self.clock.advance_ms(duration_ms);
+        // Time never goes back.
+        self.clock.advance_ms(duration_ms.max(0));
         Ok(())
     }
 

@@ -83,6 +83,8 @@ impl Scenario for Early {
 
     const CALLS: &'static [&'static str] = &[
         "GetItem UsageEventsTable",
+        "GetItem CustomersTable",
+        "GET /v1/invoices",
         "UpdateItem UsageEventsTable",
         "POST /v1/billing/meter_events",
         "POST /v1/billing/meter_event_adjustments",

@@ -277,6 +277,7 @@ impl Scenario for Refused {
     const CALLS: &'static [&'static str] = &[
         "GetItem BillingEventsTable",
         "GET /v2/core/events/{id}",
+        "BatchGetItem UsageEventsTable",
         "UpdateItem UsageEventsTable",
         "TransactWriteItems BillingEventsTable",
         "Publish Topic",
