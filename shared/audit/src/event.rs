@@ -98,11 +98,14 @@ impl AuditEvent {
 
 /// Why usage is held, or null.
 fn held_reason() -> Object {
-    use HeldReason::{AfterSubscription, BeforeSubscription, NoOpenPeriod, NoSubscriptionItem};
+    use HeldReason::{
+        AfterSubscription, BeforeSubscription, FreeTrial, NoOpenPeriod, NoSubscriptionItem,
+    };
     let reasons = [
         BeforeSubscription,
         AfterSubscription,
         NoOpenPeriod,
+        FreeTrial,
         NoSubscriptionItem,
     ];
     schema::or_null(schema::words(reasons.map(HeldReason::as_str)))

@@ -4,10 +4,12 @@
 //! invoice is final is taken with a 200 and billed never; so the timestamp is
 //! chosen here, for every way into Stripe alike.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
-use crate::window::CLOCK_MARGIN_MS;
+use crate::window::{CLOCK_MARGIN_MS, OCCURRED_PAST_MS_MAX};
 
 /// What the choice needs to know of a customer's subscription. All times are
 /// the customer's own: of the test clock, where there is one.
@@ -21,10 +23,29 @@ pub struct Subscription {
     /// subscription had begun. Stripe bills an added item for usage from then on
     /// (Stripe documentation: "Manage your usage-based billing setup").
     pub item_added_at: Option<Timestamp>,
+    /// Its last free trial, if it had one.
+    pub trial: Option<Trial>,
     /// The start of the period that Stripe last told us of.
     pub period_start: Timestamp,
     /// The end of that period, itself not part of it.
     pub period_end: Timestamp,
+}
+
+/// A free trial: a period whose invoice bills usage at nothing (Stripe documentation: "Use trial
+/// periods on subscriptions").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// When it began.
+    pub start: Timestamp,
+    /// When it ended or will end, itself not part of it.
+    pub end: Timestamp,
+}
+
+impl Trial {
+    /// Whether usage of `at` is free.
+    pub fn contains(&self, at: Timestamp) -> bool {
+        (self.start..self.end).contains(&at)
+    }
 }
 
 /// What is known of a period that is over.
@@ -49,7 +70,8 @@ pub enum BillingTime {
         billed_at: Timestamp,
         /// The start of the period that it falls into.
         period_start: Timestamp,
-        /// Whether it was moved out of an earlier period.
+        /// Whether it was moved out of an earlier period, or from a time of the same
+        /// one that Stripe takes no more.
         carried_over: bool,
     },
     /// In no period: it would be taken and billed never.
@@ -66,6 +88,9 @@ pub enum HeldReason {
     AfterSubscription,
     /// It happened before the subscription's end, and was heard of after it.
     NoOpenPeriod,
+    /// It happened in a free trial, and was heard of when that one's invoice took no more:
+    /// in a later period it would cost.
+    FreeTrial,
     /// The subscription has no item for the meter that counts its action.
     NoSubscriptionItem,
 }
@@ -77,6 +102,7 @@ impl HeldReason {
             Self::BeforeSubscription => "before_subscription",
             Self::AfterSubscription => "after_subscription",
             Self::NoOpenPeriod => "no_open_period",
+            Self::FreeTrial => "free_trial",
             Self::NoSubscriptionItem => "no_subscription_item",
         }
     }
@@ -93,6 +119,15 @@ impl Subscription {
     }
 }
 
+/// The period that begins at `start`: `known`, or one that is taken to be as long, where
+/// Stripe has not told of it yet.
+pub fn period_starting_at(start: Timestamp, known: &Range<Timestamp>) -> Range<Timestamp> {
+    if start == known.start {
+        return known.clone();
+    }
+    start..start.plus_ms(known.end.ms_since(known.start))
+}
+
 impl BillingTime {
     /// Whether this choice would be another one if the invoice of the event's
     /// own period still took usage.
@@ -102,7 +137,7 @@ impl BillingTime {
             Self::Billable {
                 carried_over: true,
                 ..
-            } | Self::Held(HeldReason::NoOpenPeriod)
+            } | Self::Held(HeldReason::NoOpenPeriod | HeldReason::FreeTrial)
         )
     }
 
@@ -111,7 +146,9 @@ impl BillingTime {
     /// An event of a period that is over keeps its time while that period's
     /// invoice takes usage, which `ended` says; else it is carried into the
     /// current period. So is one of before its item was added: no invoice bills
-    /// that at its own time. One that is ahead of `now` is billed at `now`. Where `now`
+    /// that at its own time. And so is one that is older than Stripe takes, though its own
+    /// period, of a quarter or a year, be that one. But what happened in a free trial is held
+    /// rather than carried out of it. One that is ahead of `now` is billed at `now`. Where `now`
     /// has passed the last known period, the next one is known to begin at its end.
     ///
     /// `ended` is looked at where it matters only: whoever chooses with
@@ -138,11 +175,13 @@ impl BillingTime {
             return Self::Held(HeldReason::AfterSubscription);
         }
         let added_at = subscription.item_added_at.unwrap_or(started_at);
+        let is_billed_then =
+            occurred_at >= added_at && now.ms_since(occurred_at) <= OCCURRED_PAST_MS_MAX;
         let is_over = occurred_at < subscription.open_period_start(now)
             || ends_at.is_some_and(|end| now >= end);
         if let EndedPeriod::TakesUsage { period_start } = ended
             && is_over
-            && occurred_at >= added_at
+            && is_billed_then
         {
             return Self::Billable {
                 billed_at: occurred_at,
@@ -155,15 +194,20 @@ impl BillingTime {
             return Self::Held(HeldReason::NoOpenPeriod);
         }
         let open_period_start = subscription.open_period_start(now);
-        if occurred_at >= open_period_start.max(added_at) {
+        if occurred_at >= open_period_start && is_billed_then {
             return Self::Billable {
                 billed_at: occurred_at,
                 period_start: open_period_start,
                 carried_over: false,
             };
         }
+        let billed_at = now.max(open_period_start).max(added_at);
+        let was_free = |trial: Trial| trial.contains(occurred_at) && !trial.contains(billed_at);
+        if subscription.trial.is_some_and(was_free) {
+            return Self::Held(HeldReason::FreeTrial);
+        }
         Self::Billable {
-            billed_at: now.max(open_period_start).max(added_at),
+            billed_at,
             period_start: open_period_start,
             carried_over: true,
         }
@@ -187,6 +231,7 @@ mod tests {
             started_at: day(0),
             ends_at: None,
             item_added_at: None,
+            trial: None,
             period_start: day(30),
             period_end: day(60),
         }
@@ -203,6 +248,43 @@ mod tests {
     /// Where an ended period's invoice is final.
     fn choose(occurred_at: Timestamp, now: Timestamp, subscription: &Subscription) -> BillingTime {
         BillingTime::choose(occurred_at, now, subscription, EndedPeriod::Final)
+    }
+
+    #[test]
+    fn usage_of_a_trial_is_carried_over_within_it_and_held_after_it() {
+        let trial = Trial {
+            start: day(0),
+            end: day(30),
+        };
+        let after_trial = Subscription {
+            trial: Some(trial),
+            ..subscription()
+        };
+        let held = BillingTime::Held(HeldReason::FreeTrial);
+        assert_eq!(choose(day(29), day(31), &after_trial), held);
+        assert!(held.depends_on_invoice());
+        let draft = EndedPeriod::TakesUsage {
+            period_start: day(0),
+        };
+        let in_draft = BillingTime::choose(day(29), day(31), &after_trial, draft);
+        assert_eq!(in_draft, billed(day(29), day(0), false));
+        // What was not free is carried over as ever.
+        let at_its_end = choose(day(30), day(61), &after_trial);
+        assert_eq!(at_its_end, billed(day(61), day(60), true));
+        // Older than Stripe takes, in a trial that goes on.
+        let trial = Trial {
+            end: day(60),
+            ..trial
+        };
+        let in_trial = Subscription {
+            trial: Some(trial),
+            period_start: day(0),
+            ..subscription()
+        };
+        assert_eq!(
+            choose(day(2), day(50), &in_trial),
+            billed(day(50), day(0), true)
+        );
     }
 
     #[test]
@@ -275,6 +357,33 @@ mod tests {
     fn usage_of_an_earlier_period_is_carried_over() {
         let chosen = choose(day(29), day(40), &subscription());
         assert_eq!(chosen, billed(day(40), day(30), true));
+    }
+
+    #[test]
+    fn usage_that_is_older_than_stripe_takes_is_billed_now() {
+        let quarterly = Subscription {
+            period_start: day(0),
+            period_end: day(90),
+            ..subscription()
+        };
+        assert_eq!(
+            choose(day(5), day(39), &quarterly),
+            billed(day(5), day(0), false)
+        );
+        let late = day(39).plus_ms(1);
+        assert_eq!(choose(day(5), late, &quarterly), billed(late, day(0), true));
+        // A draft would take it, and Stripe does not.
+        let draft = EndedPeriod::TakesUsage {
+            period_start: day(0),
+        };
+        let over = BillingTime::choose(day(5), day(90), &quarterly, draft);
+        assert_eq!(over, billed(day(90), day(90), true));
+        let ended = Subscription {
+            ends_at: Some(day(90)),
+            ..quarterly
+        };
+        let last = BillingTime::choose(day(5), day(90), &ended, draft);
+        assert_eq!(last, BillingTime::Held(HeldReason::NoOpenPeriod));
     }
 
     #[test]

@@ -13,8 +13,14 @@ use time::format_description::well_known::Rfc3339;
 const EARLIEST_UNIX_MS: i64 = 946_684_800_000;
 const LATEST_UNIX_MS: i64 = 4_102_444_800_000;
 
-const SECOND_MS: i64 = 1_000;
-const HOUR_MS: i64 = 3_600_000;
+/// A second.
+pub const SECOND_MS: i64 = 1_000;
+/// A minute.
+pub const MINUTE_MS: i64 = 60 * SECOND_MS;
+/// An hour.
+pub const HOUR_MS: i64 = 60 * MINUTE_MS;
+/// A day of UTC.
+pub const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// An instant in milliseconds since the Unix epoch; stored as a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -56,6 +62,11 @@ impl Timestamp {
     /// The start of the hour (UTC) that holds this instant.
     pub const fn start_of_hour(self) -> Self {
         Self(self.0.div_euclid(HOUR_MS) * HOUR_MS)
+    }
+
+    /// The midnight (UTC) that begins the day of this instant.
+    pub const fn start_of_day(self) -> Self {
+        Self(self.0.div_euclid(DAY_MS) * DAY_MS)
     }
 
     /// This instant moved by `duration_ms`, which may be negative.

@@ -1,11 +1,7 @@
 //! Which times are accepted, and for how long an event may be sent.
 
-use crate::time::Timestamp;
+use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, Timestamp};
 use crate::usage_event::FieldError;
-
-const MINUTE_MS: i64 = 60_000;
-const HOUR_MS: i64 = 60 * MINUTE_MS;
-const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// Stripe takes meter events of the past 35 days (Stripe API reference: Meter
 /// Events). An event may reach Stripe up to a day after it was accepted, so a

@@ -1,8 +1,7 @@
 //! When what failed is tried again, and when no more.
 
-use billing::Timestamp;
+use billing::{MINUTE_MS, Timestamp};
 
-const MINUTE_MS: i64 = 60_000;
 /// The longest pause.
 const PAUSE_MS_MAX: i64 = 60 * MINUTE_MS;
 /// How long a delivery is tried.

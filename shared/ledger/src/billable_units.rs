@@ -5,23 +5,31 @@
 
 use std::sync::LazyLock;
 
-use billing::{ActionType, CustomerId, Timestamp, UsageStatus};
+use billing::{ActionType, CustomerId, HOUR_MS, Timestamp, UsageStatus};
 
 use crate::items::Item;
 use crate::totals_day::{Count, Counted, HOURS_OF_DAY, TotalsDay, counts_in};
 use crate::usage_totals::{Bounds, day_of};
 use crate::{Ledger, LedgerError};
 
-const HOUR_MS: i64 = 3_600_000;
+/// What of a row an invoice counts: half of its attributes.
+pub(crate) const BILLABLE: [Counted; 2] = [
+    Counted::Units(UsageStatus::Delivered),
+    Counted::Units(UsageStatus::Pending),
+];
 
-/// The attributes of a row that are read here: half of them.
-static PROJECTION: LazyLock<String> = LazyLock::new(|| {
+/// The attributes of a row that a report reads.
+static PROJECTION: LazyLock<String> = LazyLock::new(|| projection(&BILLABLE, &[]));
+
+/// A row's key, what it has of `counted` in each hour, and the attributes `beside` these.
+pub(crate) fn projection(counted: &[Counted], beside: &[&str]) -> String {
     let hours = || (0..).take(HOURS_OF_DAY);
-    let units = [UsageStatus::Delivered, UsageStatus::Pending].into_iter();
-    let units = units.flat_map(|status| hours().map(move |hour| Count::units(status, hour).name()));
-    let keys = ["customer_id", "total_key"].map(str::to_owned).into_iter();
-    keys.chain(units).collect::<Vec<_>>().join(", ")
-});
+    let counts = counted.iter();
+    let counts = counts.flat_map(|of| hours().map(|hour| Count { of: *of, hour }.name()));
+    let named = ["customer_id", "total_key"].iter().chain(beside);
+    let named = named.map(|name| (*name).to_owned());
+    named.chain(counts).collect::<Vec<_>>().join(", ")
+}
 
 /// Units that are, or will be, on an invoice, or what one shard adds to them
 /// and takes off them: add up before reading.

@@ -108,8 +108,8 @@ impl Ledger {
                 items.push(TransactWriteItem::builder().put(put).build());
             }
             Some(Consequence::UnnamedRefusals(refusals)) => {
-                let update = self.list_unnamed_refusals(refusals)?;
-                items.push(TransactWriteItem::builder().update(update).build());
+                let put = self.list_unnamed_refusals(refusals)?;
+                items.push(TransactWriteItem::builder().put(put).build());
             }
             None => {}
         }

@@ -1,21 +1,22 @@
 //! Pending events whose period ends before Stripe has them.
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use billing::{Timestamp, UsageStatus};
 
-use crate::error::is_condition_failure;
-use crate::items::{number, text};
-use crate::usage_events::{time_or_null, times};
+use crate::items::{from_item, number, text};
+use crate::usage_events::{TABLE, time_or_null, times};
 use crate::{Ledger, LedgerError, UsageEventRow};
 
 /// What became of carrying a pending event over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CarriedOver {
     /// The row has the new time of billing.
     Done,
     /// Somebody changed the row since it was read, perhaps this very call,
-    /// whose answer was lost: nothing was written.
-    Changed,
+    /// whose answer was lost: nothing was written. The row as they left it, if it
+    /// is there.
+    Changed(Option<Box<UsageEventRow>>),
 }
 
 impl Ledger {
@@ -24,7 +25,8 @@ impl Ledger {
     /// those that Stripe was told: an earlier sending may have arrived.
     ///
     /// # Errors
-    /// [`LedgerError::Unavailable`]: perhaps carried over.
+    /// [`LedgerError::Unavailable`]: perhaps carried over; [`LedgerError`] where the row
+    /// that somebody changed is unreadable.
     pub async fn carry_over_usage_event(
         &self,
         row: &UsageEventRow,
@@ -50,12 +52,18 @@ impl Ledger {
             .expression_attribute_values(":true", AttributeValue::Bool(true))
             .expression_attribute_values(":none", times(&[]))
             .expression_attribute_values(":told", times(row.billed_at.as_slice()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
-        match update {
-            Ok(_) => Ok(CarriedOver::Done),
-            Err(error) if is_condition_failure(&error) => Ok(CarriedOver::Changed),
-            Err(error) => Err(LedgerError::unavailable("carry usage event over")(error)),
-        }
+        let Err(error) = update else {
+            return Ok(CarriedOver::Done);
+        };
+        let Some(UpdateItemError::ConditionalCheckFailedException(failed)) =
+            error.as_service_error()
+        else {
+            return Err(LedgerError::unavailable("carry usage event over")(error));
+        };
+        let left = failed.item().map(|item| from_item(TABLE, item.clone()));
+        Ok(CarriedOver::Changed(left.transpose()?.map(Box::new)))
     }
 }

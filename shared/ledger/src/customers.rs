@@ -2,7 +2,7 @@
 //! onboarding, so that it can be finished after a crash.
 
 use billing::{
-    BillingTime, CustomerId, EndedPeriod, Price, SpendingLimit, Subscription, Timestamp,
+    BillingTime, CustomerId, EndedPeriod, Price, SpendingLimit, Subscription, Timestamp, Trial,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -83,6 +83,9 @@ pub struct CustomerRow {
     /// When it ended or is set to end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscription_ends_at: Option<Timestamp>,
+    /// Its last free trial, if it had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<Trial>,
     /// Start of the last known period.
     pub period_start: Timestamp,
     /// End of the last known period.
@@ -150,6 +153,7 @@ impl CustomerRow {
             started_at: self.subscription_started_at,
             ends_at: self.subscription_ends_at,
             item_added_at: item.added_at,
+            trial: self.trial,
             period_start: self.period_start,
             period_end: self.period_end,
         }

@@ -14,7 +14,7 @@ use crate::outbox::BUCKETS;
 use crate::{BillingEventRow, DeliveryState, Ledger, LedgerError};
 
 /// The index, and the attributes that are its key.
-const INDEX: &str = "by-progress";
+pub(crate) const INDEX: &str = "by-progress";
 pub(crate) const PROGRESS: &str = "progress";
 pub(crate) const PROGRESS_AT: &str = "progress_at";
 

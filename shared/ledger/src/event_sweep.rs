@@ -51,8 +51,11 @@ pub struct SweepWindow {
     /// The page that comes next, by Stripe's name for it; none for the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page: Option<String>,
-    /// When the oldest event was made that could not be dealt with on the pages
-    /// before: the next window begins there again.
+    /// The last event of that page that was looked at; none before its first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looked_at: Option<String>,
+    /// When the oldest event was made that could not be dealt with up to
+    /// there: the next window begins there again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_failed: Option<Timestamp>,
 }

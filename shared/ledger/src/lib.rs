@@ -22,10 +22,12 @@ mod event_progress;
 mod event_sweep;
 mod items;
 mod limit_watches;
+mod meter_sums;
 mod outbox;
 mod outbox_lease;
 mod period_usage;
 mod rebuild;
+mod refuse;
 mod reopen;
 mod request_rate;
 mod reservations;
@@ -66,10 +68,12 @@ pub use error::LedgerError;
 pub use event_progress::{ListedEvent, Order, Progress};
 pub use event_sweep::{EventSweep, SweepWindow, SweptList};
 pub use limit_watches::{LimitWatch, RaisedAlert, UntoldAlert};
+pub use meter_sums::{MeterSum, MeterSums};
 pub use outbox::{ENTRY_EVENTS_MAX, OutboxCursor, OutboxEntries, OutboxEntry, OutboxKey};
 pub use outbox_lease::{Leased, OutboxLease};
 pub use period_usage::PeriodUsage;
 pub use rebuild::{OutboxPage, PageCursor, TotalsPage};
+pub use refuse::LaterRefused;
 pub use reopen::{Rebilling, Reopened};
 pub use request_rate::{
     InvalidRequestRate, LeaseStep, RATE_WINDOW_MS, RequestLease, RequestRate, rate_window,

@@ -69,6 +69,9 @@ const fn no_period() -> Timestamp {
 }
 
 impl LimitWatch {
+    /// Those of its members, beside the key.
+    pub(crate) const ATTRIBUTES: [&str; 4] = ["alerts_raised", "untold", "due_at", "version"];
+
     /// That of a period in which nothing was seen yet.
     pub const fn new(customer_id: CustomerId, period_start: Timestamp) -> Self {
         Self {
@@ -212,6 +215,13 @@ mod tests {
         );
         for due_at in [None, Some(Timestamp::from_unix_ms(1_769_864_400_001))] {
             watch.due_at = due_at;
+            watch.version = 3;
+            watch.untold = vec![UntoldAlert {
+                id: "a".to_owned(),
+                kind: "limit_threshold_reached".to_owned(),
+                at: Timestamp::from_unix_ms(2),
+                data: "{}".to_owned(),
+            }];
             watch.raised = vec![RaisedAlert {
                 percent: 50,
                 revision: 7,
@@ -221,6 +231,12 @@ mod tests {
             assert_eq!(item.contains_key(DUE_KEY), due_at.is_some());
             let read = LimitWatch::from_item(&item).unwrap().unwrap();
             assert_eq!(read, watch);
+            let keys = ["customer_id", "total_key"];
+            let asked_for = [&keys[..], &LimitWatch::ATTRIBUTES].concat();
+            let mut projected = item.clone();
+            projected.retain(|name, _| asked_for.contains(&name.as_str()));
+            let read = LimitWatch::from_item(&projected).unwrap().unwrap();
+            assert_eq!(read, watch, "nothing is missing from what is asked for");
             item.insert("total_key".to_owned(), text("checkpoint"));
             assert!(LimitWatch::from_item(&item).is_none());
         }

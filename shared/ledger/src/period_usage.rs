@@ -1,13 +1,23 @@
 //! All that a limit is held against, by one query: the totals of a period, and
 //! what lies beside them.
 
+use std::sync::LazyLock;
+
 use billing::{CustomerId, Timestamp};
 
-use crate::billable_units::BillableDay;
+use crate::billable_units::{BILLABLE, BillableDay, projection};
 use crate::limit_watches::LimitWatch;
 use crate::reserved::Reserved;
+use crate::totals_day::Counted;
 use crate::usage_totals::Bounds;
 use crate::{Ledger, LedgerError};
+
+/// The attributes that are read, of three kinds of rows: an agent waits for the answer.
+static PROJECTION: LazyLock<String> = LazyLock::new(|| {
+    let [delivered, pending] = BILLABLE;
+    let beside = [LimitWatch::ATTRIBUTES.as_slice(), &Reserved::ATTRIBUTES].concat();
+    projection(&[delivered, pending, Counted::Settled], &beside)
+});
 
 /// What one period of a customer holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,7 +66,7 @@ impl Ledger {
         bounds: Bounds,
     ) -> Result<PeriodUsage, LedgerError> {
         let (mut days, mut watch, mut reserved) = (Vec::new(), None, None);
-        self.read_totals(customer_id, bounds, None, |item| {
+        self.read_totals(customer_id, bounds, Some(&PROJECTION), |item| {
             if let Some(found) = LimitWatch::from_item(item) {
                 watch = Some(found);
             } else if let Some((_, found)) = Reserved::from_item(item) {

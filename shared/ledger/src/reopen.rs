@@ -16,7 +16,7 @@ pub struct Rebilling {
     pub billed_at: Timestamp,
     /// The start of the period that it falls into.
     pub period_start: Timestamp,
-    /// Whether it was moved out of an earlier period.
+    /// Whether it is billed later than it happened: carried over.
     pub carried_over: bool,
     /// The meter that counts it, by its event name.
     pub meter_event_name: String,

@@ -48,6 +48,9 @@ fn sum_key(customer_id: &CustomerId, period_start: Timestamp) -> Item {
 }
 
 impl Reserved {
+    /// Those of its members, beside the key.
+    pub(crate) const ATTRIBUTES: [&str; 3] = ["reserved_units", "reserved_by_meter", "changes"];
+
     /// Reads an item, with the period that it sums up; none where it is another row.
     pub(crate) fn from_item(item: &Item) -> Option<(Timestamp, Self)> {
         let total_key = item.get("total_key")?.as_s().ok()?;
@@ -217,9 +220,13 @@ mod tests {
         let by_meter =
             HashMap::from([("m:".to_owned(), number(9)), ("m:b".to_owned(), number(-2))]);
         item.insert("reserved_by_meter".to_owned(), AttributeValue::M(by_meter));
+        item.insert("changes".to_owned(), number(3));
+        let asked_for = [&["customer_id", "total_key"][..], &Reserved::ATTRIBUTES].concat();
+        item.retain(|name, _| asked_for.contains(&name.as_str()));
         let (read_start, reserved) = Reserved::from_item(&item).unwrap();
         assert_eq!((read_start, reserved.units), (period_start, 7));
         assert_eq!((reserved.by_meter[""], reserved.by_meter["b"]), (9, -2));
+        assert_eq!(reserved.changes, 3);
         item.insert("total_key".to_owned(), text("checkpoint"));
         assert!(Reserved::from_item(&item).is_none());
     }

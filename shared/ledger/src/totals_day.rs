@@ -231,14 +231,6 @@ pub(crate) enum Counted {
 const SETTLED: char = 's';
 
 impl Count {
-    /// The units in `status` of `hour`.
-    pub(crate) const fn units(status: UsageStatus, hour: u8) -> Self {
-        Self {
-            of: Counted::Units(status),
-            hour,
-        }
-    }
-
     pub(crate) fn name(self) -> String {
         let (letter, kind) = match self.of {
             Counted::Units(status) => (letter(status), 'u'),

@@ -2,19 +2,14 @@
 
 use std::error::Error;
 use std::fs;
-use std::io::{Read as _, Write as _};
 use std::iter::successors;
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::net::SocketAddr;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::{Builder, Credentials, Region};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::pki_types::PrivateKeyDer;
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use sha2::{Digest, Sha256};
+use test_support::Authority;
 
 use super::*;
 use crate::connection::configuration;
@@ -22,47 +17,6 @@ use crate::connection::configuration;
 /// What DynamoDB answers where there is no table.
 const NO_TABLES: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.0\r\n\
     content-length: 17\r\n\r\n{\"TableNames\":[]}";
-
-/// A certificate authority that nobody knows.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        Self(CertifiedIssuer::self_signed(params, key).unwrap())
-    }
-
-    /// Answers one request as DynamoDB would, with a certificate for `name`.
-    /// Joined, it tells how the server saw it.
-    fn serve(&self, name: &str) -> (SocketAddr, JoinHandle<std::io::Result<()>>) {
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new([name.to_owned()])
-            .unwrap()
-            .signed_by(&key, &self.0)
-            .unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let serving = thread::spawn(move || {
-            let (connection, _) = listener.accept()?;
-            let session = ServerConnection::new(Arc::new(config)).unwrap();
-            let mut tls = StreamOwned::new(session, connection);
-            let _ = tls.read(&mut [0; 4096])?;
-            tls.write_all(NO_TABLES)?;
-            tls.flush()
-        });
-        (address, serving)
-    }
-}
 
 /// Asks the DynamoDB at `address` for its tables; an error with all its causes.
 async fn list_tables(address: SocketAddr, trust_store: TrustStore) -> Result<(), String> {
@@ -117,7 +71,7 @@ fn the_program_holds_the_five_authorities_that_amazon_recommends() {
 
 #[tokio::test]
 async fn a_server_whose_authority_is_unknown_is_refused() {
-    let (address, serving) = Authority::new().serve("127.0.0.1");
+    let (address, serving) = Authority::create().serve("127.0.0.1", NO_TABLES);
     let refused = list_tables(address, store(None).unwrap()).await;
     let causes = refused.unwrap_err();
     assert!(causes.contains("UnknownIssuer"), "{causes}");
@@ -128,17 +82,17 @@ async fn a_server_whose_authority_is_unknown_is_refused() {
 
 #[tokio::test]
 async fn a_bundle_of_ones_own_is_believed() {
-    let authority = Authority::new();
+    let authority = Authority::create();
     let bundle = tempfile::NamedTempFile::new().unwrap();
-    let others = Authority::new().0.pem();
-    fs::write(&bundle, others + &authority.0.pem()).unwrap();
+    let others = Authority::create().pem();
+    fs::write(&bundle, others + &authority.pem()).unwrap();
     let trusting = || store(Some(bundle.path())).unwrap();
 
-    let (address, serving) = authority.serve("127.0.0.1");
+    let (address, serving) = authority.serve("127.0.0.1", NO_TABLES);
     assert_eq!(list_tables(address, trusting()).await, Ok(()));
     serving.join().unwrap().unwrap();
 
-    let (address, _) = authority.serve("dynamodb.example");
+    let (address, _) = authority.serve("dynamodb.example", NO_TABLES);
     let causes = list_tables(address, trusting()).await.unwrap_err();
     assert!(causes.contains("not valid for name"), "{causes}");
 }

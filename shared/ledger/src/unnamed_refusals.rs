@@ -1,17 +1,22 @@
 //! Usage that Stripe took, refused later and did not name: nobody knows which,
-//! until `meterline reconcile` has compared. One item of the billing events'
-//! table lists such reports, each as an attribute under its event's id, so that
-//! whoever reconciles finds them by one read.
+//! until `meterline reconcile` has compared. Each such report has an item of its own
+//! in the billing events' table, beside its event's, so that any number of them has
+//! room; an index of that table lists them for whoever reconciles.
 
-use aws_sdk_dynamodb::types::{AttributeValue, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, Put};
 use billing::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::billing_events::TABLE;
-use crate::items::{from_item, text, to_item};
+use crate::event_progress::{INDEX, PROGRESS, PROGRESS_AT};
+use crate::items::{Item, from_item, number, text, to_item};
+use crate::usage_log::READ_EVENTS_MAX;
 use crate::{Ledger, LedgerError};
 
-const KEY: &str = "under-reconciliation";
+const KEY: &str = "stripe_event_id";
+/// Where the index lists them. Their keys begin so, too, which no event's id does.
+const LIST: &str = "unnamed-refusals";
+const REPORT: &str = "report";
 
 /// A report of Stripe's that says of more usage that it was refused than it names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,29 +39,42 @@ pub struct UnnamedRefusals {
 }
 
 impl Ledger {
-    /// Those that nobody has settled yet, the oldest first.
+    /// Those that nobody has settled yet, the oldest first. The index is behind the
+    /// table for a moment.
     ///
     /// # Errors
     /// [`LedgerError`] where DynamoDB fails or one is unreadable.
     pub async fn unnamed_refusals(&self) -> Result<Vec<UnnamedRefusals>, LedgerError> {
-        let got = self
-            .client
-            .get_item()
-            .table_name(&self.tables.billing_events)
-            .key("stripe_event_id", text(KEY))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(LedgerError::unavailable("read unnamed refusals"))?;
-        let listed = got.item.unwrap_or_default().into_values();
         let mut all = Vec::new();
-        for value in listed {
-            if let AttributeValue::M(item) = value {
-                all.push(from_item::<UnnamedRefusals>(TABLE, item)?);
+        let mut after: Option<Item> = None;
+        loop {
+            let page = self
+                .client
+                .query()
+                .table_name(&self.tables.billing_events)
+                .index_name(INDEX)
+                .projection_expression(KEY)
+                .key_condition_expression("#progress = :list")
+                .expression_attribute_names("#progress", PROGRESS)
+                .expression_attribute_values(":list", text(LIST))
+                .set_exclusive_start_key(after.take())
+                .limit(i32::try_from(READ_EVENTS_MAX).unwrap_or(i32::MAX))
+                .send()
+                .await
+                .map_err(LedgerError::unavailable("list unnamed refusals"))?;
+            let keys = page.items.unwrap_or_default();
+            let items = self.items_of(&self.tables.billing_events, keys).await?;
+            for mut item in items {
+                if let Some(AttributeValue::M(report)) = item.remove(REPORT) {
+                    all.push(from_item::<UnnamedRefusals>(TABLE, report)?);
+                }
+            }
+            after = page.last_evaluated_key;
+            if after.is_none() {
+                all.sort_by_key(|refusals| refusals.validation_start);
+                return Ok(all);
             }
         }
-        all.sort_by_key(|refusals| refusals.validation_start);
-        Ok(all)
     }
 
     /// Takes the report of `stripe_event_id` off the list: what it was about is
@@ -66,11 +84,9 @@ impl Ledger {
     /// [`LedgerError::Unavailable`]: perhaps off.
     pub async fn settle_unnamed_refusals(&self, stripe_event_id: &str) -> Result<(), LedgerError> {
         self.client
-            .update_item()
+            .delete_item()
             .table_name(&self.tables.billing_events)
-            .key("stripe_event_id", text(KEY))
-            .update_expression("REMOVE #report")
-            .expression_attribute_names("#report", stripe_event_id)
+            .key(KEY, key_of(stripe_event_id))
             .send()
             .await
             .map(|_| ())
@@ -81,14 +97,19 @@ impl Ledger {
     pub(crate) fn list_unnamed_refusals(
         &self,
         refusals: &UnnamedRefusals,
-    ) -> Result<Update, LedgerError> {
-        Update::builder()
+    ) -> Result<Put, LedgerError> {
+        let at = refusals.validation_start.unix_ms();
+        Put::builder()
             .table_name(&self.tables.billing_events)
-            .key("stripe_event_id", text(KEY))
-            .update_expression("SET #report = :report")
-            .expression_attribute_names("#report", &refusals.stripe_event_id)
-            .expression_attribute_values(":report", AttributeValue::M(to_item(TABLE, refusals)?))
+            .item(KEY, key_of(&refusals.stripe_event_id))
+            .item(PROGRESS, text(LIST))
+            .item(PROGRESS_AT, number(at))
+            .item(REPORT, AttributeValue::M(to_item(TABLE, refusals)?))
             .build()
             .map_err(LedgerError::unavailable("build unnamed refusals"))
     }
+}
+
+fn key_of(stripe_event_id: &str) -> AttributeValue {
+    text(format!("{LIST}#{stripe_event_id}"))
 }

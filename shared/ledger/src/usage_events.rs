@@ -52,7 +52,8 @@ pub struct UsageEventRow {
     /// The start of the period that `billed_at` lies in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub period_start: Option<Timestamp>,
-    /// Whether it was carried over from an earlier period.
+    /// Whether it was carried over from an earlier period, or from a time that Stripe
+    /// took no more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub carried_over: bool,
     /// The other times that it was to be billed at since it was recorded, or since it
@@ -87,6 +88,10 @@ pub struct UsageEventRow {
     /// out of its meter, in minor units.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub void_credit_minor_units: Option<i64>,
+    /// Whether its void credits it, and never cancels it in Stripe: an invoice that
+    /// takes no more had it when the void began.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_void_by_credit: bool,
     /// The reservation that it was to settle, where the agent named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reservation: Option<EventReservation>,
@@ -160,6 +165,7 @@ impl UsageEventRow {
             stripe_code: None,
             stripe_record_id: None,
             void_credit_minor_units: None,
+            is_void_by_credit: false,
             reservation: None,
             history: vec![HistoryEntry { status, at: now }],
             identifier,
@@ -385,7 +391,30 @@ impl Ledger {
             at,
             stripe_code: None,
         };
-        self.move_usage_event(identifier, transition, Some(stripe_record_id))
+        let noted = ("stripe_record_id", text(stripe_record_id));
+        self.move_usage_event(identifier, transition, Some(noted))
+            .await
+    }
+
+    /// Moves the row of `identifier` from `from` to voiding, and notes that the void
+    /// is to credit it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`]: perhaps moved.
+    pub async fn begin_void_by_credit(
+        &self,
+        identifier: &Identifier,
+        from: UsageStatus,
+        at: Timestamp,
+    ) -> Result<Transitioned, LedgerError> {
+        let transition = Transition {
+            from,
+            to: UsageStatus::Voiding,
+            at,
+            stripe_code: None,
+        };
+        let noted = ("is_void_by_credit", AttributeValue::Bool(true));
+        self.move_usage_event(identifier, transition, Some(noted))
             .await
     }
 
@@ -393,7 +422,7 @@ impl Ledger {
         &self,
         identifier: &Identifier,
         transition: Transition<'_>,
-        stripe_record_id: Option<&str>,
+        noted: Option<(&'static str, AttributeValue)>,
     ) -> Result<Transitioned, LedgerError> {
         let Transition {
             from,
@@ -406,8 +435,10 @@ impl Ledger {
         if stripe_code.is_some() {
             assignments.push_str(", stripe_code = :code");
         }
-        if stripe_record_id.is_some() {
-            assignments.push_str(", stripe_record_id = :record");
+        if let Some((name, _)) = &noted {
+            assignments.push_str(", ");
+            assignments.push_str(name);
+            assignments.push_str(" = :noted");
         }
         if to == UsageStatus::Delivered && stripe_code.is_none() {
             // Why it was refused before, it is no more.
@@ -430,8 +461,8 @@ impl Ledger {
             Some(code) => update.expression_attribute_values(":code", text(code)),
             None => update,
         };
-        let update = match stripe_record_id {
-            Some(id) => update.expression_attribute_values(":record", text(id)),
+        let update = match noted {
+            Some((_, value)) => update.expression_attribute_values(":noted", value),
             None => update,
         };
         let Err(error) = update.send().await else {
@@ -447,10 +478,8 @@ impl Ledger {
                 let row: UsageEventRow = from_item(TABLE, item.clone())?;
                 Ok(Transitioned::Was(row.status))
             }
-            None => match self.usage_event(identifier).await? {
-                Some(row) => Ok(Transitioned::Was(row.status)),
-                None => Ok(Transitioned::NoSuchEvent),
-            },
+            // The row as it was is told, if there was one.
+            None => Ok(Transitioned::NoSuchEvent),
         }
     }
 }

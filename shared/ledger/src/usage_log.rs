@@ -134,7 +134,8 @@ impl Ledger {
     ) -> Result<UsageEventsFound, LedgerError> {
         let keys = identifiers.iter().map(key_of).collect();
         let mut found = UsageEventsFound::default();
-        for item in self.items_of(keys).await? {
+        let table = &self.tables.usage_events;
+        for item in self.items_of(table, keys).await? {
             let identifier = item.get(KEY).and_then(|key| key.as_s().ok()).cloned();
             match from_item::<UsageEventRow>(TABLE, item) {
                 Ok(row) => {
@@ -155,12 +156,17 @@ impl Ledger {
     }
 
     async fn rows_of(&self, keys: Vec<Item>) -> Result<Vec<UsageEventRow>, LedgerError> {
-        let items = self.items_of(keys).await?.into_iter();
+        let items = self.items_of(&self.tables.usage_events, keys).await?;
+        let items = items.into_iter();
         items.map(|item| from_item(TABLE, item)).collect()
     }
 
-    async fn items_of(&self, mut keys: Vec<Item>) -> Result<Vec<Item>, LedgerError> {
-        let table = &self.tables.usage_events;
+    /// The items of `table` that have one of `keys`, up to 100, read consistently.
+    pub(crate) async fn items_of(
+        &self,
+        table: &str,
+        mut keys: Vec<Item>,
+    ) -> Result<Vec<Item>, LedgerError> {
         let mut items = Vec::with_capacity(keys.len());
         for attempt in 0..READS_MAX {
             if keys.is_empty() {
@@ -171,20 +177,20 @@ impl Ledger {
                 .set_keys(Some(keys))
                 .consistent_read(true)
                 .build()
-                .map_err(LedgerError::unavailable("read usage events"))?;
+                .map_err(LedgerError::unavailable("read items"))?;
             let read = self
                 .client
                 .batch_get_item()
                 .request_items(table, wanted)
                 .send()
                 .await
-                .map_err(LedgerError::unavailable("read usage events"))?;
+                .map_err(LedgerError::unavailable("read items"))?;
             let read_items = read.responses.unwrap_or_default().remove(table);
             items.extend(read_items.unwrap_or_default());
             let left = read.unprocessed_keys.unwrap_or_default().remove(table);
             keys = left.map(|left| left.keys).unwrap_or_default();
         }
-        Err(LedgerError::unavailable("read usage events")(LeftOut))
+        Err(LedgerError::unavailable("read items")(LeftOut))
     }
 }
 

@@ -1,10 +1,9 @@
 //! What the minute run does for limits: looks at those whose time has come, tells
 //! what could not be told, and ends what belongs to a period that is over.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use billing::{Clock, CustomerId, Timestamp};
+use billing::{Clock, CustomerId, Timestamp, period_starting_at};
 use ledger::{CustomerStatus, Due, DueBucket, Duty, Ledger, LedgerError};
 use metering::{CustomerDirectory, CustomerError, KnownCustomer, in_order};
 use notify::Ways;
@@ -193,7 +192,7 @@ impl Duties {
             return Ok(self.watcher.end(row, &period).await?);
         }
         if period_start >= current.start {
-            let period = starting_at(period_start, &current);
+            let period = period_starting_at(period_start, &current);
             return Ok(self.watcher.look(row, &period, Occasion::Due).await?);
         }
         // In this order: what is due is so until the period after it is watched.
@@ -218,12 +217,4 @@ fn has_ended(customer: &KnownCustomer) -> bool {
     let ends_at = customer.row.subscription_ends_at;
     customer.row.status == CustomerStatus::Canceled
         || ends_at.is_some_and(|end| end <= customer.now)
-}
-
-/// The period that begins at `start`, as long as `current` where it is another.
-pub(crate) fn starting_at(start: Timestamp, current: &Range<Timestamp>) -> Range<Timestamp> {
-    if start == current.start {
-        return current.clone();
-    }
-    start..start.plus_ms(current.end.ms_since(current.start))
 }

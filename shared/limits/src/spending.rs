@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use billing::Money;
-use ledger::{BillableUnits, CustomerRow, PeriodUsage, Reserved};
+use ledger::{CustomerRow, MeterSum, MeterSums, PeriodUsage, Reserved};
 
 /// The items of a subscription are of several currencies, which Stripe has in
 /// none: there is no sum.
@@ -45,36 +45,33 @@ pub fn sum_of_items(
 #[derive(Clone, Debug)]
 pub struct Spending<'a> {
     customer: &'a CustomerRow,
-    recorded: BTreeMap<&'a str, u64>,
-    recorded_units: u64,
-    /// Units of reservations that were settled.
-    settled: BTreeMap<&'a str, i128>,
-    settled_units: i128,
+    by_meter: BTreeMap<String, MeterSum>,
+    all: MeterSum,
     reserved: Reserved,
 }
 
 impl<'a> Spending<'a> {
-    /// The days of one period, added up. They are added before they are read:
-    /// what one shard counted in, another may have counted out.
-    pub fn of(customer: &'a CustomerRow, usage: &'a PeriodUsage) -> Self {
-        let mut total = BillableUnits::default();
-        let mut by_meter: BTreeMap<&str, BillableUnits> = BTreeMap::new();
-        let mut settled: BTreeMap<&str, i128> = BTreeMap::new();
-        for day in &usage.days {
-            let (units, meter) = (day.units(), customer.meter_of_totals(&day.meter_event_name));
-            total.add(units);
-            by_meter.entry(meter).or_default().add(units);
-            let of_meter = settled.entry(meter).or_default();
-            *of_meter = of_meter.saturating_add(day.settled());
+    /// The days of one period, added up.
+    pub fn of(customer: &'a CustomerRow, usage: &PeriodUsage) -> Self {
+        let sums = MeterSums::of(&usage.days);
+        Self::by(customer, &sums, usage.reserved.as_ref())
+    }
+
+    /// By the `sums` of all days of one period, and what is `reserved` in it.
+    pub fn by(customer: &'a CustomerRow, sums: &MeterSums, reserved: Option<&Reserved>) -> Self {
+        let mut all = MeterSum::default();
+        // Two names of one meter are added up before either is read.
+        let mut by_meter: BTreeMap<String, MeterSum> = BTreeMap::new();
+        for (name, sum) in sums.iter() {
+            let meter = customer.meter_of_totals(name).to_owned();
+            by_meter.entry(meter).or_default().add(sum);
+            all.add(sum);
         }
-        let recorded = by_meter.into_iter();
         Self {
             customer,
-            recorded: recorded.map(|(meter, it)| (meter, it.total())).collect(),
-            recorded_units: total.total(),
-            settled_units: settled.values().fold(0, |sum, it| sum.saturating_add(*it)),
-            settled,
-            reserved: usage.reserved.clone().unwrap_or_default(),
+            by_meter,
+            all,
+            reserved: reserved.cloned().unwrap_or_default(),
         }
     }
 
@@ -84,13 +81,13 @@ impl<'a> Spending<'a> {
     }
 
     /// Units that are, or will be, on the invoice, of every meter.
-    pub const fn units(&self) -> u64 {
-        self.recorded_units
+    pub fn units(&self) -> u64 {
+        self.all.billable.total()
     }
 
     /// Units that reservations hold besides.
     pub fn held_units(&self) -> u64 {
-        let held = self.reserved.units.saturating_sub(self.settled_units);
+        let held = self.reserved.units.saturating_sub(self.all.settled);
         u64::try_from(held).unwrap_or(0)
     }
 
@@ -143,16 +140,20 @@ impl<'a> Spending<'a> {
         self.reserved.units
     }
 
+    fn sum_of(&self, meter_event_name: &str) -> MeterSum {
+        let sum = self.by_meter.get(meter_event_name);
+        sum.copied().unwrap_or_default()
+    }
+
     fn units_of(&self, meter_event_name: &str) -> u64 {
-        let units = self.recorded.get(meter_event_name);
-        units.copied().unwrap_or_default()
+        self.sum_of(meter_event_name).billable.total()
     }
 
     fn with_held(&self, meter_event_name: &str) -> u64 {
-        let settled = self.settled.get(meter_event_name).copied();
+        let sum = self.sum_of(meter_event_name);
         let held = self.reserved_of(meter_event_name);
-        let held = held.saturating_sub(settled.unwrap_or_default());
+        let held = held.saturating_sub(sum.settled);
         let held = u64::try_from(held).unwrap_or(0);
-        self.units_of(meter_event_name).saturating_add(held)
+        sum.billable.total().saturating_add(held)
     }
 }

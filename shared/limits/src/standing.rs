@@ -105,3 +105,49 @@ fn left(cap: &Cap, units: u64, cost: &Money) -> Option<Left> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+    use billing::{Currency, Timestamp};
+
+    use super::*;
+    use crate::LimitView;
+
+    fn standing(cap: Cap, used_amount: Money) -> Standing {
+        Standing {
+            limit: SpendingLimit {
+                cap,
+                enforcement: Enforcement::Hard,
+                thresholds_percent: Vec::new(),
+                revision: 1,
+                set_at: Timestamp::from_unix_s(1_769_860_800),
+            },
+            used_units: 3,
+            used_amount,
+            held_units: 0,
+            used_percent: None,
+            left: None,
+            is_reached: false,
+        }
+    }
+
+    /// A customer's next subscription may be in another currency than its limit.
+    #[test]
+    fn each_amount_is_shown_with_its_own_currency() {
+        let [eur, usd] = ["eur", "usd"].map(|code| Currency::parse(code).unwrap());
+        let in_euros = Cap::Amount {
+            minor_units: 2_000,
+            currency: eur,
+        };
+        for (cap, currency) in [(in_euros, "eur"), (Cap::Units(5), "usd")] {
+            let used = Money::parse("7.50", usd.clone()).unwrap();
+            let shown = LimitView::of(&standing(cap, used), None);
+            assert_eq!(shown.currency, currency);
+            assert_eq!(
+                (shown.used_amount.as_str(), shown.used_currency.as_str()),
+                ("7.50", "usd")
+            );
+        }
+    }
+}

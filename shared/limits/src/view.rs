@@ -23,7 +23,7 @@ pub struct LimitView {
     /// The most that a period may cost.
     #[schema(required, schema_with = schema::amount_or_null)]
     pub amount: Option<String>,
-    /// Of all amounts here.
+    /// Of the limit's amounts; of one in units, what the customer pays in.
     #[schema(schema_with = schema::currency)]
     pub currency: String,
     /// `hard` or `soft`.
@@ -41,6 +41,9 @@ pub struct LimitView {
     /// What they cost.
     #[schema(schema_with = schema::amount)]
     pub used_amount: String,
+    /// What the customer pays in now.
+    #[schema(schema_with = schema::currency)]
+    pub used_currency: String,
     /// Units that reservations hold besides.
     #[schema(schema_with = schema::units)]
     pub held_units: u64,
@@ -94,6 +97,7 @@ impl LimitView {
             set_at: limit.set_at.to_string(),
             used_units: standing.used_units,
             used_amount: standing.used_amount.to_string(),
+            used_currency: standing.used_amount.currency().as_str().to_owned(),
             held_units: standing.held_units,
             used_percent: standing.used_percent,
             left_units,

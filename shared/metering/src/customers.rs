@@ -1,12 +1,13 @@
 //! Customers as the functions know them: the row, brought up to date with
 //! Stripe where its period is over, and the time that the customer lives in.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use billing::{BillingTime, Clock, CustomerId, EndedPeriod, Timestamp};
+use billing::{
+    BillingTime, Clock, CustomerId, EndedPeriod, Memory, Timestamp, Trial, period_starting_at,
+};
 use ledger::{CustomerRow, CustomerStatus, Ledger, LedgerError, MeteredItem, Updated};
 
 use crate::PeriodUnknown;
@@ -17,7 +18,7 @@ use crate::period_invoices::PeriodInvoices;
 const ROW_FRESH_MS: i64 = 10_000;
 /// How long an emission waits for Stripe to tell a customer's time or period.
 const STRIPE_TIMEOUT: Duration = Duration::from_millis(2_500);
-/// Rows kept at once; beyond, the oldest knowledge is dropped.
+/// Rows kept at once.
 const ROWS_MAX: usize = 10_000;
 
 /// A customer, and the present in the customer's own time.
@@ -47,8 +48,7 @@ impl KnownCustomer {
         if self.now < period_end || self.row.subscription_ends_at.is_some() {
             return period_start..period_end;
         }
-        let length_ms = period_end.ms_since(period_start);
-        period_end..period_end.plus_ms(length_ms)
+        period_starting_at(period_end, &(period_start..period_end))
     }
 }
 
@@ -68,14 +68,13 @@ pub struct CustomerDirectory {
     ledger: Ledger,
     stripe: stripe::Client,
     clock: Arc<dyn Clock>,
-    known: Mutex<HashMap<CustomerId, Remembered>>,
+    known: Mutex<Memory<CustomerId, Remembered>>,
     invoices: PeriodInvoices,
 }
 
 #[derive(Clone)]
 struct Remembered {
     row: Arc<CustomerRow>,
-    until: Timestamp,
     /// In the customer's own time, when the row must be brought up to date
     /// before it is used: its period's end. None where that has just been tried.
     outdated_at: Option<Timestamp>,
@@ -89,7 +88,7 @@ impl CustomerDirectory {
             ledger,
             stripe,
             clock,
-            known: Mutex::new(HashMap::new()),
+            known: Mutex::new(Memory::of(ROWS_MAX)),
         }
     }
 
@@ -184,6 +183,19 @@ impl CustomerDirectory {
         self.invoices.ended_period(customer, at).await
     }
 
+    /// Whether an invoice bills the period that `at` lies in and takes usage no more, or
+    /// not for long.
+    ///
+    /// # Errors
+    /// [`PeriodUnknown`] where Stripe does not tell.
+    pub async fn is_invoiced(
+        &self,
+        customer: &KnownCustomer,
+        at: Timestamp,
+    ) -> Result<bool, PeriodUnknown> {
+        self.invoices.is_invoiced(customer, at).await
+    }
+
     /// The start of the period that `at` lies in; none where no period bills it.
     ///
     /// # Errors
@@ -252,29 +264,18 @@ impl CustomerDirectory {
     fn recall(&self, customer_id: &CustomerId) -> Option<Remembered> {
         let now = self.clock.now();
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let remembered = known.get(customer_id);
-        remembered
-            .filter(|remembered| now < remembered.until)
-            .cloned()
+        known.get(customer_id, now).cloned()
     }
 
     fn remember(&self, customer: &KnownCustomer) {
         let now = self.clock.now();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= ROWS_MAX {
-            known.retain(|_, remembered| now < remembered.until);
-        }
-        if known.len() >= ROWS_MAX {
-            known.clear();
-        }
-        known.insert(
-            customer.row.customer_id.clone(),
-            Remembered {
-                row: Arc::clone(&customer.row),
-                until: now.plus_ms(ROW_FRESH_MS),
-                outdated_at: Some(customer.row.period_end).filter(|end| customer.now < *end),
-            },
-        );
+        let remembered = Remembered {
+            row: Arc::clone(&customer.row),
+            outdated_at: Some(customer.row.period_end).filter(|end| customer.now < *end),
+        };
+        let until = now.plus_ms(ROW_FRESH_MS);
+        known.put(customer.row.customer_id.clone(), remembered, until, now);
     }
 }
 
@@ -287,7 +288,7 @@ async fn in_time<T>(
         .unwrap_or(Err(stripe::Error::DeadlineOver))
 }
 
-/// `row` with what `subscription` says of periods and end. A period never moves
+/// `row` with what `subscription` says of periods, trial and end. A period never moves
 /// backwards: a late webhook or a slow read must not reopen one.
 pub fn with_subscription(row: &CustomerRow, subscription: &stripe::Subscription) -> CustomerRow {
     let mut row = row.clone();
@@ -311,5 +312,15 @@ pub fn with_subscription(row: &CustomerRow, subscription: &stripe::Subscription)
         .ended_at
         .or(subscription.cancel_at)
         .map(Timestamp::from_unix_s);
+    row.trial = trial_of(subscription);
     row
+}
+
+/// The last free trial of `subscription`.
+pub fn trial_of(subscription: &stripe::Subscription) -> Option<Trial> {
+    let (start, end) = subscription.trial_start.zip(subscription.trial_end)?;
+    Some(Trial {
+        start: Timestamp::from_unix_s(start),
+        end: Timestamp::from_unix_s(end),
+    })
 }

@@ -1,12 +1,10 @@
 //! Dunning: how long a customer who does not pay may go on.
 
-use billing::Timestamp;
+use billing::{DAY_MS, Timestamp};
 use ledger::CustomerStatus;
 use stripe::Invoice;
 
 use crate::status::customer_status;
-
-const DAY_MS: i64 = 24 * 60 * 60_000;
 
 /// When a customer who is past due is suspended: at the end of the grace, or
 /// with so many failed attempts at one invoice, whichever comes first. Stripe's

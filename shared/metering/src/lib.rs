@@ -13,6 +13,7 @@ mod metered_price;
 pub mod open_period;
 mod period_invoices;
 mod price;
+pub mod recording;
 pub mod redrive;
 pub mod status;
 mod usage_lines;
@@ -33,6 +34,7 @@ pub use metered_price::{MeteredPrice, MeteredPriceError, added_at, is_metered, i
 pub use open_period::{Kept, keep_billable};
 pub use period_invoices::{PeriodUnknown, usage_period};
 pub use price::{price_amount, price_of, with_current_items};
+pub use recording::{NewUsage, NotRecorded, attempt_token};
 pub use redrive::{Prospect, RedriveError, Redriven, Redriver};
 pub use status::customer_status;
 pub use usage_lines::{PricedUsage, UsageLines, bills_usage, is_final, lines_of};

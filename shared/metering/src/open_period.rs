@@ -93,7 +93,12 @@ pub async fn keep_billable(
                 CarriedOver::Done => Ok(Kept::Billable(Box::new(
                     row.carried_over_to(billed_at, period_start),
                 ))),
-                CarriedOver::Changed => reread(ledger, &row).await,
+                // Somebody was faster.
+                CarriedOver::Changed(left) => Ok(match left {
+                    Some(row) if row.status == UsageStatus::Pending => Kept::Billable(row),
+                    Some(row) => Kept::Settled(row.status),
+                    None => Kept::Settled(row.status),
+                }),
             }
         }
         Placement::Quarantine => quarantine(ledger, &row, at, NO_PERIOD).await,
@@ -127,15 +132,6 @@ async fn quarantine(
         Transitioned::NoSuchEvent => UsageStatus::Quarantined,
         Transitioned::Was(status) => status,
     }))
-}
-
-/// Somebody was faster: the row as they left it.
-async fn reread(ledger: &Ledger, row: &UsageEventRow) -> Result<Kept, LedgerError> {
-    Ok(match ledger.usage_event(&row.identifier).await? {
-        Some(row) if row.status == UsageStatus::Pending => Kept::Billable(Box::new(row)),
-        Some(row) => Kept::Settled(row.status),
-        None => Kept::Settled(row.status),
-    })
 }
 
 /// Whether the period that the row is billed in is over.
@@ -219,6 +215,7 @@ mod tests {
             created_at: START,
             erased_at: None,
             spending_limit: None,
+            trial: None,
         };
         KnownCustomer {
             row: Arc::new(row),

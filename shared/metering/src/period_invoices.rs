@@ -21,9 +21,6 @@ const FRESH_MS: i64 = 10_000;
 const FAILED_MS: i64 = 1_000;
 /// How long a sender waits for Stripe to tell.
 const STRIPE_TIMEOUT: Duration = Duration::from_millis(2_500);
-/// The newest are asked for. Usage is a month old at most, and an invoice is
-/// made for each period.
-const INVOICES_MAX: u32 = 100;
 /// A draft that is finalised sooner than this counts as final: the sending
 /// takes a while, clocks differ, and what Stripe took it has yet to aggregate.
 const FINAL_MARGIN_MS: i64 = 15 * 60_000;
@@ -51,8 +48,16 @@ pub(crate) struct PeriodInvoices {
 struct Asked(tokio::sync::Mutex<Option<Answer>>);
 
 struct Answer {
-    invoices: Result<Arc<[PeriodInvoice]>, PeriodUnknown>,
+    invoices: Result<Invoices, PeriodUnknown>,
     until: Timestamp,
+}
+
+/// A subscription's newest invoices of usage.
+#[derive(Clone)]
+struct Invoices {
+    newest: Arc<[PeriodInvoice]>,
+    /// Whether there are older ones.
+    has_more: bool,
 }
 
 /// The invoice of a period, as far as it matters here. Times are the customer's.
@@ -79,8 +84,20 @@ impl PeriodInvoices {
         customer: &KnownCustomer,
         at: Timestamp,
     ) -> Result<EndedPeriod, PeriodUnknown> {
-        let invoices = self.invoices_of(&customer.row).await?;
+        let invoices = self.invoices_of(&customer.row, at).await?;
         ended_period(&invoices, customer, at)
+    }
+
+    /// Whether the period that `at` lies in has an invoice, and no draft takes its usage.
+    pub(crate) async fn is_invoiced(
+        &self,
+        customer: &KnownCustomer,
+        at: Timestamp,
+    ) -> Result<bool, PeriodUnknown> {
+        let invoices = self.invoices_of(&customer.row, at).await?;
+        let of_period = || invoices.iter().filter(|invoice| invoice.bills(at));
+        let takes_usage = of_period().any(|invoice| invoice.takes_usage(customer.now));
+        Ok(of_period().next().is_some() && !takes_usage)
     }
 
     /// The start of the period that `at` lies in, which is over, by its invoice; none
@@ -90,24 +107,27 @@ impl PeriodInvoices {
         customer: &KnownCustomer,
         at: Timestamp,
     ) -> Result<Option<Timestamp>, PeriodUnknown> {
-        let invoices = self.invoices_of(&customer.row).await?;
+        let invoices = self.invoices_of(&customer.row, at).await?;
         let mut invoices = invoices.iter();
-        let invoice = invoices.find(|invoice| (invoice.start..invoice.end).contains(&at));
+        let invoice = invoices.find(|invoice| invoice.bills(at));
         Ok(invoice.map(|invoice| invoice.start))
     }
 
+    /// The invoices of usage, the newest first, with all that may bill usage of `at`.
     async fn invoices_of(
         &self,
         customer: &CustomerRow,
+        at: Timestamp,
     ) -> Result<Arc<[PeriodInvoice]>, PeriodUnknown> {
         let asked = self.asked_of(&customer.customer_id);
         let mut answer = asked.0.lock().await;
         if let Some(known) = answer.as_ref()
             && self.clock.now() < known.until
+            && known.reaches(at)
         {
-            return known.invoices.clone();
+            return known.invoices.clone().map(|known| known.newest);
         }
-        let invoices = self.ask(customer).await;
+        let invoices = self.ask(customer, at).await;
         let fresh_ms = match (&invoices, &customer.test_clock) {
             (Err(_), _) => FAILED_MS,
             // A test clock jumps over an invoice's whole life.
@@ -118,7 +138,7 @@ impl PeriodInvoices {
             invoices: invoices.clone(),
             until: self.clock.now().plus_ms(fresh_ms),
         });
-        invoices
+        invoices.map(|asked| asked.newest)
     }
 
     fn asked_of(&self, customer_id: &CustomerId) -> Arc<Asked> {
@@ -129,26 +149,44 @@ impl PeriodInvoices {
         Arc::clone(asked.entry(customer_id.clone()).or_default())
     }
 
-    async fn ask(&self, customer: &CustomerRow) -> Result<Arc<[PeriodInvoice]>, PeriodUnknown> {
-        let customer_id = customer.customer_id.as_str();
-        let listed = self.stripe.list_invoices(customer_id, INVOICES_MAX);
+    async fn ask(&self, customer: &CustomerRow, at: Timestamp) -> Result<Invoices, PeriodUnknown> {
+        // One that is missing would be taken for one that is yet to be made. Of a period a day
+        // there are hundreds: those before one that ended by then cannot matter.
+        let ended_by_then = |invoice: &Invoice| {
+            PeriodInvoice::of(invoice, customer).is_some_and(|invoice| invoice.end <= at)
+        };
+        let listed = self
+            .stripe
+            .list_subscription_invoices_until(&customer.subscription_id, ended_by_then);
         let listed = match tokio::time::timeout(STRIPE_TIMEOUT, listed).await {
             Ok(listed) => listed,
             Err(_) => Err(stripe::Error::DeadlineOver),
         };
         let invoices = listed.map_err(|error| {
             tracing::warn!(
-                customer_id,
+                customer_id = %customer.customer_id,
                 error = %error,
                 request_id = error.request_id(),
                 "Stripe did not tell a customer's invoices"
             );
             PeriodUnknown
         })?;
-        let invoices = invoices.iter();
-        Ok(invoices
-            .filter_map(|invoice| PeriodInvoice::of(invoice, customer))
-            .collect())
+        let newest = invoices.iter();
+        Ok(Invoices {
+            newest: newest
+                .filter_map(|invoice| PeriodInvoice::of(invoice, customer))
+                .collect(),
+            has_more: invoices.has_more,
+        })
+    }
+}
+
+impl Answer {
+    /// Whether it tells of all invoices that may bill usage of `at`.
+    fn reaches(&self, at: Timestamp) -> bool {
+        self.invoices.as_ref().map_or(true, |known| {
+            !known.has_more || known.newest.iter().any(|invoice| invoice.end <= at)
+        })
     }
 }
 
@@ -165,6 +203,15 @@ impl PeriodInvoice {
             end,
             takes_until: is_draft.then(|| draft_until.plus_ms(-FINAL_MARGIN_MS)),
         })
+    }
+
+    /// Whether its period is the one that `at` lies in.
+    fn bills(&self, at: Timestamp) -> bool {
+        (self.start..self.end).contains(&at)
+    }
+
+    fn takes_usage(&self, now: Timestamp) -> bool {
+        self.takes_until.is_some_and(|until| now < until)
     }
 }
 
@@ -201,11 +248,11 @@ fn ended_period(
     let now = customer.now;
     let mut is_invoiced = false;
     for invoice in invoices {
-        if !(invoice.start..invoice.end).contains(&at) {
+        if !invoice.bills(at) {
             continue;
         }
         is_invoiced = true;
-        if invoice.takes_until.is_some_and(|until| now < until) {
+        if invoice.takes_usage(now) {
             let period_start = invoice.start;
             return Ok(EndedPeriod::TakesUsage { period_start });
         }

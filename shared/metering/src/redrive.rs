@@ -171,7 +171,7 @@ impl Redriver {
 
     /// Notes `rows`, as they were read, as delivered: the operator knows that
     /// Stripe has them, by its own list of meter events. Nothing is sent. Only
-    /// what is quarantined can be settled so.
+    /// what is quarantined or rejected can be settled so: what was held never was sent.
     pub async fn note_in_stripe(&self, rows: &[UsageEventRow]) -> Vec<Redriven> {
         let noting = rows.iter().map(|row| self.note(row)).collect();
         in_order(noting, CALLS_IN_FLIGHT).await
@@ -186,7 +186,7 @@ impl Redriver {
 
     /// What [`note_in_stripe`](Self::note_in_stripe) would make of `row`.
     pub const fn prospect_in_stripe(row: &UsageEventRow) -> Prospect {
-        if !matches!(row.status, UsageStatus::Quarantined) {
+        if !matches!(row.status, UsageStatus::Quarantined | UsageStatus::Rejected) {
             return Prospect::NotGivenUp(row.status);
         }
         if !row.told_at.is_empty() {
@@ -215,7 +215,7 @@ impl Redriver {
     /// Notes `row`, as it was read, as delivered and billed at `at`: the timestamp under
     /// which Stripe's own list of meter events has it, to the second. So what was carried
     /// over is settled, when a sending from before may have arrived. Nothing is sent. Only
-    /// what is quarantined or delivered can be settled so, and only at a time that its row
+    /// what is quarantined, rejected or delivered can be settled so, and only at a time that its row
     /// says Stripe was told; the one that it leaves is another, so a mistake can be undone.
     pub async fn note_in_stripe_at(&self, row: &UsageEventRow, at: Timestamp) -> Redriven {
         let (billed_at, period_start) = match self.prospect_in_stripe_at(row, at).await {
@@ -250,7 +250,7 @@ impl Redriver {
     ) -> Result<Prospect, RedriveError> {
         let is_ours = matches!(
             row.status,
-            UsageStatus::Quarantined | UsageStatus::Delivered
+            UsageStatus::Quarantined | UsageStatus::Rejected | UsageStatus::Delivered
         );
         if !is_ours {
             return Ok(Prospect::NotGivenUp(row.status));
@@ -284,7 +284,7 @@ impl Redriver {
                 Some(if is_unsent(before.status) {
                     Sending::first(row)
                 } else {
-                    // Of this one the operator says that Stripe never took it.
+                    // Quarantined: Stripe may yet know its identifier, and which item it named.
                     Sending::again(row)
                 })
             });
@@ -317,7 +317,8 @@ impl Redriver {
     }
 }
 
-/// Whether Stripe surely has no event in this status.
+/// Whether Stripe has no event in this status: of a held one it is known, of a rejected one
+/// whoever redrives it says so.
 const fn is_unsent(status: UsageStatus) -> bool {
     matches!(status, UsageStatus::Held | UsageStatus::Rejected)
 }

@@ -2,8 +2,8 @@
 //! invoice, or its customer is credited for it, whatever crashes on the way.
 //!
 //! The first step moves the row to `voiding`, and everything after follows from
-//! the row alone: where it came from, and when. A void that was cut short is
-//! resumed by the same call, in this process or another.
+//! the row: where it came from, when, and whether an invoice had it for good then.
+//! A void that was cut short is resumed by the same call, in this process or another.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::delivery::SEND_BUDGET_MS;
 use crate::usage_sender::{Answer, UsageRecords, meter_event, rejecting_code};
 use crate::void_credit::{self, CreditError};
+use crate::{CustomerDirectory, CustomerError, PeriodUnknown};
 
 /// Stripe keeps the answer to an idempotency key for 24 hours at least (Stripe
 /// API reference: Idempotent requests); an hour less is used. Until then a
@@ -30,7 +31,7 @@ const LOOKS_MAX: usize = 5;
 pub enum Void {
     /// It was voided before; nothing was done.
     Before,
-    /// Stripe never had it, or refused it: there was nothing to take back.
+    /// Stripe does not count it: there was nothing to take back.
     NeverBilled,
     /// Stripe has cancelled the meter event.
     Cancelled,
@@ -63,6 +64,12 @@ pub enum VoidError {
     /// DynamoDB failed: the same call resumes the void.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The customer could not be looked up: the same call goes on.
+    #[error(transparent)]
+    Customer(#[from] CustomerError),
+    /// Whether an invoice has the event for good is not known: the same call goes on.
+    #[error(transparent)]
+    Period(#[from] PeriodUnknown),
     /// Stripe failed: the same call resumes the void.
     #[error("Stripe did not {step}: the event is voiding, the same call goes on")]
     Stripe {
@@ -75,7 +82,8 @@ pub enum VoidError {
     /// Stripe did not say whether it has the usage record.
     #[error("Stripe did not take the usage record: the event is voiding, the same call goes on")]
     UsageRecord,
-    /// Nobody here knows whether Stripe counts it, and Stripe cancels it no more.
+    /// Nobody here knows whether Stripe counts it, and Stripe cancels it no more, or its
+    /// invoice does not follow.
     #[error(
         "perhaps Stripe counts this event, and it is too late to cancel it: \
          run reconcile, then say what it found"
@@ -100,12 +108,13 @@ impl VoidError {
 pub struct Voider {
     ledger: Ledger,
     stripe: stripe::Client,
+    customers: CustomerDirectory,
     /// Where usage goes by them: Stripe cancels none.
     usage_records: Option<UsageRecords>,
     clock: Arc<dyn Clock>,
 }
 
-/// A row that is voiding, and what is to be done with it: by its history alone.
+/// A row that is voiding, and by its history alone where it came from, and when.
 struct Voiding {
     row: UsageEventRow,
     from: UsageStatus,
@@ -138,6 +147,7 @@ impl Voider {
         let usage_records = || UsageRecords::new(ledger.clone(), stripe.clone());
         Self {
             usage_records: (!has_meter).then(usage_records),
+            customers: CustomerDirectory::new(ledger.clone(), stripe.clone(), Arc::clone(&clock)),
             ledger,
             stripe,
             clock,
@@ -167,14 +177,40 @@ impl Voider {
                 return self.finish(Voiding::read(row), found).await;
             }
             // Whoever moves the row first, the next look finds it.
-            self.move_row(identifier, status, UsageStatus::Voiding)
-                .await?;
+            self.begin(&row).await?;
         }
         Err(VoidError::Contended)
     }
 
+    /// Moves `row` to `voiding`. Where an invoice has it for good, that goes into the
+    /// row now: once the void has begun, the invoice may become final after a cancellation,
+    /// and nobody could tell which was first.
+    async fn begin(&self, row: &UsageEventRow) -> Result<(), VoidError> {
+        let (identifier, from, now) = (&row.identifier, row.status, self.clock.now());
+        let may_cancel = from == UsageStatus::Delivered && self.way(row, from, now) == Way::Cancel;
+        if may_cancel && self.is_invoiced(row).await? {
+            let begun = self.ledger.begin_void_by_credit(identifier, from, now);
+            return moved_by_anybody(begun.await?);
+        }
+        self.move_row(identifier, from, UsageStatus::Voiding).await
+    }
+
+    /// Whether an invoice that takes no more bills a time that Stripe was told of `row`:
+    /// what is cancelled in the meter stays on it.
+    async fn is_invoiced(&self, row: &UsageEventRow) -> Result<bool, VoidError> {
+        let Some(customer) = self.customers.customer(&row.customer_id).await? else {
+            return Ok(false);
+        };
+        for at in row.billed_at.iter().chain(&row.told_at) {
+            if self.customers.is_invoiced(&customer, *at).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     async fn finish(&self, voiding: Voiding, found: Option<Found>) -> Result<Void, VoidError> {
-        let outcome = match self.way(&voiding) {
+        let outcome = match self.way(&voiding.row, voiding.from, voiding.since) {
             Way::Nothing => Void::NeverBilled,
             Way::Credit => self.credit(&voiding.row).await?,
             Way::Cancel => match (self.cancel(&voiding).await?, found) {
@@ -193,10 +229,10 @@ impl Voider {
         Ok(outcome)
     }
 
-    fn way(&self, voiding: &Voiding) -> Way {
-        match voiding.from {
+    fn way(&self, row: &UsageEventRow, from: UsageStatus, since: Timestamp) -> Way {
+        match from {
             UsageStatus::Delivered if self.usage_records.is_some() => Way::Credit,
-            _ => voiding.way(),
+            _ => way(row, from, since),
         }
     }
 
@@ -206,6 +242,12 @@ impl Voider {
         let row = &voiding.row;
         if let Some(usage_records) = &self.usage_records {
             return self.make_sure_of_record(usage_records, row).await;
+        }
+        if self.is_invoiced(row).await? {
+            // Of what was delivered, a cancellation from before may have lost its answer.
+            // What was not is on the invoice or nowhere, and a sending would bring it where
+            // no invoice bills it.
+            return Ok(Cancellation::Unknown);
         }
         let is_there = if row.may_send(self.clock.now(), SEND_BUDGET_MS) {
             Some(self.make_sure(row).await?)
@@ -223,7 +265,7 @@ impl Voider {
             Err(error) if error.is_not_found() && is_there == Some(false) => {
                 Ok(Cancellation::NotCounted)
             }
-            Err(error) if is_refused(&error) && is_there.is_none() => Ok(Cancellation::Unknown),
+            Err(error) if is_refused(&error) && is_there != Some(true) => Ok(Cancellation::Unknown),
             Err(source) => Err(VoidError::stripe("cancel the meter event")(source)),
         }
     }
@@ -298,20 +340,20 @@ impl Voider {
     /// What was never known to be in Stripe goes back to where reconcile looks
     /// for it; anything else stays voiding, out of the totals.
     async fn give_up(&self, voiding: &Voiding) -> Result<Void, VoidError> {
-        let was_unsettled = matches!(
-            voiding.from,
-            UsageStatus::Pending | UsageStatus::Quarantined
-        );
+        let back = match voiding.from {
+            UsageStatus::Pending | UsageStatus::Quarantined => Some(UsageStatus::Quarantined),
+            UsageStatus::Rejected => Some(UsageStatus::Rejected),
+            _ => None,
+        };
         let has_stripe_refused = self.clock.now().ms_since(voiding.since) < CANCEL_MS;
-        if was_unsettled && has_stripe_refused {
+        if let Some(back) = back.filter(|_| has_stripe_refused) {
             let identifier = &voiding.row.identifier;
-            self.move_row(identifier, UsageStatus::Voiding, UsageStatus::Quarantined)
+            self.move_row(identifier, UsageStatus::Voiding, back)
                 .await?;
         }
         Err(VoidError::FateUnknown)
     }
 
-    /// Moves the row; that somebody else was first is no failure.
     async fn move_row(
         &self,
         identifier: &Identifier,
@@ -325,10 +367,7 @@ impl Voider {
             stripe_code: None,
         };
         let moved = self.ledger.transition_usage_event(identifier, transition);
-        match moved.await? {
-            Transitioned::Done | Transitioned::Was(_) => Ok(()),
-            Transitioned::NoSuchEvent => Err(VoidError::NoSuchEvent),
-        }
+        moved_by_anybody(moved.await?)
     }
 }
 
@@ -342,20 +381,27 @@ impl Voiding {
             .map_or(UsageStatus::Quarantined, |entry| entry.status);
         Self { row, from, since }
     }
+}
 
-    fn way(&self) -> Way {
-        let was_sent_from_here = self
-            .row
-            .history
-            .iter()
-            .any(|entry| entry.status == UsageStatus::Pending);
-        match self.from {
-            UsageStatus::Held | UsageStatus::Rejected => Way::Nothing,
-            // Imported: Stripe has it under a name of its sender's.
-            UsageStatus::Delivered if !was_sent_from_here => Way::Credit,
-            UsageStatus::Delivered if !self.row.may_send(self.since, SEND_BUDGET_MS) => Way::Credit,
-            _ => Way::Cancel,
-        }
+/// What is to be done with `row`, whose void came from `from` and began at `since`.
+fn way(row: &UsageEventRow, from: UsageStatus, since: Timestamp) -> Way {
+    let mut history = row.history.iter();
+    let was_sent_from_here = history.any(|entry| entry.status == UsageStatus::Pending);
+    match from {
+        UsageStatus::Held => Way::Nothing,
+        // Imported: Stripe has it under a name of its sender's.
+        UsageStatus::Delivered if !was_sent_from_here => Way::Credit,
+        UsageStatus::Delivered if !row.may_send(since, SEND_BUDGET_MS) => Way::Credit,
+        UsageStatus::Delivered if row.is_void_by_credit => Way::Credit,
+        _ => Way::Cancel,
+    }
+}
+
+/// That somebody else was first is no failure.
+const fn moved_by_anybody(moved: Transitioned) -> Result<(), VoidError> {
+    match moved {
+        Transitioned::Done | Transitioned::Was(_) => Ok(()),
+        Transitioned::NoSuchEvent => Err(VoidError::NoSuchEvent),
     }
 }
 

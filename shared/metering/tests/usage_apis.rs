@@ -59,9 +59,18 @@ impl Story {
     }
 
     async fn record_at(&self, event_id: &str, occurred_at: Timestamp) -> UsageEventRow {
+        self.record_of(&self.customer, event_id, occurred_at).await
+    }
+
+    async fn record_of(
+        &self,
+        customer: &CustomerRow,
+        event_id: &str,
+        occurred_at: Timestamp,
+    ) -> UsageEventRow {
         let event = UsageEvent {
             event_id: EventId::parse(event_id).unwrap(),
-            customer_id: self.customer.customer_id.clone(),
+            customer_id: customer.customer_id.clone(),
             subscription_item_id: None,
             quantity: Quantity::new(UNITS).unwrap(),
             action_type: ActionType::parse("document_processed").unwrap(),
@@ -71,10 +80,10 @@ impl Story {
         let now = self.world.now();
         let billing_time = BillingTime::Billable {
             billed_at: occurred_at,
-            period_start: self.customer.period_start,
+            period_start: customer.period_start,
             carried_over: false,
         };
-        let name = &self.customer.item.meter_event_name;
+        let name = &customer.item.meter_event_name;
         let token = event_id.to_owned();
         let row = UsageEventRow::new(&event, occurred_at, billing_time, name, token, now);
         let recorded = self
@@ -232,6 +241,27 @@ async fn meter_events_of_one_customer_go_one_at_a_time_and_in_order() {
         let arrived: Vec<&str> = arrived.filter(|id| sent.contains(id)).collect();
         assert_eq!(arrived, sent);
     }
+}
+
+/// Almost all of a batch is one customer's, whose events take their time.
+#[tokio::test]
+async fn meter_events_of_one_customer_keep_no_other_waiting() {
+    let story = Story::start(UsageApi::MeterEvent).await;
+    let mut rows = story.record_many(99).await;
+    let other = story.world.onboard(None).await;
+    rows.push(story.record_of(&other, "other", story.world.now()).await);
+    let slow = json!({
+        "kind": "delay_ms", "delay_ms": 5, "times": 99,
+        "body_contains": story.customer.customer_id,
+    });
+    story.break_usage(slow).await;
+    let delivered = story.deliverer.deliver(&rows).await;
+    assert_eq!(delivered, vec![Delivered::Delivered; 100]);
+    story.world.assert_faults_are_used_up().await;
+    let counted = story.world.all_counted_in_stripe().await;
+    let mut counted = counted.iter().map(|(identifier, _)| identifier.as_str());
+    let place = counted.position(|identifier| identifier == rows[99].identifier.as_str());
+    assert!(place.unwrap() < 50, "{place:?}");
 }
 
 /// Its period turns while its answer is lost: carried over, it is another request

@@ -195,10 +195,12 @@ impl Error {
         matches!(self.status(), Some(401 | 403))
     }
 
-    /// Whether the idempotency key was used for another request before.
-    pub fn is_idempotency_error(&self) -> bool {
+    /// Whether the idempotency key was used for another request before. A key that is in use by
+    /// a request under way is an error of the same type, with status 409 (Stripe API reference:
+    /// Idempotent requests; Error codes, `idempotency_key_in_use`).
+    pub fn is_key_of_another_request(&self) -> bool {
         self.api()
-            .is_some_and(|error| error.error_type == "idempotency_error")
+            .is_some_and(|error| error.status == 400 && error.error_type == "idempotency_error")
     }
 
     /// Whether Stripe repeats an error of its own that it has stored under the

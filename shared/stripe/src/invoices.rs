@@ -201,6 +201,20 @@ impl Client {
         self.list_all(PATH, &query).await
     }
 
+    /// Invoices of the subscription, the newest first, up to the page that holds one
+    /// that `is_last`, else all.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn list_subscription_invoices_until(
+        &self,
+        subscription_id: &str,
+        is_last: impl Fn(&Invoice) -> bool,
+    ) -> Result<List<Invoice>, Error> {
+        let query = Form::new().with("subscription", subscription_id);
+        self.list_until(PATH, &query, None, is_last).await
+    }
+
     /// All invoices of the customer, the newest first.
     ///
     /// # Errors

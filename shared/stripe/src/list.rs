@@ -81,7 +81,7 @@ impl Client {
         path: &str,
         query: &Form,
     ) -> Result<List<T>, Error> {
-        self.list_all_after(path, query, None).await
+        self.list_until(path, query, None, |_| false).await
     }
 
     /// Every page of a list after the item `starting_after`.
@@ -91,6 +91,18 @@ impl Client {
         query: &Form,
         starting_after: Option<&str>,
     ) -> Result<List<T>, Error> {
+        self.list_until(path, query, starting_after, |_| false)
+            .await
+    }
+
+    /// The same, up to the page that holds an item that `is_last`.
+    pub(crate) async fn list_until<T: DeserializeOwned + Listed>(
+        &self,
+        path: &str,
+        query: &Form,
+        starting_after: Option<&str>,
+        is_last: impl Fn(&T) -> bool,
+    ) -> Result<List<T>, Error> {
         let query = query.clone().with("limit", PAGE_ITEMS_MAX);
         let mut after = starting_after.map(str::to_owned);
         let mut all = Vec::new();
@@ -98,12 +110,14 @@ impl Client {
             let page = query.clone().with_some("starting_after", after.as_deref());
             let List { data, has_more } = self.read(Request::get(path, &page)).await?;
             let last_id = data.last().map(|item: &T| item.id().to_owned());
+            let is_enough = data.iter().any(&is_last);
             all.extend(data);
             // An empty page, or the same one again, would never end.
-            if !has_more || last_id.is_none() || last_id == after {
+            let is_end = !has_more || last_id.is_none() || last_id == after;
+            if is_end || is_enough {
                 return Ok(List {
                     data: all,
-                    has_more: false,
+                    has_more: !is_end,
                 });
             }
             after = last_id;

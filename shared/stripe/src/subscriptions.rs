@@ -40,7 +40,9 @@ pub struct Subscription {
     pub canceled_at: Option<i64>,
     /// When it ended, in unix seconds.
     pub ended_at: Option<i64>,
-    /// When the trial ends, in unix seconds.
+    /// When its last trial began, in unix seconds.
+    pub trial_start: Option<i64>,
+    /// When the trial ends or ended, in unix seconds.
     pub trial_end: Option<i64>,
     /// Three lower-case letters.
     #[serde(default, deserialize_with = "or_default")]

@@ -44,8 +44,8 @@ pub enum SignatureError {
 /// `now_unix_s`, before or after. Stripe's SDKs look back only; forward is as
 /// safe to allow and as wrong beyond, and a time that is far ahead would make
 /// a recorded webhook good for all the time until then. But for that, nothing
-/// is believed that the official SDK for Python refuses: `make e2e` compares
-/// the two.
+/// is believed that the official SDK for Python refuses: `make conformance`
+/// compares the two.
 ///
 /// # Errors
 /// [`SignatureError`]. The time is judged last, and only of what is signed.

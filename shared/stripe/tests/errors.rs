@@ -59,7 +59,10 @@ async fn kinds_of_refusal_are_told_apart() {
     let key = Answer::error(401, "invalid_request_error", "api_key_expired");
     assert!(refused(key).await.0.is_unauthorized());
     let reused = Answer::error(400, "idempotency_error", "");
-    assert!(refused(reused).await.0.is_idempotency_error());
+    assert!(refused(reused).await.0.is_key_of_another_request());
+    let in_use = Answer::error(409, "idempotency_error", "idempotency_key_in_use");
+    let in_use = refused(in_use).await.0;
+    assert!(!in_use.is_key_of_another_request() && in_use.is_transient());
 }
 
 #[tokio::test]

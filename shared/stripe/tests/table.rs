@@ -69,6 +69,7 @@ async fn make_every_request(client: &Client) -> BTreeSet<&'static str> {
         client.retrieve_invoice(ID),
         client.list_invoices(ID, 1),
         client.list_open_invoices(ID),
+        client.list_subscription_invoices_until(ID, |_| false),
         client.list_all_invoices(ID),
         client.create_invoice_preview(ID, ID),
         client.pay_invoice(ID, options),

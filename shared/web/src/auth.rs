@@ -8,7 +8,7 @@ use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use billing::{Clock, CustomerId, Timestamp};
+use billing::{Clock, CustomerId, SECOND_MS, Timestamp};
 use ledger::{ApiKeyRow, Ledger, PresentedApiKey, RequestRate, Scope};
 
 use crate::metrics::Unit;
@@ -26,7 +26,6 @@ const KEYS_MAX: usize = 10_000;
 /// Looks at the table a second for keys that turn out to be none. Nobody can
 /// guess a key; but each guess costs a read.
 const GUESSES_PER_S_MAX: u32 = 10;
-const SECOND_MS: i64 = 1_000;
 
 /// Checks API keys against the table, remembering each for a minute, and one
 /// that is not there for two seconds; and counts what is asked for with each.

@@ -2,16 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use billing::{Currency, Money, Timestamp, UsageStatus};
+use billing::{Currency, DAY_MS, HOUR_MS, Money, Timestamp, UsageStatus};
 use ledger::{CustomerRow, Tally, Total, VoidCredits};
 use serde::Serialize;
 use utoipa::ToSchema;
 use web::openapi::schema;
 
 use super::lines::BilledUsage;
-
-const HOUR_MS: i64 = 3_600_000;
-const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// What the log has of a meter in a period, by where it stands now.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
@@ -97,7 +94,7 @@ pub(super) struct Totals {
 
 impl Totals {
     /// Of `totals`, a whole period's, what the lines `billed` are for.
-    pub(super) fn of(customer: &CustomerRow, billed: &BilledUsage, totals: Vec<Total>) -> Self {
+    pub(super) fn of(customer: &CustomerRow, billed: &BilledUsage, totals: &[Total]) -> Self {
         let period = billed.period();
         let mut of_meter = Self::default();
         of_meter.names.insert(billed.name().to_owned());
@@ -107,14 +104,14 @@ impl Totals {
             if !is_in_period || name != billed.name() {
                 continue;
             }
-            of_meter.all.add(&tally);
+            of_meter.all.add(tally);
             let midnight = key.hour.unix_ms().div_euclid(DAY_MS).saturating_mul(DAY_MS);
             let day = Timestamp::from_unix_ms(midnight);
-            of_meter.by_day.entry(day).or_default().add(&tally);
+            of_meter.by_day.entry(day).or_default().add(tally);
             let action_type = key.action_type.as_str().to_owned();
             let of_action = of_meter.by_action_type.entry(action_type).or_default();
-            of_action.add(&tally);
-            of_meter.names.insert(key.meter_event_name);
+            of_action.add(tally);
+            of_meter.names.insert(key.meter_event_name.clone());
         }
         of_meter
     }

@@ -14,8 +14,9 @@ mod lines;
 mod logged;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
-use billing::{Currency, Money, Timestamp, UsageStatus};
+use billing::{Currency, CustomerId, Money, Timestamp, UsageStatus};
 use ledger::{CustomerRow, Ledger, LedgerError, Tally, Total};
 use metering::{PricedUsage, UsageLines, bills_usage, is_final, lines_of, usage_period};
 use serde::Serialize;
@@ -202,15 +203,19 @@ impl Explainer {
         let lines = self.lines(customer, &invoice).await?;
         // What Stripe sums over begins with the period, and so do the log's rows of it.
         let period_start = usage_period(&invoice, customer).map(|period| period.start);
+        let mut periods = Periods::of(&self.ledger, &customer.customer_id);
         let unbilled = match period_start {
             Some(start) if bills_usage(&invoice, customer) => {
-                self.unbilled(customer, &lines.usage, start).await?
+                unbilled(customer, &lines.usage, periods.totals(start).await?)
             }
             _ => Vec::new(),
         };
         let mut usage = Vec::new();
         for billed in lines.usage {
-            let explained = self.usage(customer, &invoice, &currency, period_start, billed);
+            let start = billed.period().start;
+            let start = period_start.map_or(start, |at| at.min(start));
+            let totals = Totals::of(customer, &billed, periods.totals(start).await?);
+            let explained = self.usage(customer, &invoice, &currency, start, totals, billed);
             usage.push(explained.await?);
         }
         let other_lines = lines.others.iter();
@@ -262,42 +267,17 @@ impl Explainer {
         Ok(lines)
     }
 
-    /// What was delivered in the period of which nothing is `billed`.
-    async fn unbilled(
-        &self,
-        customer: &CustomerRow,
-        billed: &[BilledUsage],
-        period_start: Timestamp,
-    ) -> Result<Vec<UnbilledUsage>, ExplainError> {
-        let id = &customer.customer_id;
-        let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
-        for Total { key, tally } in self.ledger.totals_of_period(id, period_start).await? {
-            let name = customer.meter_of_totals(&key.meter_event_name).to_owned();
-            if !billed.iter().any(|billed| billed.name() == name) {
-                tallies.entry(name).or_default().add(&tally);
-            }
-        }
-        let units = |tally: &Tally| tally.units(UsageStatus::Delivered);
-        let unbilled = tallies.into_iter().map(|(name, tally)| UnbilledUsage {
-            units: units(&tally),
-            meter_event_name: Some(name).filter(|name| !name.is_empty()),
-        });
-        Ok(unbilled.filter(|it| it.units > 0).collect())
-    }
-
     async fn usage(
         &self,
         customer: &CustomerRow,
         invoice: &stripe::Invoice,
         currency: &Currency,
-        period_start: Option<Timestamp>,
+        period_start: Timestamp,
+        totals: Totals,
         billed: BilledUsage,
     ) -> Result<ExplainedUsage, ExplainError> {
         let id = &customer.customer_id;
         let period = billed.period();
-        let period_start = period_start.map_or(period.start, |at| at.min(period.start));
-        let totals = self.ledger.totals_of_period(id, period_start).await?;
-        let totals = Totals::of(customer, &billed, totals);
         let mut credits = ledger::VoidCredits::default();
         for name in totals.names() {
             let of_name = self.ledger.void_credits_of(id, name, period_start);
@@ -332,4 +312,55 @@ impl Explainer {
             difference,
         })
     }
+}
+
+/// What the log has of a customer's periods, each read once, so that all figures of an
+/// explanation are of one moment.
+struct Periods<'a> {
+    ledger: &'a Ledger,
+    customer_id: &'a CustomerId,
+    read: BTreeMap<Timestamp, Vec<Total>>,
+}
+
+impl<'a> Periods<'a> {
+    const fn of(ledger: &'a Ledger, customer_id: &'a CustomerId) -> Self {
+        let read = BTreeMap::new();
+        Self {
+            ledger,
+            customer_id,
+            read,
+        }
+    }
+
+    /// The totals of the period that begins at `start`.
+    async fn totals(&mut self, start: Timestamp) -> Result<&[Total], ExplainError> {
+        Ok(match self.read.entry(start) {
+            Entry::Occupied(read) => read.into_mut(),
+            Entry::Vacant(unread) => {
+                let totals = self.ledger.totals_of_period(self.customer_id, start);
+                unread.insert(totals.await?)
+            }
+        })
+    }
+}
+
+/// What was delivered, by the `totals` of a period, of which nothing is `billed`.
+fn unbilled(
+    customer: &CustomerRow,
+    billed: &[BilledUsage],
+    totals: &[Total],
+) -> Vec<UnbilledUsage> {
+    let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
+    for Total { key, tally } in totals {
+        let name = customer.meter_of_totals(&key.meter_event_name).to_owned();
+        if !billed.iter().any(|billed| billed.name() == name) {
+            tallies.entry(name).or_default().add(tally);
+        }
+    }
+    let units = |tally: &Tally| tally.units(UsageStatus::Delivered);
+    let unbilled = tallies.into_iter().map(|(name, tally)| UnbilledUsage {
+        units: units(&tally),
+        meter_event_name: Some(name).filter(|name| !name.is_empty()),
+    });
+    unbilled.filter(|it| it.units > 0).collect()
 }

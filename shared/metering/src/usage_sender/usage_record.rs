@@ -120,7 +120,7 @@ fn answer_of(row: &UsageEventRow, created: Result<UsageRecord, Error>) -> Answer
     }
     log_refusal(1, &error);
     // What is stored under the key stays there for longer than the send window.
-    if error.is_stored_server_error() || is_key_of_another_request(&error) {
+    if error.is_stored_server_error() || error.is_key_of_another_request() {
         tracing::error!(
             identifier = %row.identifier,
             "Stripe will not say whether it has a usage record"
@@ -134,14 +134,11 @@ fn answer_of(row: &UsageEventRow, created: Result<UsageRecord, Error>) -> Answer
 fn is_refused(created: &Result<UsageRecord, Error>) -> bool {
     created
         .as_ref()
-        .is_err_and(|error| error.status() == Some(400) && !error.is_idempotency_error())
+        .is_err_and(|error| error.status() == Some(400) && !error.is_key_of_another_request())
 }
 
 fn is_of_another_request(created: &Result<UsageRecord, Error>) -> bool {
-    created.as_ref().is_err_and(is_key_of_another_request)
-}
-
-/// Not to be taken for a key that is in use by a request under way: a 409.
-fn is_key_of_another_request(error: &Error) -> bool {
-    error.status() == Some(400) && error.is_idempotency_error()
+    created
+        .as_ref()
+        .is_err_and(Error::is_key_of_another_request)
 }

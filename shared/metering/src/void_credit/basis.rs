@@ -29,7 +29,7 @@ pub(super) enum Basis {
     Open { price: Price },
     /// It is not yet, and nothing tells a price.
     NoItem { meter_event_name: String },
-    /// It is final, and void or without a line for the meter.
+    /// It is final, and void or without a line for the meter; or it is that of a free trial.
     Unbilled,
 }
 
@@ -62,6 +62,12 @@ impl Basis {
     }
 
     fn open(customer: &CustomerRow, row: &UsageEventRow, billed_at: Timestamp) -> Self {
+        if customer
+            .trial
+            .is_some_and(|trial| trial.contains(billed_at))
+        {
+            return Self::Unbilled;
+        }
         // An item that was added later will not bill it.
         let was_there = |item: &&MeteredItem| item.added_at.is_none_or(|at| at <= billed_at);
         match customer.item_of_event(row).filter(was_there) {
