@@ -1,6 +1,7 @@
 //! Somebody whom Stripe bills already.
 
 use billing::CustomerId;
+use ledger::CustomerRow;
 use metering::{METADATA_ONBOARDING, is_metered};
 use stripe::{
     Customer, ListSubscriptions, RequestOptions, Subscription, UpdateCustomer, UpdateSubscription,
@@ -40,7 +41,7 @@ impl Steps<'_> {
             return Ok(customer);
         }
         if customer.metadata.contains_key(METADATA_ONBOARDING) {
-            self.check_is_nobodys(customer_id).await?;
+            self.check_may_be_taken(customer_id).await?;
         }
         let mark = UpdateCustomer {
             metadata: self.metadata(),
@@ -54,14 +55,34 @@ impl Steps<'_> {
     }
 
     /// Another onboarding has marked the customer: it is that one's, once it
-    /// has come to its end. One that has not may be taken over.
-    async fn check_is_nobodys(&self, customer_id: &str) -> Result<(), OnboardingError> {
+    /// has come to its end. One that has not may be taken over, and this one takes back
+    /// what it had to its end before the other marked it.
+    async fn check_may_be_taken(&self, customer_id: &str) -> Result<(), OnboardingError> {
+        let name = self.request.external_id.as_ref();
+        match self.stored(customer_id).await? {
+            Some(row) if name.is_none() || row.external_id.as_ref() != name => {
+                Err(OnboardingError::Onboarded)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Of two onboardings of one customer that overlap, one may have come to its end since the
+    /// other looked: what it set is left as it is.
+    pub(crate) async fn check_is_not_anothers(
+        &self,
+        customer_id: &str,
+    ) -> Result<(), OnboardingError> {
+        match self.stored(customer_id).await? {
+            Some(row) if self.is_anothers(&row) => Err(OnboardingError::Onboarded),
+            _ => Ok(()),
+        }
+    }
+
+    async fn stored(&self, customer_id: &str) -> Result<Option<CustomerRow>, OnboardingError> {
         let customer_id = CustomerId::parse(customer_id)
             .map_err(|_| OnboardingError::Unusable("customer has an id of no known form"))?;
-        match self.onboarder.ledger.customer(&customer_id).await? {
-            Some(_) => Err(OnboardingError::Onboarded),
-            None => Ok(()),
-        }
+        Ok(self.onboarder.ledger.customer(&customer_id).await?)
     }
 
     /// Takes the subscription over that bills usage of `prices` for the customer
@@ -91,6 +112,7 @@ impl Steps<'_> {
         if usable.next().is_some() {
             return Err(OnboardingError::SeveralSubscriptions);
         }
+        self.check_is_not_anothers(customer_id).await?;
         let mark = UpdateSubscription {
             metadata: self.metadata(),
             ..Default::default()

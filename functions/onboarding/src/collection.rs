@@ -15,7 +15,7 @@ use stripe::{
 use crate::error::OnboardingError;
 use crate::outcome::{Awaited, Way};
 use crate::request::Payment;
-use crate::steps::{CREATIONS_MAX, Steps, is_server_error};
+use crate::steps::{CREATIONS_MAX, Steps};
 
 /// On setup intents: that the operator's own form completes them, not Checkout.
 const METADATA_SETUP: &str = "meterline_setup";
@@ -144,7 +144,7 @@ impl Steps<'_> {
                     return way_of_session(&session)
                         .ok_or(OnboardingError::Unusable("Checkout session has no address"));
                 }
-                Err(error) if is_server_error(&error) && attempt < CREATIONS_MAX => {
+                Err(error) if error.is_stored_server_error() && attempt < CREATIONS_MAX => {
                     sessions = self.sessions(&create.customer).await?;
                 }
                 Err(error) => return Err(OnboardingError::checkout(error)),
@@ -182,7 +182,7 @@ impl Steps<'_> {
                         "setup intent has no client secret",
                     ));
                 }
-                Err(error) if is_server_error(&error) && attempt < CREATIONS_MAX => {
+                Err(error) if error.is_stored_server_error() && attempt < CREATIONS_MAX => {
                     setups = self.setups(customer_id).await?;
                 }
                 Err(error) => return Err(OnboardingError::stripe("create setup intent")(error)),

@@ -5,7 +5,7 @@ use stripe::{CreateCustomer, Customer, ListCustomers, Metadata, RequestOptions, 
 
 use crate::error::OnboardingError;
 use crate::request::Who;
-use crate::steps::{CREATIONS_MAX, Steps, is_server_error};
+use crate::steps::{CREATIONS_MAX, Steps};
 use crate::terms::TaxSettings;
 
 /// No customer that a known key made is older: Stripe forgets keys after a day.
@@ -104,7 +104,7 @@ impl Steps<'_> {
                 Err(error) => error,
             };
             attempt += 1;
-            if !is_server_error(&error) || attempt == CREATIONS_MAX {
+            if !error.is_stored_server_error() || attempt == CREATIONS_MAX {
                 return Err(self.field_error("create customer")(error));
             }
             if let Some(customer) = self.list_customer(email).await? {

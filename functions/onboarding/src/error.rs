@@ -66,6 +66,10 @@ pub(crate) enum OnboardingError {
     /// The customer to adopt came by another onboarding.
     #[error("the Stripe customer is onboarded already, under another external_id")]
     Onboarded,
+    /// Another onboarding of the customer makes its subscription, or tried to within the
+    /// last day.
+    #[error("the Stripe customer is being onboarded by another call: repeat this one")]
+    UnderWay,
     /// An adopted customer pays for the same usage twice, or would.
     #[error(
         "several subscriptions of the Stripe customer bill usage that goes to Meterline's meters: \
@@ -140,6 +144,7 @@ impl From<OnboardingError> for Problem {
             | OnboardingError::Deleted
             | OnboardingError::Ended
             | OnboardingError::Onboarded
+            | OnboardingError::UnderWay
             | OnboardingError::SeveralSubscriptions
             | OnboardingError::Currency { .. } => {
                 Self::new(ProblemType::Conflict, error.to_string())

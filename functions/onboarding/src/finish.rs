@@ -8,7 +8,7 @@ use billing::Clock;
 use ledger::Ledger;
 use metering::{METADATA_EXTERNAL_ID, METADATA_ONBOARDING};
 use serde::{Deserialize, Serialize};
-use web::Problem;
+use web::{Problem, ProblemType};
 
 use crate::error::OnboardingError;
 use crate::onboard::{Onboarder, row_key};
@@ -94,8 +94,13 @@ pub async fn finish(
         terms: kept.terms,
         onboarding,
     };
-    match onboarder.go_on(&request, true).await? {
-        Outcome::Onboarded(_) => Ok(Finished::Done),
-        Outcome::Awaits(_) => Ok(Finished::Nothing),
+    match onboarder.go_on(&request, true).await {
+        Ok(Outcome::Onboarded(_)) => Ok(Finished::Done),
+        Ok(Outcome::Awaits(_)) => Ok(Finished::Nothing),
+        // The other one may yet come to nothing.
+        Err(error @ OnboardingError::UnderWay) => {
+            Err(Problem::new(ProblemType::Unavailable, error.to_string()))
+        }
+        Err(error) => Err(error.into()),
     }
 }

@@ -3,12 +3,14 @@
 
 use billing::{CustomerId, Timestamp};
 use ledger::{CustomerRow, CustomerStatus, MeteredItem};
+use metering::customers::trial_of;
 use metering::{MeteredPrice, added_at, customer_status, is_metered_item, with_current_items};
 use stripe::{CreateSubscriptionItem, Customer, ProrationBehavior, Subscription, SubscriptionItem};
 
 use crate::error::OnboardingError;
 use crate::prices::Prices;
-use crate::steps::{CREATIONS_MAX, Steps, is_server_error};
+use crate::request::creation_by_any;
+use crate::steps::{CREATIONS_MAX, Steps};
 
 impl Steps<'_> {
     /// The customer's row, with an item for each of `prices`: a subscription of
@@ -74,6 +76,7 @@ impl Steps<'_> {
             more_items: known.collect(),
             subscription_started_at: at(subscription.start_date),
             subscription_ends_at: subscription.ended_at.or(subscription.cancel_at).map(at),
+            trial: trial_of(subscription),
             period_start: at(first.current_period_start),
             period_end: at(first.current_period_end),
             // Nothing is owed before the first period is over.
@@ -106,13 +109,13 @@ impl Steps<'_> {
         let object = format!("item of {subscription_id} for {}", price.price_id);
         let mut attempt = 0;
         loop {
-            let options = self.options(self.request.onboarding.creation(&object, attempt));
+            let options = self.options(creation_by_any(&object, attempt));
             let created = self.stripe().create_subscription_item(&create, &options);
             let Err(error) = created.await else {
                 return Ok(());
             };
             attempt += 1;
-            if !is_server_error(&error) || attempt == CREATIONS_MAX {
+            if !error.is_stored_server_error() || attempt == CREATIONS_MAX {
                 return Err(OnboardingError::stripe("create subscription item")(error));
             }
             let current = self.current_subscription(subscription_id).await?;

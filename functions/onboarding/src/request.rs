@@ -76,6 +76,12 @@ impl OnboardingKey {
     }
 }
 
+/// The idempotency key of the `attempt`th try to create `object`, by whichever onboarding:
+/// two for one customer, under two names, have the same one.
+pub(crate) fn creation_by_any(object: &str, attempt: u32) -> IdempotencyKey {
+    IdempotencyKey::derived(&["any onboarding", object, &attempt.to_string()])
+}
+
 impl Request {
     /// Checks what was sent. The onboarding is named by the external id, else
     /// by the `Idempotency-Key` header, else by the customer that is adopted.

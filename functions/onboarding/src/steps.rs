@@ -2,15 +2,17 @@
 //! repeat finds what is done and does the rest.
 //!
 //! Two things keep a repeat from making anything twice. Within a day it is the
-//! idempotency key, derived from the onboarding's name: Stripe answers as it
-//! did. Later, when Stripe has forgotten the key, it is a search by metadata,
+//! idempotency key, derived from the onboarding's name, or from the customer's for what
+//! a customer has one of: Stripe answers as it did. Later, when Stripe has forgotten the key, it is a search by metadata,
 //! whose index by then holds everything (Stripe documentation: "Search", "Data
 //! freshness").
 //!
-//! As Stripe did: a server error of its own is repeated for a day as well
-//! (Stripe API reference: Idempotent requests). It leaves open whether the
-//! object was made. Stripe's lists, unlike its search, hold what was just made,
-//! so they settle it; only where they have nothing is the next key tried.
+//! As Stripe did: a server error of its own, once it is stored under the key, is repeated
+//! for a day as well (Stripe API reference: Idempotent requests). It leaves open whether
+//! the object was made. Stripe's lists, unlike its search, hold what was just made,
+//! so they settle it; only where they have nothing is the next key tried. After an error
+//! that is not stored, the key is still free: another call may yet make the object by it,
+//! so a repeat has to use that one.
 
 use ledger::{Created, CustomerRow};
 use metering::{METADATA_EXTERNAL_ID, METADATA_ONBOARDING};
@@ -23,7 +25,7 @@ use crate::error::OnboardingError;
 use crate::onboard::Onboarder;
 use crate::outcome::Outcome;
 use crate::prices::Prices;
-use crate::request::{Payment, Request, Who};
+use crate::request::{Payment, Request, Who, creation_by_any};
 
 /// How often a creation is tried that Stripe answers with errors of its own.
 /// Each costs a day of one key; beyond, Stripe has trouble that lasts.
@@ -48,6 +50,9 @@ impl Steps<'_> {
         let prices = self.onboarder.prices().await?;
         self.check_additional_prices(&prices).await?;
         let customer = self.customer().await?;
+        if self.adopts() {
+            self.check_is_not_anothers(&customer.id).await?;
+        }
         if let Payment::Given(payment_method) = &self.request.payment {
             self.set_payment_method(&customer.id, payment_method)
                 .await?;
@@ -76,15 +81,18 @@ impl Steps<'_> {
         customer_id: &str,
         prices: &Prices,
     ) -> Result<Option<Subscription>, OnboardingError> {
-        let adopts = matches!(self.request.who, Who::Existing { .. });
-        if !self.resumes && !adopts {
+        if !self.resumes && !self.adopts() {
             return Ok(None);
         }
         let known = self.find_subscription(customer_id).await?;
-        if known.is_some() || !adopts {
+        if known.is_some() || !self.adopts() {
             return Ok(known);
         }
         self.adopt_subscription(customer_id, prices).await
+    }
+
+    const fn adopts(&self) -> bool {
+        matches!(self.request.who, Who::Existing { .. })
     }
 
     pub(crate) const fn stripe(&self) -> &stripe::Client {
@@ -146,17 +154,21 @@ impl Steps<'_> {
             bills_usage_records: prices.first().meter_id.is_empty(),
             ..Default::default()
         };
-        // Other prices are another request, which an old key would not take.
-        let object = format!("subscription to {}", metered.join(" "));
+        // The customer's only one, at whatever prices. Of two onboardings of one customer that
+        // overlap, neither sees the other's in a list yet: Stripe refuses the later one.
+        let object = format!("subscription of {customer_id}");
         let mut attempt = 0;
         let created = loop {
-            let options = self.options(self.request.onboarding.creation(&object, attempt));
+            let options = self.options(creation_by_any(&object, attempt));
             let error = match self.stripe().create_subscription(&create, &options).await {
                 Ok(subscription) => break subscription,
                 Err(error) => error,
             };
+            if error.is_key_of_another_request() {
+                return Err(OnboardingError::UnderWay);
+            }
             attempt += 1;
-            if !is_server_error(&error) || attempt == CREATIONS_MAX {
+            if !error.is_stored_server_error() || attempt == CREATIONS_MAX {
                 return Err(self.field_error("create subscription")(error));
             }
             if let Some(subscription) = self.find_subscription(customer_id).await? {
@@ -172,16 +184,21 @@ impl Steps<'_> {
     }
 
     /// Stores the row. Where an earlier run stored one, webhooks may have
-    /// changed it since: that one counts.
+    /// changed it since: that one counts. One of another external id's is that one's.
     async fn store(&self, row: CustomerRow) -> Result<CustomerRow, OnboardingError> {
         let ledger = &self.onboarder.ledger;
-        match ledger.create_customer(&row).await? {
-            Created::Done => Ok(row),
-            Created::Exists => Ok(ledger.customer(&row.customer_id).await?.unwrap_or(row)),
+        if ledger.create_customer(&row).await? == Created::Done {
+            return Ok(row);
+        }
+        match ledger.customer(&row.customer_id).await? {
+            Some(stored) if self.is_anothers(&stored) => Err(OnboardingError::Onboarded),
+            stored => Ok(stored.unwrap_or(row)),
         }
     }
-}
 
-pub(crate) fn is_server_error(error: &stripe::Error) -> bool {
-    error.status().is_some_and(|status| status >= 500)
+    /// Whether the customer was onboarded under another name. One that was erased names
+    /// nobody any more.
+    pub(crate) fn is_anothers(&self, stored: &CustomerRow) -> bool {
+        stored.external_id != self.request.external_id && stored.erased_at.is_none()
+    }
 }

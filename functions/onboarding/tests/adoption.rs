@@ -5,12 +5,16 @@ mod service;
 mod support;
 
 use std::fmt::Write;
+use std::pin::pin;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use stripe::{ListCustomers, ListSubscriptions};
 use support::catalog::{PRICE_OF_TOKENS, PriceOf, TOKENS};
-use support::world::{Answer, DAY_MS, LOOKUP_KEY, METER_EVENT_NAME, World, a_customer, send};
+use support::gate::Gate;
+use support::world::{
+    Answer, DAY_MS, LOOKUP_KEY, METER_EVENT_NAME, World, a_customer, send, stripe_client,
+};
 
 struct Story {
     world: World,
@@ -25,7 +29,11 @@ impl Story {
     }
 
     async fn onboard(&self, body: &Value) -> Answer {
-        let url = format!("{}/v1/customers", self.url);
+        self.onboard_at(&self.url, body).await
+    }
+
+    async fn onboard_at(&self, url: &str, body: &Value) -> Answer {
+        let url = format!("{url}/v1/customers");
         send(self.world.request(Method::POST, &url).json(body)).await
     }
 
@@ -64,6 +72,11 @@ fn adopting(customer_id: &str) -> Value {
     json!({ "stripe_customer_id": customer_id })
 }
 
+/// The same under a name of the caller's.
+fn adopting_as(customer_id: &str, external_id: &str) -> Value {
+    json!({ "stripe_customer_id": customer_id, "external_id": external_id })
+}
+
 #[tokio::test]
 async fn a_customer_of_stripes_is_adopted_once() {
     let story = Story::start().await;
@@ -80,9 +93,123 @@ async fn a_customer_of_stripes_is_adopted_once() {
     assert!(metadata.contains_key("meterline_onboarding"));
 
     // Under another name it is somebody's already.
-    let mut named = adopting(&customer_id);
-    named["external_id"] = json!("acme");
+    let named = adopting_as(&customer_id, "acme");
     assert_eq!(story.onboard(&named).await.problem(409), "conflict");
+}
+
+/// The first call is held back at each of its requests to Stripe in turn; meanwhile the
+/// second, under another name, comes to its end.
+#[tokio::test]
+async fn two_names_for_one_customer_at_once_make_one_subscription() {
+    let mut is_held = true;
+    let mut passes = 0;
+    while is_held {
+        let story = Story::start().await;
+        let customer_id = story.customer_of_stripe(WITH_CARD).await;
+        let [first, second] = ["a", "b"].map(|name| adopting_as(&customer_id, name));
+        let gate = Gate::start(&story.world.stripe_url(), passes).await;
+        let held_back = stripe_client(&gate.url, 1);
+        let url = service::serve_with(&story.world, held_back).await;
+        let mut first_call = pin!(story.onboard_at(&url, &first));
+        let done = tokio::select! {
+            done = &mut first_call => Some(done),
+            () = gate.reached() => None,
+        };
+        is_held = done.is_none();
+        let meanwhile = story.onboard(&second).await;
+        gate.open();
+        let done = match done {
+            Some(done) => done,
+            None => first_call.await,
+        };
+        // Whoever lost is told so, and is told again.
+        let (won, lost, loser) = match is_held {
+            true => (meanwhile, done, &first),
+            false => (done, meanwhile, &second),
+        };
+        won.expect(201);
+        assert_eq!(lost.problem(409), "conflict", "{passes}");
+        assert_eq!(story.onboard(loser).await.problem(409), "conflict");
+        assert_eq!(story.subscriptions_count().await, 1, "{passes}");
+        let row = story.world.customer(&customer_id).await;
+        let winner = if is_held { "b" } else { "a" };
+        assert_eq!(row.external_id.as_deref(), Some(winner), "{passes}");
+        passes += 1;
+    }
+    // Price, meter, customer, its mark, setups, both lists and the creation.
+    assert!(passes > 6, "{passes}");
+}
+
+/// The same, and Stripe answers one creation with an error that it forgets: its idempotency
+/// key stays free, so that the next one would be taken beside it.
+#[tokio::test]
+async fn two_names_at_once_and_an_error_of_stripes_make_one_subscription() {
+    let mut is_held = true;
+    let mut passes = 0;
+    while is_held {
+        let story = Story::start().await;
+        let customer_id = story.customer_of_stripe(WITH_CARD).await;
+        let fault = json!({ "kind": "error_before", "status": 503, "times": 1,
+            "method": "POST", "path_prefix": "/v1/subscriptions" });
+        story.world.break_stripe(&fault).await;
+        let [first, second] = ["a", "b"].map(|name| adopting_as(&customer_id, name));
+        let gate = Gate::start(&story.world.stripe_url(), passes).await;
+        let held_back = stripe_client(&gate.url, 1);
+        let url = service::serve_with(&story.world, held_back).await;
+        let mut first_call = pin!(story.onboard_at(&url, &first));
+        is_held = tokio::select! {
+            _ = &mut first_call => false,
+            () = gate.reached() => true,
+        };
+        story.onboard(&second).await;
+        gate.open();
+        if is_held {
+            first_call.await;
+        }
+        let ends = [
+            story.onboard(&first).await.status,
+            story.onboard(&second).await.status,
+        ];
+        assert!(ends.contains(&201), "{passes}: {ends:?}");
+        assert_eq!(story.subscriptions_count().await, 1, "{passes}");
+        passes += 1;
+    }
+    assert!(passes > 6, "{passes}");
+}
+
+/// The same, where the subscription is there and lacks meters of the catalog.
+#[tokio::test]
+async fn two_names_at_once_add_no_item_twice() {
+    let mut is_held = true;
+    let mut passes = 0;
+    while is_held {
+        let story = Story::start().await;
+        let operations = story.price_of_operations().await;
+        let customer_id = story.customer_of_stripe(WITH_CARD).await;
+        story
+            .subscription_of_stripe(&customer_id, &[&operations])
+            .await;
+        story.world.start_catalog().await;
+        let gate = Gate::start(&story.world.stripe_url(), passes).await;
+        let held_back = stripe_client(&gate.url, 1);
+        let url = service::serve_with(&story.world, held_back).await;
+        let [first, second] = ["a", "b"].map(|name| adopting_as(&customer_id, name));
+        let mut first_call = pin!(story.onboard_at(&url, &first));
+        is_held = tokio::select! {
+            _ = &mut first_call => false,
+            () = gate.reached() => true,
+        };
+        story.onboard(&second).await;
+        gate.open();
+        if is_held {
+            first_call.await;
+        }
+        let names = story.world.agreed_items(&customer_id).await;
+        assert_eq!(names, [METER_EVENT_NAME, TOKENS], "{passes}");
+        assert_eq!(story.subscriptions_count().await, 1, "{passes}");
+        passes += 1;
+    }
+    assert!(passes > 6, "{passes}");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 pub(crate) mod catalog;
+pub(crate) mod gate;
 #[path = "../../../emission/tests/support/lossy.rs"]
 pub(crate) mod lossy;
 #[path = "../../../emission/tests/support/tables.rs"]

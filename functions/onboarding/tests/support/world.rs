@@ -1,11 +1,9 @@
 //! Tables, a simulated Stripe with a metered price, an operator's API key.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::SystemTime;
 
 use axum::Router;
-use billing::{Clock, CustomerId, Timestamp};
+use billing::{Clock, CustomerId};
 use ledger::{CustomerRow, Ledger, NewApiKey, Scope};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -14,6 +12,7 @@ use stripe::{
     RequestOptions, SecretString,
 };
 use stripe_simulator::{Config, DEFAULT_SECRET_KEY, Simulator};
+pub(crate) use test_support::HandClock;
 use tokio::net::TcpListener;
 
 use super::tables::Tables;
@@ -22,35 +21,6 @@ pub(crate) const LOOKUP_KEY: &str = "agent_operations_monthly";
 pub(crate) const METER_EVENT_NAME: &str = "agent_operations";
 pub(crate) const HOUR_MS: i64 = 3_600_000;
 pub(crate) const DAY_MS: i64 = 24 * HOUR_MS;
-
-/// A clock that stands still until a test moves it. It starts at the present:
-/// Stripe's sessions are bound to the machine's clock.
-#[derive(Clone)]
-pub(crate) struct HandClock(Arc<AtomicI64>);
-
-impl HandClock {
-    fn started() -> Self {
-        let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now_ms = i64::try_from(elapsed.unwrap().as_millis()).unwrap();
-        Self(Arc::new(AtomicI64::new(now_ms)))
-    }
-
-    pub(crate) fn advance_ms(&self, duration_ms: i64) {
-        self.0.fetch_add(duration_ms, Ordering::SeqCst);
-    }
-}
-
-impl Clock for HandClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_unix_ms(self.0.load(Ordering::SeqCst))
-    }
-}
-
-impl stripe_simulator::Clock for HandClock {
-    fn now_ms(&self) -> i64 {
-        self.0.load(Ordering::SeqCst)
-    }
-}
 
 /// An answer of one of the functions.
 #[derive(Debug)]
@@ -106,7 +76,7 @@ impl World {
     }
 
     pub(crate) async fn start_without_price() -> Self {
-        let clock = HandClock::started();
+        let clock = HandClock::at_present();
         let simulator = Simulator::start(Config {
             clock: Arc::new(clock.clone()),
             ..Config::manual()
