@@ -5,6 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use billing::CustomerId;
 use metering::delivery::BATCH_EVENTS_MAX;
 
+use crate::patience::{Next, PROBES_LOST_MAX};
+
 /// Pending events in the order in which they are sent: of each customer the
 /// oldest first, and the customers by turns, so that one who has thousands does
 /// not fill every batch.
@@ -50,10 +52,11 @@ impl<R> Due<R> {
         }
     }
 
-    /// The next batch; a part of one only where nothing `more_comes`. When the
-    /// last batch was lost, it is taken from the other end: if that gets through,
-    /// it was the batch, and Stripe is there.
-    pub(crate) fn batch(&mut self, from_the_other_end: bool, more_comes: bool) -> Option<Vec<R>> {
+    /// What is sent `next`, a batch of parts only where nothing `more_comes`.
+    pub(crate) fn take(&mut self, next: Next, more_comes: bool) -> Option<Vec<R>> {
+        if let Next::Probe(nth) = next {
+            return self.probe(nth).map(|row| vec![row]);
+        }
         if more_comes && self.unsent.len() < BATCH_EVENTS_MAX {
             return None;
         }
@@ -61,11 +64,33 @@ impl<R> Due<R> {
         if length == 0 {
             return self.halves.pop_front();
         }
-        Some(if from_the_other_end {
+        Some(if next == Next::BatchFromTheOtherEnd {
             self.unsent.split_off(self.unsent.len() - length).into()
         } else {
             self.unsent.drain(..length).collect()
         })
+    }
+
+    /// One event, each `nth` time from another place.
+    fn probe(&mut self, nth: u32) -> Option<R> {
+        let left = self.unsent.len() + self.halves.iter().map(Vec::len).sum::<usize>();
+        // The middle of the nth of as many parts as there are probes.
+        let parts = usize::try_from(PROBES_LOST_MAX).unwrap_or(1);
+        let nth = usize::try_from(nth).unwrap_or(0);
+        let mut place = left * (2 * nth + 1) / (2 * parts);
+        if place < self.unsent.len() {
+            return self.unsent.remove(place);
+        }
+        place -= self.unsent.len();
+        for half in &mut self.halves {
+            if place < half.len() {
+                let row = half.remove(place);
+                self.halves.retain(|half| !half.is_empty());
+                return Some(row);
+            }
+            place -= half.len();
+        }
+        None
     }
 
     /// Takes a batch back of which nothing got through, to be sent in halves.
@@ -92,68 +117,144 @@ impl<R> Due<R> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::BTreeSet;
+    use std::time::Duration;
 
-    fn events(customer: &str, numbers: std::ops::Range<usize>) -> Vec<(CustomerId, usize)> {
+    use fastrand::Rng;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::patience::Patience;
+
+    type Event = (CustomerId, usize);
+
+    fn events(customer: &str, numbers: std::ops::Range<usize>) -> Vec<Event> {
         let customer_id = CustomerId::parse(customer).unwrap();
         numbers.map(|n| (customer_id.clone(), n)).collect()
     }
 
-    fn due(rows: Vec<(CustomerId, usize)>) -> Due<(CustomerId, usize)> {
+    fn due(rows: Vec<Event>) -> Due<Event> {
         let mut due = Due::default();
         due.add(rows, |(customer_id, _)| customer_id);
         due
     }
 
-    fn numbers(batch: Option<Vec<(CustomerId, usize)>>) -> Vec<usize> {
-        batch
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(_, n)| n)
-            .collect()
+    fn numbers(batch: Option<Vec<Event>>) -> Vec<usize> {
+        let batch = batch.unwrap_or_default().into_iter();
+        batch.map(|(_, n)| n).collect()
+    }
+
+    /// A run with time enough, to a Stripe who takes no request with one of `poisons`.
+    #[derive(Default)]
+    struct Ran {
+        sent: BTreeSet<usize>,
+        lost_alone: BTreeSet<usize>,
+        requests: usize,
+    }
+
+    fn run(due: &mut Due<Event>, poisons: &BTreeSet<usize>) -> Ran {
+        let mut patience = Patience::until(Instant::now() + Duration::from_secs(3_600));
+        let mut ran = Ran::default();
+        while !patience.is_over() {
+            let Some(batch) = due.take(patience.next(), false) else {
+                break;
+            };
+            ran.requests += 1;
+            let got_through = batch.iter().all(|(_, n)| !poisons.contains(n));
+            patience.note(got_through);
+            if got_through {
+                ran.sent.extend(batch.iter().map(|(_, n)| *n));
+            } else if let Some((_, n)) = due.take_back(batch) {
+                ran.lost_alone.insert(n);
+            }
+        }
+        ran
     }
 
     #[test]
     fn one_who_has_thousands_does_not_keep_another_waiting() {
         let mut rows = events("cus_busy", 0..300);
         rows.extend(events("cus_quiet", 1_000..1_002));
-        let first = numbers(due(rows).batch(false, true));
+        let first = numbers(due(rows).take(Next::Batch, true));
         assert_eq!(first[..6], [0, 1_000, 1, 1_001, 2, 3]);
     }
 
     #[test]
     fn after_a_batch_that_was_lost_the_other_end_has_its_turn() {
         let mut due = due(events("cus_1", 0..250));
-        assert_eq!(numbers(due.batch(false, false))[..2], [0, 1]);
-        assert_eq!(numbers(due.batch(true, false))[..2], [150, 151]);
-        assert!(due.batch(false, true).is_none());
+        assert_eq!(numbers(due.take(Next::Batch, false))[..2], [0, 1]);
+        let other_end = due.take(Next::BatchFromTheOtherEnd, false);
+        assert_eq!(numbers(other_end)[..2], [150, 151]);
+        assert!(due.take(Next::Batch, true).is_none());
         assert_eq!(due.rows().count(), 50);
-        assert_eq!(numbers(due.batch(false, false)).len(), 50);
+        assert_eq!(numbers(due.take(Next::Batch, false)).len(), 50);
+        assert!(due.is_empty());
+    }
+
+    #[test]
+    fn single_events_come_from_different_places() {
+        let mut due = due(events("cus_1", 0..160));
+        let batch = due.take(Next::Batch, false).unwrap();
+        assert!(due.take_back(batch).is_none());
+        let probes = (0..3).map(|nth| numbers(due.take(Next::Probe(nth), true)));
+        assert_eq!(probes.collect::<Vec<_>>(), [[126], [20], [73]]);
+        assert_eq!(due.rows().count(), 157);
+        let left = std::iter::from_fn(|| due.take(Next::Probe(2), true));
+        assert_eq!(left.count(), 157);
         assert!(due.is_empty());
     }
 
     #[test]
     fn what_cannot_be_digested_is_alone_in_the_end() {
         for poison in [0, 57, 99] {
-            let mut due = due(events("cus_1", 0..100));
-            let (mut lost_in_a_row, mut sent) = (0, Vec::new());
-            let alone = loop {
-                let batch = due.batch(lost_in_a_row > 0, false).unwrap();
-                if batch.iter().any(|(_, n)| *n == poison) {
-                    lost_in_a_row += 1;
-                    assert!(lost_in_a_row < 3, "{poison}: a run would end here");
-                    if let Some((_, n)) = due.take_back(batch) {
-                        break n;
-                    }
-                } else {
-                    lost_in_a_row = 0;
-                    sent.extend(numbers(Some(batch)));
-                }
-            };
-            assert_eq!(alone, poison);
-            sent.extend(due.rows().map(|(_, n)| *n));
-            sent.sort_unstable();
-            assert_eq!(sent, (0..100).filter(|n| *n != poison).collect::<Vec<_>>());
+            let ran = run(&mut due(events("cus_1", 0..100)), &BTreeSet::from([poison]));
+            assert_eq!(ran.lost_alone, BTreeSet::from([poison]));
+            assert_eq!(ran.sent.len(), 99);
         }
+    }
+
+    /// Three batches in a row are lost, and Stripe is there.
+    #[test]
+    fn several_that_cannot_be_digested_stop_no_other() {
+        for (events_in_all, poisons) in [
+            (4, vec![0, 3]),
+            (130, vec![10, 120]),
+            (300, vec![5, 150, 299]),
+        ] {
+            let poisons = BTreeSet::from_iter(poisons);
+            let ran = run(&mut due(events("cus_1", 0..events_in_all)), &poisons);
+            assert_eq!(ran.lost_alone, poisons, "{events_in_all}");
+            assert_eq!(ran.sent.len(), events_in_all - poisons.len());
+        }
+    }
+
+    /// A run may end before it has sent all: each finds some, and sends them last
+    /// from then on.
+    #[test]
+    fn wherever_they_are_all_others_are_sent_in_a_few_runs() {
+        for seed in 0..500 {
+            let mut rng = Rng::with_seed(seed);
+            let count = *rng.choice([2, 3, 5, 20].iter()).unwrap();
+            let in_all = rng.usize(count + 1..450);
+            let poisons = BTreeSet::from_iter(rng.choose_multiple(0..in_all, count));
+            let (mut found, mut left) = (BTreeSet::new(), BTreeSet::from_iter(0..in_all));
+            let mut runs = 0;
+            while left.difference(&poisons).next().is_some() {
+                let others = events("cus_1", 0..in_all).into_iter();
+                let others = others.filter(|(_, n)| left.contains(n) && !found.contains(n));
+                let ran = run(&mut due(others.collect()), &poisons);
+                left.retain(|n| !ran.sent.contains(n));
+                found.extend(ran.lost_alone);
+                runs += 1;
+                assert!(runs <= 1 + count / 3, "seed {seed}: {left:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_stripe_is_down_a_run_ends_after_few_requests() {
+        let all = BTreeSet::from_iter(0..450);
+        let ran = run(&mut due(events("cus_1", 0..450)), &all);
+        assert_eq!((ran.requests, ran.sent.len()), (6, 0));
     }
 }

@@ -6,6 +6,7 @@ mod leases;
 pub mod notifications;
 mod patience;
 pub mod redelivery;
+mod undigested;
 
 pub use notifications::Notifications;
 pub use redelivery::{Redelivery, RedeliveryError, Report};

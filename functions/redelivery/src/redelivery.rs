@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::error::Error;
+use std::mem;
 use std::sync::Arc;
 
 use billing::{Clock, Identifier, Timestamp, UsageStatus};
@@ -10,6 +11,7 @@ use ledger::{
     UsageEventRow,
 };
 use limits::{Duties, DutiesReport};
+use metering::delivery::SEND_BUDGET_MS;
 use metering::{CustomerDirectory, Delivered, Deliverer, Kept, Sending, in_order, keep_billable};
 use serde::Serialize;
 use tokio::sync::Mutex;
@@ -19,6 +21,7 @@ use web::metrics::{Figure, Unit};
 use crate::due::Due;
 use crate::leases::Leases;
 use crate::patience::{Patience, last_start_before};
+use crate::undigested::Undigested;
 
 /// What became pending less than this ago may still be in its emission's hands.
 const PENDING_MS_MIN: i64 = 60_000;
@@ -40,7 +43,23 @@ pub struct Redelivery {
     /// What else is to be done every minute.
     limits: Option<Duties>,
     /// One run at a time within a process; between processes the leases see to it.
-    leases: Mutex<Leases>,
+    memory: Mutex<Memory>,
+}
+
+/// What a process keeps from one run to the next.
+struct Memory {
+    leases: Leases,
+    undigested: Undigested,
+}
+
+/// A run under way.
+struct Run<'a> {
+    patience: Patience,
+    undigested: &'a mut Undigested,
+    /// What is pending of the undigested, to be sent when all else is. One may be
+    /// listed on several pages.
+    deferred: HashMap<Identifier, UsageEventRow>,
+    report: Report,
 }
 
 /// What became of the events that a run looked at.
@@ -170,7 +189,10 @@ impl Redelivery {
             ledger,
             clock,
             limits: None,
-            leases: Mutex::new(Leases::new()),
+            memory: Mutex::new(Memory {
+                leases: Leases::new(),
+                undigested: Undigested::default(),
+            }),
         }
     }
 
@@ -194,14 +216,22 @@ impl Redelivery {
     /// [`RedeliveryError`] where the outbox cannot be read. A single event that
     /// cannot be settled is no error: it is counted as pending, and passed by.
     pub async fn run(&self, deadline: Instant) -> Result<Report, RedeliveryError> {
-        let mut leases = self.leases.lock().await;
+        let mut memory = self.memory.lock().await;
+        let Memory { leases, undigested } = &mut *memory;
         leases.start_run(deadline.saturating_duration_since(Instant::now()));
-        let mut report = Report::default();
+        undigested.start_run(self.clock.now());
+        let mut run = Run {
+            patience: Patience::until(deadline),
+            undigested,
+            deferred: HashMap::new(),
+            report: Report::default(),
+        };
         // Side by side: where Stripe is slow, a run takes all of its time.
         let (ran, limits) = tokio::join!(
-            self.run_through(deadline, &mut leases, &mut report),
+            self.run_through(leases, &mut run),
             self.look_after_limits(deadline),
         );
+        let mut report = run.report;
         leases.release(&self.ledger).await;
         let is_complete = ran?;
         log(&report, is_complete);
@@ -228,25 +258,32 @@ impl Redelivery {
         })
     }
 
-    /// Whether all that was due was looked at.
+    /// Whether all that was due was sent, or at least looked at.
     async fn run_through(
         &self,
-        deadline: Instant,
         leases: &mut Leases,
-        report: &mut Report,
+        run: &mut Run<'_>,
+    ) -> Result<bool, RedeliveryError> {
+        let is_through = self.run_through_outbox(leases, run).await?;
+        Ok(self.deliver_deferred(run).await && is_through)
+    }
+
+    async fn run_through_outbox(
+        &self,
+        leases: &mut Leases,
+        run: &mut Run<'_>,
     ) -> Result<bool, RedeliveryError> {
         let before = self.clock.now().plus_ms(-PENDING_MS_MIN);
         let mut cursor = OutboxCursor::default();
-        let mut patience = Patience::until(deadline);
         while !cursor.is_at_end() {
-            if patience.is_over() {
+            if run.patience.is_over() {
                 return Ok(false);
             }
             let read = self
                 .ledger
                 .next_outbox_entries(&mut cursor, before, PAGE_ENTRIES_OF_A_BUCKET)
                 .await?;
-            report.unreadable += read.unreadable.len();
+            run.report.unreadable += read.unreadable.len();
             log_unreadable(&read.unreadable);
             let mut entries = Vec::with_capacity(read.entries.len());
             for entry in read.entries {
@@ -255,10 +292,10 @@ impl Redelivery {
                     entries.push(entry);
                 } else {
                     cursor.leave(&entry.key.bucket);
-                    report.leased += entry.identifiers.len();
+                    run.report.leased += entry.identifiers.len();
                 }
             }
-            if !self.redeliver(&entries, &mut patience, report).await {
+            if !self.redeliver(&entries, run).await {
                 return Ok(false);
             }
         }
@@ -267,35 +304,50 @@ impl Redelivery {
 
     /// Sends what is pending of `entries`, and takes out of them what is settled
     /// then. Whether there was time for all.
-    async fn redeliver(
-        &self,
-        entries: &[OutboxEntry],
-        patience: &mut Patience,
-        report: &mut Report,
-    ) -> bool {
+    async fn redeliver(&self, entries: &[OutboxEntry], run: &mut Run<'_>) -> bool {
         let mut settled = HashSet::new();
         let mut due = Due::default();
         let listed = Listed::all(entries);
         let mut unseen = listed.as_slice();
-        while !unseen.is_empty() && !patience.is_over() {
+        while !unseen.is_empty() && !run.patience.is_over() {
             let seen = unseen.len().min(READ_EVENTS_MAX * READS_IN_FLIGHT);
             let (next, others) = unseen.split_at(seen);
             unseen = others;
-            let rows = self.look_at(next, patience, &mut settled, report).await;
+            let mut rows = self.look_at(next, run, &mut settled).await;
+            let undigested = rows.extract_if(.., |row| run.undigested.has(&row.identifier));
+            let undigested = undigested.map(|row| (row.identifier.clone(), row));
+            run.deferred.extend(undigested);
             due.add(rows, |row| &row.customer_id);
-            self.deliver_all(&mut due, !unseen.is_empty(), patience, &mut settled, report)
+            self.deliver_all(&mut due, !unseen.is_empty(), &mut settled, run)
                 .await;
         }
         let now = self.clock.now();
         for row in due.rows() {
-            report.wait(row.pending_since, now);
+            run.report.wait(row.pending_since, now);
         }
         for listed in unseen {
-            report.age(listed.since, now);
+            run.report.age(listed.since, now);
         }
         let settle = entries.iter().map(|entry| self.settle(entry, &settled));
         in_order(settle.collect(), SETTLED_IN_FLIGHT).await;
         unseen.is_empty() && due.is_empty()
+    }
+
+    /// Sends what was lost alone in a run before: last of all, since it may be lost
+    /// again. The next run takes it out of its entries. Whether there was time for all.
+    async fn deliver_deferred(&self, run: &mut Run<'_>) -> bool {
+        let mut rows: Vec<UsageEventRow> = mem::take(&mut run.deferred).into_values().collect();
+        // So that all have their turn, where a run ends before the last of them.
+        rows.sort_by_key(|row| run.undigested.lost_at(&row.identifier));
+        let mut due = Due::default();
+        due.add(rows, |row| &row.customer_id);
+        self.deliver_all(&mut due, false, &mut HashSet::new(), run)
+            .await;
+        let now = self.clock.now();
+        for row in due.rows() {
+            run.report.wait(row.pending_since, now);
+        }
+        due.is_empty()
     }
 
     /// Sends what is due, a batch at a time, the last one only where no more comes.
@@ -303,24 +355,28 @@ impl Redelivery {
         &self,
         due: &mut Due<UsageEventRow>,
         more_comes: bool,
-        patience: &mut Patience,
         settled: &mut HashSet<Identifier>,
-        report: &mut Report,
+        run: &mut Run<'_>,
     ) {
-        while !patience.is_over() {
-            let Some(batch) = due.batch(patience.is_probing(), more_comes) else {
+        while !run.patience.is_over() {
+            let Some(batch) = due.take(run.patience.next(), more_comes) else {
                 return;
             };
-            let got_through = self.deliver(&batch, settled, report).await;
-            patience.note(got_through);
+            let got_through = self.deliver(&batch, settled, &mut run.report).await;
+            run.patience.note(got_through);
             if got_through {
+                for row in &batch {
+                    run.undigested.forget(&row.identifier);
+                }
                 continue;
             }
             let pending = batch.into_iter();
             let pending = pending.filter(|row| !settled.contains(&row.identifier));
             if let Some(row) = due.take_back(pending.collect()) {
+                let now = self.clock.now();
                 log_undigested(&row);
-                report.wait(row.pending_since, self.clock.now());
+                run.undigested.note(&row.identifier, now);
+                run.report.wait(row.pending_since, now);
             }
         }
     }
@@ -336,16 +392,18 @@ impl Redelivery {
     async fn look_at(
         &self,
         listed: &[Listed<'_>],
-        patience: &Patience,
+        run: &mut Run<'_>,
         settled: &mut HashSet<Identifier>,
-        report: &mut Report,
     ) -> Vec<UsageEventRow> {
+        let Run {
+            patience, report, ..
+        } = run;
         let now = self.clock.now();
         let reads = listed.chunks(READ_EVENTS_MAX);
         let reads = reads.map(|listed| self.read(listed)).collect();
         let reads = in_order(reads, READS_IN_FLIGHT).await;
         let looks = listed.iter().zip(reads.into_iter().flatten());
-        let looks = looks.map(|(listed, look)| self.place(listed, look, patience));
+        let looks = looks.map(|(listed, look)| self.place(listed, look, &*patience));
         let looks = in_order(looks.collect(), PLACES_IN_FLIGHT).await;
         let mut due = Vec::new();
         for (listed, look) in listed.iter().zip(looks) {
@@ -433,6 +491,11 @@ impl Redelivery {
         if !patience.has_time() {
             return Look::Waits;
         }
+        if !row.may_send(self.clock.now(), SEND_BUDGET_MS) {
+            // Nothing that could not be read, of its customer or its period, keeps it
+            // from being quarantined, which the deliverer does.
+            return Look::Pending(row);
+        }
         let customer = match self.customers.customer(&row.customer_id).await {
             Ok(Some(customer)) => customer,
             Ok(None) => {
@@ -497,7 +560,7 @@ fn log_failure(listed: &Listed<'_>, error: &dyn Error, what: &'static str) {
     );
 }
 
-/// Sent alone it is either Stripe's trouble or its own: the next run tries again.
+/// Sent alone it is either Stripe's trouble or its own: the next run tries it last.
 fn log_undigested(row: &UsageEventRow) {
     tracing::warn!(
         identifier = %row.identifier,

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use billing::{EventId, Identifier, Timestamp, UsageStatus};
-use ledger::{OutboxEntry, Transition, UsageEventRow};
+use billing::{Timestamp, UsageStatus};
+use ledger::{CustomerRow, OutboxEntry, Transition, Updated, UsageEventRow};
 use redelivery::{Redelivery, Report};
 use serde_json::json;
 use story::{HOUR_MS, MINUTE_MS, Story};
@@ -85,6 +85,42 @@ async fn past_the_send_window_nothing_is_sent() {
     assert_eq!(story.run().await, quarantined);
     assert_eq!(story.row("job-1").await.status, UsageStatus::Quarantined);
     assert_eq!(story.in_stripe().await, (0, 0));
+}
+
+/// Neither a customer whom nobody knows nor a test clock that is gone keeps an event
+/// pending for ever.
+#[tokio::test]
+async fn past_the_send_window_an_event_is_quarantined_wherever_it_would_be_billed() {
+    let story = Story::start().await;
+    let nobodys = story.emit_in_vain("nobodys", 3).await;
+    let key = [("identifier", nobodys.identifier.as_str())];
+    set(&story, &key, "customer_id", "cus_nobody").await;
+    let read = story.world.onboard(None).await;
+    let on_a_clock = CustomerRow {
+        test_clock: Some("clock_gone".to_owned()),
+        ..read.clone()
+    };
+    let ledger = &story.world.ledger;
+    let updated = ledger.update_customer(&read, on_a_clock).await.unwrap();
+    assert_eq!(updated, Updated::Done);
+    let clocks = story.emit_in_vain("clocks", 3).await;
+    let key = [("identifier", clocks.identifier.as_str())];
+    set(&story, &key, "customer_id", read.customer_id.as_str()).await;
+
+    story.world.clock.advance_ms(22 * HOUR_MS);
+    assert_eq!(story.run().await.pending, 2);
+    story.world.clock.advance_ms(HOUR_MS);
+    let quarantined = Report {
+        quarantined: 2,
+        ..Report::default()
+    };
+    assert_eq!(story.run().await, quarantined);
+    for event_id in ["nobodys", "clocks"] {
+        let status = story.row(event_id).await.status;
+        assert_eq!(status, UsageStatus::Quarantined, "{event_id}");
+    }
+    assert_eq!(story.in_stripe().await, (0, 0));
+    assert_eq!(story.outbox_length().await, 0);
 }
 
 #[tokio::test]
@@ -256,8 +292,8 @@ async fn while_nothing_gets_through_a_run_ends_early() {
     // What was looked at and not sent is counted, too.
     assert!(report.delivered == 0 && report.pending > 200, "{report:?}");
     assert_eq!(report.oldest_pending_ms, MINUTE_MS + 1);
-    // Three batches, three attempts each.
-    assert_eq!(story.world.struck(0).await, 9);
+    // Three batches and three single events, three attempts each.
+    assert_eq!(story.world.struck(0).await, 18);
     assert_eq!(story.in_outbox().await, 450);
 
     // Nor does one keep its own events from being sent, once Stripe can take it.
@@ -275,13 +311,7 @@ async fn an_event_that_stripe_cannot_digest_takes_no_other_down_with_it() {
     let story = Story::start().await;
     story.emit_many_in_vain(130).await;
     story.world.clock.advance_ms(MINUTE_MS + 1);
-    let event_id = EventId::parse("job-77").unwrap();
-    let poison = Identifier::of(&story.customer.customer_id, &event_id);
-    let fault = json!({
-        "kind": "error_before", "status": 500, "times": 1_000,
-        "path_prefix": "/v2/billing/meter_event_stream", "body_contains": poison.as_str(),
-    });
-    story.world.break_stripe(fault).await;
+    cannot_digest(&story, "job-77").await;
     for run in 0..2 {
         let report = story.run().await;
         let delivered = if run == 0 { 129 } else { 0 };
@@ -295,4 +325,64 @@ async fn an_event_that_stripe_cannot_digest_takes_no_other_down_with_it() {
     story.world.repair_stripe().await;
     assert_eq!(story.run().await.delivered, 1);
     assert_eq!(story.in_stripe().await, (130, 130));
+}
+
+async fn cannot_digest(story: &Story, event_id: &str) {
+    let fault = json!({
+        "kind": "error_before", "status": 500, "times": 1_000,
+        "path_prefix": "/v2/billing/meter_event_stream",
+        "body_contains": story.identifier(event_id).as_str(),
+    });
+    story.world.break_stripe(fault).await;
+}
+
+/// Each of three batches in a row has one of them, and Stripe is there.
+#[tokio::test]
+async fn several_events_that_stripe_cannot_digest_take_no_other_down_with_them() {
+    for (events, poisons) in [(4, ["job-0", "job-3"]), (130, ["job-10", "job-120"])] {
+        let story = Story::start().await;
+        story.emit_many_in_vain(events).await;
+        story.world.clock.advance_ms(MINUTE_MS + 1);
+        for event_id in poisons {
+            cannot_digest(&story, event_id).await;
+        }
+        let report = story.run().await;
+        assert_eq!(
+            (report.delivered, report.pending),
+            (events - 2, 2),
+            "{report:?}"
+        );
+        for event_id in poisons {
+            let status = story.row(event_id).await.status;
+            assert_eq!(status, UsageStatus::Pending, "{event_id}");
+        }
+    }
+}
+
+/// A run that ends there keeps nobody else's from being sent.
+#[tokio::test]
+async fn what_was_lost_alone_is_sent_last() {
+    let story = Story::start().await;
+    story.emit_many_in_vain(6).await;
+    let undigested: Vec<String> = (0..6).map(|n| format!("job-{n}")).collect();
+    story.world.clock.advance_ms(MINUTE_MS + 1);
+    for event_id in &undigested {
+        cannot_digest(&story, event_id).await;
+    }
+    // All that there is: Stripe may as well be down.
+    for _ in 0..2 {
+        assert_eq!(story.run().await.pending, 6);
+    }
+    story.emit_in_vain("late", 2).await;
+    story.world.clock.advance_ms(MINUTE_MS + 1);
+    for event_id in &undigested {
+        cannot_digest(&story, event_id).await;
+    }
+    let report = story.run().await;
+    assert_eq!((report.delivered, report.pending), (1, 6), "{report:?}");
+    assert_eq!(story.in_stripe().await, (1, 2));
+    story.world.repair_stripe().await;
+    let report = story.run().await;
+    assert_eq!((report.delivered, report.pending), (6, 0), "{report:?}");
+    assert_eq!(story.in_stripe().await, (7, 8));
 }
