@@ -10,6 +10,7 @@ pub mod invocation;
 mod meter_errors;
 mod notification;
 mod pending_usage;
+mod refused_sending;
 mod settings;
 mod setup;
 mod signing;

@@ -1,7 +1,7 @@
 //! Usage that Stripe took with a 200 and refused afterwards.
 
 use billing::{Identifier, Timestamp, UsageStatus};
-use ledger::{Applied, BillingEventRow, Consequence, Transition, Transitioned, UnnamedRefusals};
+use ledger::{Applied, BillingEventRow, Consequence, LaterRefused, UnnamedRefusals, UsageEventRow};
 use notify::Origin;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
@@ -10,14 +10,25 @@ use web::metrics::Unit;
 
 use crate::error::WebhookError;
 use crate::notification::News;
+use crate::refused_sending::RefusedSending;
 use crate::{Outcome, Parts};
 
 /// Characters of an [`Identifier`].
 const IDENTIFIER_LENGTH: usize = 64;
 
+/// Rows that a report named, by what they are now.
+#[derive(Clone, Copy, Debug, Default)]
+struct MovedRows {
+    rejected: u64,
+    quarantined: u64,
+    /// Voided by a credit, and left so.
+    credited: u64,
+}
+
 impl Parts {
-    /// Moves the rows that the report names to rejected. The rows come before
-    /// the event: cut short, its repeat moves the rest.
+    /// Moves the rows that the report names to rejected, or to quarantined where
+    /// another sending may count. The rows come before the event: cut short, its
+    /// repeat moves the rest.
     pub(crate) async fn reject_refused_usage(
         &self,
         thin: &ThinEvent,
@@ -30,8 +41,12 @@ impl Parts {
         let Some(report) = MeterErrorReport::of(&event)? else {
             return Ok(Outcome::Foreign);
         };
-        let rejected_rows = self.reject_samples(&report).await?;
-        let row = self.report_event(thin, &report, rejected_rows)?;
+        let moved = self.refuse_samples(&report).await?;
+        if moved.quarantined > 0 {
+            self.metrics
+                .write(&[("quarantined", Unit::Count, moved.quarantined)]);
+        }
+        let row = self.report_event(thin, &report, moved)?;
         let unnamed = unnamed_refusals(&event, &report);
         if let Some(unnamed) = &unnamed {
             self.alarm(unnamed);
@@ -58,8 +73,9 @@ impl Parts {
             .write(&[("unnamed_refusals", Unit::Count, count)]);
     }
 
-    async fn reject_samples(&self, report: &MeterErrorReport) -> Result<u64, WebhookError> {
-        let mut rejected_rows = 0;
+    async fn refuse_samples(&self, report: &MeterErrorReport) -> Result<MovedRows, WebhookError> {
+        let validation_end = Timestamp::from_unix_s(report.validation_end);
+        let mut moved = MovedRows::default();
         for kind in &report.error_types {
             for sample in &kind.sample_errors {
                 let identifier = sample.identifier.as_deref().and_then(identifier);
@@ -67,50 +83,48 @@ impl Parts {
                 let Some(identifier) = identifier else {
                     continue;
                 };
-                if self.reject(&identifier, &kind.code).await? {
-                    rejected_rows += 1;
+                match self.refuse(&identifier, &kind.code, validation_end).await? {
+                    Some(UsageStatus::Rejected) => moved.rejected += 1,
+                    Some(UsageStatus::Voiding | UsageStatus::Voided) => moved.credited += 1,
+                    Some(_) => moved.quarantined += 1,
+                    None => {}
                 }
             }
         }
-        Ok(rejected_rows)
+        Ok(moved)
     }
 
-    /// Rejects the event of `identifier`, whether its delivery is noted already
-    /// or not. Says whether it is rejected now.
-    async fn reject(
+    /// Moves the event of `identifier`, whether its delivery is noted already or
+    /// not. Says whether it is rejected or quarantined now, or voided by a credit, which
+    /// gave back what was perhaps never billed; none where it stays.
+    async fn refuse(
         &self,
         identifier: &Identifier,
         stripe_code: &str,
-    ) -> Result<bool, WebhookError> {
-        let mut from = UsageStatus::Delivered;
+        validation_end: Timestamp,
+    ) -> Result<Option<UsageStatus>, WebhookError> {
         // Two looks at most settle it but where senders keep moving the row.
         for _ in 0..3 {
-            let transition = Transition {
-                from,
-                to: UsageStatus::Rejected,
-                at: self.clock.now(),
-                stripe_code: Some(stripe_code),
+            let read = self.ledger.usage_events(std::slice::from_ref(identifier));
+            let Some(row) = read.await?.pop() else {
+                return Ok(None);
             };
-            match self
-                .ledger
-                .transition_usage_event(identifier, transition)
-                .await?
-            {
-                Transitioned::Done | Transitioned::Was(UsageStatus::Rejected) => {
-                    tracing::error!(%identifier, stripe_code, "Stripe refused usage that it had taken");
-                    return Ok(true);
+            let now = self.clock.now();
+            let to = match status_after(&row, validation_end, now) {
+                Some(to) if to != row.status => to,
+                Some(UsageStatus::Voiding | UsageStatus::Voided) => {
+                    tracing::error!(%identifier, stripe_code, "Stripe refused usage that was credited, or is about to be");
+                    return Ok(Some(row.status));
                 }
-                Transitioned::Was(
-                    status @ (UsageStatus::Delivered
-                    | UsageStatus::Pending
-                    | UsageStatus::Quarantined),
-                ) => from = status,
-                Transitioned::Was(status) => {
-                    // Voided or about to be: it is not to be billed anyway.
-                    tracing::warn!(%identifier, stripe_code, status = status.as_str(), "Stripe refused usage that is not to be billed");
-                    return Ok(false);
+                stays => {
+                    tracing::warn!(%identifier, stripe_code, status = row.status.as_str(), "Stripe refused a sending that changes nothing");
+                    return Ok(stays);
                 }
-                Transitioned::NoSuchEvent => return Ok(false),
+            };
+            let refused = self.ledger.refuse_usage_event(&row, to, stripe_code, now);
+            if refused.await? == LaterRefused::Done {
+                tracing::error!(%identifier, stripe_code, status = to.as_str(), "Stripe refused usage that it had taken");
+                return Ok(Some(to));
             }
         }
         Err(WebhookError::Contended)
@@ -120,12 +134,14 @@ impl Parts {
         &self,
         thin: &ThinEvent,
         report: &MeterErrorReport,
-        rejected_rows: u64,
+        moved: MovedRows,
     ) -> Result<BillingEventRow, WebhookError> {
         let news = News::UsageRejected {
             refused_events: report.error_count,
-            rejected_rows,
-            needs_reconciliation: !report.is_complete(),
+            rejected_rows: moved.rejected,
+            needs_reconciliation: !report.is_complete()
+                || moved.quarantined > 0
+                || moved.credited > 0,
             codes: codes(report).collect(),
         };
         let origin = Origin {
@@ -136,6 +152,39 @@ impl Parts {
         let told = vec![origin.notification(None, news)?];
         Ok(self.billing_event(origin, None, told))
     }
+}
+
+/// The status of `row` at `now` after Stripe refused one of the sendings that it checked
+/// until `validation_end`: rejected, quarantined, or the one that it has where its void
+/// credits it; none where that is no matter.
+fn status_after(
+    row: &UsageEventRow,
+    validation_end: Timestamp,
+    now: Timestamp,
+) -> Option<UsageStatus> {
+    match row.status {
+        UsageStatus::Rejected => return Some(UsageStatus::Rejected),
+        UsageStatus::Delivered | UsageStatus::Pending | UsageStatus::Quarantined => {}
+        UsageStatus::Voiding | UsageStatus::Voided if is_credited(row) => {
+            let refused = RefusedSending::of(row, validation_end, now);
+            return (refused != RefusedSending::Superseded).then_some(row.status);
+        }
+        // It is not to be billed anyway.
+        UsageStatus::Held | UsageStatus::Voiding | UsageStatus::Voided => return None,
+    }
+    match RefusedSending::of(row, validation_end, now) {
+        RefusedSending::Only => Some(UsageStatus::Rejected),
+        RefusedSending::OneOfSeveral => Some(UsageStatus::Quarantined),
+        RefusedSending::Superseded => None,
+    }
+}
+
+/// Whether the void of `row` credits it, or has: its amount rests on its having been billed.
+fn is_credited(row: &UsageEventRow) -> bool {
+    row.is_void_by_credit
+        || row
+            .void_credit_minor_units
+            .is_some_and(|amount| amount != 0)
 }
 
 fn codes(report: &MeterErrorReport) -> impl Iterator<Item = &str> {

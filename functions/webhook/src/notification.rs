@@ -54,7 +54,8 @@ pub(crate) enum News<'a> {
         refused_events: u64,
         /// Those that it named, whose rows are rejected now.
         rejected_rows: u64,
-        /// Whether it refused more than it named: `meterline reconcile` finds them.
+        /// Whether it refused more than it named, or one that may count by another
+        /// sending: `meterline reconcile` finds them.
         needs_reconciliation: bool,
         /// Stripe's codes.
         codes: Vec<&'a str>,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use billing::{Timestamp, UsageStatus, window};
+use billing::{HOUR_MS, Timestamp, UsageStatus, window};
 use ledger::{Tally, UsageEventRow, UsageLogCursor};
 use metering::{Delivered, Kept, KnownCustomer, keep_billable, usage_period};
 use stripe::Event;
@@ -23,7 +23,6 @@ const BUDGET: Duration = Duration::from_secs(6);
 /// something is wrong that waiting does not mend: the draft's hour is left to
 /// redelivery.
 const REFUSED_MS_MAX: i64 = 60 * 60_000;
-const HOUR_MS: i64 = 60 * 60_000;
 
 impl Parts {
     /// Delivers what is pending of the period that the new invoice bills.

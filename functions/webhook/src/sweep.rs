@@ -2,7 +2,7 @@
 //! that it makes while no endpoint is enabled it delivers to nobody. So its lists
 //! of events are gone through, and what is not applied yet is.
 
-use billing::Timestamp;
+use billing::{DAY_MS, MINUTE_MS, Timestamp};
 use ledger::{EventSweep, SweepWindow, SweptList, Updated};
 use metering::EVENT_TYPES;
 use serde::Serialize;
@@ -14,8 +14,6 @@ use crate::error::WebhookError;
 use crate::subject::Subject;
 use crate::{Parts, State};
 
-const MINUTE_MS: i64 = 60_000;
-const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
 /// What is younger is left to Stripe's own deliveries.
 const LEFT_TO_STRIPE_MS: i64 = 60 * MINUTE_MS;
 /// By how much two windows overlap: a list may show an event late.
@@ -71,6 +69,16 @@ struct Page {
     next: Option<String>,
 }
 
+impl Page {
+    /// Its events after the one with the id `looked_at`, or all: none has it.
+    fn events_after(&self, looked_at: Option<&str>) -> &[WebhookEvent] {
+        let mut events = self.events.iter();
+        let last = events.position(|event| Some(event.id()) == looked_at);
+        let next = last.map_or(0, |last| last + 1);
+        self.events.get(next..).unwrap_or_default()
+    }
+}
+
 impl State {
     /// Goes through Stripe's lists of events from where the last sweep stood, and
     /// starts no further event after `deadline`.
@@ -80,8 +88,11 @@ impl State {
     pub async fn sweep(&self, deadline: Instant) -> Result<SweepReport, SweepError> {
         let Self(parts) = self;
         let mut report = SweepReport::default();
-        // One list that cannot be read keeps nobody from the other.
-        let thin = parts.sweep_list(SweptList::Thin, deadline, &mut report);
+        // One list that cannot be read, or whose events take long, keeps nobody from
+        // the other.
+        let now = Instant::now();
+        let half_time = now + deadline.saturating_duration_since(now) / 2;
+        let thin = parts.sweep_list(SweptList::Thin, half_time, &mut report);
         let thin = thin.await;
         let snapshot = parts.sweep_list(SweptList::Snapshot, deadline, &mut report);
         let snapshot = snapshot.await;
@@ -101,11 +112,11 @@ impl Parts {
         let mut read = self.ledger.event_sweep(list).await?;
         while let Some(mut window) = self.window(read.as_ref()) {
             let page = self.page(list, &window).await?;
-            for event in &page.events {
+            let mut is_cut_short = false;
+            for event in page.events_after(window.looked_at.as_deref()) {
                 if Instant::now() >= deadline {
-                    // What of the page is applied is passed over quickly next time.
-                    report.is_cut_short = true;
-                    return Ok(());
+                    is_cut_short = true;
+                    break;
                 }
                 report.looked_at += 1;
                 match self.sweep_event(event).await {
@@ -113,11 +124,16 @@ impl Parts {
                     Ok(Swept::AppliedBefore | Swept::NotOurs) => {}
                     Err(error) => self.note_failure(event, &error, &mut window, report),
                 }
+                window.looked_at = Some(event.id().to_owned());
             }
             let through = read.as_ref().map_or(window.from, |sweep| sweep.through);
             let version = read.as_ref().map_or(0, |sweep| sweep.version);
-            window.page = page.next;
-            let is_over = window.page.is_none();
+            if !is_cut_short {
+                window.page = page.next;
+                window.looked_at = None;
+            }
+            let is_over = !is_cut_short && window.page.is_none();
+            report.is_cut_short |= is_cut_short;
             let sweep = EventSweep {
                 through: if is_over {
                     window.dealt_with_through()
@@ -132,7 +148,7 @@ impl Parts {
                 // Another run goes on from there.
                 return Ok(());
             }
-            if is_over {
+            if is_over || is_cut_short {
                 return Ok(());
             }
             read = Some(sweep);
@@ -156,6 +172,7 @@ impl Parts {
             from,
             until,
             page: None,
+            looked_at: None,
             oldest_failed: None,
         })
     }

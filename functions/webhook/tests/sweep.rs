@@ -10,7 +10,10 @@ mod topic;
 use std::time::Duration;
 
 use billing::{Clock, UsageStatus};
-use ledger::{CustomerRow, CustomerStatus, SweptList};
+use ledger::{
+    Applied, BillingEventRow, BillingEventState, Consequence, CustomerRow, CustomerStatus,
+    SweptList, UnnamedRefusals,
+};
 use serde_json::json;
 use story::{Story, invoice_event, record};
 use stripe::{MeterEvent, MeterEventStream, RequestOptions};
@@ -139,6 +142,42 @@ async fn what_cannot_be_dealt_with_is_tried_again_for_a_week() {
     assert_eq!((swept.failed, swept.given_up), (0, 0), "{swept:?}");
 }
 
+/// Reports of refused usage take all the time there is, again and again.
+#[tokio::test]
+async fn neither_list_waits_for_the_other_and_no_event_is_looked_at_twice() {
+    const REPORTS: u64 = 12;
+    let story = Story::start().await;
+    let identifier = record(&story, "job-1", true).await;
+    let customer = story.customer_who_left_unheard().await;
+    story.disable_reports().await;
+    for _ in 0..REPORTS {
+        story.send_in_vain(&identifier).await;
+    }
+    let events = u64::try_from(story.events_of_stripe().await.len()).unwrap();
+    story.world.clock.advance_ms(2 * HOUR_MS);
+    let slow = json!({
+        "kind": "delay_ms", "delay_ms": 200, "times": 99, "path_prefix": "/v2/core/events/",
+    });
+    story.world.break_stripe(&slow).await;
+
+    let (mut looked_at, mut runs) = (0, 0);
+    loop {
+        let deadline = Instant::now() + Duration::from_millis(1_500);
+        let swept = story.state.sweep(deadline).await.unwrap();
+        looked_at += swept.looked_at;
+        runs += 1;
+        if runs == 1 {
+            assert!(swept.is_cut_short, "{swept:?}");
+            assert_eq!(story.status(&customer).await, CustomerStatus::Canceled);
+        }
+        if !swept.is_cut_short {
+            break;
+        }
+    }
+    assert_eq!(looked_at, REPORTS + events);
+    assert_eq!(story.topic.of_kind("usage_rejected").len(), 12);
+}
+
 /// It was applied and perhaps not told, and Stripe does not send it again.
 #[tokio::test]
 async fn a_sweep_tells_what_was_not_told() {
@@ -171,29 +210,9 @@ async fn a_list_that_cannot_be_read_keeps_nobody_from_the_other() {
 async fn a_report_of_refused_usage_is_swept_too() {
     let story = Story::start().await;
     let identifier = record(&story, "job-1", true).await;
-    for destination in story.world.stripe.list_event_destinations().await.unwrap() {
-        let options = RequestOptions::new();
-        let disabled = story
-            .world
-            .stripe
-            .disable_event_destination(&destination.id, &options);
-        disabled.await.unwrap();
-    }
-    let now_ms = story.world.clock.now().unix_ms();
-    let event = MeterEvent::new(
-        identifier.as_str(),
-        METER_EVENT_NAME,
-        now_ms,
-        "cus_unknown",
-        5,
-    );
-    let stream = MeterEventStream::new(story.world.stripe.clone());
-    stream.send(&[event], &RequestOptions::new()).await.unwrap();
-    story.world.settle().await;
-    let status = async || {
-        let row = story.world.ledger.usage_event(&identifier).await;
-        row.unwrap().unwrap().status
-    };
+    story.disable_reports().await;
+    story.send_in_vain(&identifier).await;
+    let status = async || story.usage(&identifier).await.status;
     assert_eq!(status().await, UsageStatus::Delivered);
     assert_eq!(story.sweep_later().await.applied, 1);
     assert_eq!(status().await, UsageStatus::Rejected);
@@ -243,4 +262,43 @@ async fn refusals_without_a_name_are_listed_until_they_are_found() {
     story.deliver(&other).await.expect(200);
     story.sweep_later().await;
     assert_eq!(ledger.unnamed_refusals().await.unwrap(), []);
+}
+
+/// Traffic to an archived meter goes on for days, and each report is long.
+#[tokio::test]
+async fn there_is_room_for_any_number_of_refusals_without_a_name() {
+    let story = Story::start().await;
+    let (ledger, now) = (&story.world.ledger, story.world.clock.now());
+    let ids: Vec<String> = (0..120).map(|n| format!("evt_{n:03}")).collect();
+    for (id, n) in ids.iter().zip(0..) {
+        let refusals = UnnamedRefusals {
+            stripe_event_id: id.clone(),
+            meter_id: None,
+            validation_start: now.plus_ms(n),
+            validation_end: now.plus_ms(n),
+            refused_events: 40,
+            named_events: 5,
+            codes: vec!["archived_meter".repeat(300)],
+        };
+        let event = BillingEventRow {
+            stripe_event_id: id.clone(),
+            event_type: "v1.billing.meter.error_report_triggered".to_owned(),
+            customer_id: None,
+            created_at: now,
+            applied_at: now,
+            state: BillingEventState::Done,
+            notifications: Vec::new(),
+            deliveries: Vec::new(),
+        };
+        let consequence = Some(Consequence::UnnamedRefusals(&refusals));
+        let applied = ledger.apply_billing_event(&event, consequence).await;
+        assert_eq!(applied.unwrap(), Applied::Done);
+    }
+    let listed = async || {
+        let listed = ledger.unnamed_refusals().await.unwrap().into_iter();
+        listed.map(|it| it.stripe_event_id).collect::<Vec<_>>()
+    };
+    assert_eq!(listed().await, ids);
+    ledger.settle_unnamed_refusals(&ids[7]).await.unwrap();
+    assert_eq!(listed().await, [&ids[..7], &ids[8..]].concat());
 }

@@ -150,6 +150,31 @@ impl Story {
         self.world.stripe_form(&path, "disabled=true").await;
     }
 
+    /// From now on Stripe delivers no report of refused usage.
+    pub(crate) async fn disable_reports(&self) {
+        let stripe = &self.world.stripe;
+        for destination in stripe.list_event_destinations().await.unwrap() {
+            let options = RequestOptions::new();
+            let disabled = stripe.disable_event_destination(&destination.id, &options);
+            disabled.await.unwrap();
+        }
+    }
+
+    /// Sends the event of [`record`] to Stripe, who takes it and refuses it then.
+    pub(crate) async fn send_in_vain(&self, identifier: &Identifier) {
+        let now_ms = self.world.clock.now().unix_ms();
+        let name = identifier.as_str();
+        let event = MeterEvent::new(name, METER_EVENT_NAME, now_ms, "cus_unknown", 5);
+        let stream = MeterEventStream::new(self.world.stripe.clone());
+        stream.send(&[event], &RequestOptions::new()).await.unwrap();
+        self.world.settle().await;
+    }
+
+    pub(crate) async fn usage(&self, identifier: &Identifier) -> UsageEventRow {
+        let row = self.world.ledger.usage_event(identifier).await;
+        row.unwrap().unwrap()
+    }
+
     pub(crate) async fn stripe_get(&self, path: &str) -> Value {
         let url = format!("{}{path}", self.world.stripe_url());
         let request = self.world.http.get(url).bearer_auth(DEFAULT_SECRET_KEY);
