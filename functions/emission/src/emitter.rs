@@ -5,21 +5,22 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use billing::{
-    BillingTime, Catalog, Clock, ContentHash, CustomerId, FieldError, HeldReason, Identifier,
-    Repeat, Timestamp, UsageEvent, UsageStatus, window,
+    Catalog, Clock, ContentHash, CustomerId, HeldReason, Identifier, Repeat, ReservationId,
+    Timestamp, UsageEvent, UsageStatus,
 };
 use ledger::{CustomerStatus, Ledger, Recorded, ReservationOutcome, UsageEventRow};
 use metering::delivery::SEND_BUDGET_MS;
 use metering::{
-    Billed, CatalogCache, CustomerDirectory, CustomerError, Delivered, Deliverer, Delivery, Kept,
-    KnownCustomer, PeriodUnknown, Sending, in_order, keep_billable,
+    CatalogCache, CustomerDirectory, Delivered, Deliverer, Delivery, Kept, KnownCustomer, NewUsage,
+    Sending, in_order, keep_billable,
 };
 use serde::Serialize;
-use stripe::{IdempotencyKey, UsageApi};
+use stripe::UsageApi;
 use utoipa::ToSchema;
+use web::Problem;
 use web::openapi::schema;
-use web::{Problem, ProblemType};
 
+use crate::problems;
 use crate::request::Emission;
 use crate::settling::record_settling;
 
@@ -95,13 +96,6 @@ struct Known {
     catalog: Result<Option<Arc<Catalog>>, Problem>,
 }
 
-/// What a new event is recorded by.
-#[derive(Clone, Copy)]
-struct Terms<'a> {
-    customer: &'a KnownCustomer,
-    catalog: Option<&'a Catalog>,
-}
-
 impl Emitter {
     /// Records into `ledger` and delivers to `stripe`, by the API that it is
     /// configured for.
@@ -163,7 +157,10 @@ impl Emitter {
 
     async fn look_up_one(&self, customer_id: &CustomerId) -> (CustomerId, Found) {
         let found = self.customers.customer(customer_id).await;
-        (customer_id.clone(), found.map_err(customer_problem))
+        (
+            customer_id.clone(),
+            found.map_err(problems::customer_problem),
+        )
     }
 
     async fn record_all(&self, emissions: Vec<&Emission>, known: &Known) -> Vec<Stage> {
@@ -175,50 +172,37 @@ impl Emitter {
         let event = &emission.event;
         let recorded = match (known.customers.get(&event.customer_id), &known.catalog) {
             (Some(Ok(Some(customer))), Ok(catalog)) => {
-                let catalog = catalog.as_deref();
-                self.record_for(emission, Terms { customer, catalog }).await
+                let usage = NewUsage {
+                    event,
+                    occurred_at: event.occurred_at.unwrap_or(customer.now),
+                    customer,
+                    catalog: catalog.as_deref(),
+                    usage_api: self.usage_api,
+                };
+                let reservation_id = emission.reservation_id.as_ref();
+                self.record_new(usage, reservation_id).await
             }
             (Some(Ok(Some(_))), Err(problem)) | (Some(Err(problem)), _) => Err(problem.clone()),
-            (Some(Ok(None)) | None, _) => Err(customer_not_found(&event.customer_id)),
+            (Some(Ok(None)) | None, _) => Err(problems::customer_not_found(&event.customer_id)),
         };
         recorded.unwrap_or_else(|problem| Stage::Settled(Err(problem)))
     }
 
-    async fn record_for(&self, emission: &Emission, terms: Terms<'_>) -> Result<Stage, Problem> {
-        let (event, customer) = (&emission.event, terms.customer);
+    async fn record_new(
+        &self,
+        usage: NewUsage<'_>,
+        reservation_id: Option<&ReservationId>,
+    ) -> Result<Stage, Problem> {
+        let customer = usage.customer;
         let now = self.clock.now();
-        let occurred_at = event.occurred_at.unwrap_or(customer.now);
-        let billed = match check(event, occurred_at, terms, self.usage_api) {
-            Ok(billed) => billed,
-            Err(refusal) => return self.refused(event, customer, refusal).await,
-        };
-        let billing_time = match billed.item {
-            Some(item) => {
-                let time = self.customers.billing_time(customer, item, occurred_at);
-                time.await
-            }
-            None => Ok(BillingTime::Held(HeldReason::NoSubscriptionItem)),
-        };
-        let billing_time = match billing_time {
-            Ok(billing_time) => billing_time,
-            Err(unknown) => {
-                let problem = period_unknown(&unknown);
-                return self.refused(event, customer, problem).await;
+        let mut row = match usage.row(&self.customers, now).await {
+            Ok(row) => row,
+            Err(reason) => {
+                let refusal = problems::not_recorded(reason);
+                return self.refused(usage.event, customer, refusal).await;
             }
         };
-        let mut row = UsageEventRow::new(
-            event,
-            occurred_at,
-            billing_time,
-            billed.meter_event_name,
-            IdempotencyKey::random().as_str().to_owned(),
-            now,
-        );
-        if let Some(item) = billed.item.filter(|_| !self.usage_api.has_meter()) {
-            // A repeat must name the item that the first sending named.
-            row.subscription_item_id = Some(item.subscription_item_id.clone());
-        }
-        let recorded = match &emission.reservation_id {
+        let recorded = match reservation_id {
             Some(reservation_id) => {
                 record_settling(&self.ledger, &mut row, reservation_id, now).await?
             }
@@ -273,7 +257,7 @@ impl Emitter {
             delivery_lag_ms: None,
         };
         match repeat {
-            Repeat::Conflict => Err(conflict()),
+            Repeat::Conflict => Err(problems::conflict()),
             Repeat::TakeOver => {
                 let mut known = recording((*row).clone());
                 let now = self.clock.now();
@@ -372,8 +356,8 @@ impl Recording {
     /// The outcome by the row's status.
     fn settled(self) -> Result<Emitted, Problem> {
         match self.row.status {
-            UsageStatus::Rejected => Err(rejected(self.row.stripe_code.as_deref())),
-            UsageStatus::Voiding | UsageStatus::Voided => Err(voided()),
+            UsageStatus::Rejected => Err(problems::rejected(self.row.stripe_code.as_deref())),
+            UsageStatus::Voiding | UsageStatus::Voided => Err(problems::voided()),
             status @ (UsageStatus::Pending
             | UsageStatus::Delivered
             | UsageStatus::Quarantined
@@ -395,77 +379,4 @@ impl Recording {
 /// The key of the audit log for `event`.
 fn identifier(event: &UsageEvent) -> Identifier {
     Identifier::of(&event.customer_id, &event.event_id)
-}
-
-/// What a new event must be besides well-formed, for this customer now; what
-/// bills it then.
-fn check<'a>(
-    event: &UsageEvent,
-    occurred_at: Timestamp,
-    terms: Terms<'a>,
-    usage_api: UsageApi,
-) -> Result<Billed<'a>, Problem> {
-    let customer = terms.customer;
-    let billed = Billed::by(terms.catalog, &customer.row, &event.action_type);
-    let billed = billed.ok_or_else(not_in_catalog)?;
-    if billed.is_of_other_api(usage_api) {
-        return Err(other_usage_api(&event.customer_id, usage_api));
-    }
-    let named = event.subscription_item_id.as_deref();
-    let billing = billed.item.map(|item| item.subscription_item_id.as_str());
-    if named.is_some() && named != billing {
-        let reason = "must be the customer's subscription item that bills the action";
-        return Err(FieldError::new("subscription_item_id", reason).into());
-    }
-    window::check_occurred_at(occurred_at, customer.now)?;
-    Ok(billed)
-}
-
-pub(crate) fn not_in_catalog() -> FieldError {
-    let reason = "is not in the catalog of billable actions; nothing was recorded";
-    FieldError::new("action_type", reason)
-}
-
-pub(crate) fn customer_problem(error: CustomerError) -> Problem {
-    match error {
-        CustomerError::Ledger(error) => error.into(),
-        CustomerError::TestClock(error) => Problem::from_stripe("retrieve test clock", &error),
-    }
-}
-
-fn period_unknown(unknown: &PeriodUnknown) -> Problem {
-    let detail = format!("{unknown}, and no later period is open; nothing was recorded");
-    Problem::new(ProblemType::StripeUnavailable, detail)
-}
-
-/// Stripe would take no usage of this customer's, or bill it never.
-fn other_usage_api(customer_id: &CustomerId, usage_api: UsageApi) -> Problem {
-    tracing::error!(%customer_id, %usage_api, "a customer's price takes no usage by this API");
-    let detail = format!(
-        "the price of customer {customer_id} takes no usage by {usage_api}: Meterline's operator \
-         must set USAGE_API to what its prices need; nothing was recorded"
-    );
-    Problem::new(ProblemType::Internal, detail)
-}
-
-pub(crate) fn customer_not_found(customer_id: &CustomerId) -> Problem {
-    let detail = format!("there is no customer {customer_id}; onboard it first");
-    Problem::new(ProblemType::CustomerNotFound, detail)
-}
-
-fn conflict() -> Problem {
-    let detail = "the customer has an event of this event_id with other content; \
-                  nothing was recorded";
-    Problem::new(ProblemType::Conflict, detail)
-}
-
-fn voided() -> Problem {
-    let detail = "the event of this event_id was voided; its id is used up";
-    Problem::new(ProblemType::Voided, detail)
-}
-
-fn rejected(stripe_code: Option<&str>) -> Problem {
-    let code = stripe_code.unwrap_or("unknown");
-    let detail = format!("Stripe refused the event for good ({code}); it is not billed");
-    Problem::new(ProblemType::Rejected, detail).with("stripe_code", stripe_code)
 }

@@ -75,6 +75,7 @@ const fn held_name(reason: HeldReason) -> &'static str {
         HeldReason::BeforeSubscription => "held_before_subscription",
         HeldReason::AfterSubscription => "held_after_subscription",
         HeldReason::NoOpenPeriod => "held_no_open_period",
+        HeldReason::FreeTrial => "held_free_trial",
         HeldReason::NoSubscriptionItem => "held_no_subscription_item",
     }
 }

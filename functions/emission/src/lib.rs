@@ -7,6 +7,7 @@
 //! | [`request`] | reads what an agent sent, field by field |
 //! | [`emitter`] | records, delivers, and says what became of each event |
 //! | [`openapi`] | describes these routes for `openapi.json` |
+//! | `problems` | says why usage is not recorded, or not billed |
 //! | `settling` | records an event together with settling its reservation |
 //! | `reservations` | `POST /v1/usage/reservations`, and `DELETE` of one |
 //! | [`routes`] | `POST /v1/usage` and `POST /v1/usage/batch` |
@@ -24,6 +25,7 @@ mod cloud_events;
 pub mod emitter;
 mod figures;
 pub mod openapi;
+mod problems;
 pub mod request;
 mod reservations;
 pub mod routes;

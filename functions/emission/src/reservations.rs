@@ -20,7 +20,8 @@ use web::metrics::Unit;
 use web::openapi::schema;
 use web::{JsonBody, Metrics, Problem, ProblemType, idempotency_key};
 
-use crate::emitter::{Emitter, customer_not_found, customer_problem, not_in_catalog};
+use crate::emitter::Emitter;
+use crate::problems::{customer_not_found, customer_problem, not_in_catalog};
 use crate::request::{self, ReservationRequest};
 use crate::routes::Agent;
 

@@ -209,6 +209,11 @@ async fn usage_that_no_item_bills_is_held_and_never_sent() {
     assert_eq!(row.held_reason, Some(HeldReason::NoSubscriptionItem));
     assert_eq!(row.meter_event_name, TOKENS);
     assert_eq!(story.in_stripe().await, (0, 0));
+    // Whatever it names: it is chosen anew once something bills it.
+    let mut naming = story.event_of("llm.input", "job-3", 7);
+    naming["subscription_item_id"] = json!(story.customer.item.subscription_item_id);
+    let (status, answer) = story.emit(&naming).await;
+    assert_eq!((status, &answer["status"]), (202, &json!("held")));
     // Others of the same customer are billed as ever.
     let (status, _) = story.emit(&story.event("job-2", 1)).await;
     assert_eq!(status, 200);

@@ -4,10 +4,11 @@
 mod story;
 mod support;
 
-use billing::UsageStatus;
+use billing::{HeldReason, UsageStatus};
 use ledger::UsageEventRow;
 use serde_json::json;
 use story::{HOUR_MS, Story};
+use support::world::World;
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -61,6 +62,58 @@ async fn a_draft_takes_it_and_a_final_invoice_does_not() {
         assert_eq!(row.period_start, Some(period_start));
         assert_eq!(story.in_stripe().await, (1, 2));
     }
+}
+
+#[tokio::test]
+async fn usage_of_a_trial_that_is_heard_of_after_its_invoice_costs_nothing() {
+    for (past_ms, status, in_stripe) in [
+        (10 * MINUTE_MS, UsageStatus::Delivered, (1, 2)),
+        (2 * HOUR_MS, UsageStatus::Held, (0, 0)),
+    ] {
+        let world = World::start().await;
+        let customer = world.onboard_in_trial(7).await;
+        let story = Story::of(world, customer).await;
+        move_past_the_end(&story, past_ms).await;
+        let (_, row) = emit_late(&story).await;
+        let row = row.unwrap();
+        assert_eq!((row.status, row.carried_over), (status, false));
+        let free = (status == UsageStatus::Held).then_some(HeldReason::FreeTrial);
+        assert_eq!(row.held_reason, free);
+        assert_eq!(story.in_stripe().await, in_stripe);
+        // What happens after it is billed.
+        let (paid, _) = story.emit(&story.event("now", 3)).await;
+        assert_eq!(paid, 200);
+        assert_eq!(story.in_stripe().await, (in_stripe.0 + 1, in_stripe.1 + 3));
+    }
+}
+
+#[tokio::test]
+async fn a_final_invoice_is_found_among_many_others_of_its_customer() {
+    let story = past_the_end(2 * HOUR_MS).await;
+    let world = &story.world;
+    let product = world
+        .post_form_to_stripe("/v1/products", "name=Guest")
+        .await;
+    let product = product["id"].as_str().unwrap();
+    let form = format!("product={product}&currency=usd&unit_amount=0&recurring[interval]=month");
+    let price = world.post_form_to_stripe("/v1/prices", &form).await;
+    let customer_id = &story.customer.customer_id;
+    let form = format!(
+        "customer={customer_id}&items[0][price]={}",
+        price["id"].as_str().unwrap()
+    );
+    // More than Stripe puts on a page, and newer.
+    for _ in 0..101 {
+        world.post_form_to_stripe("/v1/subscriptions", &form).await;
+    }
+    let newest = world.stripe.list_invoices(customer_id.as_str(), 100).await;
+    let subscription_id = Some(story.customer.subscription_id.as_str());
+    let mut newest = newest.unwrap().into_iter();
+    assert!(newest.all(|it| it.subscription.as_deref() != subscription_id));
+    let (status, row) = emit_late(&story).await;
+    let row = row.unwrap();
+    assert_eq!((status, row.carried_over), (200, true));
+    assert_eq!(row.period_start, Some(story.customer.period_end));
 }
 
 #[tokio::test]

@@ -57,8 +57,7 @@ pub(crate) async fn show(
         query.map_err(|error| Problem::new(ProblemType::InvalidRequest, error.body_text()))?;
     let asked = Asked::parse(&query)?;
     let customer = parts.customer(&customer_id).await?;
-    let usage = parts.usage_of_current_period(&customer).await?;
-    let spending = Spending::of(&customer.row, &usage);
+    let (spending, watch) = parts.spending(&customer).await?;
     let standing = Standing::of(&spending).map_err(mixed_currencies)?;
     let ends_at = customer.row.subscription_ends_at;
     let mut reason = refusal(customer.status(), ends_at, customer.now);
@@ -67,7 +66,7 @@ pub(crate) async fn show(
         let stops = standing.stops().then_some(REACHED);
         reason = reason.or(stops).or(exceeds.then_some(EXCEEDED));
     }
-    let spending_limit = standing.map(|it| LimitView::of(&it, usage.watch.as_ref()));
+    let spending_limit = standing.map(|it| LimitView::of(&it, watch.as_ref()));
     Ok(Json(Answer {
         allowed: reason.is_none(),
         reason,

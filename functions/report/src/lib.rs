@@ -13,6 +13,7 @@ mod invoices;
 mod limit;
 mod links;
 pub mod openapi;
+mod past_days;
 mod query;
 mod series;
 mod summary;
@@ -35,6 +36,7 @@ pub use crate::dashboard::framing::{FrameAncestors, InvalidFrameAncestors};
 use crate::dashboard::payments::InvoiceShelf;
 use crate::dashboard::portal::PortalSessions;
 pub use crate::links::{DashboardLinks, InvalidLinkSettings};
+use crate::past_days::PastDays;
 
 /// The parts of the function.
 #[derive(Clone)]
@@ -49,6 +51,7 @@ struct Parts {
     stripe: stripe::Client,
     directory: CustomerDirectory,
     boards: Boards,
+    past_days: PastDays,
     catalog: CatalogCache,
     invoices: InvoiceShelf,
     explainer: Explainer,
@@ -74,6 +77,7 @@ impl State {
             stripe,
             directory,
             boards: Boards::default(),
+            past_days: PastDays::default(),
             invoices: InvoiceShelf::default(),
             portal_sessions: PortalSessions::default(),
             catalog,

@@ -114,7 +114,7 @@ pub(crate) async fn remove(
 
 impl Parts {
     /// What the period that `customer` is in holds, reservations and alerts, too.
-    pub(crate) async fn usage_of_current_period(
+    async fn usage_of_current_period(
         &self,
         customer: &KnownCustomer,
     ) -> Result<PeriodUsage, Problem> {

@@ -1,10 +1,8 @@
 //! Which usage is asked for.
 
-use billing::{FieldError, Timestamp};
+use billing::{DAY_MS, FieldError, HOUR_MS, Timestamp};
 use serde::Deserialize;
 
-const HOUR_MS: i64 = 3_600_000;
-const DAY_MS: i64 = 24 * HOUR_MS;
 /// The longest range of a report, in days. Totals are looked for in periods
 /// that began up to as long before it.
 pub(crate) const DAYS_MAX: i64 = 366;

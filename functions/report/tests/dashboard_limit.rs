@@ -63,6 +63,8 @@ fn as_on_the_dashboard(of_api: &Value, stops: bool) -> Value {
     let members = limit.as_object_mut().unwrap();
     members.remove("thresholds_percent");
     members.remove("set_at");
+    // A limit in another currency is shown without what is used of it.
+    members.remove("used_currency");
     members.insert("stops".to_owned(), json!(stops));
     limit
 }

@@ -12,7 +12,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use story::Story;
 use stripe::{PriceAmount, PriceTier};
-use support::world::send;
+use support::world::{DAY_MS, send};
 
 const ACTION: &str = "document_processed";
 
@@ -33,6 +33,38 @@ impl Story {
 fn hard(mut cap: Value) -> Value {
     cap["enforcement"] = json!("hard");
     cap
+}
+
+/// Usage of today counts at once; what comes in late, of a day before yesterday, after a
+/// while. It is never counted twice, nor forgotten.
+#[tokio::test]
+async fn access_counts_all_days_and_the_last_two_at_once() {
+    let story = Story::start().await;
+    story
+        .set_limit(hard(json!({ "units": 100 })))
+        .await
+        .expect(200);
+    story.used(40).await;
+    // The period's fifth day, by the customer's own clock.
+    let fifth_day = story.customer.period_start.plus_ms(4 * DAY_MS).unix_s();
+    let test_clock = story.customer.test_clock.clone().unwrap();
+    story.world.move_test_clock(&test_clock, fifth_day).await;
+    let units = async || {
+        let access = story.get("access").await.expect(200);
+        (access["units"].clone(), access["allowed"].clone())
+    };
+    assert_eq!(units().await, (json!(40), json!(true)));
+    let (today, yesterday) = (4 * 24, 3 * 24);
+    for (hours, sum) in [(today, 50), (yesterday, 60)] {
+        let usage = (ACTION, hours, UsageStatus::Delivered, 10);
+        story.count(&[usage]).await;
+        assert_eq!(units().await, (json!(sum), json!(true)));
+    }
+    story.used(40).await;
+    assert_eq!(units().await, (json!(60), json!(true)));
+    story.world.clock.advance_ms(15_000);
+    assert_eq!(units().await, (json!(100), json!(false)));
+    assert_eq!(story.limit().await["used_units"], 100);
 }
 
 /// $1 a unit for 10 units, then 50 cents, and $3 once.
@@ -70,7 +102,8 @@ async fn a_limit_is_set_read_and_taken_away() {
                 "units": 1_000, "amount": null, "currency": "usd", "enforcement": "hard",
                 "thresholds_percent": [50, 80, 100],
                 "set_at": set["spending_limit"]["set_at"],
-                "used_units": 250, "used_amount": "5.00", "held_units": 0, "used_percent": 25,
+                "used_units": 250, "used_amount": "5.00", "used_currency": "usd", "held_units": 0,
+                "used_percent": 25,
                 "left_units": 750, "left_amount": null, "alerts": [],
             },
         })

@@ -5,12 +5,12 @@
 //! end is made again with the next records; and each limit is due for the minute
 //! run once an hour, whatever became of the looks.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use billing::{Clock, CustomerId, Timestamp, UsageStatus};
+use billing::{Clock, CustomerId, Memory, Timestamp, UsageStatus, period_starting_at};
 use ledger::{CustomerRow, Ledger, LedgerError};
 use limits::{LimitWatcher, Looked, Occasion, WatchError};
 use metering::in_order;
@@ -44,7 +44,8 @@ pub struct LimitLooks {
     ledger: Ledger,
     watcher: LimitWatcher,
     clock: Arc<dyn Clock>,
-    known: Mutex<HashMap<CustomerId, Remembered>>,
+    /// Customers with a limit, and that others have none.
+    known: Mutex<Memory<CustomerId, Option<Arc<CustomerRow>>>>,
     late: Mutex<Late>,
 }
 
@@ -79,12 +80,6 @@ impl Late {
             .filter(move |(id, _)| has_had_its_turn(id));
         later.chain(earlier)
     }
-}
-
-/// A customer with a limit, or that there is none.
-struct Remembered {
-    limited: Option<Arc<CustomerRow>>,
-    until: Timestamp,
 }
 
 impl std::fmt::Debug for LimitLooks {
@@ -128,7 +123,7 @@ impl LimitLooks {
             ledger,
             watcher,
             clock,
-            known: Mutex::default(),
+            known: Mutex::new(Memory::of(ROWS_MAX)),
             late: Mutex::default(),
         }
     }
@@ -193,26 +188,14 @@ impl LimitLooks {
         customer_id: &CustomerId,
     ) -> Result<Option<Arc<CustomerRow>>, LedgerError> {
         let now = self.clock.now();
-        if let Some(known) = lock(&self.known).get(customer_id)
-            && now < known.until
-        {
-            return Ok(known.limited.clone());
+        if let Some(limited) = lock(&self.known).get(customer_id, now) {
+            return Ok(limited.clone());
         }
         let row = self.ledger.customer(customer_id).await?;
         let limited = row.filter(|row| row.spending_limit.is_some());
         let limited = limited.map(Arc::new);
-        let mut known = lock(&self.known);
-        if known.len() >= ROWS_MAX {
-            known.retain(|_, remembered| now < remembered.until);
-        }
-        if known.len() >= ROWS_MAX {
-            known.clear();
-        }
-        let remembered = Remembered {
-            limited: limited.clone(),
-            until: now.plus_ms(ROW_FRESH_MS),
-        };
-        known.insert(customer_id.clone(), remembered);
+        let until = now.plus_ms(ROW_FRESH_MS);
+        lock(&self.known).put(customer_id.clone(), limited.clone(), until, now);
         Ok(limited)
     }
 }
@@ -220,15 +203,9 @@ impl LimitLooks {
 /// The period that begins at `period_start`; none for one before the customer's,
 /// whose limit is history.
 fn period_of(customer: &CustomerRow, period_start: Timestamp) -> Option<Range<Timestamp>> {
-    let (known, end) = (customer.period_start, customer.period_end);
-    if period_start < known {
-        return None;
-    }
-    if period_start == known {
-        return Some(known..end);
-    }
-    // The row is not brought up to date yet.
-    Some(period_start..period_start.plus_ms(end.ms_since(known)))
+    let known = customer.period_start..customer.period_end;
+    // Of a later one the row is not brought up to date yet.
+    (period_start >= known.start).then(|| period_starting_at(period_start, &known))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

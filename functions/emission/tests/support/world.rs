@@ -3,11 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::SystemTime;
 
 use billing::{Clock, CustomerId, PriceTerms, Timestamp};
 use ledger::{CustomerRow, CustomerStatus, Ledger, MeteredItem, NewApiKey, Scope};
+use metering::customers::trial_of;
 use reqwest::Method;
 use serde_json::{Value, json};
 use stripe::{
@@ -15,44 +14,11 @@ use stripe::{
     ExposeSecret, PriceAmount, RequestOptions, SecretString, UsageApi,
 };
 use stripe_simulator::{Config, DEFAULT_SECRET_KEY, Simulator};
+pub(crate) use test_support::HandClock;
 
 use super::tables::Tables;
 
 pub(crate) const METER_EVENT_NAME: &str = "agent_operations";
-
-/// A clock that stands still until a test moves it. It starts at the present,
-/// since sessions and signatures are bound to the machine's.
-#[derive(Clone)]
-pub(crate) struct HandClock(Arc<AtomicI64>);
-
-impl HandClock {
-    /// Another clock, ahead of this one.
-    pub(crate) fn ahead_by_ms(&self, ahead_ms: i64) -> Self {
-        Self(Arc::new(AtomicI64::new(self.now().unix_ms() + ahead_ms)))
-    }
-
-    fn started() -> Self {
-        let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now_ms = i64::try_from(elapsed.unwrap().as_millis()).unwrap();
-        Self(Arc::new(AtomicI64::new(now_ms)))
-    }
-
-    pub(crate) fn advance_ms(&self, duration_ms: i64) {
-        self.0.fetch_add(duration_ms, Ordering::SeqCst);
-    }
-}
-
-impl Clock for HandClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_unix_ms(self.0.load(Ordering::SeqCst))
-    }
-}
-
-impl stripe_simulator::Clock for HandClock {
-    fn now_ms(&self) -> i64 {
-        self.0.load(Ordering::SeqCst)
-    }
-}
 
 pub(crate) struct World {
     pub(crate) tables: Tables,
@@ -70,7 +36,7 @@ impl World {
 
     /// Of an account whose usage is reported by `usage_api`.
     pub(crate) async fn with_usage_api(usage_api: UsageApi) -> Self {
-        let clock = HandClock::started();
+        let clock = HandClock::at_present();
         let simulator = Simulator::start(Config {
             clock: Arc::new(clock.clone()),
             ..Config::manual()
@@ -107,6 +73,19 @@ impl World {
     /// A customer with a metered subscription, in Stripe and in the tables. On
     /// a test clock, if one is named.
     pub(crate) async fn onboard(&self, test_clock: Option<&str>) -> CustomerRow {
+        self.onboard_on(test_clock, None).await
+    }
+
+    /// A customer whose first `days` are free.
+    pub(crate) async fn onboard_in_trial(&self, days: u32) -> CustomerRow {
+        self.onboard_on(None, Some(days)).await
+    }
+
+    async fn onboard_on(
+        &self,
+        test_clock: Option<&str>,
+        trial_period_days: Option<u32>,
+    ) -> CustomerRow {
         let stripe = &self.stripe;
         let options = RequestOptions::new;
         let (meter_id, price_id) = self.metered_price(METER_EVENT_NAME).await;
@@ -119,6 +98,7 @@ impl World {
             customer: customer.id.clone(),
             prices: vec![price_id.clone()],
             bills_usage_records: !stripe.usage_api().has_meter(),
+            trial_period_days,
             ..CreateSubscription::default()
         };
         let subscription = stripe
@@ -154,6 +134,7 @@ impl World {
             created_at: self.now(),
             erased_at: None,
             spending_limit: None,
+            trial: trial_of(&subscription),
         };
         self.ledger.create_customer(&row).await.unwrap();
         row
@@ -299,7 +280,16 @@ impl World {
 
     /// The identifier and the value of every event of `customer_id` that Stripe counts.
     pub(crate) async fn counted_in_stripe(&self, customer_id: &CustomerId) -> Vec<(String, u64)> {
-        let query = format!("meter_events?customer={customer_id}&limit=10000");
+        self.meter_events(&format!("customer={customer_id}")).await
+    }
+
+    /// The same of every customer, in the order in which they came.
+    pub(crate) async fn all_counted_in_stripe(&self) -> Vec<(String, u64)> {
+        self.meter_events("").await
+    }
+
+    async fn meter_events(&self, filter: &str) -> Vec<(String, u64)> {
+        let query = format!("meter_events?limit=10000&{filter}");
         let found = self.control(Method::GET, &query, None).await;
         let events = found["data"].as_array().unwrap().iter();
         events

@@ -15,16 +15,14 @@ use web::{Problem, ProblemType};
 
 use crate::Parts;
 use crate::customer::{not_onboarded, of_error};
-use crate::dashboard::figures::{DAY_MS, Figures, midnight_before};
+use crate::dashboard::figures::Figures;
 use crate::dashboard::latest_events::{EventFigures, LatestEvents};
 use crate::entity_tag::EntityTag;
+use crate::past_days::{DAYS_FRESH_MS, yesterday};
 use crate::usage::current_period;
 
 /// For how long a look is everybody's: what is new shows as much later at most.
 const LOOK_FRESH_MS: i64 = 1_000;
-/// For how long the days before yesterday are believed. Usage is billed at the time when
-/// it happened, so only what comes in late is counted there.
-const DAYS_FRESH_MS: i64 = 15_000;
 /// Events that are shown.
 const EVENTS: usize = 10;
 /// How long a board is kept that nobody looks at.
@@ -192,7 +190,7 @@ impl Parts {
         });
         let usage = match known {
             Some(mut known) => {
-                let yesterday = midnight_before(customer.now).plus_ms(-DAY_MS);
+                let yesterday = yesterday(customer.now);
                 let mut read = self.read(row, period_start, Some(yesterday)).await?;
                 let mut days = std::mem::take(&mut known.of_period.days);
                 days.retain(|day| day.midnight() < yesterday);

@@ -2,16 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use billing::Timestamp;
+use billing::{DAY_MS, HOUR_MS, Timestamp};
 use ledger::{BillableDay, BillableUnits};
 use serde::Serialize;
 use utoipa::ToSchema;
 use web::openapi::schema;
 
-use crate::dashboard::figures::{DAY_MS, midnight_before};
 use crate::query::Hours;
 
-const HOUR_MS: i64 = 3_600_000;
 /// Actions that are told apart: as many as there are colours that are.
 const ACTIONS_MAX: usize = 6;
 /// Hours that are shown, up to the present one.
@@ -81,7 +79,7 @@ impl Chart {
         }
         let end = now.max(period.start);
         Self {
-            days: bars(&by_day, midnight_before(period.start), end, DAY_MS, width),
+            days: bars(&by_day, period.start.start_of_day(), end, DAY_MS, width),
             hours: bars(&by_hour, first_hour, end, HOUR_MS, width),
             action_types: shown.into_iter().cloned().collect(),
             has_others,

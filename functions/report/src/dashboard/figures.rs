@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use billing::{Money, Timestamp};
+use billing::{DAY_MS, HOUR_MS, Money, Timestamp};
 use ledger::{BillableDay, BillableUnits, CustomerRow, PeriodUsage};
 use metering::KnownCustomer;
 use serde::Serialize;
@@ -19,9 +19,6 @@ use crate::limit;
 use crate::query::Hours;
 use crate::summary::Summary;
 use crate::usage::current_period;
-
-const HOUR_MS: i64 = 3_600_000;
-pub(super) const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// Actions that have a row of their own, those with the most units; the others share one.
 const ACTIONS_MAX: usize = 50;
@@ -148,7 +145,7 @@ impl Figures {
     pub(crate) fn of(customer: &KnownCustomer, usage: &PeriodUsage) -> Result<Self, Problem> {
         let (row, days) = (&customer.row, usage.days.as_slice());
         let period = current_period(customer);
-        let midnight = midnight_before(customer.now);
+        let midnight = customer.now.start_of_day();
         let summary = Summary::of(row, days);
         let bill = Bill::of(row, &summary, Stretch::Period)?;
         let cost = bill.cost.as_ref().ok();
@@ -301,15 +298,10 @@ fn prospect(
     })
 }
 
-/// When the day (UTC) begins that holds `at`.
-pub(super) const fn midnight_before(at: Timestamp) -> Timestamp {
-    Timestamp::from_unix_ms(at.unix_ms().div_euclid(DAY_MS) * DAY_MS)
-}
-
 /// When each day (UTC) begins that lies wholly between the period's start and `now`.
 fn complete_days(period_start: Timestamp, now: Timestamp) -> Vec<Timestamp> {
-    let first = midnight_before(period_start.plus_ms(DAY_MS - 1));
-    let today = midnight_before(now);
+    let first = period_start.plus_ms(DAY_MS - 1).start_of_day();
+    let today = now.start_of_day();
     let days = (0..).map(|day| first.plus_ms(day * DAY_MS));
     days.take_while(|midnight| *midnight < today).collect()
 }

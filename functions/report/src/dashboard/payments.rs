@@ -1,11 +1,10 @@
 //! `GET /dashboard/invoices`: the upcoming invoice and the latest ones, from Stripe. They
 //! come apart from the usage, which must not wait for Stripe.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Bytes;
-use billing::{CustomerId, Timestamp};
+use billing::{CustomerId, Memory, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 use web::{Problem, ProblemType};
@@ -47,12 +46,16 @@ pub(crate) struct Listed {
 struct Shelved {
     listed: Result<Listed, Problem>,
     row_version: u64,
-    until: Timestamp,
 }
 
 /// The invoices of customers whose dashboards are open.
-#[derive(Default)]
-pub(crate) struct InvoiceShelf(Mutex<HashMap<CustomerId, Shelved>>);
+pub(crate) struct InvoiceShelf(Mutex<Memory<CustomerId, Shelved>>);
+
+impl Default for InvoiceShelf {
+    fn default() -> Self {
+        Self(Mutex::new(Memory::of(CUSTOMERS_MAX)))
+    }
+}
 
 impl InvoiceShelf {
     fn recall(
@@ -62,20 +65,13 @@ impl InvoiceShelf {
         now: Timestamp,
     ) -> Option<Result<Listed, Problem>> {
         let shelved = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = shelved.get(customer_id)?;
-        let is_fresh = found.row_version == row_version && now < found.until;
-        is_fresh.then(|| found.listed.clone())
+        let found = shelved.get(customer_id, now)?;
+        (found.row_version == row_version).then(|| found.listed.clone())
     }
 
-    fn put(&self, customer_id: &CustomerId, put: Shelved, now: Timestamp) {
+    fn put(&self, customer_id: &CustomerId, put: Shelved, until: Timestamp, now: Timestamp) {
         let mut shelved = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if shelved.len() >= CUSTOMERS_MAX {
-            shelved.retain(|_, shelved| now < shelved.until);
-        }
-        if shelved.len() >= CUSTOMERS_MAX {
-            shelved.clear();
-        }
-        shelved.insert(customer_id.clone(), put);
+        shelved.put(customer_id.clone(), put, until, now);
     }
 }
 
@@ -104,9 +100,9 @@ impl Parts {
         let shelved = Shelved {
             listed: listed.clone(),
             row_version,
-            until: now.plus_ms(fresh_ms),
         };
-        self.invoices.put(customer_id, shelved, now);
+        let until = now.plus_ms(fresh_ms);
+        self.invoices.put(customer_id, shelved, until, now);
         listed
     }
 

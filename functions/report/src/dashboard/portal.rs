@@ -40,6 +40,9 @@ impl PortalSessions {
         let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if windows.len() >= CUSTOMERS_MAX {
             windows.retain(|_, window| now < window.until);
+            if windows.len() >= CUSTOMERS_MAX {
+                windows.clear();
+            }
         }
         let window = windows.entry(customer_id.clone());
         let window = window.or_insert(Window {

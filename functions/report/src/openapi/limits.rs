@@ -25,8 +25,8 @@ pub(super) fn a_limit(
     json!({
         "units": null, "amount": amount, "currency": "usd", "enforcement": "hard",
         "thresholds_percent": [50, 80, 100], "set_at": "2026-01-02T09:00:00Z",
-        "used_units": used_units, "used_amount": used_amount, "held_units": 0,
-        "used_percent": used_percent, "left_units": null, "left_amount": "0.00",
+        "used_units": used_units, "used_amount": used_amount,
+        "used_currency": "usd", "held_units": 0, "used_percent": used_percent, "left_units": null, "left_amount": "0.00",
         "alerts": alerts,
     })
 }
