@@ -3,10 +3,8 @@
 
 mod story;
 
-use std::sync::Arc;
-
 use billing::CustomerId;
-use metering::{CustomerDirectory, Delivered, Deliverer, Redriven, Redriver};
+use metering::{Delivered, Redriven};
 use meterline_cli::catalog::{
     CatalogReport, CatalogSetupError, CatalogSetupOptions, Change, Subscribed,
 };
@@ -246,20 +244,6 @@ impl Story {
             .filter(|total| total.key.meter_event_name == event_name);
         let units = of_meter.map(|total| total.tally.units(billing::UsageStatus::Delivered));
         units.sum()
-    }
-
-    /// As `meterline redrive` does, at the time of the story.
-    async fn redrive(&self, event_id: &str) -> Redriven {
-        let (ledger, stripe) = (self.system.ledger().clone(), self.system.stripe().clone());
-        let clock = || Arc::clone(&self.clock);
-        let redriver = Redriver::new(
-            ledger.clone(),
-            CustomerDirectory::new(ledger.clone(), stripe.clone(), clock()),
-            Deliverer::new(ledger, stripe, clock()),
-            clock(),
-        );
-        let row = self.row(event_id).await;
-        redriver.redrive(&[row]).await.pop().unwrap()
     }
 }
 

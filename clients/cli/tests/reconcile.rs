@@ -130,6 +130,33 @@ async fn a_double_under_another_identifier_is_seen() {
 }
 
 #[tokio::test]
+async fn a_rejected_event_that_stripe_has_becomes_delivered() {
+    let story = Story::start().await;
+    story.emit("a", 3).await;
+    story.clock.advance_s(7 * MINUTE_S);
+    story.emit("b", 5).await;
+    for (event_id, to) in [("a", UsageStatus::Voided), ("b", UsageStatus::Rejected)] {
+        story.move_row(event_id, UsageStatus::Delivered, to).await;
+    }
+    story.rest().await;
+    let report = story.repair().await;
+    // What was voided was decided.
+    let kinds = [(StripeHas, vec!["a"]), (StripeHas, vec!["b"])];
+    assert_eq!(findings(&report), kinds);
+    let repaired: Vec<bool> = report.findings.iter().map(|it| it.is_repaired).collect();
+    assert_eq!(repaired, [false, true]);
+    assert_eq!(story.row("a").await.status, UsageStatus::Voided);
+    let row = story.row("b").await;
+    assert_eq!(
+        (row.status, row.stripe_code),
+        (UsageStatus::Delivered, None)
+    );
+    story.rest().await;
+    assert_eq!(findings(&story.reconcile().await), [(StripeHas, vec!["a"])]);
+    assert_eq!(story.totals().await, (5, 0));
+}
+
+#[tokio::test]
 async fn a_quarantined_event_that_stripe_has_becomes_delivered() {
     let story = Story::start().await;
     story.emit("a", 3).await;

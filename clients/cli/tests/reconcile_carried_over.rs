@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use billing::{CustomerId, EventId, Identifier, Timestamp, UsageStatus};
 use ledger::{Transition, UsageEventRow};
-use metering::{CustomerDirectory, Deliverer, Prospect, Redriven, Redriver};
+use metering::{Prospect, Redriven};
 use meterline_cli::reconcile::FindingKind::{
     Ambiguous, BilledBefore, InvoiceDiffers, StripeHas, Uncertain, Unexplained,
 };
@@ -79,18 +79,6 @@ impl CarriedOver {
         let identifier = Identifier::of(&self.customer.customer_id, &event_id);
         let row = self.story.system.ledger().usage_event(&identifier).await;
         row.unwrap().unwrap()
-    }
-
-    fn redriver(&self) -> Redriver {
-        let system = &self.story.system;
-        let (ledger, stripe) = (system.ledger(), system.stripe());
-        let clock = || self.story.clock.clone();
-        Redriver::new(
-            ledger.clone(),
-            CustomerDirectory::new(ledger.clone(), stripe.clone(), clock()),
-            Deliverer::new(ledger.clone(), stripe.clone(), clock()),
-            clock(),
-        )
     }
 
     async fn reconcile(&self, repair: Repair) -> CustomerReport {
@@ -199,7 +187,7 @@ async fn of_two_alike_none_is_chosen() {
 
     // The operator reads in Stripe's list that it has "a" from the month before.
     let [a, b] = before;
-    let redriver = it.redriver();
+    let redriver = it.story.redriver();
     let beside_it = a.occurred_at.plus_ms(-DAY_S * 1_000);
     let between = a.occurred_at.plus_ms(DAY_S * 1_000);
     for (row, at) in [
@@ -293,7 +281,7 @@ async fn what_was_recorded_late_was_told_no_earlier_time() {
     let row = it.row("recorded late").await;
     assert!(row.carried_over);
     assert_eq!(row.told_at, []);
-    let redriver = it.redriver();
+    let redriver = it.story.redriver();
     let refused = redriver.note_in_stripe_at(&row, row.occurred_at).await;
     let never_then = matches!(refused, Redriven::Left(Prospect::NotAtThisTime));
     assert!(never_then, "{refused:?}");
@@ -304,7 +292,7 @@ async fn what_was_recorded_late_was_told_no_earlier_time() {
 async fn an_operators_mistake_is_undone() {
     let it = CarriedOver::with(&["late"]).await;
     let before = it.row("late").await;
-    let redriver = it.redriver();
+    let redriver = it.story.redriver();
     let noted = redriver.note_in_stripe_at(&before, before.occurred_at);
     assert!(matches!(noted.await, Redriven::Noted));
     let moved = it.row("late").await;
@@ -377,7 +365,11 @@ async fn the_reason_of_a_refusal_goes_with_it() {
     moved.await.unwrap();
     let row = it.row("late").await;
     assert_eq!(row.stripe_code.as_deref(), Some("archived_meter"));
-    let noted = it.redriver().note_in_stripe_at(&row, row.occurred_at).await;
+    let noted = it
+        .story
+        .redriver()
+        .note_in_stripe_at(&row, row.occurred_at)
+        .await;
     assert!(matches!(noted, Redriven::Noted), "{noted:?}");
     assert_eq!(it.row("late").await.stripe_code, None);
 }

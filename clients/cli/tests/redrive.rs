@@ -5,33 +5,16 @@ mod story;
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::Poll;
 
-use billing::{HeldReason, Timestamp, UsageStatus};
-use metering::{CustomerDirectory, Delivered, Deliverer, Prospect, Redriven, Redriver};
+use billing::{CustomerId, HeldReason, Timestamp, UsageStatus};
+use metering::{Delivered, Prospect, Redriven};
 use serde_json::{Value, json};
 use story::catalog::{DOCUMENTS, TOKENS};
 use story::{DAY_S, Story};
 use stripe::UsageApi;
 
 impl Story {
-    fn redriver(&self) -> Redriver {
-        let (ledger, stripe) = (self.system.ledger().clone(), self.system.stripe().clone());
-        let clock = || Arc::clone(&self.clock);
-        Redriver::new(
-            ledger.clone(),
-            CustomerDirectory::new(ledger.clone(), stripe.clone(), clock()),
-            Deliverer::new(ledger, stripe, clock()),
-            clock(),
-        )
-    }
-
-    async fn redrive(&self, event_id: &str) -> Redriven {
-        let row = self.row(event_id).await;
-        self.redriver().redrive(&[row]).await.pop().unwrap()
-    }
-
     async fn emit_in_vain(&self, event_id: &str, quantity: u64) {
         self.strike("error_before").await;
         assert_eq!(self.emit(event_id, quantity).await, "pending");
@@ -106,6 +89,27 @@ async fn quarantined_and_rejected_events_are_sent_in_a_window_of_their_own() {
     assert_eq!(story.in_stripe().await, (2, 12));
     story.pump().await;
     assert_eq!(story.totals().await, (12, 0));
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn in_a_long_period_what_is_older_than_stripe_takes_is_billed_now() {
+    let mut story = Story::start().await;
+    story.sell_by_the_year().await;
+    let onboarded = story.caller.onboard("by the year").await;
+    story.customer_id = CustomerId::parse(&onboarded).unwrap();
+    story.emit_in_vain("old", 5).await;
+    story.quarantine_what_is_pending().await;
+    story.clock.advance_s(50 * DAY_S);
+    let redriven = story.redrive("old").await;
+    assert!(is_delivered(&redriven), "{redriven:?}");
+    let (row, customer) = (story.row("old").await, story.customer().await);
+    assert_eq!(row.billed_at, Some(story.now()));
+    assert_eq!(row.period_start, Some(customer.period_start));
+    assert!(row.occurred_at >= customer.period_start && row.carried_over);
+    assert_eq!(story.in_stripe().await, (1, 5));
+    story.pump().await;
+    assert_eq!(story.totals().await, (5, 0));
     story.system.stop().await.unwrap();
 }
 
@@ -238,6 +242,42 @@ async fn what_stripe_has_is_noted_and_not_sent() {
     assert!(matches!(again, Redriven::Left(left) if left == delivered));
     story.pump().await;
     assert_eq!(story.totals().await, (5, 0));
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_rejected_event_that_stripe_has_is_noted_and_a_held_one_never_is() {
+    let story = Story::start().await;
+    // Stripe counts it, and a report of another sending came after.
+    assert_eq!(story.emit("taken", 5).await, "delivered");
+    story
+        .move_row("taken", UsageStatus::Delivered, UsageStatus::Rejected)
+        .await;
+    let customer_id = story.customer_id.to_string();
+    let of = |status| {
+        [
+            "redrive",
+            "--customer",
+            &customer_id,
+            "--yes",
+            "--in-stripe",
+            "--status",
+            status,
+        ]
+    };
+    let (status, out, err) = story.meterline(&of("rejected")).await;
+    assert_eq!(status, Some(0), "{out}{err}");
+    assert!(out.ends_with("noted as delivered\n"), "{out}");
+    let row = story.row("taken").await;
+    assert_eq!(
+        (row.status, row.stripe_code),
+        (UsageStatus::Delivered, None)
+    );
+    assert_eq!(story.in_stripe().await, (1, 5));
+    story.pump().await;
+    assert_eq!(story.totals().await, (5, 0));
+    let (status, _, err) = story.meterline(&of("held")).await;
+    assert_ne!(status, Some(0), "{err}");
     story.system.stop().await.unwrap();
 }
 

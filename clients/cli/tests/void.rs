@@ -10,7 +10,7 @@ use std::task::Poll;
 use billing::{CustomerId, Timestamp, UsageStatus};
 use metering::{CreditError, Found, Void, VoidError};
 use serde_json::json;
-use story::{DAY_S, HOUR_S, Story};
+use story::{DAY_S, HOUR_S, MINUTE_S, Story, findings};
 
 impl Story {
     /// An event that Stripe does not have, or whose answer was lost: pending.
@@ -18,6 +18,18 @@ impl Story {
         self.strike(kind).await;
         assert_eq!(self.emit(event_id, quantity).await, "pending");
         self.heal().await;
+    }
+
+    /// From now on it is about another customer, whose first `days` are free.
+    async fn onboard_in_trial(&mut self, days: u32) {
+        let body = json!({
+            "email": "trial@example.com", "external_id": "trial",
+            "payment_method": "pm_card_visa", "trial_period_days": days,
+        });
+        let (status, answer) = self.caller.post("/v1/customers", body).await;
+        assert_eq!(status, 201, "{answer}");
+        let customer_id = answer["customer_id"].as_str().unwrap();
+        self.customer_id = CustomerId::parse(customer_id).unwrap();
     }
 
     /// One batch of events that are named by their numbers.
@@ -39,6 +51,31 @@ impl Story {
         self.strike("lose_answer").await;
         self.emit_many(name, count, 1).await;
         self.heal().await;
+    }
+
+    /// Until `seconds` before the end of the customer's period.
+    async fn advance_to_before_the_end(&self, seconds: i64) {
+        let period_end = self.customer().await.period_end;
+        let left_s = period_end.ms_since(self.now()) / 1_000;
+        self.clock.advance_s(left_s - seconds);
+    }
+
+    /// Two hours, in which the period ends and its invoice becomes a draft, and three in
+    /// which that is final.
+    async fn end_period_in_hours(&self) {
+        for seconds in [2 * HOUR_S + 60, 90 * MINUTE_S, 90 * MINUTE_S] {
+            self.clock.advance_s(seconds);
+            self.settle().await;
+        }
+    }
+
+    /// What the customer's invoices come to, without what is a draft still.
+    async fn invoiced(&self) -> i64 {
+        let stripe = self.system.stripe();
+        let invoices = stripe.list_all_invoices(self.customer_id.as_str()).await;
+        let invoices = invoices.unwrap().into_iter();
+        let is_final = |it: &stripe::Invoice| it.status_transitions.finalized_at.is_some();
+        invoices.filter(is_final).map(|it| it.total).sum()
     }
 
     async fn summed_by_stripe(&self) -> i64 {
@@ -126,10 +163,6 @@ async fn a_pending_event_is_cancelled_whether_stripe_has_it_or_not() {
 #[tokio::test]
 async fn what_stripe_never_took_is_voided_without_it() {
     let story = Story::start().await;
-    story.emit_in_vain("rejected", 5, "error_before").await;
-    story
-        .move_row("rejected", UsageStatus::Pending, UsageStatus::Rejected)
-        .await;
     let before = story.now().plus_ms(-2 * DAY_S * 1_000);
     let event = json!({
         "event_id": "held", "customer_id": story.customer_id, "quantity": 5,
@@ -137,12 +170,47 @@ async fn what_stripe_never_took_is_voided_without_it() {
     });
     let (_, held) = story.caller.post("/v1/usage", event).await;
     assert_eq!(held["status"], "held", "{held}");
-    for event_id in ["rejected", "held"] {
-        assert_eq!(story.void(event_id).await.unwrap(), Void::NeverBilled);
-    }
+    assert_eq!(story.void("held").await.unwrap(), Void::NeverBilled);
     assert_eq!(story.in_stripe().await, (0, 0));
     let nobodys = story.void("nobody's").await.unwrap_err();
     assert!(matches!(nobodys, VoidError::NoSuchEvent));
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_rejected_event_is_cancelled_whether_stripe_counts_it_or_not() {
+    let story = Story::start().await;
+    for kind in ["error_before", "lose_answer"] {
+        story.emit_in_vain(kind, 5, kind).await;
+        story
+            .move_row(kind, UsageStatus::Pending, UsageStatus::Rejected)
+            .await;
+        assert_eq!(story.void(kind).await.unwrap(), Void::Cancelled);
+    }
+    assert_eq!(story.in_stripe().await, (0, 0));
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_rejected_event_that_stripe_cancels_no_more_waits_for_reconcile() {
+    let story = Story::start().await;
+    for (event_id, kind) in [("counted", "lose_answer"), ("not-counted", "error_before")] {
+        story.emit_in_vain(event_id, 5, kind).await;
+        story
+            .move_row(event_id, UsageStatus::Pending, UsageStatus::Rejected)
+            .await;
+    }
+    story.clock.advance_s(26 * HOUR_S);
+    for event_id in ["counted", "not-counted"] {
+        let refused = story.void(event_id).await.unwrap_err();
+        assert!(matches!(refused, VoidError::FateUnknown), "{refused}");
+        assert_eq!(story.status(event_id).await, UsageStatus::Rejected);
+    }
+    let counted = story.void_found("counted", Some(Found::Counted)).await;
+    assert!(is_credit_of(&counted.unwrap(), 10));
+    let found = Some(Found::NotCounted);
+    let not = story.void_found("not-counted", found).await;
+    assert_eq!(not.unwrap(), Void::NeverBilled);
     story.system.stop().await.unwrap();
 }
 
@@ -168,6 +236,18 @@ async fn after_a_day_the_customer_is_credited_once() {
     assert_eq!(story.in_stripe().await, (2, 8));
     story.pump().await;
     assert_eq!(story.totals().await, (3, 0));
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn usage_of_a_trial_is_credited_with_nothing() {
+    let mut story = Story::start().await;
+    story.onboard_in_trial(14).await;
+    story.emit("tried", 5).await;
+    story.clock.advance_s(26 * HOUR_S);
+    let voided = story.void("tried").await.unwrap();
+    assert!(is_credit_of(&voided, 0), "{voided:?}");
+    assert_eq!(story.credits().await.len(), 0);
     story.system.stop().await.unwrap();
 }
 
@@ -199,6 +279,118 @@ async fn usage_on_a_final_invoice_is_credited_by_its_line() {
         "{voided:?}"
     );
     assert_eq!(story.credits().await[0].amount, -10);
+    story.system.stop().await.unwrap();
+}
+
+fn is_credit_of(voided: &Void, cents: i64) -> bool {
+    matches!(voided, Void::Credited { minor_units, .. } if *minor_units == cents)
+}
+
+#[tokio::test]
+async fn within_a_day_usage_on_a_final_invoice_is_credited_too() {
+    let story = Story::start().await;
+    story.advance_to_before_the_end(2 * HOUR_S).await;
+    story.emit("kept", 30).await;
+    story.emit("wrong", 5).await;
+    story.end_period_in_hours().await;
+    assert_eq!(story.invoiced().await, 70);
+    let voided = story.void("wrong").await.unwrap();
+    assert!(is_credit_of(&voided, 10), "{voided:?}");
+    assert_eq!(story.void("wrong").await.unwrap(), Void::Before);
+    let credits = story.credits().await;
+    assert_eq!((credits.len(), credits[0].amount), (1, -10));
+    // Meter and invoice agree still.
+    assert_eq!(story.in_stripe().await, (2, 35));
+    story.rest().await;
+    assert_eq!(findings(&story.reconcile().await), []);
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_draft_follows_the_meter_until_it_is_nearly_final() {
+    let story = Story::start().await;
+    story.advance_to_before_the_end(HOUR_S).await;
+    story.emit("kept", 30).await;
+    story.emit("early", 5).await;
+    story.emit("late", 7).await;
+    story.clock.advance_s(HOUR_S + 60);
+    story.settle().await;
+    assert_eq!(story.void("early").await.unwrap(), Void::Cancelled);
+    story.clock.advance_s(50 * MINUTE_S);
+    let voided = story.void("late").await.unwrap();
+    assert!(is_credit_of(&voided, 14), "{voided:?}");
+    story.clock.advance_s(HOUR_S);
+    story.settle().await;
+    // 30 that are kept, and 7 that are credited.
+    assert_eq!(story.invoiced().await, 74);
+    assert_eq!(story.credits().await.len(), 1);
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn usage_of_a_canceled_subscription_is_credited_where_an_invoice_has_it() {
+    for invoice_now in [true, false] {
+        let story = Story::start().await;
+        story.emit("kept", 30).await;
+        story.emit("wrong", 5).await;
+        story.clock.advance_s(HOUR_S);
+        let subscription_id = story.customer().await.subscription_id;
+        let stripe = story.system.stripe();
+        let cancel = stripe::CancelSubscription { invoice_now };
+        let options = stripe::RequestOptions::new();
+        let canceled = stripe.cancel_subscription(&subscription_id, &cancel, &options);
+        canceled.await.unwrap();
+        for _ in 0..3 {
+            story.settle().await;
+            story.clock.advance_s(90 * MINUTE_S);
+        }
+        let voided = story.void("wrong").await.unwrap();
+        if invoice_now {
+            assert!(is_credit_of(&voided, 10), "{voided:?}");
+        } else {
+            assert_eq!(voided, Void::Cancelled);
+        }
+        story.system.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_void_that_the_final_invoice_overtook_is_not_guessed_at() {
+    let story = Story::start().await;
+    story.advance_to_before_the_end(2 * HOUR_S).await;
+    story.emit("wrong", 5).await;
+    story
+        .move_row("wrong", UsageStatus::Delivered, UsageStatus::Voiding)
+        .await;
+    story.end_period_in_hours().await;
+    let refused = story.void("wrong").await.unwrap_err();
+    assert!(matches!(refused, VoidError::FateUnknown), "{refused}");
+    assert_eq!(story.status("wrong").await, UsageStatus::Voiding);
+    let counted = story.void_found("wrong", Some(Found::Counted)).await;
+    assert!(is_credit_of(&counted.unwrap(), 10));
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_pending_when_its_invoice_became_final_waits_for_reconcile() {
+    let story = Story::start().await;
+    story.advance_to_before_the_end(2 * HOUR_S).await;
+    story.emit_in_vain("counted", 5, "lose_answer").await;
+    story.emit_in_vain("not-counted", 7, "error_before").await;
+    story.end_period_in_hours().await;
+    assert_eq!(story.invoiced().await, 10);
+    for event_id in ["counted", "not-counted"] {
+        let refused = story.void(event_id).await.unwrap_err();
+        assert!(matches!(refused, VoidError::FateUnknown), "{refused}");
+        assert_eq!(story.status(event_id).await, UsageStatus::Quarantined);
+    }
+    // Nothing was sent to where no invoice bills it.
+    assert_eq!(story.in_stripe().await, (1, 5));
+    let counted = story.void_found("counted", Some(Found::Counted)).await;
+    assert!(is_credit_of(&counted.unwrap(), 10));
+    let found = Some(Found::NotCounted);
+    let not = story.void_found("not-counted", found).await;
+    assert_eq!(not.unwrap(), Void::NeverBilled);
     story.system.stop().await.unwrap();
 }
 
@@ -363,6 +555,21 @@ async fn cut_off_anywhere_a_cancellation_is_ended_by_the_same_call() {
     assert_eq!(story.totals().await, (kept, pending));
     assert_eq!(story.in_stripe().await, (kept + pending, kept + pending));
     assert!(story.credits().await.is_empty());
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn cut_off_anywhere_usage_on_a_final_invoice_is_credited_and_never_cancelled() {
+    let story = Story::start().await;
+    story.advance_to_before_the_end(2 * HOUR_S).await;
+    story.emit_many("billed", EVENTS, 3).await;
+    story.end_period_in_hours().await;
+    let voided = cut_off_at_every_poll(&story, "billed").await;
+    let credits = story.credits().await;
+    assert_eq!(credits.len(), voided as usize);
+    assert!(credits.iter().all(|credit| credit.amount == -6));
+    let events = u64::from(EVENTS);
+    assert_eq!(story.in_stripe().await, (events, events * 3));
     story.system.stop().await.unwrap();
 }
 

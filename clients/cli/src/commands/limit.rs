@@ -162,8 +162,8 @@ pub(super) fn write_limit(out: &mut impl Write, limit: &LimitView) -> io::Result
     writeln!(out, "told      {told}")?;
     writeln!(
         out,
-        "used      {} units, {} {currency}: {used_percent}",
-        limit.used_units, limit.used_amount
+        "used      {} units, {} {}: {used_percent}",
+        limit.used_units, limit.used_amount, limit.used_currency
     )?;
     writeln!(out, "held      {} units", limit.held_units)?;
     writeln!(out, "left      {left}")?;

@@ -144,14 +144,16 @@ pub(crate) enum Failure {
     TooManyCustomers(usize),
     #[error("name an event: --customer and its id, or --identifier")]
     NoEvent,
-    #[error("Stripe perhaps has these events: run reconcile first, then say --not-in-stripe")]
+    #[error(
+        "Stripe perhaps has these events: run reconcile first, then say --not-in-stripe or --in-stripe"
+    )]
     PerhapsInStripe,
     #[error(
         "what is delivered is settled already: only its time can be noted, with --in-stripe --at"
     )]
     NoTime,
     #[error(
-        "--in-stripe is for --status quarantined (or delivered, with --at): what is held or rejected was never taken"
+        "--in-stripe is for --status quarantined or rejected (or delivered, with --at): what is held was never sent"
     )]
     NeverInStripe,
     #[error("cannot print: {0}")]

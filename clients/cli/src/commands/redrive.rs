@@ -36,7 +36,7 @@ pub(crate) struct RedriveArguments {
     /// them in Stripe. One that Stripe has after all would be billed twice.
     #[arg(long)]
     not_in_stripe: bool,
-    /// Quarantined events: Stripe's own list of meter events has them. They are
+    /// Quarantined and rejected events: Stripe's own list of meter events has them. They are
     /// noted as delivered and not sent; one that Stripe has not is never billed.
     #[arg(long, conflicts_with = "not_in_stripe")]
     in_stripe: bool,
@@ -81,9 +81,7 @@ pub(crate) async fn run(arguments: RedriveArguments) -> Result<ExitCode, Failure
         return Err(Failure::PerhapsInStripe);
     }
     match arguments.status {
-        StatusArgument::Held | StatusArgument::Rejected if arguments.in_stripe => {
-            return Err(Failure::NeverInStripe);
-        }
+        StatusArgument::Held if arguments.in_stripe => return Err(Failure::NeverInStripe),
         StatusArgument::Delivered if arguments.at.is_none() => return Err(Failure::NoTime),
         _ => {}
     }

@@ -7,11 +7,12 @@
 //! | [`source`] | reads rows from a file, one after the other |
 //! | [`row`] | makes usage events of them |
 //! | [`report`] | what is said |
-//! | `billed` | finds what counts and bills a row, or why nothing does |
-//! | `periods` | finds the period of what Stripe has already |
+//! | `billed`, `periods` | find what counts, and the period, of what Stripe has already |
+//! | `refusal` | says why a row is not recorded |
 
 mod billed;
 mod periods;
+mod refusal;
 pub mod report;
 pub mod row;
 pub mod source;
@@ -19,19 +20,17 @@ pub mod source;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use billing::{
-    BillingTime, Catalog, Clock, ContentHash, HeldReason, Identifier, Repeat, UsageStatus,
-};
+use billing::{Catalog, Clock, ContentHash, HeldReason, Identifier, Repeat, UsageStatus};
 use ledger::{Ledger, LedgerError, Recorded, UsageEventRow};
 use metering::delivery::{BATCH_EVENTS_MAX, SEND_BUDGET_MS};
 use metering::{
     Billed, CatalogCache, CustomerDirectory, CustomerError, Delivered, Deliverer, Kept,
-    KnownCustomer, PeriodUnknown, Sending, in_order, keep_billable,
+    KnownCustomer, NewUsage, PeriodUnknown, Sending, attempt_token, in_order, keep_billable,
 };
-use stripe::{IdempotencyKey, UsageApi};
+use stripe::UsageApi;
 
-use billed::Refusal;
 use periods::Periods;
+use refusal::Refusal;
 pub use report::{ImportReport, Issue, Outcome};
 pub use row::{ImportRow, InStripe, InvalidSourceName, Origin, SourceName};
 pub use source::{Format, Source, SourceError, SourceRow};
@@ -185,31 +184,17 @@ impl Importer {
         if let Some(in_stripe) = &row.in_stripe {
             return self.plan_noting(row, in_stripe, customer, catalog).await;
         }
-        let billed = match billed::to_send(row, &customer, catalog, self.usage_api) {
-            Ok(billed) => billed,
-            Err(refusal) => return self.refuse(row, refusal).await,
-        };
-        let billing_time = match billed.item {
-            Some(item) => {
-                let time = self
-                    .customers
-                    .billing_time(&customer, item, row.occurred_at);
-                time.await?
-            }
-            None => BillingTime::Held(HeldReason::NoSubscriptionItem),
-        };
-        let mut to_record = UsageEventRow::new(
+        let usage = NewUsage {
             event,
-            row.occurred_at,
-            billing_time,
-            billed.meter_event_name,
-            attempt_token(),
-            self.clock.now(),
-        );
-        if let Some(item) = billed.item.filter(|_| !self.usage_api.has_meter()) {
-            // A repeat must name the item that the first sending named.
-            to_record.subscription_item_id = Some(item.subscription_item_id.clone());
-        }
+            occurred_at: row.occurred_at,
+            customer: &customer,
+            catalog,
+            usage_api: self.usage_api,
+        };
+        let to_record = match usage.row(&self.customers, self.clock.now()).await {
+            Ok(to_record) => to_record,
+            Err(reason) => return self.refuse(row, Refusal::of(event, reason)?).await,
+        };
         let outcome = match to_record.status {
             UsageStatus::Held => Outcome::Held,
             _ => Outcome::ToSend,
@@ -233,7 +218,7 @@ impl Importer {
             meter_event_name, ..
         } = match billed::already(row, &customer, catalog) {
             Ok(billed) => billed,
-            Err(refusal) => return self.refuse(row, refusal).await,
+            Err(reason) => return self.refuse(row, Refusal::of(&row.event, reason)?).await,
         };
         let at = row.occurred_at;
         let period_start = self.periods.start_of(&customer.row, at).await;
@@ -376,7 +361,11 @@ fn outcome_of(delivered: Delivered) -> (Outcome, String) {
             Outcome::Rejected,
             format!("Stripe refused it: {stripe_code}"),
         ),
-        Delivered::Quarantined => (Outcome::Rejected, "is quarantined".to_owned()),
+        Delivered::Quarantined | Delivered::Settled(UsageStatus::Quarantined) => {
+            let reason = "Stripe perhaps has it: `meterline reconcile` finds out";
+            (Outcome::Quarantined, reason.to_owned())
+        }
+        Delivered::Settled(UsageStatus::Held) => (Outcome::Held, "is held".to_owned()),
         Delivered::Settled(status) => (Outcome::Rejected, format!("is {status}")),
     }
 }
@@ -395,9 +384,4 @@ fn outcome_reason(row: &UsageEventRow) -> String {
         ),
         None => String::new(),
     }
-}
-
-/// Names the call that records a row.
-fn attempt_token() -> String {
-    IdempotencyKey::random().as_str().to_owned()
 }

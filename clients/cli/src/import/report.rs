@@ -26,8 +26,10 @@ pub enum Outcome {
     /// Recorded, and not billed: it lies in no billable period, or the customer
     /// has no subscription item of its meter.
     Held,
-    /// Recorded, and refused by Stripe.
+    /// Recorded, and refused by Stripe or voided since.
     Rejected,
+    /// Recorded, and perhaps in Stripe; it is sent by nobody any more.
+    Quarantined,
     /// Not recorded: too old for Stripe.
     TooOld,
     /// Not recorded: nobody was onboarded under the customer's id.
@@ -60,6 +62,7 @@ impl Outcome {
             Self::Conflict => "recorded before with other content, left as they were",
             Self::Held => "held: nothing bills them yet",
             Self::Rejected => "recorded and not billed",
+            Self::Quarantined => "recorded, and perhaps billed: reconcile finds out",
             Self::TooOld => "too old for Stripe, not recorded",
             Self::UnknownCustomer => "of unknown customers, not recorded",
             Self::Invalid => "not usable, not recorded",

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 
 use billing::{
-    ContentHash, CustomerId, HeldReason, Identifier, Quantity, Timestamp, UsageEvent, UsageStatus,
-    window,
+    ContentHash, CustomerId, HeldReason, Identifier, MINUTE_MS, Quantity, Timestamp, UsageEvent,
+    UsageStatus, window,
 };
 use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 use ledger::{Ledger, LedgerError, Tally, TotalKey, UsageEventRow, UsageLogCursor};
@@ -13,8 +13,6 @@ use ledger::{Ledger, LedgerError, Tally, TotalKey, UsageEventRow, UsageLogCursor
 use super::meters::Meters;
 use super::narrowing::{HOUR_S, MINUTE_S, Window, round_down};
 use super::usage_records::UsagePeriods;
-
-const MINUTE_MS: i64 = 60_000;
 
 /// Parts of the index that are read at once. A read is a query and then its
 /// rows, one after the other: waiting, nearly all of it.
@@ -109,6 +107,12 @@ impl LogRow {
     /// Whether it waits for a delivery, or for somebody to find out.
     pub const fn is_open(&self) -> bool {
         matches!(self.status, UsageStatus::Pending | UsageStatus::Quarantined)
+    }
+
+    /// Whether nobody decided that it is not billed: what Stripe said of it may be
+    /// overtaken by what Stripe has.
+    pub const fn is_undecided(&self) -> bool {
+        self.is_open() || matches!(self.status, UsageStatus::Rejected)
     }
 
     /// Its units, as sums have them.

@@ -8,15 +8,15 @@ use metering::{Delivered, PeriodUnknown, Redriven, Redriver};
 
 use super::log::LogRow;
 
-/// Notes `rows`, which Stripe has, as delivered; whether all of them are. Rows
-/// that are neither pending nor quarantined were settled by a decision, and are
-/// left to one.
+/// Notes `rows`, which Stripe has, as delivered; whether all of them are. A
+/// rejected one, too: Stripe's sums are its last word. What was voided was settled by a
+/// decision, and is left to one.
 pub(super) async fn mark_delivered(
     ledger: &Ledger,
     rows: &[&LogRow],
     now: Timestamp,
 ) -> Result<bool, LedgerError> {
-    if !rows.iter().all(|row| row.is_open()) {
+    if !rows.iter().all(|row| row.is_undecided()) {
         return Ok(false);
     }
     move_all(ledger, rows, UsageStatus::Delivered, now).await
@@ -32,7 +32,7 @@ pub(super) async fn bill_as_before(
     period_start_of: impl AsyncFn(Timestamp) -> Result<Option<Timestamp>, PeriodUnknown>,
     now: Timestamp,
 ) -> Result<bool, LedgerError> {
-    let is_ours = |row: &&LogRow| row.is_open() || row.status == UsageStatus::Delivered;
+    let is_ours = |row: &&LogRow| row.is_undecided() || row.status == UsageStatus::Delivered;
     if !rows.iter().all(is_ours) {
         return Ok(false);
     }

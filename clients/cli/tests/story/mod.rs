@@ -9,6 +9,7 @@ pub(crate) mod catalog;
 pub(crate) mod catalog_file;
 pub(crate) mod clocked;
 mod program;
+mod redrives;
 mod voids;
 
 use std::path::Path;
@@ -83,10 +84,6 @@ impl Story {
     /// The next customers pay in tiers: 2 cents a unit for 10, then 1.5 cents, and
     /// $1 once.
     pub(crate) async fn sell_in_tiers(&self) {
-        let stripe = self.system.stripe();
-        let customer = self.system.ledger().customer(&self.customer_id).await;
-        let price_id = customer.unwrap().unwrap().item.price_id;
-        let sold = stripe.retrieve_price(&price_id).await.unwrap();
         let first = PriceTier {
             up_to: Some(10),
             unit_amount_decimal: Some("2".to_owned()),
@@ -97,14 +94,31 @@ impl Story {
             unit_amount_decimal: Some("1.5".to_owned()),
             flat_amount_decimal: Some("100".to_owned()),
         };
+        let amount = PriceAmount::Tiered {
+            tiers_mode: "graduated".to_owned(),
+            tiers: vec![first, last],
+        };
+        self.sell_at(amount, "month").await;
+    }
+
+    /// The next customers pay 2 cents a unit once a year.
+    pub(crate) async fn sell_by_the_year(&self) {
+        let amount = PriceAmount::PerUnit {
+            unit_amount_decimal: "2".to_owned(),
+            transform_quantity: None,
+        };
+        self.sell_at(amount, "year").await;
+    }
+
+    async fn sell_at(&self, amount: PriceAmount, interval: &str) {
+        let stripe = self.system.stripe();
+        let price_id = self.customer().await.item.price_id;
+        let sold = stripe.retrieve_price(&price_id).await.unwrap();
         let price = CreatePrice {
             product: sold.product,
             currency: sold.currency,
-            amount: PriceAmount::Tiered {
-                tiers_mode: "graduated".to_owned(),
-                tiers: vec![first, last],
-            },
-            interval: "month".to_owned(),
+            amount,
+            interval: interval.to_owned(),
             meter: sold.recurring.unwrap().meter,
             lookup_key: sold.lookup_key,
             transfer_lookup_key: true,

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use billing::{CustomerId, Timestamp};
+use billing::{CustomerId, DAY_MS, Timestamp};
 use clap::Args;
 use ledger::{ApiKeyRow, Ledger, NewApiKey, RequestRate, Scope};
 use secrecy::{ExposeSecret, SecretString};
@@ -11,7 +11,6 @@ use serde_json::json;
 use super::super::Failure;
 use super::arguments::{ScopeArgument, parse_name};
 
-const DAY_MS: i64 = 24 * 3_600_000;
 /// A hundred years.
 const DAYS_MAX: i64 = 36_500;
 /// Every request with the key reads them all.

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use billing::Timestamp;
+use billing::{HOUR_MS, Timestamp};
 use clap::Args;
 use ledger::{Ledger, Rotated, Rotation};
 
@@ -10,7 +10,6 @@ use super::super::Failure;
 use super::arguments::parse_key_id;
 use super::create;
 
-const HOUR_MS: i64 = 3_600_000;
 /// Thirty days.
 const OVERLAP_HOURS_MAX: i64 = 720;
 
