@@ -5,8 +5,8 @@ use std::io::Write;
 use std::time::Duration;
 
 use meterline_client::{
-    BufferSettings, Emit, EmitError, Flushed, MeteredError, Meterline, Recorded, SettingsError,
-    Usage,
+    AccessError, AccessQuery, BufferSettings, Emit, EmitError, Flushed, MeteredError, Meterline,
+    Recorded, ReservationError, ReservationRequest, SettingsError, Usage,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -29,7 +29,9 @@ struct Line {
 enum Op {
     Open { settings: Settings },
     Emit(Event),
-    CheckAccess { customer_id: String },
+    CheckAccess(Question),
+    Reserve(Reserve),
+    Release(Release),
     Metered(Metered),
     Flush,
     Close,
@@ -51,7 +53,7 @@ struct Buffer {
     wait_ms: u64,
 }
 
-/// As the case has it: what is no whole number fits into no `Usage`.
+/// As the case has it, also where it is wrong.
 #[derive(Deserialize)]
 struct Event {
     customer_id: String,
@@ -60,6 +62,29 @@ struct Event {
     event_id: Option<String>,
     job_id: Option<String>,
     occurred_at: Option<String>,
+    reservation_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Question {
+    customer_id: String,
+    units: Option<Value>,
+    action_type: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Reserve {
+    customer_id: String,
+    action_type: String,
+    quantity: Value,
+    reservation_id: Option<String>,
+    expires_in_s: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Release {
+    customer_id: String,
+    reservation_id: String,
 }
 
 #[derive(Deserialize)]
@@ -68,6 +93,7 @@ struct Metered {
     event: Event,
     #[serde(default)]
     check_access: bool,
+    reserve: Option<Value>,
     action: Action,
 }
 
@@ -140,10 +166,8 @@ fn open(settings: Settings) -> Result<Meterline, SettingsError> {
         builder = builder.request_timeout(Duration::from_millis(timeout_ms));
     }
     if let Some(buffer) = settings.buffer {
-        builder = builder.buffer(BufferSettings {
-            events_max: buffer.events_max,
-            wait: Duration::from_millis(buffer.wait_ms),
-        });
+        let settings = BufferSettings::default().events_max(buffer.events_max);
+        builder = builder.buffer(settings.wait(Duration::from_millis(buffer.wait_ms)));
     }
     if let Some(folder) = settings.spool_dir {
         builder = builder.spool(folder);
@@ -157,13 +181,13 @@ async fn perform(meterline: &Meterline, op: Op) -> Result<Value, Value> {
             Ok(recorded) => Ok(shown(&recorded)),
             Err(error) => Err(refused(&error)),
         },
-        Op::CheckAccess { customer_id } => match meterline.access(&customer_id).await {
-            Ok(access) => Ok(json!({
-                "allowed": access.allowed, "reason": access.reason, "status": access.status,
-                "units": access.units, "limit": access.limit,
-            })),
-            Err(error) => Err(unanswered(&error)),
-        },
+        Op::CheckAccess(question) => check_access(meterline, question).await,
+        Op::Reserve(wanted) => reserve(meterline, wanted).await,
+        Op::Release(of) => {
+            let status = meterline.release(&of.customer_id, &of.reservation_id).await;
+            let status = status.map_err(|error| not_reserved(&error))?;
+            Ok(json!({ "status": status }))
+        }
         Op::Metered(metered) => perform_metered(meterline, metered).await,
         Op::Flush => {
             let flushed = meterline.flush().await;
@@ -176,8 +200,45 @@ async fn perform(meterline: &Meterline, op: Op) -> Result<Value, Value> {
     }
 }
 
+async fn check_access(meterline: &Meterline, question: Question) -> Result<Value, Value> {
+    let mut query = AccessQuery::new(question.customer_id);
+    if let Some(units) = question.units {
+        query = query.units(whole(&units)?);
+    }
+    if let Some(action_type) = question.action_type {
+        query = query.action_type(action_type);
+    }
+    let access = meterline.access(query).await;
+    let access = access.map_err(|error| unanswered(&error))?;
+    Ok(json!({
+        "allowed": access.allowed, "reason": access.reason, "status": access.status,
+        "units": access.units, "limit": access.limit, "spending_limit": access.spending_limit,
+    }))
+}
+
+async fn reserve(meterline: &Meterline, wanted: Reserve) -> Result<Value, Value> {
+    let quantity = whole(&wanted.quantity)?;
+    let mut request = ReservationRequest::new(wanted.customer_id, wanted.action_type, quantity);
+    if let Some(reservation_id) = wanted.reservation_id {
+        request = request.reservation_id(reservation_id);
+    }
+    if let Some(expires_in_s) = wanted.expires_in_s {
+        request = request.expires_in(Duration::from_secs(whole(&expires_in_s)?));
+    }
+    let held = meterline.reserve(request).await;
+    let held = held.map_err(|error| not_reserved(&error))?;
+    let expires_at = OffsetDateTime::from(held.expires_at).format(&Rfc3339);
+    Ok(json!({
+        "reservation_id": held.reservation_id, "status": held.status, "quantity": held.quantity,
+        "expires_at": expires_at.map_err(|error| invalid(&error.to_string()))?,
+    }))
+}
+
 async fn perform_metered(meterline: &Meterline, metered: Metered) -> Result<Value, Value> {
-    let usage = usage(metered.event)?;
+    let mut usage = usage(metered.event)?;
+    if let Some(units) = metered.reserve {
+        usage = usage.reserve(whole(&units)?);
+    }
     let Action {
         result,
         throws,
@@ -205,6 +266,7 @@ async fn perform_metered(meterline: &Meterline, metered: Metered) -> Result<Valu
             "kind": "action_failed", "retryable": false, "message": message,
         })),
         Err(MeteredError::AccessUnknown(error)) => Err(unanswered(&error)),
+        Err(MeteredError::NotReserved(error)) => Err(not_reserved(&error)),
         Err(MeteredError::Withheld(withheld)) => Err(refused(withheld.error())),
         Err(MeteredError::Closed) => Err(refused(&EmitError::Closed)),
         Err(error) => Err(invalid(&error.to_string())),
@@ -214,10 +276,7 @@ async fn perform_metered(meterline: &Meterline, metered: Metered) -> Result<Valu
 fn usage(event: Event) -> Result<Usage, Value> {
     let mut usage = Usage::new(event.customer_id, event.action_type);
     if let Some(quantity) = event.quantity {
-        let quantity = quantity
-            .as_u64()
-            .ok_or_else(|| invalid("no whole number"))?;
-        usage = usage.quantity(quantity);
+        usage = usage.quantity(whole(&quantity)?);
     }
     if let Some(job_id) = event.job_id {
         usage = usage.job(job_id);
@@ -230,7 +289,15 @@ fn usage(event: Event) -> Result<Usage, Value> {
         let time = time.map_err(|error| invalid(&error.to_string()))?;
         usage = usage.occurred_at(time.into());
     }
+    if let Some(reservation_id) = event.reservation_id {
+        usage = usage.reservation_id(reservation_id);
+    }
     Ok(usage)
+}
+
+/// What is no whole number fits into no argument of the client's.
+fn whole(number: &Value) -> Result<u64, Value> {
+    number.as_u64().ok_or_else(|| invalid("no whole number"))
 }
 
 fn shown(recorded: &Recorded) -> Value {
@@ -238,6 +305,7 @@ fn shown(recorded: &Recorded) -> Value {
         "event_id": recorded.event_id, "status": recorded.status.to_string(),
         "duplicate": recorded.duplicate,
         "quantity": recorded.quantity, "customer_status": recorded.customer_status,
+        "reservation": recorded.reservation,
     })
 }
 
@@ -246,12 +314,38 @@ fn invalid(message: &str) -> Value {
 }
 
 /// Of a question for access.
-fn unanswered(error: &EmitError) -> Value {
-    let mut shown = refused(error);
-    if error.is_retryable() {
-        shown["kind"] = json!("unavailable");
-    }
-    shown
+fn unanswered(error: &AccessError) -> Value {
+    let kind = match error {
+        AccessError::Invalid(_) => "invalid",
+        AccessError::Refused { .. } => "refused",
+        AccessError::Unavailable { .. } => "unavailable",
+        AccessError::Closed => "closed",
+        _ => "unknown",
+    };
+    json!({
+        "kind": kind,
+        "retryable": error.is_retryable(),
+        "type": error.problem().map(|problem| &problem.problem_type),
+        "message": error.to_string(),
+    })
+}
+
+fn not_reserved(error: &ReservationError) -> Value {
+    let kind = match error {
+        ReservationError::Invalid(_) => "invalid",
+        ReservationError::LimitReached { .. } => "limit_reached",
+        ReservationError::Refused { .. } => "refused",
+        ReservationError::Unavailable { .. } => "unavailable",
+        ReservationError::Closed => "closed",
+        _ => "unknown",
+    };
+    json!({
+        "kind": kind,
+        "retryable": error.is_retryable(),
+        "type": error.problem().map(|problem| &problem.problem_type),
+        "reservation_id": error.reservation_id(),
+        "message": error.to_string(),
+    })
 }
 
 fn refused(error: &EmitError) -> Value {

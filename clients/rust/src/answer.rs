@@ -4,6 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::reservation::ReservationOutcome;
+
+/// The problem of a hard limit that has less left than is asked for.
+const LIMIT_REACHED: &str = "urn:meterline:problem:limit-reached";
+
 /// What became of a recorded event.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -56,6 +61,10 @@ pub struct Recorded {
     /// the spool has the event.
     #[serde(default)]
     pub customer_status: Option<String>,
+    /// What became of the reservation that the event names; none where it names none,
+    /// and where only the spool has the event.
+    #[serde(default)]
+    pub reservation: Option<ReservationOutcome>,
 }
 
 /// An error's body: `application/problem+json` (RFC 9457).
@@ -72,9 +81,51 @@ pub struct Problem {
     pub detail: String,
     /// The status of the answer, or of what it would be for a single event.
     pub status: u16,
+    /// Of a limit in units that is reached: units that are left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_units: Option<u64>,
+    /// Of a limit in money that is reached: the amount that is left, a decimal text in
+    /// major units.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_amount: Option<String>,
 }
 
 impl Problem {
+    /// As Meterline answers where an id is used for something else.
+    pub(crate) fn conflict() -> Self {
+        Self {
+            problem_type: "urn:meterline:problem:conflict".to_owned(),
+            title: "The id is in use for something else".to_owned(),
+            status: 409,
+            ..Self::default()
+        }
+    }
+
+    /// As it answers where the customer has none of this id.
+    pub(crate) fn no_such_reservation() -> Self {
+        Self {
+            problem_type: "urn:meterline:problem:not-found".to_owned(),
+            title: "Not found".to_owned(),
+            status: 404,
+            ..Self::default()
+        }
+    }
+
+    /// As it answers where a hard limit has less left than is asked for.
+    pub(crate) fn limit_reached(left_units: u64) -> Self {
+        Self {
+            problem_type: LIMIT_REACHED.to_owned(),
+            title: "The spending limit is reached".to_owned(),
+            status: 402,
+            left_units: Some(left_units),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn is_limit_reached(&self) -> bool {
+        self.problem_type == LIMIT_REACHED
+    }
+
     /// The last part of the type, such as `conflict`.
     pub fn kind(&self) -> &str {
         self.problem_type.rsplit(':').next().unwrap_or_default()

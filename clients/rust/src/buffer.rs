@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use crate::builder::BufferSettings;
-use crate::http::{Api, Attempt, WireEvent};
+use crate::http::{Api, Attempt, WireEvent, unsure};
+use crate::retry::after;
 
 /// Requests under way at once.
 const REQUESTS_IN_FLIGHT: usize = 8;
@@ -65,12 +66,10 @@ impl Buffer {
         let is_gathered = self.messages.send(message).await.is_ok();
         match answered.await {
             Ok(attempt) if is_gathered => attempt,
-            _ => Attempt::Unsure {
-                http_status: None,
-                reason: "the buffer has ended, with its runtime".to_owned(),
-                retry_after: None,
-                perhaps_recorded: true,
-            },
+            _ => Err(unsure(
+                None,
+                "the buffer has ended, with its runtime".to_owned(),
+            )),
         }
     }
 
@@ -100,7 +99,7 @@ async fn gather(
             0 => settings.wait,
             _ => Duration::ZERO,
         };
-        let deadline = Instant::now() + wait;
+        let deadline = after(wait);
         let mut batch = vec![first];
         while batch.len() < settings.events_max {
             match timeout_at(deadline, messages.recv()).await {

@@ -23,6 +23,7 @@ const BATCH_EVENTS_MAX: usize = 100;
 
 /// How events wait for one another, to go in one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BufferSettings {
     /// A request goes out with so many events at most: 1 to 100.
     pub events_max: usize,
@@ -40,6 +41,20 @@ impl Default for BufferSettings {
     }
 }
 
+impl BufferSettings {
+    /// The same with requests of so many events at most.
+    #[must_use]
+    pub const fn events_max(self, events_max: usize) -> Self {
+        Self { events_max, ..self }
+    }
+
+    /// The same with no event waiting longer than `wait`.
+    #[must_use]
+    pub const fn wait(self, wait: Duration) -> Self {
+        Self { wait, ..self }
+    }
+}
+
 /// Makes a [`Meterline`].
 #[derive(Clone, Debug)]
 #[must_use]
@@ -48,6 +63,7 @@ pub struct Builder {
     api_key: SecretString,
     retry_budget: Duration,
     request_timeout: Duration,
+    own_roots: Vec<Vec<u8>>,
     buffer: Option<BufferSettings>,
     spool: Option<PathBuf>,
 }
@@ -59,6 +75,7 @@ impl Builder {
             api_key,
             retry_budget: RETRY_BUDGET,
             request_timeout: REQUEST_TIMEOUT,
+            own_roots: Vec::new(),
             buffer: None,
             spool: None,
         }
@@ -80,6 +97,15 @@ impl Builder {
             request_timeout,
             ..self
         }
+    }
+
+    /// Trusts the certificates of `pem`, one at least, besides the authorities of
+    /// Mozilla: for a Meterline, or a proxy, under an authority of one's own. May be
+    /// called several times; a text that cannot be used is an error of
+    /// [`build`](Self::build).
+    pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.own_roots.push(pem.into());
+        self
     }
 
     /// Sends events together. Each call is still answered only once its own
@@ -107,7 +133,14 @@ impl Builder {
     /// # Errors
     /// A [`SettingsError`]; nothing was sent.
     pub fn build(self) -> Result<Meterline, SettingsError> {
-        let api = Api::new(&self.url, &self.api_key, self.request_timeout)?;
+        let Self {
+            url,
+            api_key,
+            request_timeout,
+            own_roots,
+            ..
+        } = &self;
+        let api = Api::new(url, api_key, *request_timeout, own_roots)?;
         let has_tasks = self.buffer.is_some() || self.spool.is_some();
         if has_tasks && Handle::try_current().is_err() {
             return Err(SettingsError::NoRuntime);

@@ -1,5 +1,7 @@
 //! Which calls are under way, so that a client can wait for their end.
 
+use std::sync::Arc;
+
 use tokio::sync::watch;
 
 /// The calls of a client and its clones.
@@ -19,8 +21,8 @@ struct State {
 /// A call that was let in: a client that closes waits for it.
 pub(crate) struct LetIn<'a>(&'a Calls);
 
-/// An event on its way.
-pub(crate) struct Sending<'a>(&'a Calls);
+/// An event on its way, perhaps longer than the call that sent it.
+pub(crate) struct Sending(Arc<Calls>);
 
 impl Calls {
     pub(crate) fn new() -> Self {
@@ -36,9 +38,9 @@ impl Calls {
         is_open.then(|| LetIn(self))
     }
 
-    pub(crate) fn sending(&self) -> Sending<'_> {
+    pub(crate) fn sending(self: &Arc<Self>) -> Sending {
         self.0.send_modify(|state| state.sending += 1);
-        Sending(self)
+        Sending(Arc::clone(self))
     }
 
     /// Lets no further call in.
@@ -51,9 +53,10 @@ impl Calls {
         self.become_so(|state| state.sending == 0).await;
     }
 
-    /// Until no call is under way.
+    /// Until no call is under way, and no event of one that was given up.
     pub(crate) async fn have_ended(&self) {
-        self.become_so(|state| state.let_in == 0).await;
+        self.become_so(|state| state.let_in == 0 && state.sending == 0)
+            .await;
     }
 
     async fn become_so(&self, is_so: impl FnMut(&State) -> bool) {
@@ -69,9 +72,9 @@ impl Drop for LetIn<'_> {
     }
 }
 
-impl Drop for Sending<'_> {
+impl Drop for Sending {
     fn drop(&mut self) {
-        let Self(Calls(state)) = self;
+        let Calls(state) = &*self.0;
         state.send_modify(|state| state.sending = state.sending.saturating_sub(1));
     }
 }

@@ -5,20 +5,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use tokio::time::timeout;
 use tracing::Instrument;
 
-use crate::access::Access;
-use crate::answer::{Problem, Recorded, Status};
+use crate::access::{Access, AccessQuery};
+use crate::answer::{Recorded, Status};
+use crate::attempts::{OF_THE_EVENT, OF_THE_RELEASE, OF_THE_RESERVATION, until_clear};
 use crate::buffer::{Buffer, Flush};
 use crate::builder::Builder;
 use crate::calls::Calls;
-use crate::emission::Emit;
-use crate::error::{EmitError, SettingsError};
-use crate::http::{Api, Attempt, WireEvent};
+use crate::checks;
+use crate::emission::{Emit, sealed::Sealed};
+use crate::error::{AccessError, EmitError, ReservationError, SettingsError};
+use crate::http::{Api, WireEvent, unsure};
 use crate::metered::{self, Metered, MeteredError};
-use crate::retry::Budget;
+use crate::reservation::{Reservation, ReservationRequest, ReservationStatus};
 use crate::spool::{Refused, SetAside, Spool};
 use crate::usage::Usage;
+
+/// After how long a caller whose action failed waits no longer for its units to be
+/// given back: they expire.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a [`Meterline::flush`] leaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -133,15 +140,33 @@ impl fmt::Debug for Meterline {
     }
 }
 
+impl Sealed for Meterline {}
+
 impl Emit for Meterline {
     async fn emit(&self, usage: Usage) -> Result<Recorded, EmitError> {
         let _call = self.calls.let_in().ok_or(EmitError::Closed)?;
         WithinCall(self).emit(usage).await
     }
 
-    async fn access(&self, customer_id: &str) -> Result<Access, EmitError> {
-        let _call = self.calls.let_in().ok_or(EmitError::Closed)?;
-        WithinCall(self).access(customer_id).await
+    async fn access(&self, query: impl Into<AccessQuery> + Send) -> Result<Access, AccessError> {
+        let _call = self.calls.let_in().ok_or(AccessError::Closed)?;
+        WithinCall(self).access(query).await
+    }
+
+    async fn reserve(&self, request: ReservationRequest) -> Result<Reservation, ReservationError> {
+        let _call = self.calls.let_in().ok_or(ReservationError::Closed)?;
+        WithinCall(self).reserve(request).await
+    }
+
+    async fn release(
+        &self,
+        customer_id: &str,
+        reservation_id: &str,
+    ) -> Result<ReservationStatus, ReservationError> {
+        let _call = self.calls.let_in().ok_or(ReservationError::Closed)?;
+        let Self { delivery, .. } = self;
+        let budget = delivery.retry_budget;
+        delivery.release(customer_id, reservation_id, budget).await
     }
 
     async fn metered<T, E, F>(
@@ -172,6 +197,8 @@ impl Emit for Meterline {
 /// The client within a call that it has let in, which it does not refuse any more.
 struct WithinCall<'a>(&'a Meterline);
 
+impl Sealed for WithinCall<'_> {}
+
 impl Emit for WithinCall<'_> {
     async fn emit(&self, usage: Usage) -> Result<Recorded, EmitError> {
         let Self(Meterline { delivery, calls }) = self;
@@ -181,35 +208,83 @@ impl Emit for WithinCall<'_> {
             otel.kind = "client",
             event_id = event.event_id,
             action_type = event.action_type,
+            reservation_id = event.reservation_id,
         );
-        let _sending = calls.sending();
-        delivery.emit(&event).instrument(span).await
+        let (delivery, sending) = (Arc::clone(delivery), calls.sending());
+        let event_id = event.event_id.clone();
+        // In a task of its own: what has happened is recorded, though its caller is dropped.
+        let emission = async move {
+            let _sending = sending;
+            delivery.emit(&event).await
+        };
+        let emitted = tokio::spawn(emission.instrument(span)).await;
+        emitted.unwrap_or_else(|error| {
+            let reason = format!("the client's task has ended: {error}");
+            Err(EmitError::of(event_id, unsure(None, reason)))
+        })
     }
 
-    async fn access(&self, customer_id: &str) -> Result<Access, EmitError> {
-        self.0.delivery.access(customer_id).await
+    async fn access(&self, query: impl Into<AccessQuery> + Send) -> Result<Access, AccessError> {
+        let query = query.into().checked()?;
+        let span = tracing::info_span!("meterline.check_access", otel.kind = "client");
+        self.0.delivery.access(&query).instrument(span).await
+    }
+
+    async fn reserve(&self, request: ReservationRequest) -> Result<Reservation, ReservationError> {
+        let wanted = request.wire()?;
+        let span = tracing::info_span!(
+            "meterline.reserve",
+            otel.kind = "client",
+            reservation_id = wanted.reservation_id,
+            action_type = wanted.action_type,
+        );
+        let Self(Meterline { delivery, .. }) = self;
+        let reserve = || delivery.api.reserve(&wanted);
+        let (id, budget) = (&wanted.reservation_id, delivery.retry_budget);
+        let held = until_clear(id, budget, OF_THE_RESERVATION, reserve).instrument(span);
+        let failed = |failed| ReservationError::of(id.clone(), failed);
+        held.await.map_err(failed)
+    }
+
+    /// In one short attempt: an action has failed, and its caller waits for the error.
+    async fn release(
+        &self,
+        customer_id: &str,
+        reservation_id: &str,
+    ) -> Result<ReservationStatus, ReservationError> {
+        let Self(Meterline { delivery, .. }) = self;
+        let release = delivery.release(customer_id, reservation_id, Duration::ZERO);
+        let unanswered = |_| ReservationError::Unavailable {
+            reservation_id: reservation_id.to_owned(),
+            http_status: None,
+            reason: "no answer in the time that a failed action has for it".to_owned(),
+        };
+        timeout(RELEASE_TIMEOUT, release)
+            .await
+            .map_err(unanswered)?
     }
 }
 
 impl Delivery {
-    async fn access(&self, customer_id: &str) -> Result<Access, EmitError> {
-        let mut trying = Trying::new("", self.retry_budget);
-        loop {
-            let path = ["v1", "customers", customer_id, "access"];
-            let attempt = match self.api.get(&path).await {
-                Ok(body) => match serde_json::from_slice(&body) {
-                    Ok(access) => return Ok(access),
-                    Err(error) => Attempt::Unsure {
-                        http_status: Some(200),
-                        reason: format!("an answer that cannot be read: {error}"),
-                        retry_after: None,
-                        perhaps_recorded: false,
-                    },
-                },
-                Err(attempt) => attempt,
-            };
-            trying.wait_after(attempt).await?;
-        }
+    async fn access(&self, query: &AccessQuery) -> Result<Access, AccessError> {
+        let ask = || self.api.access(query);
+        let access = until_clear(&query.customer_id, self.retry_budget, &[], ask).await;
+        access.map_err(AccessError::of)
+    }
+
+    async fn release(
+        &self,
+        customer_id: &str,
+        reservation_id: &str,
+        budget: Duration,
+    ) -> Result<ReservationStatus, ReservationError> {
+        checks::customer_id(customer_id)?;
+        checks::reservation_id(reservation_id)?;
+        let span = tracing::info_span!("meterline.release", otel.kind = "client", reservation_id);
+        let release = || self.api.release(customer_id, reservation_id);
+        let released = until_clear(reservation_id, budget, OF_THE_RELEASE, release);
+        let failed = |failed| ReservationError::of(reservation_id.to_owned(), failed);
+        released.instrument(span).await.map_err(failed)
     }
 
     async fn emit(&self, event: &WireEvent) -> Result<Recorded, EmitError> {
@@ -246,17 +321,15 @@ impl Delivery {
 
     /// Tries until the event's fate is known, or the time for retries is over.
     async fn deliver(&self, event: &WireEvent) -> Result<Recorded, EmitError> {
-        let mut trying = Trying::new(&event.event_id, self.retry_budget);
-        loop {
-            let attempt = match &self.buffer {
+        let emit = || async {
+            match &self.buffer {
                 Some(buffer) => buffer.emit(event).await,
                 None => self.api.emit(event).await,
-            };
-            if let Attempt::Recorded(recorded) = attempt {
-                return Ok(recorded);
             }
-            trying.wait_after(attempt).await?;
-        }
+        };
+        let (id, budget) = (&event.event_id, self.retry_budget);
+        let recorded = until_clear(id, budget, OF_THE_EVENT, emit).await;
+        recorded.map_err(|failed| EmitError::of(id.clone(), failed))
     }
 }
 
@@ -269,81 +342,6 @@ fn spooled(event: &WireEvent) -> Recorded {
         quantity: event.quantity,
         stripe_record_id: None,
         customer_status: None,
-    }
-}
-
-/// One call, from its first attempt to its last.
-struct Trying<'a> {
-    event_id: &'a str,
-    budget: Budget,
-    /// Whether an attempt may have been recorded.
-    perhaps_recorded: bool,
-}
-
-impl<'a> Trying<'a> {
-    fn new(event_id: &'a str, budget: Duration) -> Self {
-        Self {
-            event_id,
-            budget: Budget::of(budget),
-            perhaps_recorded: false,
-        }
-    }
-
-    /// Waits until the next attempt after `attempt`, where there may be one.
-    async fn wait_after(&mut self, attempt: Attempt) -> Result<(), EmitError> {
-        let event_id = self.event_id.to_owned();
-        match attempt {
-            Attempt::Recorded(_) => Ok(()),
-            Attempt::Refused {
-                http_status,
-                problem,
-            } => Err(refused(
-                event_id,
-                http_status,
-                problem,
-                self.perhaps_recorded,
-            )),
-            Attempt::Unsure {
-                http_status,
-                reason,
-                retry_after,
-                perhaps_recorded,
-            } => {
-                self.perhaps_recorded |= perhaps_recorded;
-                let Some(wait) = self.budget.next_wait(retry_after) else {
-                    return Err(EmitError::PerhapsRecorded {
-                        event_id,
-                        http_status,
-                        reason,
-                    });
-                };
-                tracing::debug!(event_id, reason, ?wait, "Meterline is asked again");
-                tokio::time::sleep(wait).await;
-                Ok(())
-            }
-        }
-    }
-}
-
-/// A refusal, unless an earlier attempt may have been recorded and this answer
-/// does not speak of the event itself: a key that was revoked in between says
-/// nothing about what happened before. 409 and 422 come from the ledger.
-fn refused(
-    event_id: String,
-    http_status: u16,
-    problem: Problem,
-    perhaps_recorded: bool,
-) -> EmitError {
-    if perhaps_recorded && !matches!(http_status, 409 | 422) {
-        return EmitError::PerhapsRecorded {
-            event_id,
-            http_status: Some(http_status),
-            reason: problem.to_string(),
-        };
-    }
-    EmitError::Refused {
-        event_id,
-        http_status,
-        problem: Box::new(problem),
+        reservation: None,
     }
 }

@@ -2,30 +2,67 @@
 
 use std::future::Future;
 
-use crate::access::Access;
+use crate::access::{Access, AccessQuery};
 use crate::answer::Recorded;
-use crate::error::EmitError;
+use crate::error::{AccessError, EmitError, ReservationError};
 use crate::metered::{self, Metered, MeteredError};
+use crate::reservation::{Reservation, ReservationRequest, ReservationStatus};
 use crate::usage::Usage;
 
+pub(crate) mod sealed {
+    /// What only this crate's own meters are.
+    pub trait Sealed {}
+}
+
 /// Records billable actions. [`Meterline`](crate::Meterline) does so for real,
-/// [`testing::RecordedUsage`](crate::testing::RecordedUsage) in a test.
-pub trait Emit: Sync {
+/// [`testing::RecordedUsage`](crate::testing::RecordedUsage) in a test. There is no other
+/// meter: what a meter answers may grow.
+pub trait Emit: Sync + sealed::Sealed {
     /// Records `usage`. `Ok` means durable: it will count once. Anything else
-    /// must not be taken for recorded.
+    /// must not be taken for recorded. Dropping the future takes nothing back:
+    /// [`Meterline`](crate::Meterline) goes on recording what has happened, and its
+    /// `flush` and `close` wait for it.
     ///
     /// # Errors
     /// An [`EmitError`], which says whether the same call may succeed later.
     fn emit(&self, usage: Usage) -> impl Future<Output = Result<Recorded, EmitError>> + Send;
 
-    /// Whether `customer_id` may act.
+    /// Whether a customer may act: the one of this id, or what an [`AccessQuery`] asks
+    /// besides.
     ///
     /// # Errors
-    /// An [`EmitError`] where Meterline does not say.
-    fn access(&self, customer_id: &str) -> impl Future<Output = Result<Access, EmitError>> + Send;
+    /// An [`AccessError`] where Meterline does not say.
+    fn access(
+        &self,
+        query: impl Into<AccessQuery> + Send,
+    ) -> impl Future<Output = Result<Access, AccessError>> + Send;
+
+    /// Holds units of a customer's limit before an action. Usage that names the
+    /// reservation settles it.
+    ///
+    /// # Errors
+    /// A [`ReservationError`]. Only where it [may succeed
+    /// later](ReservationError::is_retryable) are the units perhaps held.
+    fn reserve(
+        &self,
+        request: ReservationRequest,
+    ) -> impl Future<Output = Result<Reservation, ReservationError>> + Send;
+
+    /// Gives a reservation back, and says where it stands now: one that has ended stays
+    /// as it is.
+    ///
+    /// # Errors
+    /// A [`ReservationError`].
+    fn release(
+        &self,
+        customer_id: &str,
+        reservation_id: &str,
+    ) -> impl Future<Output = Result<ReservationStatus, ReservationError>> + Send;
 
     /// Runs `action` and records `usage`, in this order: no bill without a
-    /// result, and no result without a bill.
+    /// result, and no result without a bill. With [`Usage::reserve`], what the action
+    /// may use is held before. A future that is dropped drops the action; once that has
+    /// run, its usage is recorded all the same.
     ///
     /// # Errors
     /// A [`MeteredError`]. Where the action failed nothing is billed; where the
@@ -42,7 +79,8 @@ pub trait Emit: Sync {
         metered::run(self, usage, action)
     }
 
-    /// The same, after asking whether the customer may act.
+    /// The same, after asking whether the customer may act; what is held is held after
+    /// that.
     ///
     /// # Errors
     /// As [`Emit::metered`]; and [`MeteredError::Denied`] before anything is run.

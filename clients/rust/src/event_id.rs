@@ -18,8 +18,9 @@ pub fn event_id_of_job(job_id: &str, action_type: &str) -> String {
     format!("job-{digits}")
 }
 
-/// An id that nothing else has. It must be kept for every retry.
-pub(crate) fn new_event_id() -> String {
+/// An id that nothing else has, of an event or a reservation. It must be kept for every
+/// retry.
+pub(crate) fn new_id() -> String {
     Uuid::new_v4().to_string()
 }
 

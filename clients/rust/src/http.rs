@@ -8,22 +8,29 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use secrecy::{ExposeSecret, SecretString};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::access::{Access, AccessQuery};
 use crate::answer::{Problem, Recorded};
 use crate::body::whole_body;
 use crate::error::SettingsError;
+use crate::reservation::{Reservation, ReservationStatus, WireReservation};
 use crate::retry::retry_after;
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// As much of an unexpected answer as an error shows, in characters.
 const EXCERPT_LENGTH_MAX: usize = 200;
+/// The path of reservations.
+const RESERVATIONS: [&str; 3] = ["v1", "usage", "reservations"];
 
 /// A usage event as the API takes it, and as the spool keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +43,20 @@ pub(crate) struct WireEvent {
     pub(crate) action_type: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) occurred_at: Option<WireTime>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reservation_id: Option<String>,
+}
+
+impl WireEvent {
+    /// Whether it says what `other` says. An event is the same event with any
+    /// reservation, and without one.
+    pub(crate) fn has_content_of(&self, other: &Self) -> bool {
+        let content = |event: &Self| Self {
+            reservation_id: None,
+            ..event.clone()
+        };
+        content(self) == content(other)
+    }
 }
 
 /// A time, as the API takes it and the spool of any language has it.
@@ -67,32 +88,45 @@ impl PartialEq for WireTime {
 
 impl Eq for WireTime {}
 
-/// What one attempt came to.
+/// What one attempt came to: of an event, unless said otherwise.
+pub(crate) type Attempt<T = Recorded> = Result<T, Failed>;
+
+/// Why an attempt did not do what it was for.
 #[derive(Clone, Debug)]
-pub(crate) enum Attempt {
-    Recorded(Recorded),
+pub(crate) enum Failed {
     Refused {
         http_status: u16,
-        problem: Problem,
+        problem: Box<Problem>,
     },
-    /// 5xx, 408, 429, or no answer that can be read.
+    /// 3xx, 5xx, 408, 429, a 4xx that is not Meterline's, or no answer that can be read.
     Unsure {
         http_status: Option<u16>,
         reason: String,
         retry_after: Option<Duration>,
-        /// Whether it may be recorded: it is not after a 429, nor without a
-        /// connection.
-        perhaps_recorded: bool,
+        /// Whether it may be done all the same: recorded, held, given back. It is not
+        /// after a 429, nor without a connection.
+        perhaps_done: bool,
     },
 }
 
-impl Attempt {
+impl Failed {
     /// How long Meterline asks to wait, if it does.
     pub(crate) const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Unsure { retry_after, .. } => *retry_after,
-            Self::Recorded(_) | Self::Refused { .. } => None,
+            Self::Refused { .. } => None,
         }
+    }
+
+    /// Whether a batch may be refused so for the sake of one event, or of its size.
+    const fn is_of_the_batch(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused {
+                http_status: 400 | 413 | 415,
+                ..
+            }
+        )
     }
 }
 
@@ -118,7 +152,15 @@ struct BatchAnswer {
 #[derive(Deserialize)]
 struct RefusedResult {
     status: String,
-    error: Problem,
+    error: Box<Problem>,
+}
+
+/// What the API says of a reservation.
+#[derive(Deserialize)]
+struct ReservationAnswer {
+    customer_id: String,
+    #[serde(flatten)]
+    reservation: Reservation,
 }
 
 impl Api {
@@ -126,18 +168,20 @@ impl Api {
         url: &str,
         key: &SecretString,
         request_timeout: Duration,
+        own_roots: &[Vec<u8>],
     ) -> Result<Self, SettingsError> {
         let parsed = Url::parse(url)
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        let parsed = parsed.ok_or_else(|| SettingsError::InvalidUrl {
-            url: url.to_owned(),
-        })?;
+        let parsed = parsed.ok_or(SettingsError::InvalidUrl)?;
+        if key.expose_secret().is_empty() {
+            return Err(SettingsError::InvalidKey);
+        }
         let mut authorization = HeaderValue::try_from(format!("Bearer {}", key.expose_secret()))
             .map_err(|_| SettingsError::InvalidKey)?;
         authorization.set_sensitive(true);
         Ok(Self {
-            client: client(&parsed, request_timeout)?,
+            client: client(&parsed, request_timeout, own_roots)?,
             base_url: parsed,
             authorization,
         })
@@ -145,36 +189,91 @@ impl Api {
 
     /// One attempt at `event`.
     pub(crate) async fn emit(&self, event: &WireEvent) -> Attempt {
-        let request = self.authorized(self.client.post(self.address(&["v1", "usage"])));
-        match request.json(event).send().await {
-            Ok(response) => read_single(event, response).await,
-            Err(error) => not_sent(error),
-        }
+        let request = self.client.post(self.address(&["v1", "usage"]));
+        recorded_of(event, self.ask(request.json(event)).await?)
     }
 
-    /// One attempt at up to 100 `events`, with an outcome for each, in order.
+    /// One attempt at up to 100 `events`, with an outcome for each, in order. Where the
+    /// batch itself is refused, for the sake of one of them or of its size, each is
+    /// sent alone: what is wrong with one is no matter of the others.
     pub(crate) async fn emit_batch(&self, events: &[WireEvent]) -> Vec<Attempt> {
-        let request = self.authorized(self.client.post(self.address(&["v1", "usage", "batch"])));
-        let attempt = match request.json(&Batch { events }).send().await {
-            Ok(response) => match read(response).await {
-                Ok(body) => match batch_results(events, &body) {
-                    Some(attempts) => return attempts,
-                    None => unsure(Some(200), "an answer that cannot be read".to_owned()),
-                },
-                Err(attempt) => attempt,
-            },
-            Err(error) => not_sent(error),
-        };
-        vec![attempt; events.len()]
+        match self.emit_together(events).await {
+            Ok(attempts) => attempts,
+            Err(failed) if events.len() > 1 && failed.is_of_the_batch() => {
+                let mut attempts = Vec::with_capacity(events.len());
+                for event in events {
+                    attempts.push(self.emit(event).await);
+                }
+                attempts
+            }
+            Err(failed) => vec![Err(failed); events.len()],
+        }
     }
 
-    /// What a `GET` of the path with these `segments` answers.
-    pub(crate) async fn get(&self, segments: &[&str]) -> Result<Vec<u8>, Attempt> {
-        let request = self.authorized(self.client.get(self.address(segments)));
-        match request.send().await {
-            Ok(response) => read(response).await,
-            Err(error) => Err(not_sent(error)),
+    async fn emit_together(&self, events: &[WireEvent]) -> Attempt<Vec<Attempt>> {
+        let request = self.client.post(self.address(&["v1", "usage", "batch"]));
+        let BatchAnswer { results } = self.ask(request.json(&Batch { events })).await?;
+        if results.len() != events.len() {
+            return Err(unsure(Some(200), "an answer about other events".to_owned()));
         }
+        let results = events.iter().zip(results);
+        Ok(results
+            .map(|(event, result)| batch_result(event, result))
+            .collect())
+    }
+
+    /// One attempt at holding units.
+    pub(crate) async fn reserve(&self, wanted: &WireReservation) -> Attempt<Reservation> {
+        let request = self.client.post(self.address(&RESERVATIONS));
+        let answer = self.ask(request.json(wanted)).await?;
+        let held = reservation_of(&wanted.customer_id, &wanted.reservation_id, answer)?;
+        if held.status == ReservationStatus::Held {
+            Ok(held)
+        } else {
+            let reason = "an answer that holds nothing".to_owned();
+            Err(unsure(Some(200), reason))
+        }
+    }
+
+    /// One attempt at giving units back.
+    pub(crate) async fn release(
+        &self,
+        customer_id: &str,
+        reservation_id: &str,
+    ) -> Attempt<ReservationStatus> {
+        let [version, usage, reservations] = RESERVATIONS;
+        let mut address = self.address(&[version, usage, reservations, reservation_id]);
+        address
+            .query_pairs_mut()
+            .append_pair("customer_id", customer_id);
+        let answer = self.ask(self.client.delete(address)).await?;
+        let released = reservation_of(customer_id, reservation_id, answer)?;
+        Ok(released.status)
+    }
+
+    /// One attempt at asking whether a customer may act.
+    pub(crate) async fn access(&self, query: &AccessQuery) -> Attempt<Access> {
+        let mut address = self.address(&["v1", "customers", &query.customer_id, "access"]);
+        if let Some(units) = query.units {
+            let mut pairs = address.query_pairs_mut();
+            pairs.append_pair("units", &units.to_string());
+            if let Some(action_type) = &query.action_type {
+                pairs.append_pair("action_type", action_type);
+            }
+        }
+        self.ask(self.client.get(address)).await
+    }
+
+    /// One attempt at a request, which a `T` answers.
+    async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> Attempt<T> {
+        let request = request.header(AUTHORIZATION, self.authorization.clone());
+        let response = request.send().await.map_err(not_sent)?;
+        let http_status = response.status().as_u16();
+        let body = read(response).await?;
+        serde_json::from_slice(&body).map_err(|error| {
+            let reason = format!("an answer that cannot be read: {error}");
+            unsure(Some(http_status), reason)
+        })
     }
 
     /// Whatever a segment holds, it stays one.
@@ -186,57 +285,60 @@ impl Api {
         }
         address
     }
-
-    fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
-        request.header(AUTHORIZATION, self.authorization.clone())
-    }
 }
 
-fn unsure(http_status: Option<u16>, reason: String) -> Attempt {
-    Attempt::Unsure {
+pub(crate) const fn unsure(http_status: Option<u16>, reason: String) -> Failed {
+    Failed::Unsure {
         http_status,
         reason,
         retry_after: None,
-        perhaps_recorded: true,
+        perhaps_done: true,
     }
 }
 
 /// No answer: the request did not get there, or nobody knows.
-fn not_sent(error: reqwest::Error) -> Attempt {
-    Attempt::Unsure {
+fn not_sent(error: reqwest::Error) -> Failed {
+    Failed::Unsure {
         http_status: None,
-        perhaps_recorded: !error.is_connect(),
+        perhaps_done: !error.is_connect(),
         reason: describe(error),
         retry_after: None,
     }
 }
 
-async fn read_single(event: &WireEvent, response: Response) -> Attempt {
-    let http_status = response.status().as_u16();
-    match read(response).await {
-        Ok(body) => match serde_json::from_slice::<Recorded>(&body) {
-            Ok(recorded) => recorded_if(event, recorded),
-            Err(error) => unsure(
-                Some(http_status),
-                format!("an answer that cannot be read: {error}"),
-            ),
-        },
-        Err(attempt) => attempt,
+/// An answer about another event is not from Meterline, or not whole: it proves
+/// nothing.
+fn recorded_of(event: &WireEvent, recorded: Recorded) -> Attempt {
+    if recorded.event_id == event.event_id {
+        Ok(recorded)
+    } else {
+        Err(unsure(
+            Some(200),
+            "an answer about another event".to_owned(),
+        ))
     }
 }
 
-/// An answer about another event is not from Meterline, or not whole: it proves
-/// nothing.
-fn recorded_if(event: &WireEvent, recorded: Recorded) -> Attempt {
-    if recorded.event_id == event.event_id {
-        Attempt::Recorded(recorded)
+/// The same of reservations, whose ids are each customer's own.
+fn reservation_of(
+    customer_id: &str,
+    reservation_id: &str,
+    answer: ReservationAnswer,
+) -> Attempt<Reservation> {
+    let ReservationAnswer {
+        customer_id: whose,
+        reservation,
+    } = answer;
+    if whose == customer_id && reservation.reservation_id == reservation_id {
+        Ok(reservation)
     } else {
-        unsure(Some(200), "an answer about another event".to_owned())
+        let reason = "an answer about another reservation".to_owned();
+        Err(unsure(Some(200), reason))
     }
 }
 
 /// The body of a success; else what the answer means for whoever asked.
-async fn read(response: Response) -> Result<Vec<u8>, Attempt> {
+async fn read(response: Response) -> Attempt<Vec<u8>> {
     let status = response.status();
     let retry_after = retry_after(response.headers());
     let body = match whole_body(response).await {
@@ -247,18 +349,27 @@ async fn read(response: Response) -> Result<Vec<u8>, Attempt> {
         return Ok(body);
     }
     let problem = problem(status, &body);
-    if may_pass(status) || !status.is_client_error() {
-        return Err(Attempt::Unsure {
+    if may_pass(status) || !is_meterlines(status, &problem) {
+        return Err(Failed::Unsure {
             http_status: Some(status.as_u16()),
             reason: format!("{} {problem}", status.as_u16()),
             retry_after,
-            perhaps_recorded: status != StatusCode::TOO_MANY_REQUESTS,
+            perhaps_done: status != StatusCode::TOO_MANY_REQUESTS,
         });
     }
-    Err(Attempt::Refused {
+    Err(Failed::Refused {
         http_status: status.as_u16(),
-        problem,
+        problem: Box::new(problem),
     })
+}
+
+/// Whether it is Meterline that refuses. It redirects nobody, and names what is wrong;
+/// who answers otherwise, such as a gateway that has lost its way to it, is somebody else,
+/// and refuses nothing in its name. But for the key, which a gateway may look at.
+fn is_meterlines(status: StatusCode, problem: &Problem) -> bool {
+    let is_of_the_key = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+    let is_named = problem.problem_type.starts_with("urn:meterline:problem:");
+    status.is_client_error() && (is_named || is_of_the_key)
 }
 
 fn may_pass(status: StatusCode) -> bool {
@@ -268,7 +379,10 @@ fn may_pass(status: StatusCode) -> bool {
 }
 
 fn problem(status: StatusCode, body: &[u8]) -> Problem {
-    serde_json::from_slice(body).unwrap_or_else(|_| Problem {
+    let told = serde_json::from_slice(body).ok();
+    // Another's JSON has nothing of a problem, and is shown as it is.
+    let told = told.filter(|problem| *problem != Problem::default());
+    told.unwrap_or_else(|| Problem {
         problem_type: "about:blank".to_owned(),
         title: status.canonical_reason().unwrap_or_default().to_owned(),
         detail: String::from_utf8_lossy(body)
@@ -276,44 +390,39 @@ fn problem(status: StatusCode, body: &[u8]) -> Problem {
             .take(EXCERPT_LENGTH_MAX)
             .collect(),
         status: status.as_u16(),
+        ..Problem::default()
     })
-}
-
-/// An attempt for each of `events`; none where the answer is no such list.
-fn batch_results(events: &[WireEvent], body: &[u8]) -> Option<Vec<Attempt>> {
-    let answer: BatchAnswer = serde_json::from_slice(body).ok()?;
-    if answer.results.len() != events.len() {
-        return None;
-    }
-    let results = events.iter().zip(answer.results);
-    Some(
-        results
-            .map(|(event, result)| batch_result(event, result))
-            .collect(),
-    )
 }
 
 fn batch_result(event: &WireEvent, result: Value) -> Attempt {
     if let Ok(refused) = serde_json::from_value::<RefusedResult>(result.clone()) {
         let http_status = refused.error.status;
         if refused.status == "unknown" {
-            return unsure(Some(http_status), refused.error.to_string());
+            return Err(unsure(Some(http_status), refused.error.to_string()));
         }
-        return Attempt::Refused {
+        return Err(Failed::Refused {
             http_status,
             problem: refused.error,
-        };
+        });
     }
-    match serde_json::from_value(result) {
-        Ok(recorded) => recorded_if(event, recorded),
-        Err(error) => unsure(Some(200), format!("a result that cannot be read: {error}")),
-    }
+    let recorded = serde_json::from_value(result).map_err(|error| {
+        let reason = format!("a result that cannot be read: {error}");
+        unsure(Some(200), reason)
+    })?;
+    recorded_of(event, recorded)
 }
 
-/// A client with its own TLS: ring and the roots of Mozilla, the same on every
-/// machine, with or without certificates installed.
-fn client(url: &Url, request_timeout: Duration) -> Result<Client, SettingsError> {
-    let roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+/// A client with its own TLS: ring, the roots of Mozilla and those that were given, the
+/// same on every machine, with or without certificates installed.
+fn client(
+    url: &Url,
+    request_timeout: Duration,
+    own_roots: &[Vec<u8>],
+) -> Result<Client, SettingsError> {
+    let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    for pem in own_roots {
+        add_roots(&mut roots, pem)?;
+    }
     let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| SettingsError::Http(error.to_string()))?
@@ -331,6 +440,22 @@ fn client(url: &Url, request_timeout: Duration) -> Result<Client, SettingsError>
     builder
         .build()
         .map_err(|error| SettingsError::Http(describe(error)))
+}
+
+/// The certificates of a PEM text, which has one at least: without any, the file is the
+/// wrong one.
+fn add_roots(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), SettingsError> {
+    let invalid = |reason: String| SettingsError::InvalidRootCertificate { reason };
+    let known = roots.len();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| invalid(error.to_string()))?;
+        let added = roots.add(certificate);
+        added.map_err(|error| invalid(error.to_string()))?;
+    }
+    if roots.len() == known {
+        return Err(invalid("there is none in the PEM text".to_owned()));
+    }
+    Ok(())
 }
 
 /// Whether a proxy could not reach it anyway.
@@ -358,7 +483,7 @@ mod tests {
     use super::*;
 
     fn api(url: &str, key: &str) -> Result<Api, SettingsError> {
-        Api::new(url, &key.into(), Duration::from_secs(1))
+        Api::new(url, &key.into(), Duration::from_secs(1), &[])
     }
 
     #[test]
@@ -367,18 +492,22 @@ mod tests {
         let address = api.address(&["v1", "a/b?c"]);
         assert_eq!(address.as_str(), "https://meter.example/v1/a%2Fb%3Fc");
         assert!(!format!("{api:?}").contains("mk_secret"));
-        let refused = self::api("https://meter.example", "mk_secret\n").unwrap_err();
-        assert!(!format!("{refused:?} {refused}").contains("mk_secret"));
+        // The last one as with the arguments swapped.
+        for (url, key) in [
+            ("https://meter.example", "mk_secret\n"),
+            ("https://meter.example", ""),
+            ("mk_secret", "https://meter.example"),
+        ] {
+            let refused = self::api(url, key).unwrap_err();
+            assert!(!format!("{refused:?} {refused}").contains("mk_secret"));
+        }
     }
 
     #[test]
     fn only_web_addresses_are_taken() {
         for url in ["", "meter.example", "ftp://meter.example"] {
             let refused = api(url, "key");
-            assert!(
-                matches!(refused, Err(SettingsError::InvalidUrl { .. })),
-                "{url}"
-            );
+            assert!(matches!(refused, Err(SettingsError::InvalidUrl)), "{url}");
         }
     }
 

@@ -10,6 +10,14 @@ const STEP_MS_MIN: u64 = 50;
 /// No step is longer, in milliseconds.
 const STEP_MS_MAX: u64 = 2_000;
 
+/// As good as never: a sum beyond what an instant holds would panic.
+const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
+
+/// The instant after `wait`, however long that is.
+pub(crate) fn after(wait: Duration) -> Instant {
+    Instant::now() + wait.min(FAR)
+}
+
 /// The time that one call may take, retries included.
 #[derive(Debug)]
 pub(crate) struct Budget {
@@ -20,7 +28,7 @@ pub(crate) struct Budget {
 impl Budget {
     pub(crate) fn of(budget: Duration) -> Self {
         Self {
-            deadline: Instant::now() + budget,
+            deadline: after(budget),
             step_ms: STEP_MS_MIN,
         }
     }
@@ -67,10 +75,23 @@ mod tests {
     }
 
     #[test]
+    fn agents_that_were_told_the_same_do_not_come_back_together() {
+        let asked = Some(Duration::from_secs(30));
+        let wait = |_| {
+            Budget::of(Duration::from_secs(60))
+                .next_wait(asked)
+                .unwrap()
+        };
+        let waits: std::collections::HashSet<_> = (0..100).map(wait).collect();
+        assert!(waits.len() > 20, "{waits:?}");
+    }
+
+    #[test]
     fn what_would_be_too_late_is_not_waited_for() {
         let mut budget = Budget::of(Duration::from_secs(10));
         assert_eq!(budget.next_wait(Some(Duration::from_secs(10))), None);
         assert_eq!(budget.next_wait(Some(Duration::MAX)), None);
+        assert!(Budget::of(Duration::MAX).next_wait(None).is_some());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tokio::task::{AbortHandle, spawn_blocking};
 use crate::answer::Problem;
 use crate::client::Flushed;
 use crate::error::{EmitError, SettingsError};
-use crate::http::{Api, Attempt, WireEvent};
+use crate::http::{Api, Attempt, Failed, WireEvent};
 use crate::retry::Budget;
 use crate::spool::files::{Files, Written};
 use crate::spool::pace::{Pace, Round};
@@ -65,6 +65,14 @@ pub(crate) struct Kept {
     /// It was there before: a call, perhaps of another process, may have been told
     /// that it is safe.
     was_there: bool,
+}
+
+/// What a refused key keeps in the spool, for one line about a whole round.
+#[derive(Debug, Default)]
+struct HeldUp {
+    events: usize,
+    /// The first of them.
+    problem: Option<Problem>,
 }
 
 /// What became of a refused event.
@@ -258,6 +266,7 @@ impl Shared {
         };
         let waiting = waiting.into_iter().filter(|path| !self.is_in_hands(path));
         let waiting: Vec<PathBuf> = waiting.collect();
+        let mut held_up = HeldUp::default();
         for paths in waiting.chunks(BATCH_EVENTS_MAX) {
             let (files, paths) = (self.files.clone(), paths.to_vec());
             let read = move || Ok(files.read(&paths));
@@ -267,9 +276,11 @@ impl Shared {
                 continue;
             }
             let attempts = self.api.emit_batch(&events).await;
-            let asked = attempts.iter().filter_map(Attempt::retry_after).max();
+            let failed = attempts.iter().filter_map(|attempt| attempt.as_ref().err());
+            let asked = failed.filter_map(Failed::retry_after).max();
             round.retry_after = round.retry_after.max(asked);
             round.is_unsure |= attempts.iter().any(is_unsure);
+            held_up.add(&attempts);
             let is_in_vain = concerns_all(&attempts);
             for ((path, event), attempt) in paths.iter().zip(events).zip(attempts) {
                 round.is_empty &= self.settle(path, event, attempt).await;
@@ -278,17 +289,18 @@ impl Shared {
                 break;
             }
         }
+        held_up.log();
         round
     }
 
     /// Whether `event` is settled.
     async fn settle(&self, path: &Path, event: WireEvent, attempt: Attempt) -> bool {
-        if !matches!(attempt, Attempt::Unsure { .. }) {
+        if !is_unsure(&attempt) {
             self.is_api_silent.store(false, Ordering::Relaxed);
         }
         match attempt {
-            Attempt::Recorded(_) => self.remove(path).await,
-            Attempt::Unsure { reason, .. } => {
+            Ok(_) => self.remove(path).await,
+            Err(Failed::Unsure { reason, .. }) => {
                 tracing::debug!(
                     event_id = event.event_id,
                     reason,
@@ -296,19 +308,8 @@ impl Shared {
                 );
                 false
             }
-            Attempt::Refused {
-                http_status,
-                problem,
-            } if is_of_the_key(http_status) => {
-                tracing::error!(
-                    event_id = event.event_id,
-                    http_status,
-                    problem = %problem,
-                    "Meterline refuses the key: the event stays in the spool"
-                );
-                false
-            }
-            Attempt::Refused { problem, .. } => self.set_aside(path, event, &problem).await,
+            Err(Failed::Refused { http_status, .. }) if is_of_the_key(http_status) => false,
+            Err(Failed::Refused { problem, .. }) => self.set_aside(path, event, &problem).await,
         }
     }
 
@@ -339,6 +340,36 @@ impl Shared {
     }
 }
 
+impl HeldUp {
+    fn add(&mut self, attempts: &[Attempt]) {
+        for attempt in attempts {
+            if let Err(Failed::Refused {
+                http_status,
+                problem,
+            }) = attempt
+                && is_of_the_key(*http_status)
+            {
+                self.events += 1;
+                self.problem.get_or_insert_with(|| Problem::clone(problem));
+            }
+        }
+    }
+
+    fn log(&self) {
+        if let Self {
+            events,
+            problem: Some(problem),
+        } = self
+        {
+            tracing::error!(
+                events,
+                problem = %problem,
+                "Meterline refuses the key: events stay in the spool"
+            );
+        }
+    }
+}
+
 /// Trouble of the key, which can be mended, not of the event.
 const fn is_of_the_key(http_status: u16) -> bool {
     matches!(http_status, 401 | 403)
@@ -351,17 +382,17 @@ fn concerns_all(attempts: &[Attempt]) -> bool {
     let is_unknown_key = |attempt: &Attempt| {
         matches!(
             attempt,
-            Attempt::Refused {
+            Err(Failed::Refused {
                 http_status: 401,
                 ..
-            }
+            })
         )
     };
     attempts.iter().all(is_unsure) || attempts.iter().any(is_unknown_key)
 }
 
 const fn is_unsure(attempt: &Attempt) -> bool {
-    matches!(attempt, Attempt::Unsure { .. })
+    matches!(attempt, Err(Failed::Unsure { .. }))
 }
 
 async fn resend_for_ever(shared: Arc<Shared>) {

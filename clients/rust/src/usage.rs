@@ -2,19 +2,15 @@
 
 use std::time::SystemTime;
 
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-
+use crate::checks;
 use crate::error::InvalidUsage;
-use crate::event_id::{event_id_of_job, new_event_id};
+use crate::event_id::{event_id_of_job, new_id};
 use crate::http::{WireEvent, WireTime};
+use crate::reservation::ReservationRequest;
+use crate::rfc3339;
 
 /// The longest event id, in bytes.
 const ID_BYTES_MAX: usize = 255;
-/// The longest action type and customer id, in characters.
-const NAME_LENGTH_MAX: usize = 64;
-/// The most units of one event.
-const QUANTITY_MAX: u64 = 1_000_000_000;
 
 /// One billable action of a customer: what [`Emit::emit`](crate::Emit::emit)
 /// records and [`Emit::metered`](crate::Emit::metered) goes around.
@@ -28,6 +24,15 @@ pub struct Usage {
     job_id: Option<String>,
     subscription_item_id: Option<String>,
     occurred_at: Option<SystemTime>,
+    reservation_id: Option<String>,
+    reserve: Option<u64>,
+}
+
+/// The usage of an action that has not been run yet.
+pub(crate) struct Planned {
+    pub(crate) usage: Usage,
+    /// What is to be held before; the usage settles it.
+    pub(crate) reserve: Option<ReservationRequest>,
 }
 
 impl Usage {
@@ -42,6 +47,8 @@ impl Usage {
             job_id: None,
             subscription_item_id: None,
             occurred_at: None,
+            reservation_id: None,
+            reserve: None,
         }
     }
 
@@ -85,12 +92,67 @@ impl Usage {
         }
     }
 
+    /// Settles this reservation, whatever the quantity; [`Recorded::reservation`] says
+    /// what became of it. The event is the same event with and without one.
+    ///
+    /// [`Recorded::reservation`]: crate::Recorded::reservation
+    pub fn reservation_id(self, reservation_id: impl Into<String>) -> Self {
+        Self {
+            reservation_id: Some(reservation_id.into()),
+            ..self
+        }
+    }
+
+    pub(crate) fn without_reservation(self) -> Self {
+        Self {
+            reservation_id: None,
+            ..self
+        }
+    }
+
+    /// Holds so many units of the customer's limit, under a new id, before a metered
+    /// action, which is not run unless they are held. The action's event settles them;
+    /// if the action fails they are released. [`Emit::emit`](crate::Emit::emit) does not
+    /// take it: what has happened holds nothing.
+    pub fn reserve(self, units: u64) -> Self {
+        Self {
+            reserve: Some(units),
+            ..self
+        }
+    }
+
     /// The same with an id, if it had none: for whoever must know it beforehand.
-    pub(crate) fn named(self) -> Self {
+    fn named(self) -> Self {
         match (&self.event_id, &self.job_id) {
-            (None, None) => self.event_id(new_event_id()),
+            (None, None) => self.event_id(new_id()),
             _ => self,
         }
+    }
+
+    /// Checked before the work is done, and with its ids, for whoever records it later.
+    pub(crate) fn planned(self) -> Result<Planned, InvalidUsage> {
+        let mut usage = self.named();
+        let Some(units) = usage.reserve.take() else {
+            usage.wire_event()?;
+            return Ok(Planned {
+                usage,
+                reserve: None,
+            });
+        };
+        if usage.reservation_id.is_some() {
+            let reason = "an action has a reservation or reserves units, not both";
+            return Err(InvalidUsage(reason));
+        }
+        let reservation_id = new_id();
+        let request = ReservationRequest::new(&usage.customer_id, &usage.action_type, units);
+        let request = request.reservation_id(&reservation_id);
+        let usage = usage.reservation_id(reservation_id);
+        usage.wire_event()?;
+        request.clone().wire()?;
+        Ok(Planned {
+            usage,
+            reserve: Some(request),
+        })
     }
 
     /// The event as it is sent, in every attempt alike.
@@ -102,21 +164,17 @@ impl Usage {
             (Some(event_id), None) => checked_id(event_id)?.to_owned(),
             (None, Some("")) => return Err(InvalidUsage("a job id must not be empty")),
             (None, Some(job_id)) => event_id_of_job(job_id, &self.action_type),
-            (None, None) => new_event_id(),
+            (None, None) => new_id(),
         };
-        let is_action = |c: char| c.is_ascii_alphanumeric() || "_-.:".contains(c);
-        let is_stripe_id = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        if !is_name(&self.action_type, is_action) {
-            return Err(InvalidUsage(
-                "action_type must be 1 to 64 letters, digits or any of _ - . :",
-            ));
+        checks::action_type(&self.action_type)?;
+        checks::customer_id(&self.customer_id)?;
+        checks::quantity(self.quantity)?;
+        if let Some(reservation_id) = &self.reservation_id {
+            checks::reservation_id(reservation_id)?;
         }
-        if !is_name(&self.customer_id, is_stripe_id) {
-            return Err(InvalidUsage("customer_id must be one of Stripe's, cus_…"));
-        }
-        if !(1..=QUANTITY_MAX).contains(&self.quantity) {
+        if self.reserve.is_some() {
             return Err(InvalidUsage(
-                "quantity must be a whole number from 1 to 1000000000",
+                "units are reserved before an action, not for what has happened",
             ));
         }
         Ok(WireEvent {
@@ -126,6 +184,7 @@ impl Usage {
             quantity: self.quantity,
             action_type: self.action_type.clone(),
             occurred_at: self.occurred_at.map(wire_time).transpose()?,
+            reservation_id: self.reservation_id.clone(),
         })
     }
 }
@@ -138,12 +197,10 @@ fn checked_id(id: &str) -> Result<&str, InvalidUsage> {
     }
 }
 
-fn is_name(text: &str, is_allowed: impl Fn(char) -> bool) -> bool {
-    (1..=NAME_LENGTH_MAX).contains(&text.len()) && text.chars().all(is_allowed)
-}
-
 fn wire_time(time: SystemTime) -> Result<WireTime, InvalidUsage> {
-    let time = OffsetDateTime::from(time).format(&Rfc3339);
-    time.map(WireTime::Rfc3339)
-        .map_err(|_| InvalidUsage("occurred_at must be between the years 2000 and 2100"))
+    rfc3339::text(time)
+        .map(WireTime::Rfc3339)
+        .ok_or(InvalidUsage(
+            "occurred_at must be between the years 2000 and 2100",
+        ))
 }

@@ -5,18 +5,18 @@ mod support;
 
 use std::time::Duration;
 
-use meterline_client::{BufferSettings, Emit, EmitError, Meterline, Recorded, Usage};
+use meterline_client::{
+    BufferSettings, Emit, EmitError, Meterline, Recorded, ReservationOutcome, ReservationRequest,
+    Usage,
+};
 use support::{Scripted, Step, answer};
 use tokio::task::JoinSet;
 
-/// Never sends before it is full or flushed.
-const FULL_ONLY: BufferSettings = BufferSettings {
-    events_max: 10,
-    wait: Duration::from_secs(3_600),
-};
-
+/// Sends nothing before it is full or flushed.
 fn client(meterline: &Scripted) -> Meterline {
-    meterline.builder().buffer(FULL_ONLY).build().unwrap()
+    let when_full = BufferSettings::default().events_max(10);
+    let when_full = when_full.wait(Duration::from_secs(3_600));
+    meterline.builder().buffer(when_full).build().unwrap()
 }
 
 /// Emits so many events at once: number `n` has `n + 1` units.
@@ -49,6 +49,20 @@ async fn one_bad_event_spoils_no_other_and_each_caller_has_its_own_answer() {
     }
 }
 
+/// One is too large, say, or all of them together.
+#[tokio::test]
+async fn a_batch_that_is_refused_refuses_no_event() {
+    for (status, kind) in [(413, "body-too-large"), (400, "invalid-request")] {
+        let meterline = Scripted::start([answer(status, kind)]).await;
+        meterline.refuse("event-0");
+        let outcomes = emit(&client(&meterline), 10).await;
+        let (bad, good) = outcomes.split_first().unwrap();
+        assert!(bad.is_err());
+        assert!(good.iter().all(Result::is_ok), "{good:?}");
+        assert_eq!(meterline.requests().len(), 11);
+    }
+}
+
 #[tokio::test]
 async fn a_batch_whose_answer_is_lost_is_billed_once() {
     let script = [Step::RecordAndVanish, answer(503, "unavailable")];
@@ -76,4 +90,25 @@ async fn a_flush_sends_what_is_gathered_and_waits_for_its_answers() {
         tokio::task::yield_now().await;
     }
     assert_eq!(emitting.await.unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn each_event_of_a_batch_settles_its_own_reservation() {
+    let meterline = Scripted::start([]).await;
+    let client = client(&meterline);
+    let mut calls = JoinSet::new();
+    for n in 0..10 {
+        let id = format!("run-{n}");
+        let request = ReservationRequest::new("cus_1", "operation", 2);
+        let request = request.reservation_id(&id);
+        client.reserve(request).await.unwrap();
+        let client = client.clone();
+        let usage = Usage::new("cus_1", "operation").reservation_id(id);
+        calls.spawn(async move { client.emit(usage).await });
+    }
+    let settled = Some(ReservationOutcome::Settled);
+    for recorded in calls.join_all().await {
+        assert_eq!(recorded.unwrap().reservation, settled);
+    }
+    assert_eq!(meterline.held_units(), 0);
 }

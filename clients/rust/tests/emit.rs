@@ -3,11 +3,16 @@
 
 mod support;
 
-use std::time::Duration;
+use std::error::Error;
+use std::time::{Duration, UNIX_EPOCH};
 
-use meterline_client::{Emit, EmitError, MeteredError, Status, Usage, event_id_of_job};
+use meterline_client::{
+    AccessError, BufferSettings, Emit, EmitError, MeteredError, Status, Usage, event_id_of_job,
+};
+use serde_json::json;
 use support::{Scripted, Step, answer, problem_body};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 fn usage() -> Usage {
     Usage::new("cus_1", "document_processed").quantity(3)
@@ -121,6 +126,8 @@ async fn no_bill_without_a_result_and_no_result_without_a_bill() {
         unreachable!("it is not recorded");
     };
     assert!(!format!("{withheld:?}").contains("summary"));
+    let why = withheld.source().unwrap().downcast_ref();
+    assert_eq!(why, Some(withheld.error()));
     let summary = withheld.record(&client).await.unwrap().output;
     assert_eq!((summary, runs), ("summary", 1));
     let requests = meterline.requests();
@@ -187,17 +194,67 @@ async fn nothing_is_run_for_a_customer_who_may_not_act() {
 fn without_a_runtime_only_a_plain_client_is_built() {
     let builder = || meterline_client::Meterline::builder("http://127.0.0.1:1", "key");
     assert!(builder().build().is_ok());
-    let buffered = builder().buffer(meterline_client::BufferSettings::default());
+    let buffered = builder().buffer(BufferSettings::default());
     assert!(buffered.build().is_err());
-    let none = meterline_client::BufferSettings {
-        events_max: 0,
-        wait: Duration::ZERO,
-    };
+    let none = BufferSettings::default().events_max(0);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
     let _inside = runtime.enter();
     assert!(builder().buffer(none).build().is_err());
+}
+
+/// A gateway that has lost its way to Meterline, say, or a proxy.
+#[tokio::test]
+async fn who_is_not_meterline_refuses_nothing() {
+    let strangers = [
+        Step::Answer(404, json!({ "message": "Not Found" }), None),
+        Step::Answer(407, json!("who are you?"), None),
+        Step::Answer(302, json!(null), None),
+    ];
+    let meterline = Scripted::start(strangers).await;
+    let recorded = meterline.client().emit(usage().event_id("a")).await;
+    assert_eq!(recorded.unwrap().event_id, "a");
+    assert_eq!(meterline.requests(), vec![["a"]; 4]);
+}
+
+/// Whoever looks for what is wrong sees their words.
+#[tokio::test]
+async fn an_error_shows_what_a_stranger_said() {
+    let lost = Step::Answer(404, json!({ "message": "no such route" }), None);
+    let meterline = Scripted::start([lost]).await;
+    let impatient = meterline.builder().retry_budget(Duration::ZERO);
+    let error = impatient.build().unwrap().emit(usage()).await.unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+    assert!(error.to_string().contains("no such route"), "{error}");
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_has_recorded_its_usage() {
+    let meterline = Scripted::start([]).await;
+    let client = meterline.client();
+    let action = async || Ok::<_, String>("summary");
+    let metered = client.metered(usage().event_id("a"), action);
+    // Looked at once: the action has run, and there is no answer yet.
+    let dropped = timeout(Duration::ZERO, metered).await;
+    assert!(dropped.is_err());
+    client.close().await;
+    assert_eq!(meterline.recorded(), [("a".to_owned(), 3)].into());
+}
+
+/// The usual slip: milliseconds for seconds.
+#[tokio::test]
+async fn a_time_that_no_calendar_holds_is_refused_and_no_wait_is_too_long() {
+    let meterline = Scripted::start([]).await;
+    let builder = meterline.builder().retry_budget(Duration::MAX);
+    let buffered = BufferSettings::default().events_max(1).wait(Duration::MAX);
+    let client = builder.buffer(buffered).build().unwrap();
+    for seconds in [1_769_860_800_000, 0, 4_102_444_801] {
+        let at = UNIX_EPOCH + Duration::from_secs(seconds);
+        let refused = client.emit(usage().occurred_at(at)).await;
+        assert!(matches!(refused, Err(EmitError::Invalid(_))), "{refused:?}");
+    }
+    client.emit(usage()).await.unwrap();
 }
 
 /// Whatever stands in for the API: its words do not fill the memory.
@@ -243,7 +300,7 @@ async fn a_client_that_closes_waits_for_the_action_that_runs() {
         () = tokio::task::yield_now() => {}
     }
     assert_eq!(client.emit(usage()).await, Err(EmitError::Closed));
-    assert_eq!(client.access("cus_1").await, Err(EmitError::Closed));
+    assert_eq!(client.access("cus_1").await, Err(AccessError::Closed));
     let refused = client.metered(usage(), async || Err::<(), _>("it ran"));
     assert!(matches!(refused.await, Err(MeteredError::Closed)));
     end.send("summary").unwrap();

@@ -5,10 +5,13 @@
 mod support;
 
 use std::fs;
+use std::io::{self, Write};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use meterline_client::{Emit, Meterline, Status, Usage};
+use meterline_client::{Emit, Meterline, ReservationRequest, Status, Usage};
+use serde_json::json;
 use support::{Scripted, Step, answer, problem_body};
 use tempfile::TempDir;
 
@@ -117,6 +120,21 @@ async fn a_refused_key_gives_nothing_up_that_is_safe() {
     assert_eq!(meterline.recorded(), [("event-1".to_owned(), 1)].into());
 }
 
+/// It was said to be safe, and a gateway without a way to Meterline says nothing of it.
+#[tokio::test]
+async fn who_is_not_meterline_gives_nothing_up_that_is_safe() {
+    let (meterline, folder) = (Scripted::start([]).await, TempDir::new().unwrap());
+    let lost = json!({ "message": "Not Found" });
+    meterline.always(Some(Step::Answer(404, lost, None)));
+    let client = client(&meterline, &folder);
+    assert_eq!(client.emit(usage(1)).await.unwrap().status, Status::Spooled);
+    let left = client.flush().await.unwrap();
+    assert_eq!((left.waiting, left.set_aside), (1, 0));
+    meterline.always(None);
+    assert_eq!(client.flush().await.unwrap().waiting, 0);
+    assert_eq!(meterline.recorded(), [("event-1".to_owned(), 1)].into());
+}
+
 /// Two calls with one event: the one that gives up is told that the event is
 /// safe, the other meets a refused key afterwards.
 #[tokio::test]
@@ -152,6 +170,46 @@ async fn what_cannot_be_sent_keeps_nothing_from_being_sent() {
     meterline.refuse_key_for_all_but("event-101");
     assert_eq!(client.flush().await.unwrap().waiting, 100);
     assert_eq!(meterline.recorded(), [("event-101".to_owned(), 101)].into());
+}
+
+/// What is logged, as text.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(text)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Three batches wait for a key that may emit for others alone.
+#[tokio::test]
+async fn what_a_key_holds_up_is_told_in_one_line_a_round() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone());
+    let _logged = tracing::subscriber::set_default(subscriber.with_ansi(false).finish());
+    let (meterline, folder) = (Scripted::start([]).await, TempDir::new().unwrap());
+    meterline.refuse_key_for_all_but("nothing");
+    let client = client(&meterline, &folder);
+    for n in 0..201 {
+        let event = json!({ "event": {
+            "event_id": n.to_string(), "customer_id": "cus_1", "quantity": 1,
+            "action_type": "operation",
+        }});
+        let path = folder.path().join(format!("waiting/{n}.json"));
+        fs::write(path, event.to_string()).unwrap();
+    }
+    assert_eq!(client.flush().await.unwrap().waiting, 201);
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let mut lines = log.lines().filter(|line| line.contains("refuses the key"));
+    // The round of the flush, and perhaps the first of the background.
+    assert!(lines.clone().count() >= 1, "{log}");
+    assert!(lines.all(|line| line.contains("events=201")), "{log}");
 }
 
 /// That another attempt comes to the same is known at once.
@@ -208,7 +266,7 @@ async fn each_content_that_is_refused_under_an_id_is_kept() {
 
 /// A time as unix seconds, as another language's client may have it.
 #[tokio::test]
-async fn what_another_client_left_is_sent_and_what_is_no_event_hides_nothing() {
+async fn what_another_client_left_is_sent_and_what_is_no_event_is_set_aside() {
     let (meterline, folder) = (Scripted::start([]).await, TempDir::new().unwrap());
     let client = client(&meterline, &folder);
     let waiting = folder.path().join("waiting");
@@ -220,9 +278,29 @@ async fn what_another_client_left_is_sent_and_what_is_no_event_hides_nothing() {
     fs::write(waiting.join("b.json"), "no event").unwrap();
     fs::write(folder.path().join("refused/c.json"), "no event").unwrap();
     let flushed = client.flush().await.unwrap();
-    assert_eq!((flushed.waiting, flushed.set_aside), (1, 1));
+    assert_eq!((flushed.waiting, flushed.set_aside), (0, 2));
     assert_eq!(meterline.recorded(), [("theirs".to_owned(), 2)].into());
     assert!(client.refused().unwrap().is_empty());
+    let kept = fs::read_to_string(folder.path().join("refused/b.json")).unwrap();
+    assert_eq!(kept, "no event");
+}
+
+/// What is no event at an event's place is not in its way, and nothing is lost of it.
+#[tokio::test]
+async fn an_event_takes_the_place_of_what_is_no_event() {
+    let (meterline, folder) = (Scripted::start([]).await, TempDir::new().unwrap());
+    meterline.always(Some(Step::Vanish));
+    let client = client(&meterline, &folder);
+    client.emit(usage(3)).await.unwrap();
+    let name = "3ca10f53460492a2b1b0606b77df2afcbc671ee0fec0453f5f0f51d1140171fd.json";
+    for torn in ["one", "two"] {
+        fs::write(folder.path().join("waiting").join(name), torn).unwrap();
+        assert_eq!(client.emit(usage(3)).await.unwrap().status, Status::Spooled);
+    }
+    assert_eq!(files(&folder.path().join("refused")), 2);
+    meterline.always(None);
+    assert_eq!(client.flush().await.unwrap().waiting, 0);
+    assert_eq!(meterline.recorded(), [("event-3".to_owned(), 3)].into());
 }
 
 #[tokio::test]
@@ -237,6 +315,30 @@ async fn one_id_in_the_spool_has_one_content() {
     let conflict = client.emit(other).await.unwrap_err();
     assert_eq!(conflict.problem().unwrap().kind(), "conflict");
     assert_eq!(client.flush().await.unwrap().waiting, 1);
+}
+
+/// The units were held for it; and an event is the same event with and without them.
+#[tokio::test]
+async fn what_waits_keeps_its_reservation() {
+    let (meterline, folder) = (Scripted::start([]).await, TempDir::new().unwrap());
+    let client = client(&meterline, &folder);
+    let request = ReservationRequest::new("cus_1", "operation", 5);
+    client
+        .reserve(request.reservation_id("run-1"))
+        .await
+        .unwrap();
+    meterline.always(Some(Step::Vanish));
+    for usage in [usage(3).reservation_id("run-1"), usage(3)] {
+        let spooled = client.emit(usage).await.unwrap();
+        assert_eq!(
+            (spooled.status, spooled.reservation),
+            (Status::Spooled, None)
+        );
+    }
+    meterline.always(None);
+    assert_eq!(client.flush().await.unwrap().waiting, 0);
+    assert_eq!(meterline.recorded(), [("event-3".to_owned(), 3)].into());
+    assert_eq!(meterline.reservation("run-1"), Some("settled"));
 }
 
 #[tokio::test]

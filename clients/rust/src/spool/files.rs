@@ -107,17 +107,11 @@ impl Files {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
-            match fs::read(&path) {
-                Ok(body) => {
-                    let known: WaitingFile = serde_json::from_slice(&body)?;
-                    return Ok(match known.event == *event {
-                        true => Written::Known,
-                        false => Written::Conflict,
-                    });
-                }
-                // Settled in between, by another call or process.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+            match self.event_of(&path)? {
+                Some(known) if known.has_content_of(event) => return Ok(Written::Known),
+                Some(_) => return Ok(Written::Conflict),
+                // Settled in between, by another call or process, or set aside.
+                None => {}
             }
         }
     }
@@ -137,19 +131,13 @@ impl Files {
         event: WireEvent,
         problem: Problem,
     ) -> io::Result<()> {
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        let folder = self.folder.join(REFUSED);
         let file = RefusedFile { event, problem };
         let body = serde_json::to_vec(&file)?;
-        for number in 1.. {
-            let aside = match number {
-                1 => folder.join(format!("{name}.{EVENT}")),
-                number => folder.join(format!("{name}-{number}.{EVENT}")),
-            };
+        for aside in self.places_aside(path) {
             match self.write_whole(&aside, &body) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                     let known: Result<RefusedFile, _> = serde_json::from_slice(&fs::read(&aside)?);
-                    if known.is_ok_and(|known| known.event == file.event) {
+                    if known.is_ok_and(|known| known.event.has_content_of(&file.event)) {
                         break;
                     }
                 }
@@ -160,6 +148,35 @@ impl Files {
             }
         }
         self.remove(path)
+    }
+
+    /// Keeps a file that is no event as it is: only its owner can say what it was, and
+    /// meanwhile it is not looked at again and again.
+    fn set_aside_unread(&self, path: &Path) -> io::Result<()> {
+        for aside in self.places_aside(path) {
+            match fs::hard_link(path, &aside) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                // Another process was sooner.
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+                linked => {
+                    linked?;
+                    sync_folder_of(&aside)?;
+                    break;
+                }
+            }
+        }
+        self.remove(path)
+    }
+
+    /// Where what waits at `path` may be set aside: its id may have been refused before
+    /// with other content, which is kept, too.
+    fn places_aside(&self, path: &Path) -> impl Iterator<Item = PathBuf> {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let (name, folder) = (name.into_owned(), self.folder.join(REFUSED));
+        (1..).map(move |number| match number {
+            1 => folder.join(format!("{name}.{EVENT}")),
+            number => folder.join(format!("{name}-{number}.{EVENT}")),
+        })
     }
 
     /// How many events are set aside.
@@ -205,25 +222,37 @@ impl Files {
         Ok(refused)
     }
 
-    /// The events at `paths`, without those that are gone by now; what is no event
-    /// stays where it is.
+    /// The events at `paths`, without those that are gone by now; a file that the disk
+    /// does not give stays where it is, and keeps no other from being sent.
     pub(crate) fn read(&self, paths: &[PathBuf]) -> Vec<(PathBuf, WireEvent)> {
-        let read = |path: &PathBuf| {
-            let event = fs::read(path).and_then(|body| {
-                let file: WaitingFile = serde_json::from_slice(&body)?;
-                Ok(file.event)
-            });
-            match event {
-                Ok(event) => Some((path.clone(), event)),
-                Err(error) if error.kind() == ErrorKind::NotFound => None,
-                Err(error) => {
-                    let path = path.display();
-                    tracing::error!(%path, error = %error, "a file of the spool is no event");
-                    None
-                }
+        let read = |path: &PathBuf| match self.event_of(path) {
+            Ok(event) => event.map(|event| (path.clone(), event)),
+            Err(error) => {
+                let path = path.display();
+                tracing::error!(%path, error = %error, "a file of the spool cannot be read");
+                None
             }
         };
         paths.iter().filter_map(read).collect()
+    }
+
+    /// The event that waits at `path`; none if it is gone, or if it is no event, which
+    /// is set aside.
+    fn event_of(&self, path: &Path) -> io::Result<Option<WireEvent>> {
+        let body = match fs::read(path) {
+            Ok(body) => body,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        match serde_json::from_slice::<WaitingFile>(&body) {
+            Ok(file) => Ok(Some(file.event)),
+            Err(error) => {
+                let shown = path.display();
+                tracing::error!(path = %shown, error = %error, "a file of the spool is no event: set aside");
+                self.set_aside_unread(path)?;
+                Ok(None)
+            }
+        }
     }
 
     /// Whoever sees the file sees all of it, after a crash of the machine, too. An

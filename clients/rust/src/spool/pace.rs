@@ -22,7 +22,7 @@ pub(crate) struct Round {
     pub(crate) retry_after: Option<Duration>,
 }
 
-/// Waits that double after each look that leaves something.
+/// Waits that grow after each look that leaves something.
 #[derive(Debug)]
 pub(crate) struct Pace {
     step: Duration,
@@ -33,14 +33,17 @@ impl Pace {
         Self { step: STEP_MIN }
     }
 
-    /// How long to wait after `round`: never less than Meterline asks for.
+    /// How long to wait after `round`: never less than Meterline asks for, and after a
+    /// failure anywhere within a step that doubles, so that agents which lost Meterline
+    /// together do not come back together.
     pub(crate) fn after(&mut self, round: Round) -> Duration {
-        self.step = match round.is_empty {
-            true => STEP_MIN,
-            false => (self.step * 2).min(STEP_MAX),
-        };
+        if round.is_empty {
+            self.step = STEP_MIN;
+            return STEP_MIN;
+        }
+        self.step = (self.step * 2).min(STEP_MAX);
         let asked = round.retry_after.unwrap_or_default().min(ASKED_MAX);
-        self.step.max(asked)
+        asked + self.step.mul_f64(fastrand::f64())
     }
 }
 
@@ -56,24 +59,50 @@ mod tests {
         }
     }
 
+    const EMPTY: Round = Round {
+        is_empty: true,
+        is_unsure: false,
+        retry_after: None,
+    };
+
+    /// The longest of many first, second, … waits, in whole seconds.
+    fn longest_waits<const N: usize>() -> [u64; N] {
+        let mut longest = [Duration::ZERO; N];
+        for _ in 0..10_000 {
+            let mut pace = Pace::new();
+            for longest in &mut longest {
+                *longest = pace.after(left(0)).max(*longest);
+            }
+        }
+        longest.map(|wait| wait.as_millis().div_ceil(1_000).try_into().unwrap_or(0))
+    }
+
     #[test]
     fn waits_grow_while_something_is_left_and_begin_anew_after_it() {
+        assert_eq!(longest_waits(), [2, 4, 8, 16, 30, 30, 30]);
         let mut pace = Pace::new();
-        let waits = [0; 7].map(|_| pace.after(left(0)).as_secs());
-        assert_eq!(waits, [2, 4, 8, 16, 30, 30, 30]);
-        let empty = Round {
-            is_empty: true,
-            is_unsure: false,
-            retry_after: None,
-        };
-        assert_eq!(pace.after(empty).as_secs(), 1);
+        for _ in 0..7 {
+            pace.after(left(0));
+        }
+        assert_eq!(pace.after(EMPTY), STEP_MIN);
+        assert!(pace.after(left(0)) <= 2 * STEP_MIN);
+    }
+
+    #[test]
+    fn agents_that_failed_together_do_not_come_back_together() {
+        let waits: std::collections::HashSet<_> =
+            (0..100).map(|_| Pace::new().after(left(7))).collect();
+        assert!(waits.len() > 50);
     }
 
     #[test]
     fn a_wait_that_is_asked_for_is_kept_within_reason() {
-        let mut pace = Pace::new();
-        assert_eq!(pace.after(left(120)).as_secs(), 120);
-        assert_eq!(pace.after(left(u64::MAX)).as_secs(), 300);
-        assert_eq!(pace.after(left(1)).as_secs(), 8);
+        for (asked_s, kept_s) in [(120, 120), (u64::MAX, 300)] {
+            let (wait, kept) = (
+                Pace::new().after(left(asked_s)),
+                Duration::from_secs(kept_s),
+            );
+            assert!((kept..=kept + 2 * STEP_MIN).contains(&wait), "{wait:?}");
+        }
     }
 }

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use meterline_client::{Builder, Meterline};
 use serde_json::{Value, json};
@@ -40,9 +40,15 @@ struct Scene {
     afterwards: Option<Step>,
     /// Content by event id.
     recorded: BTreeMap<String, Value>,
-    /// The events of each request.
+    /// By id: units, and where they stand.
+    reservations: BTreeMap<String, (u64, &'static str)>,
+    /// Of the hard limit; none: without one.
+    limit_units: Option<u64>,
+    /// The events of each request, or the reservation that it is about.
     requests: Vec<Vec<Value>>,
     denial: Option<String>,
+    /// What was asked of each access.
+    questions: Vec<BTreeMap<String, String>>,
     /// The id of an event that is refused for good.
     refused: Option<String>,
     /// The key may emit this event and, if it is set, no other.
@@ -58,6 +64,8 @@ impl Scripted {
         let router = Router::new()
             .route("/v1/usage", post(single))
             .route("/v1/usage/batch", post(batch))
+            .route("/v1/usage/reservations", post(reserve))
+            .route("/v1/usage/reservations/{reservation_id}", delete(release))
             .route("/v1/customers/{customer_id}/access", get(access))
             .with_state(Arc::clone(&scene));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -81,8 +89,18 @@ impl Scripted {
         self.scene.lock().unwrap().afterwards = step;
     }
 
+    /// What comes next.
+    pub(crate) fn follow(&self, script: impl IntoIterator<Item = Step>) {
+        self.scene.lock().unwrap().script.extend(script);
+    }
+
     pub(crate) fn deny(&self, reason: &str) {
         self.scene.lock().unwrap().denial = Some(reason.to_owned());
+    }
+
+    /// What was asked of each access.
+    pub(crate) fn questions(&self) -> Vec<BTreeMap<String, String>> {
+        self.scene.lock().unwrap().questions.clone()
     }
 
     pub(crate) fn refuse(&self, event_id: &str) {
@@ -93,10 +111,29 @@ impl Scripted {
         self.scene.lock().unwrap().allowed = Some(event_id.to_owned());
     }
 
-    /// The ids of the events of each request.
+    pub(crate) fn limit_units(&self, units: u64) {
+        self.scene.lock().unwrap().limit_units = Some(units);
+    }
+
+    /// Where a reservation stands.
+    pub(crate) fn reservation(&self, reservation_id: &str) -> Option<&'static str> {
+        let scene = self.scene.lock().unwrap();
+        let reservation = scene.reservations.get(reservation_id);
+        reservation.map(|(_, status)| *status)
+    }
+
+    pub(crate) fn held_units(&self) -> u64 {
+        self.scene.lock().unwrap().held_units()
+    }
+
+    /// The ids of the events of each request, or that of its reservation.
     pub(crate) fn requests(&self) -> Vec<Vec<String>> {
         let scene = self.scene.lock().unwrap();
-        let id = |event: &Value| event["event_id"].as_str().unwrap().to_owned();
+        let id = |sent: &Value| {
+            let id = sent["event_id"].as_str();
+            let id = id.or(sent["reservation_id"].as_str());
+            id.unwrap().to_owned()
+        };
         let ids = |events: &Vec<Value>| events.iter().map(id).collect();
         scene.requests.iter().map(ids).collect()
     }
@@ -126,17 +163,68 @@ impl Scene {
         if self.allowed.as_ref().is_some_and(|allowed| *allowed != id) {
             return (403, problem_body(403, "forbidden"));
         }
+        let mut content = event.clone();
+        let reservation_id = content.as_object_mut().unwrap().remove("reservation_id");
         let known = self.recorded.get(&id).cloned();
         let duplicate = known.is_some();
-        if known.is_some_and(|known| known != *event) {
+        if known.is_some_and(|known| known != content) {
             return (409, problem_body(409, "conflict"));
         }
-        self.recorded.insert(id.clone(), event.clone());
-        let answer = json!({
+        self.recorded.insert(id.clone(), content);
+        let mut answer = json!({
             "event_id": id, "status": "delivered", "duplicate": duplicate,
             "quantity": event["quantity"], "customer_status": "active",
         });
+        if let Some(reservation_id) = reservation_id {
+            let reservation = self.reservations.get_mut(reservation_id.as_str().unwrap());
+            let (_, status) = reservation.unwrap();
+            *status = "settled";
+            answer["reservation"] = json!(status);
+        }
         (200, answer)
+    }
+
+    fn held_units(&self) -> u64 {
+        let held = self.reservations.values();
+        held.filter(|(_, status)| *status == "held")
+            .map(|(units, _)| units)
+            .sum()
+    }
+
+    fn reserve(&mut self, wanted: &Value) -> (u16, Value) {
+        let id = wanted["reservation_id"].as_str().unwrap();
+        let units = wanted["quantity"].as_u64().unwrap();
+        match self.reservations.get(id) {
+            Some(known) if *known == (units, "held") => return (200, self.shown(id)),
+            Some(_) => return (409, problem_body(409, "conflict")),
+            None => {}
+        }
+        let left = self.limit_units.map(|most| most - self.held_units());
+        if left.is_some_and(|left| units > left) {
+            let mut problem = problem_body(402, "limit-reached");
+            problem["left_units"] = json!(left);
+            return (402, problem);
+        }
+        self.reservations.insert(id.to_owned(), (units, "held"));
+        (201, self.shown(id))
+    }
+
+    fn release(&mut self, id: &str) -> (u16, Value) {
+        match self.reservations.get_mut(id) {
+            None => return (404, problem_body(404, "not-found")),
+            Some((_, status)) if *status == "held" => *status = "released",
+            Some(_) => {}
+        }
+        (200, self.shown(id))
+    }
+
+    fn shown(&self, id: &str) -> Value {
+        let (units, status) = self.reservations[id];
+        json!({
+            "reservation_id": id, "customer_id": "cus_1", "status": status, "quantity": units,
+            "action_type": "document_processed", "period_start": "2026-01-01T00:00:00Z",
+            "expires_at": "2026-01-31T12:05:00Z", "customer_status": "active",
+        })
     }
 }
 
@@ -157,12 +245,35 @@ async fn single(
     Json(event): Json<Value>,
 ) -> Response {
     assert_eq!(headers["authorization"], format!("Bearer {KEY}"));
+    follow(&scene, &event, |scene| scene.record(&event))
+}
+
+async fn reserve(State(scene): State<Arc<Mutex<Scene>>>, Json(wanted): Json<Value>) -> Response {
+    follow(&scene, &wanted, |scene| scene.reserve(&wanted))
+}
+
+async fn release(
+    State(scene): State<Arc<Mutex<Scene>>>,
+    Path(reservation_id): Path<String>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Response {
+    assert_eq!(query["customer_id"], "cus_1");
+    let sent = json!({ "reservation_id": reservation_id });
+    follow(&scene, &sent, |scene| scene.release(&reservation_id))
+}
+
+/// What the script says of a request; else, and before a connection breaks, its work.
+fn follow(
+    scene: &Mutex<Scene>,
+    sent: &Value,
+    work: impl FnOnce(&mut Scene) -> (u16, Value),
+) -> Response {
     let mut scene = scene.lock().unwrap();
-    match scene.next(vec![event.clone()]) {
-        None => shown(scene.record(&event)),
+    match scene.next(vec![sent.clone()]) {
+        None => shown(work(&mut scene)),
         Some(step) => {
             if matches!(step, Step::RecordAndVanish) {
-                scene.record(&event);
+                work(&mut scene);
             }
             drop(scene);
             play(step)
@@ -193,9 +304,12 @@ async fn batch(State(scene): State<Arc<Mutex<Scene>>>, Json(body): Json<Value>) 
 async fn access(
     State(scene): State<Arc<Mutex<Scene>>>,
     Path(customer_id): Path<String>,
+    Query(query): Query<BTreeMap<String, String>>,
 ) -> Json<Value> {
     assert_eq!(customer_id, "cus_1");
-    let reason = scene.lock().unwrap().denial.clone();
+    let mut scene = scene.lock().unwrap();
+    scene.questions.push(query);
+    let reason = scene.denial.clone();
     Json(json!({
         "allowed": reason.is_none(), "reason": reason, "status": "active", "units": 0, "limit": null,
     }))
