@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import sys
 import threading
@@ -36,8 +37,31 @@ def settings_of(request: JsonObject) -> JsonObject:
 
 def event_of(request: JsonObject) -> JsonObject:
     names = {"customer_id": "customer", "action_type": "action"}
-    fields = ["customer_id", "action_type", "quantity", "event_id", "job_id", "occurred_at"]
+    fields = [
+        "customer_id",
+        "action_type",
+        "quantity",
+        "event_id",
+        "job_id",
+        "occurred_at",
+        "reservation_id",
+    ]
     return {names.get(it, it): request[it] for it in fields if it in request}
+
+
+def question_of(request: JsonObject) -> JsonObject:
+    names = {"customer_id": "customer", "units": "units", "action_type": "action"}
+    return {name: request[it] for it, name in names.items() if it in request}
+
+
+def wanted_of(request: JsonObject) -> JsonObject:
+    return {
+        "customer": request["customer_id"],
+        "action": request["action_type"],
+        "quantity": request["quantity"],
+        "reservation_id": request.get("reservation_id"),
+        "expires_in_s": request.get("expires_in_s"),
+    }
 
 
 def act(action: JsonObject) -> Any:
@@ -58,13 +82,18 @@ def outcome(usage: Recorded) -> JsonObject:
         "duplicate": usage.duplicate,
         "quantity": usage.quantity,
         "customer_status": usage.customer_status,
+        "reservation": usage.reservation,
     }
 
 
 def error_of(error: Exception) -> JsonObject:
     if isinstance(error, MeterlineError):
         document = {"kind": error.kind, "retryable": error.retryable, "message": str(error)}
-        optional = {"type": error.type, "event_id": error.event_id}
+        optional = {
+            "type": error.type,
+            "event_id": error.event_id,
+            "reservation_id": error.reservation_id,
+        }
         return document | {name: value for name, value in optional.items() if value is not None}
     if isinstance(error, ActionFailed):
         return {"kind": "action_failed", "retryable": False, "message": str(error)}
@@ -121,11 +150,16 @@ class SyncDriver:
             done = client.metered(
                 lambda: act_slowly(request["action"]),
                 check_access=request["check_access"],
+                reserve=request.get("reserve"),
                 **event_of(request),
             )
             return outcome(done.usage) | {"result": done.result}
         if op == "check_access":
-            return vars(client.check_access(request["customer_id"]))
+            return dataclasses.asdict(client.check_access(**question_of(request)))
+        if op == "reserve":
+            return vars(client.reserve(**wanted_of(request)))
+        if op == "release":
+            return {"status": client.release(request["customer_id"], request["reservation_id"])}
         if op == "flush":
             return vars(client.flush())
         if op == "close":
@@ -173,11 +207,19 @@ class AsyncDriver:
                 return act(request["action"])
 
             done = await client.metered(
-                action, check_access=request["check_access"], **event_of(request)
+                action,
+                check_access=request["check_access"],
+                reserve=request.get("reserve"),
+                **event_of(request),
             )
             return outcome(done.usage) | {"result": done.result}
         if op == "check_access":
-            return vars(await client.check_access(request["customer_id"]))
+            return dataclasses.asdict(await client.check_access(**question_of(request)))
+        if op == "reserve":
+            return vars(await client.reserve(**wanted_of(request)))
+        if op == "release":
+            status = await client.release(request["customer_id"], request["reservation_id"])
+            return {"status": status}
         if op == "flush":
             return vars(await client.flush())
         if op == "close":

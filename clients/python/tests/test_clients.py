@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pickle
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+import httpx
 import pytest
 
 from meterline import (
@@ -17,84 +21,23 @@ from meterline import (
     Buffer,
     Closed,
     InvalidUsage,
+    LimitReached,
     Meterline,
     MeterlineError,
     PerhapsRecorded,
+    Problem,
     Recorded,
     Refused,
+    SpoolFailed,
+    Unavailable,
     UsageEvent,
 )
+from meterline._calls import Sending
+from meterline._spool import Spool
+from meterline.llm import UnreportedUsage, UsageNotRecorded
 from meterline.testing import FakeMeterline
 
-
-class Calls(Protocol):
-    """Either client, called from a test."""
-
-    def call(self, method: str, *arguments: Any, **options: Any) -> Any: ...
-
-    def together(self, method: str, calls: list[dict[str, Any]]) -> list[Any]: ...
-
-
-class SyncCalls:
-    def __init__(self, fake: FakeMeterline, **settings: Any) -> None:
-        self._client = fake.client(**settings)
-
-    def call(self, method: str, *arguments: Any, **options: Any) -> Any:
-        return getattr(self._client, method)(*arguments, **options)
-
-    def together(self, method: str, calls: list[dict[str, Any]]) -> list[Any]:
-        with ThreadPoolExecutor(len(calls)) as threads:
-            return list(threads.map(lambda call: self.call(method, **call), calls))
-
-
-class AsyncCalls:
-    """The async client, on a loop that runs in a thread of its own."""
-
-    def __init__(self, fake: FakeMeterline, **settings: Any) -> None:
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever)
-        self._thread.start()
-        self._client = fake.async_client(**settings)
-
-    def call(self, method: str, *arguments: Any, **options: Any) -> Any:
-        arguments = tuple(_awaitable(it) if callable(it) else it for it in arguments)
-        call = getattr(self._client, method)(*arguments, **options)
-        return asyncio.run_coroutine_threadsafe(call, self.loop).result(30)
-
-    def together(self, method: str, calls: list[dict[str, Any]]) -> list[Any]:
-        async def gathered() -> list[Any]:
-            return await asyncio.gather(*(getattr(self._client, method)(**call) for call in calls))
-
-        return asyncio.run_coroutine_threadsafe(gathered(), self.loop).result(30)
-
-    def stop(self) -> None:
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
-        self.loop.close()
-
-
-def _awaitable(run: Any) -> Any:
-    async def awaited() -> Any:
-        return run()
-
-    return awaited
-
-
-@pytest.fixture(params=["sync", "async"])
-def opened(request: pytest.FixtureRequest, fake: FakeMeterline) -> Iterator[Any]:
-    """Opens a client of either kind."""
-    clients: list[Any] = []
-
-    def open_client(**settings: Any) -> Calls:
-        kind = SyncCalls if request.param == "sync" else AsyncCalls
-        clients.append(kind(fake, **settings))
-        return clients[-1]  # type: ignore[no-any-return]
-
-    yield open_client
-    for client in clients:
-        client.call("close")
-        if isinstance(client, AsyncCalls):
-            client.stop()
+URL = "http://meterline.test"
 
 
 def test_an_event_is_recorded_once(opened: Any, fake: FakeMeterline) -> None:
@@ -148,6 +91,59 @@ def test_a_quantity_may_be_known_only_afterwards(opened: Any, fake: FakeMeterlin
     with pytest.raises(InvalidUsage):
         client.call("metered", lambda: "", "cus_1", "read", quantity=len, job_id="b")
     assert fake.units("cus_1") == len("summary")
+
+
+def test_an_error_after_the_action_has_its_result_and_its_event(
+    opened: Any, fake: FakeMeterline
+) -> None:
+    client = opened(retry_budget_s=0)
+    fake.drop()
+    with pytest.raises(PerhapsRecorded) as perhaps:
+        client.call("metered", lambda: "abc", "cus_1", "token", quantity=len, job_id="a")
+    assert perhaps.value.result == "abc"
+    [recorded] = client.call("emit_many", [perhaps.value.event])
+    assert recorded.quantity == fake.units("cus_1") == 3
+
+
+def test_a_quantity_that_cannot_be_does_not_lose_the_result(
+    opened: Any, fake: FakeMeterline
+) -> None:
+    with pytest.raises(InvalidUsage) as invalid:
+        opened().call("metered", lambda: "", "cus_1", "token", quantity=len)
+    assert (invalid.value.result, invalid.value.event) == ("", None)
+    with pytest.raises(InvalidUsage, match="cannot be reckoned: TypeError") as invalid:
+        opened().call("metered", lambda: 7, "cus_1", "token", quantity=len)
+    assert (invalid.value.result, invalid.value.event) == (7, None)
+    assert isinstance(invalid.value.__cause__, TypeError)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Refused("no", event_id="a", problem=Problem("about:blank", "No", "not so", 409)),
+        AccessDenied("no", customer_status="suspended", reason="it owes"),
+        UsageNotRecorded([(UsageEvent.new("cus_1", "read"), Refused("no"))], [], None),
+        UnreportedUsage("no", {"id": "msg_1"}),
+        *(
+            kind("no", event_id="a", reservation_id="r")
+            for kind in (
+                Closed,
+                InvalidUsage,
+                LimitReached,
+                MeterlineError,
+                PerhapsRecorded,
+                SpoolFailed,
+                Unavailable,
+            )
+        ),
+    ],
+    ids=lambda error: error.kind,
+)
+def test_errors_pass_between_processes(error: MeterlineError) -> None:
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 (its own)
+    assert (type(copy), str(copy), copy.kind) == (type(error), str(error), error.kind)
+    assert copy.problem == error.problem
+    assert vars(copy).keys() == vars(error).keys()
 
 
 def test_who_may_not_act_does_not(opened: Any, fake: FakeMeterline) -> None:
@@ -243,6 +239,157 @@ def test_a_closed_client_says_so(opened: Any) -> None:
         client.call("emit", "cus_1", "read")
 
 
+def test_what_threads_emit_after_the_main_one_has_ended_is_recorded() -> None:
+    story = """
+import threading
+from meterline import Buffer
+from meterline.testing import FakeMeterline
+
+fake = FakeMeterline()
+client = fake.client(buffer=Buffer(wait_ms=1))
+main = threading.main_thread()
+
+def work():
+    main.join()
+    print(client.emit("cus_1", "read").status, fake.units("cus_1"))
+
+threading.Thread(target=work).start()
+"""
+    path = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    program = [sys.executable, "-c", story]
+    done = subprocess.run(program, capture_output=True, timeout=60, text=True, env=path)
+    assert (done.stdout, done.stderr) == ("delivered 1\n", "")
+
+
+def test_a_flush_waits_for_what_another_call_sends(fake: FakeMeterline) -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    def answered(request: httpx.Request) -> httpx.Response:
+        asked.set()
+        answer.wait()
+        return fake._answer(request)
+
+    flushing = threading.Event()
+
+    def flush() -> int:
+        flushing.set()
+        meterline.flush()
+        return fake.units("cus_1")
+
+    meterline = Meterline(URL, "mk_1", transport=httpx.MockTransport(answered))
+    with meterline, ThreadPoolExecutor(2) as threads:
+        emitting = threads.submit(meterline.emit, "cus_1", "read")
+        asked.wait()
+        flushed = threads.submit(flush)
+        flushing.wait()
+        answer.set()
+        assert flushed.result() == 1
+        emitting.result()
+
+
+def test_a_flush_hurries_what_comes_into_the_buffer_while_it_waits(
+    fake: FakeMeterline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing, goes_on = threading.Event(), threading.Event()
+    put, wait_for_all_there = Spool.put, Sending.wait_for_all_there
+
+    def put_slowly(spool: Spool, event: UsageEvent) -> bool:
+        writing.set()
+        goes_on.wait()
+        return put(spool, event)
+
+    def go_on_and_wait(sending: Sending) -> None:
+        goes_on.set()
+        wait_for_all_there(sending)
+
+    monkeypatch.setattr(Spool, "put", put_slowly)
+    monkeypatch.setattr(Sending, "wait_for_all_there", go_on_and_wait)
+    buffer = Buffer(wait_ms=3_600_000)
+    meterline = fake.client(buffer=buffer, spool_dir=tmp_path)
+    with ThreadPoolExecutor(2) as threads, meterline:
+        emitting = threads.submit(meterline.emit, "cus_1", "read")
+        writing.wait()
+        threads.submit(meterline.flush).result(30)
+        assert emitting.result().status == "delivered"
+
+
+def test_a_flush_hurries_a_call_that_has_just_begun(fake: FakeMeterline) -> None:
+    async def story() -> None:
+        async with fake.async_client(buffer=Buffer(wait_ms=3_600_000)) as client:
+            emitting = asyncio.ensure_future(client.emit("cus_1", "read"))
+            await asyncio.sleep(0)
+            await client.flush()
+            assert (await emitting).status == "delivered"
+
+    asyncio.run(asyncio.wait_for(story(), 30))
+
+
+def test_who_closes_second_waits_for_who_closed_first(fake: FakeMeterline) -> None:
+    class Closing(httpx.MockTransport):
+        began, goes_on = threading.Event(), threading.Event()
+        is_closed = False
+
+        def close(self) -> None:
+            self.began.set()
+            self.goes_on.wait()
+            self.is_closed = True
+
+    transport, second = Closing(fake._answer), threading.Event()
+    meterline = Meterline(URL, "mk_1", transport=transport)
+
+    def close_second() -> bool:
+        second.set()
+        meterline.close()
+        return transport.is_closed
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(meterline.close)
+        transport.began.wait()
+        closed = threads.submit(close_second)
+        second.wait()
+        transport.goes_on.set()
+        assert closed.result()
+        first.result()
+
+
+def test_what_another_process_spooled_is_sent_though_this_one_spools_nothing(
+    opened: Any, fake: FakeMeterline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for client in ("_client", "_async_client"):
+        monkeypatch.setattr(f"meterline.{client}.LOOK_AGAIN_S", 0.01)
+    recorded, answer = threading.Event(), fake._answer
+
+    def answered(request: httpx.Request) -> httpx.Response:
+        response = answer(request)
+        recorded.set()
+        return response
+
+    monkeypatch.setattr(fake, "_answer", answered)
+    opened(spool_dir=tmp_path).call("flush")
+    Spool(tmp_path).put(UsageEvent.new("cus_1", "read"))
+    assert recorded.wait(30)
+    assert fake.units("cus_1") == 1
+
+
+def test_usage_is_recorded_though_its_caller_is_cancelled(fake: FakeMeterline) -> None:
+    async def story() -> None:
+        async with fake.async_client() as client:
+            has_run = asyncio.Event()
+
+            async def work() -> str:
+                has_run.set()
+                return "summary"
+
+            calling = asyncio.ensure_future(client.metered(work, "cus_1", "read"))
+            await has_run.wait()
+            calling.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await calling
+
+    asyncio.run(story())
+    assert fake.units("cus_1") == 1
+
+
 def test_a_caller_that_is_cancelled_takes_no_other_with_it(fake: FakeMeterline) -> None:
     async def story() -> None:
         async with fake.async_client(buffer=Buffer(events_max=3, wait_ms=60_000)) as client:
@@ -262,6 +409,8 @@ def test_a_caller_that_is_cancelled_takes_no_other_with_it(fake: FakeMeterline) 
     [
         {"url": "meter.example"},
         {"url": "ftp://meter.example"},
+        {"url": "mk_secret", "api_key": "https://meter.example"},
+        {"url": "https://[mk_secret"},
         {"api_key": "mk_\n"},
         {"api_key": "mk_ä"},
         {"retry_budget_s": -1},

@@ -9,9 +9,24 @@ from typing import Any
 
 import pytest
 
-from meterline import PerhapsRecorded, Recorded, Refused, UsageEvent, _core, _flow
+from meterline import (
+    Access,
+    LimitReached,
+    MeterlineError,
+    PerhapsRecorded,
+    Recorded,
+    Refused,
+    Reservation,
+    SpendingLimit,
+    SpendingLimitAlert,
+    Unavailable,
+    UsageEvent,
+    _core,
+    _flow,
+)
 from meterline._outcomes import Refusal, Unsure, Verdict
-from meterline._protocol import Answer, Attempt, NoAnswer
+from meterline._protocol import Answer, Attempt, NoAnswer, Request
+from meterline._reservations import Question, Wanted
 from meterline._spool import Spool
 
 PROBLEM = "urn:meterline:problem:"
@@ -25,12 +40,14 @@ class World:
     def __init__(self, *attempts: Attempt, budget_s: float = 30, jitter: float = 1.0) -> None:
         self.now_s = 1000.0
         self.sent: list[Any] = []
+        self.requests: list[Request] = []
         self.waits_s: list[float] = []
         self._attempts = list(attempts)
         self.core = _core.Core(budget_s, clock=lambda: self.now_s, jitter=lambda: jitter)
 
     def perform(self, effect: _flow.Effect) -> Any:
         if isinstance(effect, _flow.Send):
+            self.requests.append(effect.request)
             self.sent.append(json.loads(effect.request.body or b"null"))
             return self._attempts.pop(0)
         if isinstance(effect, _flow.Sleep):
@@ -46,6 +63,16 @@ class World:
 
     def emit(self, event: UsageEvent) -> Recorded:
         return _flow.run(_core.emit(self.core, event), self.perform)
+
+    def reserve(self, wanted: Wanted) -> Reservation:
+        return _flow.run(_core.reserve(self.core, wanted), self.perform)
+
+    def release(self, reservation_id: str) -> Reservation:
+        return _flow.run(_core.release(self.core, "cus_1", reservation_id), self.perform)
+
+    def check_access(self, **question: Any) -> Access:
+        asked = Question.new("cus_1", **question)
+        return _flow.run(_core.check_access(self.core, asked), self.perform)
 
     def deliver(self, events: Sequence[UsageEvent]) -> list[Verdict]:
         flow = _core.deliver(self.core, events, self.core.deadline())
@@ -70,9 +97,24 @@ def recorded(event_id: str = "a", code: int = 200, **fields: Any) -> Answer:
     return Answer(code, json.dumps(result(event_id, **fields)).encode())
 
 
-def refused(status: int, problem: str, retry_after: str | None = None) -> Answer:
+def refused(status: int, problem: str, retry_after: str | None = None, **more: Any) -> Answer:
     body = {"type": PROBLEM + problem, "title": problem, "status": status, "detail": "because"}
-    return Answer(status, json.dumps(body).encode(), retry_after)
+    return Answer(status, json.dumps(body | more).encode(), retry_after)
+
+
+def wanted(reservation_id: str = "r") -> Wanted:
+    return Wanted.new("cus_1", "read", 3, reservation_id=reservation_id)
+
+
+def reservation(reservation_id: str = "r", code: int = 201, **fields: Any) -> Answer:
+    held = {"status": "held", "quantity": 3, "expires_at": "2026-01-31T12:05:00Z"}
+    body = {"reservation_id": reservation_id, "customer_id": "cus_1", **held, **fields}
+    return Answer(code, json.dumps(body).encode())
+
+
+def access(**fields: Any) -> Answer:
+    body = {"allowed": True, "reason": None, "status": "active", "units": 7, "limit": None}
+    return Answer(200, json.dumps(body | fields).encode())
 
 
 def gateway(status: int, retry_after: str | None = None) -> Answer:
@@ -105,6 +147,9 @@ def test_durable_is_recorded(code: int, status: str) -> None:
         LOST,
         NOT_HEARD,
         gateway(429),
+        gateway(302),
+        gateway(404),
+        gateway(407),
         gateway(408),
         gateway(500),
         gateway(502),
@@ -126,7 +171,7 @@ def test_what_is_unclear_is_sent_again_as_it_was(unsure: Attempt) -> None:
     assert world.sent == [event().to_json()] * 2
 
 
-@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 409, 413, 415, 418, 422, 499])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 415, 418, 422, 499])
 def test_a_refusal_is_not_sent_again(status: int) -> None:
     world = World(refused(status, "forbidden"))
     with pytest.raises(Refused) as error:
@@ -148,7 +193,7 @@ def test_waits_grow_to_a_bound_and_are_a_random_part_of_it() -> None:
 def test_retry_after_is_waited_for() -> None:
     world = World(gateway(429, "7"), gateway(503, "1"), recorded())
     world.emit(event())
-    assert world.waits_s == [7, 1]
+    assert world.waits_s == [7.05, 1.1]
 
 
 @pytest.mark.parametrize("date", ["Wed, 21 Oct 2026 07:28:00 GMT", "-1", "1.5", "", "9" * 30, "٣"])
@@ -225,12 +270,78 @@ def test_a_refused_batch_refuses_each_event() -> None:
     assert [isinstance(verdict, Refusal) for verdict in verdicts] == [True, True]
 
 
+@pytest.mark.parametrize("status", [400, 413, 415])
+def test_a_batch_that_is_refused_for_one_of_its_events_is_sent_one_by_one(status: int) -> None:
+    world = World(refused(status, "body-too-large"), refused(400, "invalid-field"), recorded("b"))
+    bad, good = world.deliver([event("a"), event("b")])
+    assert isinstance(bad, Refusal)
+    assert isinstance(good, Recorded)
+    assert world.sent[1:] == [event("a").to_json(), event("b").to_json()]
+
+
+def test_of_a_refused_batch_no_more_is_sent_once_nobody_answers() -> None:
+    world = World(refused(400, "invalid-field"), recorded("a"), LOST, budget_s=0)
+    verdicts = world.deliver([event("a"), event("b"), event("c")])
+    assert [type(verdict) for verdict in verdicts] == [Recorded, Unsure, Unsure]
+    assert len(world.sent) == 3
+
+
+def test_a_file_that_cannot_be_read_is_looked_at_again(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    in_the_way = tmp_path / "waiting" / "folder.json"
+    in_the_way.mkdir()
+
+    class Mended(World):
+        def perform(self, effect: _flow.Effect) -> Any:
+            if isinstance(effect, _flow.Sleep):
+                in_the_way.rmdir()
+            return super().perform(effect)
+
+    world = Mended()
+    _flow.run(_core.drain_forever(world.core, spool), world.perform)
+    assert world.waits_s == [0.5]
+
+
+def test_a_file_that_cannot_be_removed_is_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path)
+    spool.put(event())
+
+    def fail(name: str) -> None:
+        monkeypatch.undo()
+        raise OSError("read-only")
+
+    monkeypatch.setattr(spool, "remove", fail)
+    world = World(recorded(), recorded(duplicate=True))
+    _flow.run(_core.drain_forever(world.core, spool), world.perform)
+    assert (world.waits_s, len(world.sent), spool.names()) == ([0.5], 2, [])
+
+
+def test_what_a_gateway_refuses_stays_in_the_spool(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    fill(spool, 2)
+    world = World(gateway(404), budget_s=0)
+    world.core.spool = spool
+    state = _flow.run(_core.flush_spool(world.core), world.perform)
+    assert (state.waiting, state.set_aside) == (2, 0)
+
+
+def test_who_closes_leaves_the_rest_of_the_spool_to_the_next(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    ids = fill(spool, 101)
+    world = World(batch(*[result(it) for it in ids[:100]]))
+    world.core.is_closing = True
+    _flow.run(_core.drain_forever(world.core, spool), world.perform)
+    assert len(world.sent) == len(spool.names()) == 1
+
+
 def test_a_batch_that_nobody_answers_is_unsure() -> None:
     verdicts = World(LOST, budget_s=0).deliver([event("a"), event("b")])
     assert [isinstance(verdict, Unsure) for verdict in verdicts] == [True, True]
 
 
-@pytest.mark.parametrize(("asked", "waited_s"), [("7", 7), ("999999", 300)])
+@pytest.mark.parametrize(("asked", "waited_s"), [("7", 7.5), ("999999", 300.5)])
 def test_the_spool_waits_as_it_is_told(tmp_path: Path, asked: str, waited_s: float) -> None:
     world = World(gateway(429, asked), recorded())
     spool = Spool(tmp_path)
@@ -249,7 +360,8 @@ def fill(spool: Spool, number: int) -> list[str]:
     """Puts events in, the oldest first, and answers their ids in the order of sending."""
     for each in range(number):
         spool.put(event(f"e{each}"))
-    return [it.event_id for it in spool.read(spool.names()).values()]
+    events, _ = spool.read(spool.names())
+    return [it.event_id for it in events.values()]
 
 
 def test_what_a_key_may_not_emit_lets_by_what_it_may(tmp_path: Path) -> None:
@@ -269,6 +381,184 @@ def test_what_concerns_all_that_waits_is_asked_once(tmp_path: Path, answer: Answ
     world.core.spool = spool
     state = _flow.run(_core.flush_spool(world.core), world.perform)
     assert (state.waiting, len(world.sent)) == (250, 1)
+
+
+@pytest.mark.parametrize("code", [200, 201])
+def test_units_are_held_by_this_call_or_an_earlier_one(code: int) -> None:
+    world = World(reservation(code=code))
+    assert world.reserve(wanted()) == Reservation("r", "held", 3, "2026-01-31T12:05:00Z")
+    assert world.sent == [wanted().to_json()]
+
+
+@pytest.mark.parametrize(
+    "unsure",
+    [
+        LOST,
+        NOT_HEARD,
+        gateway(302),
+        gateway(408),
+        gateway(429),
+        gateway(500),
+        gateway(503),
+        Answer(201, b""),
+        Answer(201, b"{}"),
+        reservation("another"),
+        reservation(customer_id="cus_2"),
+        reservation(quantity="3"),
+        reservation(status="released"),
+    ],
+    ids=lambda attempt: str(attempt)[:60],
+)
+def test_what_is_perhaps_held_is_asked_for_again_as_it_was(unsure: Attempt) -> None:
+    world = World(unsure, reservation(code=200))
+    assert world.reserve(wanted()).status == "held"
+    assert world.sent == [wanted().to_json()] * 2
+
+
+def test_a_reservation_waits_as_an_event_does() -> None:
+    world = World(LOST, gateway(429, "7"), gateway(503), reservation())
+    world.reserve(wanted())
+    assert world.waits_s == [0.05, 7.1, 0.2]
+
+
+def test_without_a_clear_answer_units_are_perhaps_held() -> None:
+    world = World(gateway(429, "60"), budget_s=30)
+    with pytest.raises(Unavailable) as unavailable:
+        world.reserve(wanted())
+    assert (unavailable.value.reservation_id, unavailable.value.retryable) == ("r", True)
+    assert world.waits_s == []
+
+
+@pytest.mark.parametrize("before", [[], [LOST], [gateway(503)]], ids=str)
+@pytest.mark.parametrize(
+    "left", [{"left_units": 2, "left_amount": None}, {"left_units": None, "left_amount": "0.40"}]
+)
+def test_more_than_what_is_left_is_not_asked_for_again(
+    before: list[Attempt], left: dict[str, Any]
+) -> None:
+    world = World(*before, refused(402, "limit-reached", **left))
+    with pytest.raises(LimitReached) as reached:
+        world.reserve(wanted())
+    error = reached.value
+    assert {"left_units": error.left_units, "left_amount": error.left_amount} == left
+    assert (error.reservation_id, error.retryable) == ("r", False)
+    assert error.type == PROBLEM + "limit-reached"
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 409])
+def test_a_refused_reservation_is_not_asked_for_again(status: int) -> None:
+    with pytest.raises(Refused) as error:
+        World(refused(status, "forbidden")).reserve(wanted())
+    assert (error.value.reservation_id, error.value.retryable) == ("r", False)
+
+
+def test_after_a_lost_answer_only_what_speaks_of_the_reservation_itself_is_a_refusal() -> None:
+    for status in (400, 401, 403, 404):
+        with pytest.raises(Unavailable) as unavailable:
+            World(LOST, refused(status, "forbidden")).reserve(wanted())
+        assert unavailable.value.reservation_id == "r"
+    for status in (409, 422):
+        with pytest.raises(Refused):
+            World(LOST, refused(status, "conflict")).reserve(wanted())
+    with pytest.raises(Refused):
+        World(NOT_HEARD, refused(403, "forbidden")).reserve(wanted())
+
+
+@pytest.mark.parametrize("status", ["released", "settled", "expired", "a later one"])
+def test_what_is_released_says_what_it_has_come_to(status: str) -> None:
+    world = World(LOST, reservation(code=200, status=status))
+    assert world.release("r").status == status
+    assert [(it.method, it.path) for it in world.requests] == [
+        ("DELETE", "/v1/usage/reservations/r?customer_id=cus_1")
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("attempts", "error"),
+    [
+        ([LOST, gateway(429, "60")], Unavailable),
+        ([LOST, refused(403, "forbidden")], Unavailable),
+        ([refused(403, "forbidden")], Refused),
+        # What was released is known still.
+        ([LOST, refused(404, "not-found")], Refused),
+    ],
+    ids=["no answer", "in doubt", "forbidden", "unknown"],
+)
+def test_a_release_that_fails_names_the_reservation(
+    attempts: list[Attempt], error: type[MeterlineError]
+) -> None:
+    with pytest.raises(error) as raised:
+        World(*attempts).release("r")
+    assert raised.value.reservation_id == "r"
+
+
+@pytest.mark.parametrize("attempt", [LOST, gateway(503), refused(403, "forbidden"), reservation()])
+def test_who_has_failed_gives_back_in_one_short_attempt(attempt: Attempt) -> None:
+    world = World(attempt)
+    _flow.run(_core.give_back(wanted()), world.perform)
+    (request,) = world.requests
+    assert (request.method, request.timeout_s) == ("DELETE", 2)
+
+
+@pytest.mark.parametrize(
+    ("question", "query"),
+    [
+        ({}, ""),
+        ({"units": 40}, "?units=40"),
+        ({"units": 40, "action": "a:b"}, "?units=40&action_type=a%3Ab"),
+    ],
+    ids=str,
+)
+def test_access_may_be_asked_for_so_many_units(question: dict[str, Any], query: str) -> None:
+    world = World(access())
+    assert world.check_access(**question).units == 7
+    assert world.requests[0].path == f"/v1/customers/cus_1/access{query}"
+
+
+def test_a_limit_is_read_as_far_as_it_is_told() -> None:
+    told: dict[str, Any] = {
+        "units": None,
+        "amount": "20.00",
+        "currency": "usd",
+        "enforcement": "hard",
+        "thresholds_percent": [50, 100],
+        "set_at": "2026-01-02T09:00:00Z",
+        "used_units": 700,
+        "used_amount": "14.00",
+        "used_currency": "usd",
+        "held_units": 40,
+        "used_percent": 70,
+        "left_units": None,
+        "left_amount": "5.20",
+        "alerts": [{"threshold_percent": 50, "raised_at": "2026-01-31T12:00:01Z", "mail": "sent"}],
+        "what_a_later_version_adds": {},
+    }
+    limit = World(access(spending_limit=told)).check_access().spending_limit
+    assert limit == SpendingLimit(
+        amount="20.00",
+        currency="usd",
+        enforcement="hard",
+        thresholds_percent=(50, 100),
+        set_at="2026-01-02T09:00:00Z",
+        used_units=700,
+        used_amount="14.00",
+        used_currency="usd",
+        held_units=40,
+        used_percent=70,
+        left_amount="5.20",
+        alerts=(SpendingLimitAlert(50, "2026-01-31T12:00:01Z"),),
+    )
+    earlier = World(access(spending_limit={"units": 10, "enforcement": "soft"})).check_access()
+    assert earlier.spending_limit == SpendingLimit(units=10, enforcement="soft")
+    assert World(access()).check_access().spending_limit is None
+    assert World(access(spending_limit=None)).check_access().spending_limit is None
+
+
+def test_a_lost_answer_to_a_question_leaves_no_doubt() -> None:
+    with pytest.raises(Refused):
+        World(LOST, refused(403, "forbidden")).check_access()
+    with pytest.raises(Unavailable):
+        World(access(spending_limit=7), budget_s=0).check_access()
 
 
 def test_an_error_of_the_flow_passes_through() -> None:

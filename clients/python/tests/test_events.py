@@ -55,6 +55,14 @@ def test_without_an_id_each_event_has_its_own() -> None:
         {"occurred_at": 1.5},
         {"occurred_at": True},
         {"subscription_item": "si 1"},
+        {"reservation_id": ""},
+        {"reservation_id": "."},
+        {"reservation_id": ".."},
+        {"reservation_id": "nobody's"},
+        {"reservation_id": "a/b"},
+        {"reservation_id": "a\n"},
+        {"reservation_id": "r" * 129},
+        {"reservation_id": 7},
     ],
     ids=str,
 )
@@ -103,9 +111,27 @@ def test_one_time_is_one_content_however_it_is_written(at: Any) -> None:
     assert not event(at).has_content_of(event(at, quantity=2))
 
 
+@pytest.mark.parametrize("reservation_id", ["run-7", "...", "~", "Run_7.a:b", "r" * 128])
+def test_an_event_is_the_same_with_and_without_its_reservation(reservation_id: str) -> None:
+    plain = UsageEvent.new("cus_1", "read", event_id="a")
+    reserved = UsageEvent.new("cus_1", "read", event_id="a", reservation_id=reservation_id)
+    other = UsageEvent.new("cus_1", "read", event_id="a", reservation_id="other")
+    assert reserved.to_json() == {**plain.to_json(), "reservation_id": reservation_id}
+    assert plain.has_content_of(reserved)
+    assert reserved.has_content_of(plain)
+    assert reserved.has_content_of(other)
+    assert not reserved.has_content_of(reserved.with_quantity(2))
+
+
 def test_what_is_written_is_what_is_read() -> None:
     event = UsageEvent.new(
-        "cus_1", "read", 3, event_id="ä\n🚲", occurred_at=1_769_860_800, subscription_item="si_1"
+        "cus_1",
+        "read",
+        3,
+        event_id="ä\n🚲",
+        occurred_at=1_769_860_800,
+        subscription_item="si_1",
+        reservation_id="run-7",
     )
     assert UsageEvent.from_json(event.to_json()) == event
     with pytest.raises(InvalidUsage):

@@ -21,7 +21,8 @@ def event(event_id: str = "a", quantity: int = 1) -> UsageEvent:
 
 
 def waiting(spool: Spool) -> list[UsageEvent]:
-    return list(spool.read(spool.names()).values())
+    events, _ = spool.read(spool.names())
+    return list(events.values())
 
 
 def files(folder: Path) -> list[str]:
@@ -64,6 +65,14 @@ def test_the_same_content_is_taken_over_and_another_is_a_conflict(tmp_path: Path
         spool.put(event(quantity=2))
     assert refused.value.type == "urn:meterline:problem:conflict"
     assert waiting(spool) == [event()]
+
+
+def test_an_event_is_kept_with_its_reservation_and_taken_over_without(tmp_path: Path) -> None:
+    reserved = UsageEvent.new("cus_1", "read", event_id="a", reservation_id="run-7")
+    spool = Spool(tmp_path)
+    assert spool.put(reserved)
+    assert not spool.put(event())
+    assert waiting(Spool(tmp_path)) == [reserved]
 
 
 def test_what_is_recorded_is_removed_once_or_twice(tmp_path: Path) -> None:
@@ -128,7 +137,7 @@ def test_a_file_that_the_system_does_not_open_keeps_no_other_from_being_read(
     spool = Spool(tmp_path)
     spool.put(event())
     (tmp_path / "waiting" / "folder.json").mkdir()
-    assert waiting(spool) == [event()]
+    assert spool.read(spool.names()) == ({name_of(event()): event()}, 1)
 
 
 def test_what_is_moved_back_from_aside_is_settled_under_its_name(tmp_path: Path) -> None:
@@ -136,7 +145,7 @@ def test_what_is_moved_back_from_aside_is_settled_under_its_name(tmp_path: Path)
     spool.set_aside(name_of(event()), event(), PROBLEM)
     (aside,) = (tmp_path / "refused").iterdir()
     aside.rename(tmp_path / "waiting" / "a-2.json")
-    assert spool.read(spool.names()) == {"a-2": event()}
+    assert spool.read(spool.names()) == ({"a-2": event()}, 0)
     spool.set_aside("a-2", event(), PROBLEM)
     assert (spool.state().waiting, spool.state().set_aside) == (0, 1)
 

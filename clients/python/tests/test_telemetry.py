@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from meterline import PerhapsRecorded, UsageEvent
+from meterline import LimitReached, PerhapsRecorded, UsageEvent
 from meterline.testing import FakeMeterline
 
 EXPORTER = InMemorySpanExporter()
@@ -24,7 +24,9 @@ sys.modules["opentelemetry"] = None
 from meterline.testing import FakeMeterline
 fake = FakeMeterline()
 fake.client().emit("cus_1", "read")
-fake.client().check_access("cus_1")
+fake.client().check_access("cus_1", units=1)
+fake.client().reserve("cus_1", "read", 1, reservation_id="a")
+fake.client().release("cus_1", "a")
 assert fake.units("cus_1") == 1
 """
 
@@ -76,6 +78,44 @@ def test_many_events_are_one_span(fake: FakeMeterline) -> None:
     attributes = only_span().attributes or {}
     assert (attributes["meterline.events"], attributes["meterline.events.delivered"]) == (3, 3)
     assert attributes["meterline.duplicates"] == 1
+
+
+def test_a_reservation_is_a_span_from_its_beginning_to_its_end(fake: FakeMeterline) -> None:
+    client = fake.client()
+    client.reserve("cus_1", "read", 3, reservation_id="r")
+    client.emit("cus_1", "read", 2, event_id="a", reservation_id="r")
+    client.release("cus_1", "r")
+    spans = {span.name: dict(span.attributes or {}) for span in EXPORTER.get_finished_spans()}
+    assert spans["meterline.reserve"] == {
+        "meterline.customer_id": "cus_1",
+        "meterline.action_type": "read",
+        "meterline.quantity": 3,
+        "meterline.reservation_id": "r",
+        "meterline.status": "held",
+    }
+    assert spans["meterline.emit"]["meterline.reservation_id"] == "r"
+    assert spans["meterline.emit"]["meterline.reservation"] == "settled"
+    assert spans["meterline.release"] == {
+        "meterline.customer_id": "cus_1",
+        "meterline.reservation_id": "r",
+        "meterline.status": "settled",
+    }
+
+
+def test_a_limit_that_is_reached_is_in_its_span(fake: FakeMeterline) -> None:
+    fake.limit("cus_1", 2)
+    with pytest.raises(LimitReached):
+        fake.client().reserve("cus_1", "read", 3)
+    assert (only_span().attributes or {})["meterline.status"] == "limit_reached"
+
+
+def test_a_question_says_for_how_much(fake: FakeMeterline) -> None:
+    fake.client().check_access("cus_1", units=3, action="read")
+    assert dict(only_span().attributes or {}) == {
+        "meterline.customer_id": "cus_1",
+        "meterline.quantity": 3,
+        "meterline.action_type": "read",
+    }
 
 
 def test_the_trace_goes_on_in_the_request(fake: FakeMeterline) -> None:

@@ -10,13 +10,25 @@
 from ._async_client import AsyncMeterline
 from ._client import Meterline
 from ._events import UsageEvent, event_id_of_job
-from ._outcomes import Access, Metered, Recorded, SpoolState, Status
+from ._outcomes import (
+    Access,
+    Metered,
+    Recorded,
+    Reservation,
+    ReservationOutcome,
+    ReservationStatus,
+    SpendingLimit,
+    SpendingLimitAlert,
+    SpoolState,
+    Status,
+)
 from ._settings import Buffer
 from ._version import VERSION
 from .errors import (
     AccessDenied,
     Closed,
     InvalidUsage,
+    LimitReached,
     MeterlineError,
     PerhapsRecorded,
     Problem,
@@ -34,6 +46,7 @@ __all__ = [
     "Buffer",
     "Closed",
     "InvalidUsage",
+    "LimitReached",
     "Metered",
     "Meterline",
     "MeterlineError",
@@ -41,6 +54,11 @@ __all__ = [
     "Problem",
     "Recorded",
     "Refused",
+    "Reservation",
+    "ReservationOutcome",
+    "ReservationStatus",
+    "SpendingLimit",
+    "SpendingLimitAlert",
     "SpoolFailed",
     "SpoolState",
     "Status",

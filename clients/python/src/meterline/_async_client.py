@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from datetime import datetime
 from types import TracebackType
 from typing import Any, TypeAlias, TypeVar
@@ -14,17 +15,29 @@ import httpx
 
 from . import _core, _flow
 from ._batching import Batch, Batcher, Entry
-from ._client import BATCHES_IN_FLIGHT_MAX
+from ._calls import carrying, used_by, without_reservation
+from ._checks import check_reservation_id, check_stripe_id
+from ._client import BATCHES_IN_FLIGHT_MAX, LOOK_AGAIN_S
 from ._core import Core
 from ._events import UsageEvent
 from ._http import AsyncTransport
-from ._outcomes import Access, Metered, Recorded, SpoolState, Verdict
+from ._outcomes import (
+    Access,
+    Metered,
+    Recorded,
+    Reservation,
+    ReservationStatus,
+    SpoolState,
+    Verdict,
+)
+from ._reservations import Question, Wanted
 from ._settings import Buffer, Settings
 from ._spool import Spool
-from ._telemetry import access_span, emit_span
-from .errors import Closed, MeterlineError
+from ._telemetry import access_span, emit_span, release_span, reserve_span
+from .errors import Closed, MeterlineError, Refused
 
 T = TypeVar("T")
+_LOG = logging.getLogger("meterline")
 #: What :meth:`AsyncMeterline.emit_many` does.
 EmitMany: TypeAlias = Callable[
     [Iterable[UsageEvent]], Coroutine[Any, Any, list[Recorded | MeterlineError]]
@@ -54,6 +67,8 @@ class AsyncMeterline:
         self._calls = _Calls()
         #: Held here, since the loop itself holds its tasks only weakly.
         self._background: set[asyncio.Task[None]] = set()
+        #: Events on their way.
+        self._sending: set[asyncio.Task[Any]] = set()
         self._closing: asyncio.Task[None] | None = None
         self._buffer = _Buffer(settings.buffer, self._deliver) if settings.buffer else None
         self._drainer: _Drainer | None = None
@@ -68,8 +83,10 @@ class AsyncMeterline:
         job_id: str | None = None,
         occurred_at: datetime | str | int | None = None,
         subscription_item: str | None = None,
+        reservation_id: str | None = None,
     ) -> Recorded:
-        """See :meth:`Meterline.emit`. A call that is cancelled may have recorded the event."""
+        """See :meth:`Meterline.emit`. A call that is cancelled takes no event back: it is recorded
+        in a task of its own, for which :meth:`flush` and :meth:`close` wait."""
         event = UsageEvent.new(
             customer,
             action,
@@ -78,14 +95,15 @@ class AsyncMeterline:
             job_id=job_id,
             occurred_at=occurred_at,
             subscription_item=subscription_item,
+            reservation_id=reservation_id,
         )
         with self._calls.one():
-            return await self._emit(event)
+            return await self._uncancelled(self._emit(event))
 
     async def emit_many(self, events: Iterable[UsageEvent]) -> list[Recorded | MeterlineError]:
         """See :meth:`Meterline.emit_many`."""
         with self._calls.one():
-            return await self._emit_many(events)
+            return await self._uncancelled(self._emit_many(events))
 
     async def metered(
         self,
@@ -97,10 +115,13 @@ class AsyncMeterline:
         event_id: str | None = None,
         job_id: str | None = None,
         check_access: bool = False,
+        reserve: int | None = None,
         occurred_at: datetime | str | int | None = None,
         subscription_item: str | None = None,
+        reservation_id: str | None = None,
     ) -> Metered[T]:
         """See :meth:`Meterline.metered`; what ``run`` returns is awaited."""
+        wanted = Wanted.before(customer, action, reserve, reservation_id)
         event = UsageEvent.new(
             customer,
             action,
@@ -109,32 +130,68 @@ class AsyncMeterline:
             job_id=job_id,
             occurred_at=occurred_at,
             subscription_item=subscription_item,
+            reservation_id=wanted.reservation_id if wanted else reservation_id,
         )
         # All of it is one call: a client that closes lets it end.
         with self._calls.one():
             if check_access:
-                await self._require_access(customer)
-            result = await run()
-            if callable(quantity):
-                event = event.with_quantity(quantity(result))
-            return Metered(result, await self._emit(event))
+                await self._require_access(Question.new(customer))
+            async with self._holding(wanted):
+                result = await run()
+                if callable(quantity):
+                    event = used_by(event, quantity, result)
+            recorded = await self._uncancelled(self._conclude(event, result, wanted))
+            return Metered(result, recorded)
 
-    async def check_access(self, customer: str) -> Access:
+    async def check_access(
+        self, customer: str, *, units: int | None = None, action: str | None = None
+    ) -> Access:
         """See :meth:`Meterline.check_access`."""
-        with self._calls.one(), access_span(customer):
-            return await self._run(_core.check_access(self._core, customer))
+        question = Question.new(customer, units, action)
+        with self._calls.one(), access_span(question):
+            return await self._run(_core.check_access(self._core, question))
 
-    async def require_access(self, customer: str) -> None:
+    async def require_access(
+        self, customer: str, *, units: int | None = None, action: str | None = None
+    ) -> None:
         """See :meth:`Meterline.require_access`."""
+        question = Question.new(customer, units, action)
         with self._calls.one():
-            await self._require_access(customer)
+            await self._require_access(question)
+
+    async def reserve(
+        self,
+        customer: str,
+        action: str,
+        quantity: int,
+        *,
+        reservation_id: str | None = None,
+        expires_in_s: int | None = None,
+    ) -> Reservation:
+        """See :meth:`Meterline.reserve`. A call that is cancelled may hold the units."""
+        wanted = Wanted.new(
+            customer, action, quantity, reservation_id=reservation_id, expires_in_s=expires_in_s
+        )
+        with self._calls.one():
+            return await self._reserve(wanted)
+
+    async def release(self, customer: str, reservation_id: str) -> ReservationStatus:
+        """See :meth:`Meterline.release`."""
+        check_stripe_id(customer, "customer")
+        check_reservation_id(reservation_id)
+        with self._calls.one(), release_span(customer, reservation_id) as tracing:
+            released = await self._run(_core.release(self._core, customer, reservation_id))
+            tracing.note_reservation(released)
+            return released.status
 
     async def flush(self) -> SpoolState:
         """See :meth:`Meterline.flush`."""
         with self._calls.one():
             await self._wait_for_background()
-            if self._buffer:
-                await self._buffer.flush()
+            # What is on its way may come into the buffer only now.
+            with self._buffer.hurried() if self._buffer else contextlib.nullcontext():
+                if self._sending:
+                    await asyncio.wait(set(self._sending))
             return await self._run(_core.flush_spool(self._core))
 
     async def close(self) -> None:
@@ -160,6 +217,8 @@ class AsyncMeterline:
         if self._buffer:
             self._buffer.hurry()
         await self._calls.wait_for_none()
+        while self._sending:
+            await asyncio.wait(set(self._sending))
         await self._wait_for_background()
         if self._drainer:
             await self._drainer.close()
@@ -175,8 +234,10 @@ class AsyncMeterline:
     ) -> asyncio.Task[None]:
         """Works in a task of its own, which a flush and the end wait for. What it records by the
         function that it is given is taken also while the client closes."""
-        emit_many = self.emit_many if self._calls.is_closed else self._emit_many
-        task = asyncio.get_running_loop().create_task(work(emit_many), name="meterline-background")
+        return self._start(work(self.emit_many if self._calls.is_closed else self._emit_many))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work, name="meterline-background")
         self._background.add(task)
         task.add_done_callback(self._background.discard)
         return task
@@ -192,9 +253,61 @@ class AsyncMeterline:
             tracing.note(outcomes)
             return outcomes
 
-    async def _require_access(self, customer: str) -> None:
-        with access_span(customer):
-            await self._run(_core.require_access(self._core, customer))
+    async def _require_access(self, question: Question) -> None:
+        with access_span(question):
+            await self._run(_core.require_access(self._core, question))
+
+    async def _reserve(self, wanted: Wanted) -> Reservation:
+        with reserve_span(wanted) as tracing:
+            reservation = await self._run(_core.reserve(self._core, wanted))
+            tracing.note_reservation(reservation)
+            return reservation
+
+    @contextlib.asynccontextmanager
+    async def _holding(self, wanted: Wanted | None) -> AsyncIterator[None]:
+        """Holds units while an action runs, and gives them back if it fails, in a task of its
+        own: who is cancelled is not kept waiting for that, and does not end it."""
+        if wanted is None:
+            yield
+            return
+        await self._reserve(wanted)
+        try:
+            yield
+        except (Exception, asyncio.CancelledError) as error:
+            giving_back = self._start(self._give_back(wanted))
+            if isinstance(error, Exception):
+                await asyncio.shield(giving_back)
+            raise
+
+    async def _give_back(self, wanted: Wanted) -> None:
+        # Whatever comes of it: what the caller is told of is the action.
+        with contextlib.suppress(Exception):
+            await self._run(_core.give_back(wanted))
+
+    async def _uncancelled(self, sending: Coroutine[Any, Any, T]) -> T:
+        """What has happened is recorded, though its caller is cancelled: in a task of its own."""
+        task = asyncio.get_running_loop().create_task(sending, name="meterline-emit")
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_log_unheard)
+            raise
+
+    async def _conclude(self, event: UsageEvent, result: object, wanted: Wanted | None) -> Recorded:
+        """See :meth:`Meterline._conclude`."""
+        try:
+            with carrying(result, event):
+                recorded = await self._emit(event)
+        except Refused as refused:
+            if wanted and _core.is_for_good(refused):
+                await self._give_back(wanted)
+                without_reservation(refused)
+            raise
+        if wanted and recorded.duplicate:
+            await self._give_back(wanted)
+        return recorded
 
     async def _emit(self, event: UsageEvent) -> Recorded:
         with emit_span([event]) as tracing:
@@ -224,6 +337,14 @@ class AsyncMeterline:
 
     async def _deliver(self, batch: Batch[_Promise]) -> list[Verdict]:
         return await self._run(_core.deliver(self._core, batch.events, batch.deadline))
+
+
+def _log_unheard(task: asyncio.Task[Any]) -> None:
+    """Its caller was cancelled, and hears nothing any more."""
+    if task.cancelled():
+        _LOG.error("usage of a call that was cancelled is perhaps not recorded: its loop ended")
+    elif error := task.exception():
+        _LOG.error("usage of a call that was cancelled is not recorded: %s", error)
 
 
 class _Calls:
@@ -275,27 +396,31 @@ class _Buffer:
         self._timer: asyncio.TimerHandle | None = None
         self._sending: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(BATCHES_IN_FLIGHT_MAX)
-        self._hurried = False
+        #: How many want that nothing waits for others.
+        self._hurrying = 0
 
     async def submit(self, event: UsageEvent, deadline: float) -> Verdict:
         loop = asyncio.get_running_loop()
         promise: asyncio.Future[Verdict] = loop.create_future()
         self._batcher.add(Entry(event, deadline, promise))
-        if self._batcher.is_full() or self._hurried:
+        if self._batcher.is_full() or self._hurrying:
             self._start_batch()
         elif self._timer is None:
             self._timer = loop.call_later(self._wait_s, self._start_batch)
         return await promise
 
-    async def flush(self) -> None:
-        """Returns once all that is there now is answered."""
-        self._start_batch()
-        if self._sending:
-            await asyncio.wait(set(self._sending))
+    @contextlib.contextmanager
+    def hurried(self) -> Iterator[None]:
+        """Lets nothing wait for others meanwhile."""
+        self.hurry()
+        try:
+            yield
+        finally:
+            self._hurrying -= 1
 
     def hurry(self) -> None:
         """Lets nothing wait for others from now on."""
-        self._hurried = True
+        self._hurrying += 1
         self._start_batch()
 
     def _start_batch(self) -> None:
@@ -332,6 +457,7 @@ class _Drainer:
     def __init__(
         self, core: Core, spool: Spool, perform: Callable[[_flow.Effect], Awaitable[Any]]
     ) -> None:
+        self._core = core
         self._perform_else = perform
         self._work = asyncio.Event()
         self._closing = asyncio.Event()
@@ -342,6 +468,7 @@ class _Drainer:
         )
 
     async def close(self) -> None:
+        self._core.is_closing = True
         self._closing.set()
         self._work.set()
         await self._task
@@ -352,7 +479,8 @@ class _Drainer:
                 await asyncio.wait_for(self._closing.wait(), effect.seconds)
             return self._closing.is_set()
         if isinstance(effect, _flow.AwaitWork):
-            await self._work.wait()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._work.wait(), LOOK_AGAIN_S)
             self._work.clear()
             return self._closing.is_set()
         return await self._perform_else(effect)

@@ -1,12 +1,17 @@
-"""What is under way in the client that blocks, and is waited for at its end."""
+"""What is under way in a client, and is waited for at its end."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import TypeVar
 
-from .errors import Closed
+from ._events import UsageEvent
+from .errors import Closed, InvalidUsage, MeterlineError
+
+T = TypeVar("T")
 
 
 class Calls:
@@ -44,6 +49,57 @@ class Calls:
     def wait_for_none(self) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._under_way == 0)
+
+
+def used_by(event: UsageEvent, quantity: Callable[[T], int], result: T) -> UsageEvent:
+    """The event of an action that came to ``result``, whose units ``quantity`` reckons."""
+    with carrying(result):
+        try:
+            units = quantity(result)
+        except Exception as error:
+            message = f"the action has run, and its units cannot be reckoned: {error!r}"
+            raise InvalidUsage(message, event_id=event.event_id) from error
+        return event.with_quantity(units)
+
+
+@contextmanager
+def carrying(result: object, event: UsageEvent | None = None) -> Iterator[None]:
+    """Gives errors after an action what it has come to, for whoever goes on with it."""
+    try:
+        yield
+    except MeterlineError as error:
+        error.result, error.event = result, event
+        raise
+
+
+def without_reservation(refused: MeterlineError) -> None:
+    """Lets an error name no more what was given back."""
+    refused.reservation_id = None
+    if refused.event:
+        refused.event = replace(refused.event, reservation_id=None)
+
+
+class Sending:
+    """Events on their way, which a flush waits for."""
+
+    def __init__(self) -> None:
+        #: Set, each, when its event is answered.
+        self._under_way: set[threading.Event] = set()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        answered = threading.Event()
+        self._under_way.add(answered)
+        try:
+            yield
+        finally:
+            self._under_way.discard(answered)
+            answered.set()
+
+    def wait_for_all_there(self) -> None:
+        """Returns once all that is there now is answered."""
+        for answered in list(self._under_way):
+            answered.wait()
 
 
 class Background:

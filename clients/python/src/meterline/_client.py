@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, wait
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from functools import partial
 from types import TracebackType
@@ -15,15 +16,25 @@ import httpx
 
 from . import _core, _flow
 from ._batching import Batch, Batcher, Entry
-from ._calls import Background, Calls
+from ._calls import Background, Calls, Sending, carrying, used_by, without_reservation
+from ._checks import check_reservation_id, check_stripe_id
 from ._core import Core
 from ._events import UsageEvent
 from ._http import SyncTransport
-from ._outcomes import Access, Metered, Recorded, SpoolState, Verdict
+from ._outcomes import (
+    Access,
+    Metered,
+    Recorded,
+    Reservation,
+    ReservationStatus,
+    SpoolState,
+    Verdict,
+)
+from ._reservations import Question, Wanted
 from ._settings import Buffer, Settings
 from ._spool import Spool
-from ._telemetry import access_span, emit_span
-from .errors import MeterlineError
+from ._telemetry import access_span, emit_span, release_span, reserve_span
+from .errors import MeterlineError, Refused
 
 T = TypeVar("T")
 #: What :meth:`Meterline.emit_many` does.
@@ -31,6 +42,8 @@ EmitMany: TypeAlias = Callable[[Iterable[UsageEvent]], list[Recorded | Meterline
 
 #: Batches under way at once. A batch is one request: more would wait for each other.
 BATCHES_IN_FLIGHT_MAX = 8
+#: How often an empty spool is looked at.
+LOOK_AGAIN_S = 30.0
 
 
 class Meterline:
@@ -63,6 +76,8 @@ class Meterline:
         self._core = settings.core()
         self._transport = SyncTransport(settings, transport)
         self._calls = Calls()
+        self._sending = Sending()
+        self._closed = threading.Event()
         self._background = Background()
         self._buffer = _Buffer(settings.buffer, self._deliver) if settings.buffer else None
         spool = self._core.spool
@@ -78,11 +93,13 @@ class Meterline:
         job_id: str | None = None,
         occurred_at: datetime | str | int | None = None,
         subscription_item: str | None = None,
+        reservation_id: str | None = None,
     ) -> Recorded:
         """Records one billable action, and returns once it will not be lost.
 
         The event counts once for its id: ``event_id``, or one derived from ``job_id``, or a new
         one. ``occurred_at`` is part of its content; left out, the time of the recording is billed.
+        ``reservation_id`` names what :meth:`reserve` held for it; it is recorded in any case.
 
         Raises :class:`InvalidUsage`, :class:`Refused`, or :class:`PerhapsRecorded`, whose
         ``event_id`` is the one to go on with; with a spool :class:`SpoolFailed`.
@@ -95,6 +112,7 @@ class Meterline:
             job_id=job_id,
             occurred_at=occurred_at,
             subscription_item=subscription_item,
+            reservation_id=reservation_id,
         )
         with self._calls.one():
             return self._emit(event)
@@ -115,18 +133,26 @@ class Meterline:
         event_id: str | None = None,
         job_id: str | None = None,
         check_access: bool = False,
+        reserve: int | None = None,
         occurred_at: datetime | str | int | None = None,
         subscription_item: str | None = None,
+        reservation_id: str | None = None,
     ) -> Metered[T]:
         """Runs an action, records its usage, and only then hands out its result.
 
         If ``run`` raises, nothing is recorded and the exception passes. With the same ``job_id``, a
         re-run is billed once. ``quantity`` may be a function of the result. With ``check_access``
         a customer that may not act is :class:`AccessDenied` before ``run``, and
-        :class:`Unavailable` means that nobody could say.
+        :class:`Unavailable` means that nobody could say. With ``reserve`` so many units are held
+        before ``run``, or it is :class:`LimitReached`, :class:`Unavailable` or :class:`Refused`;
+        they are released if ``run`` or ``quantity`` raises, or the event was recorded before or is
+        refused for good, and else settled by its event.
 
-        Raises what :meth:`emit` raises; the result is not handed out then.
+        Raises what :meth:`emit` raises. The result is not handed out then, but the error has it
+        (``error.result``) with the event: ``emit_many([error.event])`` records it later. Where
+        ``quantity`` raises, it is :class:`InvalidUsage` with the result and without an event.
         """
+        wanted = Wanted.before(customer, action, reserve, reservation_id)
         event = UsageEvent.new(
             customer,
             action,
@@ -135,35 +161,90 @@ class Meterline:
             job_id=job_id,
             occurred_at=occurred_at,
             subscription_item=subscription_item,
+            reservation_id=wanted.reservation_id if wanted else reservation_id,
         )
         # All of it is one call: a client that closes lets it end.
         with self._calls.one():
             if check_access:
-                self._require_access(customer)
-            result = run()
-            if callable(quantity):
-                event = event.with_quantity(quantity(result))
-            return Metered(result, self._emit(event))
+                self._require_access(Question.new(customer))
+            with self._holding(wanted):
+                result = run()
+                if callable(quantity):
+                    event = used_by(event, quantity, result)
+            return Metered(result, self._conclude(event, result, wanted))
 
-    def check_access(self, customer: str) -> Access:
-        """Asks whether a customer may act: before work, not after it. The key needs the scope
-        ``read``. Raises :class:`Refused`, :class:`Unavailable`."""
-        with self._calls.one(), access_span(customer):
-            return self._run(_core.check_access(self._core, customer))
+    def check_access(
+        self, customer: str, *, units: int | None = None, action: str | None = None
+    ) -> Access:
+        """Asks whether a customer may act: before work, not after it. With ``units``, whether so
+        many more fit into its limit; where that is in money and there are several prices,
+        ``action`` says at which. Nothing is held: agents that ask at once are all told yes.
 
-    def require_access(self, customer: str) -> None:
-        """Raises :class:`AccessDenied` if a customer may not act, :class:`Unavailable` if nobody
-        can say, :class:`Refused` if the key may not ask."""
+        The key needs the scope ``read``. Raises :class:`InvalidUsage`, :class:`Refused`,
+        :class:`Unavailable`.
+        """
+        question = Question.new(customer, units, action)
+        with self._calls.one(), access_span(question):
+            return self._run(_core.check_access(self._core, question))
+
+    def require_access(
+        self, customer: str, *, units: int | None = None, action: str | None = None
+    ) -> None:
+        """Asks as :meth:`check_access` does. Raises :class:`AccessDenied` if a customer may not
+        act, :class:`Unavailable` if nobody can say, :class:`Refused` if the key may not ask."""
+        question = Question.new(customer, units, action)
         with self._calls.one():
-            self._require_access(customer)
+            self._require_access(question)
+
+    def reserve(
+        self,
+        customer: str,
+        action: str,
+        quantity: int,
+        *,
+        reservation_id: str | None = None,
+        expires_in_s: int | None = None,
+    ) -> Reservation:
+        """Holds units of a customer's limit, so that agents that act at once do not overrun it
+        together. An event that names the reservation settles it, whatever its quantity; else
+        :meth:`release` gives it back, or it expires: after ``expires_in_s``, 300 unless given.
+
+        The same request under the same ``reservation_id`` holds nothing twice. Left out, it is a
+        new one.
+
+        Raises :class:`LimitReached`, :class:`InvalidUsage`, :class:`Refused`; and
+        :class:`Unavailable`, whose ``reservation_id``, perhaps held, is the one to go on with.
+        """
+        wanted = Wanted.new(
+            customer, action, quantity, reservation_id=reservation_id, expires_in_s=expires_in_s
+        )
+        with self._calls.one():
+            return self._reserve(wanted)
+
+    def release(self, customer: str, reservation_id: str) -> ReservationStatus:
+        """Gives back what :meth:`reserve` held, and returns what it has come to: ``released``, or
+        ``settled`` or ``expired`` where it had ended before.
+
+        Raises :class:`InvalidUsage`, :class:`Refused`, :class:`Unavailable`.
+        """
+        check_stripe_id(customer, "customer")
+        check_reservation_id(reservation_id)
+        with self._calls.one(), release_span(customer, reservation_id) as tracing:
+            released = self._run(_core.release(self._core, customer, reservation_id))
+            tracing.note_reservation(released)
+            return released.status
 
     def flush(self) -> SpoolState:
-        """Sends what waits in the buffer and in the spool, and returns once all of it is
-        settled or the retry budget is over; says what is left in the spool."""
+        """Sends what waits in the buffer and in the spool, and returns once that and every event
+        that other calls are sending is settled, or the retry budget is over; says what is left in
+        the spool."""
         with self._calls.one():
             self._background.wait_for_none()
-            if self._buffer:
-                self._buffer.flush()
+            # What is on its way may come into the buffer only now, from the spool.
+            with self._buffer.hurried() if self._buffer else nullcontext():
+                self._sending.wait_for_all_there()
+                if self._buffer:
+                    self._buffer.wait_for_all_there()
             return self._run(_core.flush_spool(self._core))
 
     def close(self) -> None:
@@ -171,16 +252,20 @@ class Meterline:
         is answered, with the actions that run: so never within one. What waits in the spool
         stays there for the next client."""
         if not self._calls.refuse():
+            self._closed.wait()
             return
-        if self._buffer:
-            self._buffer.hurry()
-        self._calls.wait_for_none()
-        self._background.wait_for_none()
-        if self._buffer:
-            self._buffer.close()
-        if self._drainer:
-            self._drainer.close()
-        self._transport.close()
+        try:
+            if self._buffer:
+                self._buffer.hurry()
+            self._calls.wait_for_none()
+            self._background.wait_for_none()
+            if self._buffer:
+                self._buffer.close()
+            if self._drainer:
+                self._drainer.close()
+            self._transport.close()
+        finally:
+            self._closed.set()
 
     def __enter__(self) -> Meterline:
         return self
@@ -207,17 +292,55 @@ class Meterline:
 
     def _emit_many(self, events: Iterable[UsageEvent]) -> list[Recorded | MeterlineError]:
         chosen = list(events)
-        with emit_span(chosen) as tracing:
+        with self._sending.one(), emit_span(chosen) as tracing:
             outcomes = self._run(_core.emit_many(self._core, chosen))
             tracing.note(outcomes)
             return outcomes
 
-    def _require_access(self, customer: str) -> None:
-        with access_span(customer):
-            self._run(_core.require_access(self._core, customer))
+    def _require_access(self, question: Question) -> None:
+        with access_span(question):
+            self._run(_core.require_access(self._core, question))
+
+    def _reserve(self, wanted: Wanted) -> Reservation:
+        with reserve_span(wanted) as tracing:
+            reservation = self._run(_core.reserve(self._core, wanted))
+            tracing.note_reservation(reservation)
+            return reservation
+
+    @contextmanager
+    def _holding(self, wanted: Wanted | None) -> Iterator[None]:
+        """Holds units while an action runs, and gives them back if it fails."""
+        if wanted is None:
+            yield
+            return
+        self._reserve(wanted)
+        try:
+            yield
+        except BaseException:
+            self._give_back(wanted)
+            raise
+
+    def _give_back(self, wanted: Wanted) -> None:
+        # Whatever comes of it: what the caller is told of is the action.
+        with suppress(Exception):
+            self._run(_core.give_back(wanted))
+
+    def _conclude(self, event: UsageEvent, result: object, wanted: Wanted | None) -> Recorded:
+        """Records what an action has used; what its event does not settle is given back."""
+        try:
+            with carrying(result, event):
+                recorded = self._emit(event)
+        except Refused as refused:
+            if wanted and _core.is_for_good(refused):
+                self._give_back(wanted)
+                without_reservation(refused)
+            raise
+        if wanted and recorded.duplicate:
+            self._give_back(wanted)
+        return recorded
 
     def _emit(self, event: UsageEvent) -> Recorded:
-        with emit_span([event]) as tracing:
+        with self._sending.one(), emit_span([event]) as tracing:
             recorded = self._run(_core.emit(self._core, event))
             tracing.note([recorded])
             return recorded
@@ -259,7 +382,8 @@ class _Buffer:
         #: How many want that nothing waits for others.
         self._hurrying = 0
         self._closing = False
-        self._senders = ThreadPoolExecutor(BATCHES_IN_FLIGHT_MAX, "meterline-batch")
+        #: Batches that may be under way besides.
+        self._slots = threading.Semaphore(BATCHES_IN_FLIGHT_MAX)
         self._collector = threading.Thread(
             target=self._collect, name="meterline-buffer", daemon=True
         )
@@ -273,16 +397,21 @@ class _Buffer:
             self._changed.notify_all()
         return promise.result()
 
-    def flush(self) -> None:
-        """Returns once all that is there now is answered."""
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        """Lets nothing wait for others meanwhile."""
         self.hurry()
         try:
-            with self._changed:
-                unanswered = list(self._unanswered)
-            wait(unanswered)
+            yield
         finally:
             with self._changed:
                 self._hurrying -= 1
+
+    def wait_for_all_there(self) -> None:
+        """Returns once all that is there now is answered."""
+        with self._changed:
+            unanswered = list(self._unanswered)
+        wait(unanswered)
 
     def hurry(self) -> None:
         """Lets nothing wait for others from now on."""
@@ -296,7 +425,8 @@ class _Buffer:
             self._closing = True
             self._changed.notify_all()
         self._collector.join()
-        self._senders.shutdown()
+        for _ in range(BATCHES_IN_FLIGHT_MAX):
+            self._slots.acquire()
 
     def _collect(self) -> None:
         while True:
@@ -309,7 +439,15 @@ class _Buffer:
                 batch = self._batcher.take()
             if batch is None:
                 return
-            self._senders.submit(self._send, batch)
+            self._slots.acquire()
+            try:
+                # A pool would take nothing more once the main thread has ended, while others
+                # still emit.
+                sender = threading.Thread(target=self._send, args=(batch,), name="meterline-batch")
+                sender.start()
+            except RuntimeError:
+                # The interpreter ends, and starts no thread any more.
+                self._send(batch)
 
     def _send(self, batch: Batch[_Promise]) -> None:
         try:
@@ -322,12 +460,14 @@ class _Buffer:
         finally:
             with self._changed:
                 self._unanswered.difference_update(entry.promise for entry in batch.entries)
+            self._slots.release()
 
 
 class _Drainer:
     """A thread that sends what waits in the spool."""
 
     def __init__(self, core: Core, spool: Spool, perform: Callable[[_flow.Effect], Any]) -> None:
+        self._core = core
         self._flow = _core.drain_forever(core, spool)
         self._perform_else = perform
         self._work = threading.Event()
@@ -337,6 +477,7 @@ class _Drainer:
         self._thread.start()
 
     def close(self) -> None:
+        self._core.is_closing = True
         self._closing.set()
         self._work.set()
         self._thread.join()
@@ -348,7 +489,8 @@ class _Drainer:
         if isinstance(effect, _flow.Sleep):
             return self._closing.wait(effect.seconds)
         if isinstance(effect, _flow.AwaitWork):
-            self._work.wait()
+            # Another process may have left something, or somebody moved it back.
+            self._work.wait(LOOK_AGAIN_S)
             self._work.clear()
             return self._closing.is_set()
         return self._perform_else(effect)

@@ -1,4 +1,5 @@
-"""What emitting is: deliver, settle, spool, drain. Flows only; no I/O."""
+"""What emitting is: deliver, settle, spool, drain; and what is asked of a limit before. Flows only;
+no I/O."""
 
 from __future__ import annotations
 
@@ -10,15 +11,31 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
+from typing import TypeVar
 
 from . import _flow
 from ._events import BATCH_EVENTS_MAX, UsageEvent
 from ._flow import Flow
-from ._outcomes import Access, Recorded, Refusal, SpoolState, Unsure, Verdict
-from ._protocol import access_request, read_access, read_usage, usage_request
+from ._outcomes import Access, Recorded, Refusal, Reservation, SpoolState, Unsure, Verdict
+from ._protocol import (
+    Answer,
+    Attempt,
+    Request,
+    access_request,
+    read_access,
+    read_released,
+    read_reserved,
+    read_usage,
+    release_request,
+    reserve_request,
+    usage_request,
+)
+from ._reservations import Question, Wanted
 from ._spool import Spool, name_of
 from .errors import (
+    LIMIT_REACHED,
     AccessDenied,
+    LimitReached,
     MeterlineError,
     PerhapsRecorded,
     Refused,
@@ -26,6 +43,7 @@ from .errors import (
     Unavailable,
 )
 
+T = TypeVar("T")
 _LOG = logging.getLogger("meterline")
 
 #: Bounds of the wait before the second attempt, and before any.
@@ -36,8 +54,20 @@ _DRAIN_FIRST_S = 0.5
 _DRAIN_MAX_S = 30.0
 #: What waits in the background is not put off for longer than this, whoever asks for it.
 _DRAIN_RETRY_AFTER_S_MAX = 300
+#: How long who has failed is kept waiting to give back what it had held, which expires anyway.
+_GIVE_BACK_TIMEOUT_S = 2.0
 #: Refusals that speak of the event itself: they hold whatever an earlier attempt did.
 _OF_THE_EVENT = (HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY)
+#: Refusals of a batch, which may be for the sake of one event or of its size.
+_OF_THE_BATCH = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+)
+#: The same of a reservation: what is held already is never too much.
+_OF_THE_RESERVATION = (HTTPStatus.PAYMENT_REQUIRED, *_OF_THE_EVENT)
+#: The same of a release: what was released is known for a week.
+_OF_THE_RELEASE = (HTTPStatus.NOT_FOUND,)
 #: Refusals of the key, which can be mended: what is in the spool outlasts them.
 _OF_THE_KEY = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
@@ -86,6 +116,8 @@ class Core:
     jitter: Callable[[], float] = random.random
     #: Tells whoever drains the spool that there is something in it.
     wake: Callable[[], None] = lambda: None
+    #: Whether the client closes: what waits in the spool is left to the next one.
+    is_closing: bool = False
     #: Whether the API has been silent for a whole retry budget.
     outage: bool = False
     #: The events of the spool that calls are just sending.
@@ -108,7 +140,8 @@ class _Backoff:
     def next_wait_s(self, retry_after_s: int | None = None) -> float:
         wait_s = self.bound_s * self.core.jitter()
         self.bound_s = min(self.bound_s * 2, self.bound_s_max)
-        return max(wait_s, retry_after_s or 0)
+        # Not all of them at the very moment that they were told.
+        return wait_s + (retry_after_s or 0)
 
 
 def emit(core: Core, event: UsageEvent) -> Flow[Recorded]:
@@ -135,34 +168,66 @@ def emit_many(core: Core, events: Sequence[UsageEvent]) -> Flow[list[Recorded | 
     return outcomes
 
 
-def check_access(core: Core, customer_id: str) -> Flow[Access]:
+def check_access(core: Core, question: Question) -> Flow[Access]:
     """Asks whether a customer may act."""
-    deadline = core.deadline()
-    backoff = _Backoff(core)
-    while True:
-        attempt = yield from _flow.send(access_request(customer_id))
-        answer = read_access(attempt)
-        if isinstance(answer, Access):
-            return answer
-        if isinstance(answer, Refusal):
-            raise Refused(f"access of {customer_id}: {answer.problem}", problem=answer.problem)
-        wait_s = backoff.next_wait_s(answer.retry_after_s)
-        if core.clock() + wait_s > deadline:
-            message = f"nobody says whether {customer_id} may act: {answer.reason}"
-            raise Unavailable(message, problem=answer.problem)
-        yield from _flow.sleep(wait_s)
+    customer_id = question.customer_id
+    answer = yield from _ask(core, access_request(question), read_access)
+    if isinstance(answer, Refusal):
+        raise Refused(f"access of {customer_id}: {answer.problem}", problem=answer.problem)
+    if isinstance(answer, Unsure):
+        message = f"nobody says whether {customer_id} may act: {answer.reason}"
+        raise Unavailable(message, problem=answer.problem)
+    return answer
 
 
-def require_access(core: Core, customer_id: str) -> Flow[None]:
+def require_access(core: Core, question: Question) -> Flow[None]:
     """Raises :class:`AccessDenied` if a customer may not act."""
-    access = yield from check_access(core, customer_id)
+    access = yield from check_access(core, question)
     if not access.allowed:
         why = access.reason or f"it is {access.status}"
         raise AccessDenied(
-            f"{customer_id} may not act: {why}",
+            f"{question.customer_id} may not act: {why}",
             customer_status=access.status,
             reason=access.reason,
         )
+
+
+def reserve(core: Core, wanted: Wanted) -> Flow[Reservation]:
+    """Holds units. The same request again holds nothing twice."""
+    read = partial(read_reserved, wanted)
+    answer = yield from _ask(core, reserve_request(wanted), read, _OF_THE_RESERVATION)
+    if isinstance(answer, Refusal) and answer.problem.type == LIMIT_REACHED:
+        raise LimitReached(
+            f"{wanted.quantity} units of {wanted.customer_id}: {answer.problem}",
+            reservation_id=wanted.reservation_id,
+            problem=answer.problem,
+        )
+    return _reservation(wanted.reservation_id, answer)
+
+
+def release(core: Core, customer_id: str, reservation_id: str) -> Flow[Reservation]:
+    """Gives back what is held; what has ended stays as it is."""
+    request = release_request(customer_id, reservation_id)
+    read = partial(read_released, customer_id, reservation_id)
+    answer = yield from _ask(core, request, read, _OF_THE_RELEASE)
+    return _reservation(reservation_id, answer)
+
+
+def give_back(wanted: Wanted) -> Flow[None]:
+    """Releases in one short attempt what an action had held that failed, or was recorded before."""
+    customer_id, reservation_id = wanted.customer_id, wanted.reservation_id
+    request = release_request(customer_id, reservation_id, _GIVE_BACK_TIMEOUT_S)
+    attempt = yield from _flow.send(request)
+    answer = read_released(customer_id, reservation_id, attempt)
+    if not isinstance(answer, Reservation):
+        why = answer.problem if isinstance(answer, Refusal) else answer.reason
+        _LOG.warning("reservation %r is not released, and expires: %s", reservation_id, why)
+
+
+def is_for_good(refused: Refused) -> bool:
+    """Whether no event will settle what was held for it. After a refused key it may be recorded
+    yet."""
+    return refused.problem is None or refused.problem.status not in _OF_THE_KEY
 
 
 def deliver(core: Core, events: Sequence[UsageEvent], deadline: float) -> Flow[list[Verdict]]:
@@ -176,11 +241,11 @@ def deliver(core: Core, events: Sequence[UsageEvent], deadline: float) -> Flow[l
     backoff = _Backoff(core)
     while True:
         sent = [events[index] for index in unsettled]
-        attempt = yield from _flow.send(usage_request(sent))
+        attempted = yield from _attempt(sent)
         again: list[int] = []
         retry_after_s = 0
-        for index, verdict in zip(unsettled, read_usage(sent, attempt), strict=True):
-            verdicts[index] = _in_doubt(verdict) if doubtful[index] else verdict
+        for index, verdict in zip(unsettled, attempted, strict=True):
+            verdicts[index] = _in_doubt(verdict, _OF_THE_EVENT) if doubtful[index] else verdict
             if isinstance(verdict, Unsure):
                 again.append(index)
                 doubtful[index] |= verdict.perhaps_recorded
@@ -190,6 +255,23 @@ def deliver(core: Core, events: Sequence[UsageEvent], deadline: float) -> Flow[l
         if not unsettled or core.clock() + wait_s > deadline:
             return verdicts
         yield from _flow.sleep(wait_s)
+
+
+def _attempt(events: Sequence[UsageEvent]) -> Flow[list[Verdict]]:
+    """One attempt at events together. Where the batch itself is refused, for the sake of one of
+    them or of its size, one at each alone: what is wrong with one is no matter of the others."""
+    attempt = yield from _flow.send(usage_request(events))
+    is_refused = isinstance(attempt, Answer) and attempt.status in _OF_THE_BATCH
+    if len(events) == 1 or not is_refused:
+        return read_usage(events, attempt)
+    verdicts: list[Verdict] = [Unsure("not sent", perhaps_recorded=False)] * len(events)
+    for index, event in enumerate(events):
+        attempt = yield from _flow.send(usage_request([event]))
+        (verdicts[index],) = read_usage([event], attempt)
+        if isinstance(verdicts[index], Unsure):
+            # Those behind it would fare no better now.
+            break
+    return verdicts
 
 
 def flush_spool(core: Core) -> Flow[SpoolState]:
@@ -217,6 +299,29 @@ def drain_forever(core: Core, spool: Spool) -> Flow[None]:
             closing = yield from _flow.sleep(backoff.next_wait_s(drained.retry_after_s))
         if closing:
             return
+
+
+def _ask(
+    core: Core,
+    request: Request,
+    read: Callable[[Attempt], T | Refusal | Unsure],
+    certain: Sequence[int] = (),
+) -> Flow[T | Refusal | Unsure]:
+    """Asks until there is a clear answer, or the time is over. ``certain`` are the refusals that
+    hold whatever an earlier attempt did."""
+    deadline = core.deadline()
+    backoff = _Backoff(core)
+    doubtful = False
+    while True:
+        attempt = yield from _flow.send(request)
+        answer = read(attempt)
+        if not isinstance(answer, Unsure):
+            return _in_doubt(answer, certain) if doubtful else answer
+        doubtful |= answer.perhaps_recorded
+        wait_s = backoff.next_wait_s(answer.retry_after_s)
+        if core.clock() + wait_s > deadline:
+            return answer
+        yield from _flow.sleep(wait_s)
 
 
 def _settle(core: Core, event: UsageEvent) -> Flow[Verdict]:
@@ -290,9 +395,9 @@ def _settled_in_spool(
 
 def _take_out(
     spool: Spool, name: str, event: UsageEvent, verdict: Recorded | Refusal
-) -> Flow[None]:
-    """Ends an event's stay in the spool. The API has spoken: what the disk says cannot
-    change that, and at worst the event is sent again, as the duplicate that it is."""
+) -> Flow[bool]:
+    """Ends an event's stay in the spool, and says whether it has. The API has spoken: what the disk
+    says cannot change that, and at worst the event is sent again, as the duplicate that it is."""
     try:
         if isinstance(verdict, Refusal):
             yield from _flow.blocking(partial(spool.set_aside, name, event, verdict.problem))
@@ -301,6 +406,8 @@ def _take_out(
             yield from _flow.blocking(partial(spool.remove, name))
     except OSError as error:
         _LOG.error("event %r stays in the spool: %s", event.event_id, error)
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -321,7 +428,8 @@ def _drain(core: Core, spool: Spool, deadline: float) -> Flow[_Drained]:
     held_up: dict[str, int] = {}
     for start in range(0, len(names), BATCH_EVENTS_MAX):
         some = names[start : start + BATCH_EVENTS_MAX]
-        chunk = yield from _flow.blocking(partial(spool.read, some))
+        chunk, unread = yield from _flow.blocking(partial(spool.read, some))
+        left += unread
         if not chunk:
             continue
         verdicts = yield from deliver(core, list(chunk.values()), deadline)
@@ -335,8 +443,9 @@ def _drain(core: Core, spool: Spool, deadline: float) -> Flow[_Drained]:
                 held_up[str(verdict.problem)] = held_up.get(str(verdict.problem), 0) + 1
                 left += 1
                 continue
-            yield from _take_out(spool, name, event, verdict)
-        if _concerns_all(verdicts):
+            is_out = yield from _take_out(spool, name, event, verdict)
+            left += not is_out
+        if _concerns_all(verdicts) or core.is_closing:
             break
     for problem, number in held_up.items():
         _LOG.warning("the key keeps %d events in the spool: %s", number, problem)
@@ -352,25 +461,51 @@ def _concerns_all(verdicts: Sequence[Verdict]) -> bool:
     )
 
 
-def _in_doubt(verdict: Verdict) -> Verdict:
-    """A verdict after an attempt that may have recorded the event: a key that was revoked
-    in between says nothing of what happened before."""
-    if isinstance(verdict, Refusal) and verdict.problem.status not in _OF_THE_EVENT:
-        return Unsure(str(verdict.problem), perhaps_recorded=True, problem=verdict.problem)
-    return verdict
+def _in_doubt(answer: T, certain: Sequence[int]) -> T | Unsure:
+    """An answer after an attempt that may have recorded the event, or held the units: a key that
+    was revoked in between says nothing of what happened before."""
+    if isinstance(answer, Refusal) and answer.problem.status not in certain:
+        return Unsure(str(answer.problem), perhaps_recorded=True, problem=answer.problem)
+    return answer
+
+
+def _reservation(reservation_id: str, answer: Reservation | Refusal | Unsure) -> Reservation:
+    if isinstance(answer, Refusal):
+        raise Refused(
+            f"reservation {reservation_id!r}: {answer.problem}",
+            reservation_id=reservation_id,
+            problem=answer.problem,
+        )
+    if isinstance(answer, Unsure):
+        raise Unavailable(
+            f"nobody says what became of reservation {reservation_id!r}: ask again under the same "
+            f"id, or let it expire ({answer.reason})",
+            reservation_id=reservation_id,
+            problem=answer.problem,
+        )
+    return answer
 
 
 def _outcome(event: UsageEvent, verdict: Verdict) -> Recorded | MeterlineError:
     event_id = event.event_id
     if isinstance(verdict, Refusal):
-        problem = verdict.problem
-        return Refused(f"event {event_id!r}: {problem}", event_id=event_id, problem=problem)
+        return Refused(
+            f"event {event_id!r}: {verdict.problem}",
+            event_id=event_id,
+            reservation_id=event.reservation_id,
+            problem=verdict.problem,
+        )
     if isinstance(verdict, Unsure):
         message = (
             f"event {event_id!r} is perhaps recorded: "
             f"emit it again with the same event id, or void it ({verdict.reason})"
         )
-        return PerhapsRecorded(message, event_id=event_id, problem=verdict.problem)
+        return PerhapsRecorded(
+            message,
+            event_id=event_id,
+            reservation_id=event.reservation_id,
+            problem=verdict.problem,
+        )
     return verdict
 
 

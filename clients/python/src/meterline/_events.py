@@ -10,20 +10,23 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
+from ._checks import (
+    QUANTITY_MAX,
+    check_action,
+    check_reservation_id,
+    check_stripe_id,
+    checked_whole,
+)
 from .errors import InvalidUsage
 
 #: The most events of one request ("What is refused for its size" in docs/limits.md).
 BATCH_EVENTS_MAX = 100
-#: The most units of one event.
-QUANTITY_MAX = 1_000_000_000
 #: The longest event id, in bytes of UTF-8.
 EVENT_ID_BYTES_MAX = 255
 
-_STRIPE_ID = re.compile(r"[A-Za-z0-9_]{1,64}")
 _RFC_3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
-_ACTION_TYPE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,9 @@ class UsageEvent:
     occurred_at: str | int | None = None
     #: The subscription item that the caller expects to bill; another one is refused.
     subscription_item_id: str | None = None
+    #: The reservation that it settles. It says where the room was held, not what happened: a
+    #: repeat that has lost it is the same event.
+    reservation_id: str | None = None
 
     @classmethod
     def new(
@@ -53,6 +59,7 @@ class UsageEvent:
         job_id: str | None = None,
         occurred_at: datetime | str | int | None = None,
         subscription_item: str | None = None,
+        reservation_id: str | None = None,
     ) -> UsageEvent:
         """An event under the id that is given, or derived from ``job_id``, or new.
 
@@ -60,12 +67,12 @@ class UsageEvent:
         """
         if event_id is not None and job_id is not None:
             raise InvalidUsage("give event_id or job_id, not both")
-        _check_id(customer, "customer", _STRIPE_ID, "1 to 64 of A-Z a-z 0-9 _")
-        _check_id(action, "action", _ACTION_TYPE, "1 to 64 of A-Z a-z 0-9 _ . : -")
+        check_stripe_id(customer, "customer")
+        check_action(action)
         if subscription_item is not None:
-            _check_id(
-                subscription_item, "subscription_item", _STRIPE_ID, "1 to 64 of A-Z a-z 0-9 _"
-            )
+            check_stripe_id(subscription_item, "subscription_item")
+        if reservation_id is not None:
+            check_reservation_id(reservation_id)
         if event_id is not None:
             _check_event_id(event_id)
         elif job_id is not None:
@@ -76,20 +83,25 @@ class UsageEvent:
             event_id,
             customer,
             action,
-            _checked_quantity(quantity, event_id),
+            checked_whole(quantity, "quantity", QUANTITY_MAX, event_id=event_id),
             _wire_time(occurred_at),
             subscription_item,
+            reservation_id,
         )
 
     def with_quantity(self, quantity: int) -> UsageEvent:
         """The same event with another quantity, which is checked."""
-        return replace(self, quantity=_checked_quantity(quantity, self.event_id))
+        checked = checked_whole(quantity, "quantity", QUANTITY_MAX, event_id=self.event_id)
+        return replace(self, quantity=checked)
 
     def has_content_of(self, other: UsageEvent) -> bool:
         """Whether the API would take one for a repeat of the other: a time may be written in
-        several ways."""
+        several ways, and the reservation is none of the content."""
         at, other_at = _unix_ms(self.occurred_at), _unix_ms(other.occurred_at)
-        return at == other_at and replace(self, occurred_at=other.occurred_at) == other
+        written_alike = replace(
+            self, occurred_at=other.occurred_at, reservation_id=other.reservation_id
+        )
+        return at == other_at and written_alike == other
 
     def to_json(self) -> dict[str, Any]:
         """The event as ``POST /v1/usage`` takes it."""
@@ -100,6 +112,7 @@ class UsageEvent:
             "quantity": self.quantity,
             "occurred_at": self.occurred_at,
             "subscription_item_id": self.subscription_item_id,
+            "reservation_id": self.reservation_id,
         }
         return {name: value for name, value in fields.items() if value is not None}
 
@@ -114,6 +127,7 @@ class UsageEvent:
                 event_id=fields["event_id"],
                 occurred_at=fields.get("occurred_at"),
                 subscription_item=fields.get("subscription_item_id"),
+                reservation_id=fields.get("reservation_id"),
             )
         except KeyError as missing:
             raise InvalidUsage(f"{missing.args[0]} is missing") from None
@@ -131,24 +145,10 @@ def event_id_of_job(job_id: str, action: str) -> str:
     return f"job-{digest[:40]}"
 
 
-def _check_id(value: object, name: str, pattern: re.Pattern[str], form: str) -> None:
-    if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise InvalidUsage(f"{name} must be {form}, not {value!r}")
-
-
 def _check_event_id(event_id: object) -> None:
     if isinstance(event_id, str) and 0 < len(_utf8(event_id, "event_id")) <= EVENT_ID_BYTES_MAX:
         return
     raise InvalidUsage(f"event_id must be a text of 1 to {EVENT_ID_BYTES_MAX} bytes")
-
-
-def _checked_quantity(quantity: object, event_id: str) -> int:
-    # True is an int, and 1.0 may have been 0.9999999999999999.
-    is_whole = isinstance(quantity, int) and not isinstance(quantity, bool)
-    if is_whole and 1 <= quantity <= QUANTITY_MAX:  # type: ignore[operator]
-        return int(quantity)  # type: ignore[call-overload,no-any-return]
-    message = f"quantity must be a whole number from 1 to {QUANTITY_MAX:,}, not {quantity!r}"
-    raise InvalidUsage(message, event_id=event_id)
 
 
 def _wire_time(at: datetime | str | int | None) -> str | int | None:

@@ -55,10 +55,6 @@ def _options(settings: Settings) -> dict[str, object]:
             "authorization": f"Bearer {settings.api_key}",
             "user-agent": f"meterline-python/{VERSION}",
         },
-        "timeout": httpx.Timeout(
-            settings.request_timeout_s,
-            connect=min(_CONNECT_TIMEOUT_S, settings.request_timeout_s),
-        ),
         "limits": httpx.Limits(
             max_connections=_CONNECTIONS_MAX, max_keepalive_connections=_CONNECTIONS_MAX
         ),
@@ -66,6 +62,10 @@ def _options(settings: Settings) -> dict[str, object]:
         "follow_redirects": False,
         "trust_env": not settings.is_this_machine(),
     }
+
+
+def _timeout(timeout_s: float) -> httpx.Timeout:
+    return httpx.Timeout(timeout_s, connect=min(_CONNECT_TIMEOUT_S, timeout_s))
 
 
 def _headers(request: Request) -> Mapping[str, str]:
@@ -94,10 +94,15 @@ class SyncTransport:
             return self._attempt(request)
 
     def _attempt(self, request: Request) -> Attempt:
-        give_up_at = time.monotonic() + self._timeout_s
+        timeout_s = min(self._timeout_s, request.timeout_s or self._timeout_s)
+        give_up_at = time.monotonic() + timeout_s
         try:
             with self._client.stream(
-                request.method, request.path, content=request.body, headers=_headers(request)
+                request.method,
+                request.path,
+                content=request.body,
+                headers=_headers(request),
+                timeout=_timeout(timeout_s),
             ) as response:
                 reading = _Reading(response, give_up_at)
                 for chunk in response.iter_bytes():
@@ -126,10 +131,15 @@ class AsyncTransport:
             return await self._attempt(request)
 
     async def _attempt(self, request: Request) -> Attempt:
-        give_up_at = time.monotonic() + self._timeout_s
+        timeout_s = min(self._timeout_s, request.timeout_s or self._timeout_s)
+        give_up_at = time.monotonic() + timeout_s
         try:
             async with self._client.stream(
-                request.method, request.path, content=request.body, headers=_headers(request)
+                request.method,
+                request.path,
+                content=request.body,
+                headers=_headers(request),
+                timeout=_timeout(timeout_s),
             ) as response:
                 reading = _Reading(response, give_up_at)
                 async for chunk in response.aiter_bytes():

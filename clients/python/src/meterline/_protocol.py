@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlencode
 
 from ._events import UsageEvent
-from ._outcomes import Access, Recorded, Refusal, Unsure, Verdict
-from .errors import Problem
+from ._outcomes import (
+    Access,
+    Recorded,
+    Refusal,
+    Reservation,
+    SpendingLimit,
+    SpendingLimitAlert,
+    Unsure,
+    Verdict,
+)
+from ._reservations import Question, Wanted
+from .errors import PROBLEM, Problem
 
 #: As much of an unexpected answer as an error shows, in characters.
 _EXCERPT_CHARS_MAX = 200
@@ -24,6 +35,8 @@ class Request:
     path: str
     body: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    #: Where an attempt is given up sooner than the client's others.
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -59,9 +72,25 @@ def usage_request(events: Sequence[UsageEvent]) -> Request:
     return Request("POST", "/v1/usage/batch", _encoded(body))
 
 
-def access_request(customer_id: str) -> Request:
+def access_request(question: Question) -> Request:
     """Asks whether a customer may act."""
-    return Request("GET", f"/v1/customers/{customer_id}/access")
+    asked = {"units": question.units, "action_type": question.action_type}
+    query = urlencode({name: value for name, value in asked.items() if value is not None})
+    path = f"/v1/customers/{question.customer_id}/access"
+    return Request("GET", f"{path}?{query}" if query else path)
+
+
+def reserve_request(wanted: Wanted) -> Request:
+    """Holds units."""
+    return Request("POST", "/v1/usage/reservations", _encoded(wanted.to_json()))
+
+
+def release_request(
+    customer_id: str, reservation_id: str, timeout_s: float | None = None
+) -> Request:
+    """Gives units back. No character of either id has a meaning in an address."""
+    path = f"/v1/usage/reservations/{reservation_id}?customer_id={customer_id}"
+    return Request("DELETE", path, timeout_s=timeout_s)
 
 
 def read_usage(events: Sequence[UsageEvent], attempt: Attempt) -> list[Verdict]:
@@ -83,7 +112,10 @@ def read_usage(events: Sequence[UsageEvent], attempt: Attempt) -> list[Verdict]:
 def read_access(attempt: Attempt) -> Access | Refusal | Unsure:
     """What an attempt of :func:`access_request` says."""
     document = _document(attempt)
-    if not isinstance(document, dict):
+    if isinstance(document, Unsure):
+        # A question changes nothing.
+        return replace(document, perhaps_recorded=False)
+    if isinstance(document, Refusal):
         return document
     try:
         return Access(
@@ -92,9 +124,39 @@ def read_access(attempt: Attempt) -> Access | Refusal | Unsure:
             status=_member(document, "status", str),
             units=_member(document, "units", int),
             limit=_optional(document, "limit", int),
+            spending_limit=_spending_limit(_optional(document, "spending_limit", dict)),
         )
     except _Unreadable as why:
         return Unsure(str(why), perhaps_recorded=False)
+
+
+def read_reserved(wanted: Wanted, attempt: Attempt) -> Reservation | Refusal | Unsure:
+    """What an attempt of :func:`reserve_request` says."""
+    answer = read_released(wanted.customer_id, wanted.reservation_id, attempt)
+    if isinstance(answer, Reservation) and answer.status != "held":
+        return Unsure("an answer that holds nothing", perhaps_recorded=True)
+    return answer
+
+
+def read_released(
+    customer_id: str, reservation_id: str, attempt: Attempt
+) -> Reservation | Refusal | Unsure:
+    """What an attempt of :func:`release_request` says."""
+    document = _document(attempt)
+    if not isinstance(document, dict):
+        return document
+    try:
+        names = (document.get("customer_id"), document.get("reservation_id"))
+        if names != (customer_id, reservation_id):
+            raise _Unreadable("an answer about another reservation")
+        return Reservation(
+            reservation_id=reservation_id,
+            status=_member(document, "status", str),
+            quantity=_member(document, "quantity", int),
+            expires_at=_member(document, "expires_at", str),
+        )
+    except _Unreadable as why:
+        return Unsure(str(why), perhaps_recorded=True)
 
 
 def _encoded(body: object) -> bytes:
@@ -111,7 +173,7 @@ def _document(attempt: Attempt) -> dict[str, Any] | Refusal | Unsure:
             return document
         return Unsure("an answer that cannot be read", perhaps_recorded=True)
     problem = _problem(attempt)
-    if attempt.status >= 500 or attempt.status in (408, 429):
+    if attempt.status in (408, 429) or not _is_meterlines(attempt.status, problem):
         return Unsure(
             f"{attempt.status} {problem}",
             # Who is told to come later was not served.
@@ -120,6 +182,14 @@ def _document(attempt: Attempt) -> dict[str, Any] | Refusal | Unsure:
             problem=problem,
         )
     return Refusal(problem)
+
+
+def _is_meterlines(status: int, problem: Problem) -> bool:
+    """Whether it is Meterline that refuses. It redirects nobody, and names what is wrong; who
+    answers otherwise, such as a gateway that has lost its way to it, is somebody else, and refuses
+    nothing in its name. But for the key, which a gateway may look at."""
+    is_of_the_key = status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+    return 400 <= status < 500 and (problem.type.startswith(PROBLEM) or is_of_the_key)
 
 
 def _parsed(body: bytes) -> Any:
@@ -182,6 +252,33 @@ def _recorded(event: UsageEvent, document: Mapping[str, Any]) -> Recorded:
         quantity=_member(document, "quantity", int),
         customer_status=_optional(document, "customer_status", str),
         stripe_record_id=_optional(document, "stripe_record_id", str),
+        reservation=_optional(document, "reservation", str),
+    )
+
+
+def _spending_limit(limit: Mapping[str, Any] | None) -> SpendingLimit | None:
+    """A limit as far as the API tells, which may be of another version."""
+    if limit is None:
+        return None
+    alerts = [
+        SpendingLimitAlert(_member(it, "threshold_percent", int), _member(it, "raised_at", str))
+        for it in _items(limit, "alerts", dict)
+    ]
+    return SpendingLimit(
+        units=_optional(limit, "units", int),
+        amount=_optional(limit, "amount", str),
+        currency=_optional(limit, "currency", str),
+        enforcement=_optional(limit, "enforcement", str),
+        thresholds_percent=tuple(_items(limit, "thresholds_percent", int)),
+        set_at=_optional(limit, "set_at", str),
+        used_units=_optional(limit, "used_units", int),
+        used_amount=_optional(limit, "used_amount", str),
+        used_currency=_optional(limit, "used_currency", str),
+        held_units=_optional(limit, "held_units", int),
+        used_percent=_optional(limit, "used_percent", int),
+        left_units=_optional(limit, "left_units", int),
+        left_amount=_optional(limit, "left_amount", str),
+        alerts=tuple(alerts),
     )
 
 
@@ -194,6 +291,13 @@ def _member(document: Mapping[str, Any], name: str, kind: type) -> Any:
 
 def _optional(document: Mapping[str, Any], name: str, kind: type) -> Any:
     return None if document.get(name) is None else _member(document, name, kind)
+
+
+def _items(document: Mapping[str, Any], name: str, kind: type) -> list[Any]:
+    items = _optional(document, name, list) or []
+    if not all(isinstance(item, kind) for item in items):
+        raise _Unreadable(f"an answer whose {name} cannot be read")
+    return list(items)
 
 
 def _whole_seconds(retry_after: str | None) -> int | None:

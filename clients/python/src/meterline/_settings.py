@@ -56,9 +56,9 @@ class Settings:
         """
         url = url or os.environ.get("METERLINE_URL") or ""
         api_key = api_key or os.environ.get("METERLINE_API_KEY") or ""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InvalidUsage(f"url (or METERLINE_URL) must be an http(s):// address, not {url!r}")
+        if not _is_http(url):
+            # It is not shown: it may be the key, in the wrong place.
+            raise InvalidUsage("url (or METERLINE_URL) must be an http:// or https:// address")
         if not api_key or not api_key.isascii() or not api_key.isprintable() or " " in api_key:
             raise InvalidUsage("api_key (or METERLINE_API_KEY) must be an API key, mk_…")
         if retry_budget_s < 0 or request_timeout_s <= 0:
@@ -81,3 +81,11 @@ class Settings:
         """Whether a proxy could not reach the API anyway."""
         host = urlsplit(self.url).hostname or ""
         return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)

@@ -65,7 +65,9 @@ class Spool:
             return True
         except OSError as error:
             message = f"the event could not be written to the spool: {error}"
-            raise SpoolFailed(message, event_id=event.event_id) from error
+            raise SpoolFailed(
+                message, event_id=event.event_id, reservation_id=event.reservation_id
+            ) from error
 
     def remove(self, name: str) -> None:
         """Forgets an event that is recorded, by the name of its file."""
@@ -94,19 +96,21 @@ class Spool:
         """The names of the events without an outcome, oldest first."""
         return [path.stem for path in sorted(self._files(self._waiting), key=_age)]
 
-    def read(self, names: Iterable[str]) -> dict[str, UsageEvent]:
-        """The events of these names that are still there."""
+    def read(self, names: Iterable[str]) -> tuple[dict[str, UsageEvent], int]:
+        """The events of these names that are still there, and how many cannot be read now."""
         events: dict[str, UsageEvent] = {}
+        unread = 0
         for name in names:
             try:
                 event = self._read(self._waiting / f"{name}.json")
             except OSError as error:
                 # It stays, and keeps no other from being sent.
                 _LOG.error("an event of the spool cannot be read: %s", error)
+                unread += 1
                 continue
             if event is not None:
                 events[name] = event
-        return events
+        return events, unread
 
     def state(self) -> SpoolState:
         """How much lies there."""
@@ -193,7 +197,12 @@ def _conflict(event: UsageEvent) -> Refused:
         "the spool holds an event with this id and other content",
         _NOT_ASKED,
     )
-    return Refused(f"event {event.event_id!r}: {problem}", event_id=event.event_id, problem=problem)
+    return Refused(
+        f"event {event.event_id!r}: {problem}",
+        event_id=event.event_id,
+        reservation_id=event.reservation_id,
+        problem=problem,
+    )
 
 
 def _age(path: Path) -> int:

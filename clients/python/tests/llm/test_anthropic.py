@@ -347,6 +347,51 @@ def test_the_beta_interface_is_billed(models: ModelServer, fake: FakeMeterline) 
     assert billed(fake) == BILLED
 
 
+def test_a_compaction_is_billed_beside_what_the_counts_say(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    def iteration(kind: str) -> dict[str, Any]:
+        counts = {"input_tokens": 30, "output_tokens": 7, "cache_read_input_tokens": 0}
+        return {"type": kind, **counts, "cache_creation_input_tokens": 0, "cache_creation": None}
+
+    # The counts beside them have the messages, and not the compaction.
+    iterations = [iteration("compaction"), iteration("message")]
+    models.answers = [Plain(message({**USAGE, "iterations": iterations}))]
+    metered(models, fake).beta.messages.create(
+        model=MODEL, max_tokens=100, messages=[{"role": "user", "content": "Summarise."}]
+    )
+    of_message = {event_id: quantity for event_id, (_, quantity) in BILLED.items()}
+    of_all = {event_id: quantity for event_id, (_, quantity) in billed(fake).items()}
+    more = {event_id: of_all[event_id] - of_message[event_id] for event_id in of_message}
+    assert (more["msg_1:input"], more["msg_1:output"]) == (30, 7)
+
+
+def test_an_advisor_is_billed_as_the_model_that_it_is(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    def advice(model: str, output: int) -> dict[str, Any]:
+        counts = {"input_tokens": 800, "output_tokens": output, "cache_read_input_tokens": 0}
+        more = {"cache_creation_input_tokens": 0, "cache_creation": None, "model": model}
+        return {"type": "advisor_message", **counts, **more}
+
+    iterations = [advice("claude-wise", 500), advice("claude-wise", 20), advice("claude-wiser", 3)]
+    models.answers = [Plain(message({**USAGE, "iterations": iterations}))]
+    client = metered(models, fake, action=lambda kind, model: f"{model}.{kind}")
+    client.beta.messages.create(
+        model=MODEL, max_tokens=100, messages=[{"role": "user", "content": "Summarise."}]
+    )
+    of_advisors = {
+        event_id: named for event_id, named in billed(fake).items() if "advisor" in event_id
+    }
+    assert of_advisors == {
+        "msg_1:advisor:claude-wise:input": ("claude-wise.input", 1600),
+        "msg_1:advisor:claude-wise:output": ("claude-wise.output", 520),
+        "msg_1:advisor:claude-wiser:input": ("claude-wiser.input", 800),
+        "msg_1:advisor:claude-wiser:output": ("claude-wiser.output", 3),
+    }
+    assert len(billed(fake)) == len(BILLED) + len(of_advisors)
+
+
 def test_counting_tokens_is_free(models: ModelServer, fake: FakeMeterline) -> None:
     models.answers = [Plain({"input_tokens": 10})]
     assert (

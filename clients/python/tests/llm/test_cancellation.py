@@ -194,6 +194,34 @@ def test_a_report_that_is_about_to_come_is_waited_for_without_its_reader(
     asyncio.run(story())
 
 
+def test_a_stream_helper_whose_reader_is_cancelled_waits_for_the_report(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    async def story() -> None:
+        setting = Setting(models, fake)
+        setting.api.goes_on.set()
+        answer = response_stream({"input_tokens": 10, "output_tokens": 5})
+        answer.holds_before = 8
+        models.answers = [answer]
+        seen = asyncio.Event()
+
+        async def read_response() -> None:
+            async with setting.openai.responses.stream(model="m", input="a") as stream:
+                async for event in stream:
+                    if event.type == "response.output_item.done":
+                        seen.set()
+
+        reading = start(read_response())
+        await seen.wait()
+        await cancel(reading)
+        answer.goes_on.set()
+        await setting.meterline.close()
+        assert billed(fake) == {"resp_1:input": 10, "resp_1:output": 5}
+        assert setting.told == []
+
+    asyncio.run(story())
+
+
 def test_an_iterator_that_is_closed_is_billed(models: ModelServer, fake: FakeMeterline) -> None:
     async def story() -> None:
         setting = Setting(models, fake)

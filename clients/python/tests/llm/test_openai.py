@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -14,7 +17,15 @@ from meterline import InvalidUsage, MeterlineError
 from meterline.llm import UnreportedUsage, UsageNotRecorded, meter_openai
 from meterline.testing import FakeMeterline
 
-from .model_server import ModelServer, Plain, chunks, completion, response, response_stream
+from .model_server import (
+    ModelServer,
+    Plain,
+    Streamed,
+    chunks,
+    completion,
+    response,
+    response_stream,
+)
 
 MODEL = "gpt-5-mini"
 MESSAGES: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Summarise this."}]
@@ -134,6 +145,123 @@ def test_a_stream_that_does_not_say_its_usage_is_an_error_at_its_end(
     assert "".join(texts) == "A summary."
     with pytest.raises(UnreportedUsage):
         next(stream)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_without_an_id_is_told_and_not_billed_as_every_other_one(
+    models: ModelServer, fake: FakeMeterline, stream: bool
+) -> None:
+    if stream:
+        events = chunks(CHAT_USAGE).events
+        without_id = [(n, {**it, "id": ""} if isinstance(it, dict) else it) for n, it in events]
+        models.answers = [Streamed(without_id)]
+    else:
+        models.answers = [Plain({**completion(CHAT_USAGE), "id": ""})]
+    create = metered(models, fake).chat.completions.create
+    with pytest.raises(UnreportedUsage):
+        list(create(model=MODEL, messages=MESSAGES, stream=stream))
+    assert fake.events == []
+
+
+def test_who_leaves_the_sdks_stream_helper_when_the_text_is_over_is_billed_for_all(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    models.answers = [chunks(CHAT_USAGE)]
+    told: list[MeterlineError] = []
+    client = metered(models, fake, on_background_error=told.append)
+    with client.chat.completions.stream(model=MODEL, messages=MESSAGES) as stream:
+        for event in stream:
+            if event.type == "content.done":
+                break
+    assert (billed(fake), told) == (kinds_of("chatcmpl-1"), [])
+
+
+def test_who_leaves_an_async_stream_helper_when_the_text_is_over_is_billed_for_all(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    async def story() -> None:
+        models.answers = [response_stream(RESPONSE_USAGE)]
+        told: list[MeterlineError] = []
+        client = metered_async(models, fake, on_background_error=told.append)
+        async with client.responses.stream(model=MODEL, input="Summarise this.") as stream:
+            async for event in stream:
+                if event.type == "response.output_text.done":
+                    break
+        assert (billed(fake), told) == (kinds_of("resp_1"), [])
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_who_leaves_a_stream_helper_with_a_generator_is_billed_for_all(
+    models: ModelServer, fake: FakeMeterline, api: str
+) -> None:
+    told: list[MeterlineError] = []
+    sdk = openai.OpenAI(base_url=f"{models.url}/v1", api_key="any", max_retries=0)
+    with fake.client() as meterline:
+        client = meter_openai(sdk, meterline, "cus_1", on_background_error=told.append)
+
+        def events() -> Iterator[str]:
+            if api == "chat":
+                models.answers = [chunks(CHAT_USAGE)]
+                with client.chat.completions.stream(model=MODEL, messages=MESSAGES) as chat:
+                    yield from (event.type for event in chat)
+            else:
+                models.answers = [response_stream(RESPONSE_USAGE)]
+                with client.responses.stream(model=MODEL, input="a") as stream:
+                    yield from (event.type for event in stream)
+
+        reading = events()
+        for event in reading:
+            if event in ("content.done", "response.output_text.done"):
+                break
+        reading.close()  # type: ignore[attr-defined]
+    ids = {"chat": "chatcmpl-1", "responses": "resp_1"}
+    assert (billed(fake), told) == (kinds_of(ids[api]), [])
+
+
+def test_a_stream_helper_that_is_dropped_is_not_billed_within_the_garbage_collector(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    models.answers = [chunks(CHAT_USAGE)]
+    told, where = threading.Event(), []
+
+    def tell(error: MeterlineError) -> None:
+        where.append(threading.current_thread())
+        told.set()
+
+    client = metered(models, fake, on_background_error=tell)
+    for _ in client.chat.completions.stream(model=MODEL, messages=MESSAGES).__enter__():
+        break
+    gc.collect()
+    assert told.wait(30)
+    assert threading.current_thread() not in where
+
+
+@pytest.mark.parametrize("fails_with_usage", [False, True])
+def test_an_error_in_a_stream_is_told_once_and_what_comes_last_is_billed(
+    models: ModelServer, fake: FakeMeterline, fails_with_usage: bool
+) -> None:
+    async def story() -> None:
+        models.answers = [streamed]
+        client = metered_async(models, fake, on_background_error=told.append)
+        async for _ in await client.responses.create(model=MODEL, input="a", stream=True):
+            pass
+
+    streamed = response_stream(RESPONSE_USAGE, "failed")
+    error = {"type": "error", "code": "server_error", "message": "No.", "sequence_number": 8}
+    streamed.events.insert(8, ("error", error))
+    if not fails_with_usage:
+        del streamed.events[9:]
+    told: list[MeterlineError] = []
+    models.answers = [streamed]
+    client = metered(models, fake, on_background_error=told.append)
+    # The caller has read of the error, and needs no second one.
+    list(client.responses.create(model=MODEL, input="a", stream=True))
+    asyncio.run(story())
+    expected = [] if fails_with_usage else [UnreportedUsage] * 2
+    assert [type(it) for it in told] == expected
+    assert billed(fake) == (kinds_of("resp_1") if fails_with_usage else {})
 
 
 def test_who_leaves_before_the_usage_is_told_that_it_is_unknown(

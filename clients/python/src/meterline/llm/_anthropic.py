@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ._provider import Route, Step
-from ._tokens import Report, Tokens, count, member, text
+from ._tokens import Report, Tokens, count, identified, member, text
 
 _ROUTES = {"/v1/messages": Route.METERED, "/v1/messages/count_tokens": Route.FREE}
 _COUNTS = (
@@ -14,6 +14,7 @@ _COUNTS = (
     "cache_read_input_tokens",
     "cache_creation_input_tokens",
 )
+_MEMBERS = (*_COUNTS, "iterations")
 #: The kinds of content that an answer may end with: after others, such as thinking, more comes.
 _LAST_CONTENT = ("text", "tool_use")
 
@@ -29,9 +30,9 @@ class Anthropic:
 
     def read_answer(self, answer: Any) -> Report | None:
         usage = member(answer, "usage")
-        if usage is None or not text(member(answer, "id")):
+        if usage is None:
             return None
-        counts = {name: member(usage, name) for name in _COUNTS}
+        counts = {name: member(usage, name) for name in _MEMBERS}
         return _report(answer, counts, is_final=True)
 
     def read_stream(
@@ -45,6 +46,8 @@ class MessageStreamReader:
 
     def __init__(self) -> None:
         self.is_generated = False
+        #: The SDK itself raises what is an error.
+        self.has_failed = False
         self._is_final = False
         self._content: Any = None
         self._message: Any = None
@@ -71,12 +74,26 @@ class MessageStreamReader:
         return _report(self._message, self._counts, self._is_final)
 
     def _add(self, usage: Any) -> None:
-        for name in _COUNTS:
+        for name in _MEMBERS:
             value = member(usage, name)
             if value is not None:
                 self._counts[name] = value
 
 
-def _report(message: Any, counts: dict[str, Any], is_final: bool) -> Report:
-    tokens = Tokens(*(count(counts.get(name)) for name in _COUNTS))
-    return Report(text(member(message, "id")), text(member(message, "model")), tokens, is_final)
+def _report(message: Any, counts: dict[str, Any], is_final: bool) -> Report | None:
+    tokens, advisors = _tokens(counts), dict[str, Tokens]()
+    # The two kinds of iterations that the counts beside them leave out.
+    for iteration in counts.get("iterations") or ():
+        used = _tokens({name: member(iteration, name) for name in _COUNTS})
+        kind = member(iteration, "type")
+        if kind == "compaction":
+            tokens += used
+        elif kind == "advisor_message":
+            advisor = text(member(iteration, "model"))
+            advisors[advisor] = advisors.get(advisor, Tokens()) + used
+    response_id, model = text(member(message, "id")), text(member(message, "model"))
+    return identified(Report(response_id, model, tokens, is_final, advisors))
+
+
+def _tokens(counts: dict[str, Any]) -> Tokens:
+    return Tokens(*(count(counts.get(name)) for name in _COUNTS))

@@ -138,6 +138,8 @@ def _meter_stream(stream: Any, state: StreamState, biller: _Biller) -> Any:
     metered = _MeteredStream(stream, state, biller)
     stream._iterator = metered.events()
     stream.close = metered.close
+    # What an SDK wraps around its stream closes the response alone.
+    stream.response.aclose = metered.close_response
     return stream
 
 
@@ -146,8 +148,11 @@ class _MeteredStream:
         self._source: AsyncIterator[Any] = stream._iterator
         self._close = stream.close
         self._response = stream.response
+        self._close_response: Callable[[], Coroutine[Any, Any, None]] = stream.response.aclose
         self._state = state
         self._biller = biller
+        #: Who is just reading an event, at the end of which the SDK closes the response.
+        self._reader: asyncio.Task[Any] | None = None
         #: A read that its reader may have left.
         self._reading: asyncio.Task[Any] | None = None
         self._leaving: _Task | None = None
@@ -160,6 +165,8 @@ class _MeteredStream:
                     await self._settle()
                 if step is not step.HIDE:
                     yield event
+            if self._state.reader.has_failed:
+                await asyncio.shield(self._leave())
             await self._settle()
         except asyncio.CancelledError:
             # The caller is to end now, and what is to be billed goes on without it.
@@ -175,6 +182,11 @@ class _MeteredStream:
         await asyncio.shield(self._leave())
         await self._close()
 
+    async def close_response(self) -> None:
+        if asyncio.current_task() not in (self._reader, self._leaving):
+            await asyncio.shield(self._leave())
+        await self._close_response()
+
     async def _next(self) -> Any:
         if not self._state.wants_report():
             return await self._read()
@@ -185,10 +197,13 @@ class _MeteredStream:
         return event
 
     async def _read(self) -> Any:
+        self._reader = asyncio.current_task()
         try:
             return await self._source.__anext__()
         except StopAsyncIteration:
             return _END
+        finally:
+            self._reader = None
 
     def _leave(self) -> _Task:
         """The reader has left. What was reported is billed; a report that is about to come

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import InvalidUsage
 from ._provider import Route, Step, StreamReader
-from ._tokens import Report, Tokens, count, member, text
+from ._tokens import Report, Tokens, count, identified, member, text
 
 _CHAT = "/chat/completions"
 _RESPONSES = "/responses"
@@ -50,9 +50,7 @@ class OpenAI:
         return {**body, "stream_options": {**given, "include_usage": True}}
 
     def read_answer(self, answer: Any) -> Report | None:
-        if not text(member(answer, "id")):
-            return None
-        return _report(answer)
+        return identified(_report(answer))
 
     def read_stream(self, path: str, asked: dict[str, Any], sent: dict[str, Any]) -> StreamReader:
         if path == _RESPONSES:
@@ -64,6 +62,7 @@ class ChunkStreamReader:
     """Reads a stream of Chat Completions: the last chunk, without choices, has the usage."""
 
     def __init__(self, hides_report: bool) -> None:
+        self.has_failed = False
         #: The choices that are not whole yet, by their index.
         self._open: set[Any] = set()
         self._has_ended = False
@@ -87,7 +86,7 @@ class ChunkStreamReader:
         return self._has_ended and not self._open
 
     def report(self) -> Report | None:
-        return self._report
+        return identified(self._report)
 
 
 class ResponseStreamReader:
@@ -95,6 +94,7 @@ class ResponseStreamReader:
 
     def __init__(self) -> None:
         self.is_generated = False
+        self.has_failed = False
         self._report: Report | None = None
 
     def take(self, event: Any) -> Step:
@@ -102,7 +102,10 @@ class ResponseStreamReader:
         if response is not None and text(member(response, "id")):
             self._report = _report(response)
         kind = text(member(event, "type"))
-        if kind.endswith((".added", ".delta")):
+        if kind == "error":
+            # A response.failed with the usage may come after it.
+            self.is_generated = self.has_failed = True
+        elif kind.endswith((".added", ".delta")):
             self.is_generated = False
         elif kind in _CONTENT_ENDS:
             self.is_generated = True

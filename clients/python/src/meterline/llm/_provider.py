@@ -38,6 +38,10 @@ class StreamReader(Protocol):
         """Whether nothing is being generated any more, as far as can be told, so that only the
         report is missing."""
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether an event said that the answer is broken off, so that the caller knows."""
+
     def take(self, event: Any) -> Step:
         """Takes the next event."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -39,6 +40,10 @@ def install(client: Any, meterline: Meterline, metering: Metering) -> Any:
 
     client.post, client.copy, client.with_options = post, copy, copy
     return client
+
+
+#: What comes after the last event.
+_END = object()
 
 
 class _Biller:
@@ -105,6 +110,8 @@ def _meter_stream(stream: Any, state: StreamState, biller: _Biller) -> Any:
     metered = _MeteredStream(stream, state, biller)
     stream._iterator = metered.events()
     stream.close = metered.close
+    # What an SDK wraps around its stream closes the response alone.
+    stream.response.close = metered.close_response
     return stream
 
 
@@ -113,24 +120,28 @@ class _MeteredStream:
         self._source: Iterator[Any] = stream._iterator
         self._close = stream.close
         self._response = stream.response
+        self._close_response: Callable[[], None] = stream.response.close
         self._state = state
         self._biller = biller
+        #: Whether an event is being read, at the end of which the SDK closes the response.
+        self._is_reading = False
+        self._has_left = False
+        self._is_dropped = False
 
     def events(self) -> Iterator[Any]:
         """The events, the last of them only once the usage is recorded."""
         try:
-            for event in self._source:
+            while (event := self._next()) is not _END:
                 step = self._state.reader.take(event)
                 if step is step.END:
                     self._settle()
                 if step is not step.HIDE:
                     yield event
+            if self._state.reader.has_failed:
+                self._settle_quietly()
             self._settle()
         except GeneratorExit:
-            # Dropped without close(): this may be the garbage collector, at a moment when the
-            # thread holds a lock of the connections that billing needs.
-            if not self._state.is_settled:
-                self._biller.in_background(self._drop, self._state.reader.report())
+            self._drop()
             raise
         except BaseException:
             # The caller is to see the SDK's error, not one about its usage.
@@ -141,7 +152,33 @@ class _MeteredStream:
         self._leave()
         self._close()
 
-    def _drop(self, emit_many: EmitMany) -> None:
+    def close_response(self) -> None:
+        if isinstance(sys.exc_info()[1], GeneratorExit) and not self._is_over():
+            self._drop()
+            return
+        if not self._is_reading:
+            self._leave()
+        self._close_response()
+
+    def _next(self) -> Any:
+        self._is_reading = True
+        try:
+            return next(self._source, _END)
+        finally:
+            self._is_reading = False
+
+    def _is_over(self) -> bool:
+        return self._state.is_settled or self._is_reading or self._has_left
+
+    def _drop(self) -> None:
+        """Left by a generator that ends, of the SDK's or the caller's: this may be the garbage
+        collector, at a moment when the thread holds a lock of the connections that billing needs.
+        """
+        if not self._state.is_settled and not self._is_dropped:
+            self._is_dropped = True
+            self._biller.in_background(self._leave_and_close, self._state.reader.report())
+
+    def _leave_and_close(self, emit_many: EmitMany) -> None:
         self._leave(emit_many)
         with contextlib.suppress(Exception):
             self._close()
@@ -149,6 +186,9 @@ class _MeteredStream:
     def _leave(self, emit_many: EmitMany | None = None) -> None:
         """The reader has left. What was reported is billed; a report that is about to come
         is waited for."""
+        if self._has_left:
+            return
+        self._has_left = True
         if self._state.wants_report():
             # A thread of its own, since nothing ends a read from outside for certain.
             reading = threading.Thread(target=self._drain, name="meterline-report", daemon=True)

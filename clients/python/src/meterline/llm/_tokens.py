@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .._events import UsageEvent
@@ -31,6 +31,14 @@ class Tokens:
     output: int = 0
     cache_read: int = 0
     cache_write: int = 0
+
+    def __add__(self, other: Tokens) -> Tokens:
+        return Tokens(
+            self.input + other.input,
+            self.output + other.output,
+            self.cache_read + other.cache_read,
+            self.cache_write + other.cache_write,
+        )
 
     def of_kinds(self) -> dict[TokenKind, int]:
         """The counts that are not 0."""
@@ -73,20 +81,38 @@ class Report:
     tokens: Tokens
     #: Whether that is all of it.
     is_final: bool
+    #: What other models used, which this one asked for advice, by their names.
+    advisors: Mapping[str, Tokens] = field(default_factory=dict)
 
     def events(self, customer: str, action: ActionOf) -> TokenEvents:
-        """An event for each kind of tokens, under the id ``{response_id}:{kind}``."""
+        """An event for each kind of tokens, under the id ``{response_id}:{kind}``; of an advisor,
+        ``{response_id}:advisor:{model}:{kind}``."""
         events: list[UsageEvent] = []
         unnamed: list[tuple[UnnamedTokens, MeterlineError]] = []
-        for kind, number in self.tokens.of_kinds().items():
-            event_id = f"{self.response_id}:{kind}"
+        for event_id, model, kind, number in self._counts():
             try:
-                name = action(kind, self.model)
+                name = action(kind, model)
                 events.append(UsageEvent.new(customer, name, number, event_id=event_id))
             except Exception as error:  # noqa: BLE001 (the caller's own function)
-                tokens = UnnamedTokens(kind, self.model, number, event_id)
+                tokens = UnnamedTokens(kind, model, number, event_id)
                 unnamed.append((tokens, _without_name(tokens, error)))
         return TokenEvents(events, unnamed)
+
+    def _counts(self) -> Iterator[tuple[str, str, TokenKind, int]]:
+        """The event's id, the model, the kind of tokens and their number."""
+        yield from _counted(self.response_id, self.model, self.tokens)
+        for model, tokens in self.advisors.items():
+            yield from _counted(f"{self.response_id}:advisor:{model}", model, tokens)
+
+
+def _counted(prefix: str, model: str, tokens: Tokens) -> Iterator[tuple[str, str, TokenKind, int]]:
+    for kind, number in tokens.of_kinds().items():
+        yield f"{prefix}:{kind}", model, kind, number
+
+
+def identified(report: Report | None) -> Report | None:
+    """None of an answer without an id: it would have its events in common with every other one."""
+    return report if report and report.response_id else None
 
 
 def _without_name(tokens: UnnamedTokens, error: Exception) -> InvalidUsage:
