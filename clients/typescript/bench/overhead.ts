@@ -9,13 +9,12 @@ import { cpus } from "node:os";
 import { Meterline } from "../src/index.js";
 
 const QUICK = process.argv.includes("--quick");
-/** Events of one block, and blocks of each way. */
-const BLOCK = QUICK ? 50 : 500;
-const BLOCKS = QUICK ? 2 : 10;
-/** More of them than a server takes at once would measure its refusals. */
-const CALLERS = 32;
-const EVENTS_AT_ONCE = QUICK ? 500 : 10_000;
-const ROUNDS = QUICK ? 1 : 5;
+/** Events of one block. */
+const BLOCK = QUICK ? 50 : 1_000;
+/** How often the ways take turns, after one that warms up and does not count. */
+const ROUNDS = 5;
+const CALLERS = 128;
+const EVENTS_AT_ONCE = QUICK ? 500 : 20_000;
 /** Numbers of events that no block has. */
 const FIRST_AT_ONCE = 1_000_000;
 const RUN = `bench-${Date.now()}`;
@@ -97,8 +96,7 @@ const raw = rawEmit(api, "raw");
 const client = clientEmit(single, api, "client");
 const took: { raw: number[]; client: number[] } = { raw: [], client: [] };
 
-// The first block warms up, and does not count.
-for (let block = 0; block <= BLOCKS; block++) {
+for (let block = 0; block <= ROUNDS; block++) {
   const times = {
     raw: await oneByOne(raw, block * BLOCK),
     client: await oneByOne(client, block * BLOCK),
@@ -110,7 +108,7 @@ for (let block = 0; block <= BLOCKS; block++) {
 }
 for (const times of Object.values(took)) times.sort((one, other) => one - other);
 
-console.log(`Node ${process.version}, ${cpus().length} processors, ${url}\n`);
+console.log(`Node ${process.version}, ${cpus().length} processors\n`);
 console.log("| one event after the other, ms | events | p50 | p99 |\n| --- | ---: | ---: | ---: |");
 for (const [way, times] of Object.entries({ "raw fetch": took.raw, client: took.client })) {
   console.log(`| ${way} | ${times.length} | ${quantile(times, 0.5)} | ${quantile(times, 0.99)} |`);
@@ -120,7 +118,6 @@ const ways: { way: string; emit: Emit; rates: number[] }[] = [
   { way: "client", emit: client, rates: [] },
   { way: "client, with its buffer", emit: clientEmit(buffered, api, "buffered"), rates: [] },
 ];
-// The first round warms up, and does not count.
 for (let round = 0; round <= ROUNDS; round++) {
   for (const { emit, rates } of ways) {
     const rate = await atOnce(emit, (1 + round) * FIRST_AT_ONCE);

@@ -25,6 +25,10 @@ interface Request {
   event_id?: string;
   job_id?: string;
   occurred_at?: string;
+  reservation_id?: string;
+  expires_in_s?: number;
+  units?: number;
+  reserve?: number;
   check_access?: boolean;
   action: { result?: unknown; throws?: string; takes_ms?: number };
 }
@@ -42,8 +46,14 @@ async function answer(request: Request): Promise<unknown> {
       return recordedFields(
         await client.emit(request.customer_id, request.action_type, options(request)),
       );
-    case "check_access":
-      return client.checkAccess(request.customer_id);
+    case "check_access": {
+      const { customer_id, units, action_type: action } = request;
+      return snakeCased(await client.checkAccess(customer_id, { units, action }));
+    }
+    case "reserve":
+      return reserve(client, request);
+    case "release":
+      return { status: await client.release(request.customer_id, request.reservation_id ?? "") };
     case "metered":
       return metered(client, request);
     case "flush": {
@@ -81,8 +91,15 @@ async function metered(client: Meterline, request: Request): Promise<unknown> {
   const { result, usage } = await client.metered(request.customer_id, request.action_type, run, {
     ...options(request),
     checkAccess: request.check_access,
+    reserve: request.reserve,
   });
   return { ...recordedFields(usage), result };
+}
+
+async function reserve(client: Meterline, request: Request): Promise<unknown> {
+  const { customer_id, action_type, quantity = 1, reservation_id, expires_in_s } = request;
+  const options = { reservationId: reservation_id, expiresInS: expires_in_s };
+  return snakeCased(await client.reserve(customer_id, action_type, quantity, options));
 }
 
 function options(request: Request): EmitOptions {
@@ -91,7 +108,18 @@ function options(request: Request): EmitOptions {
     eventId: request.event_id,
     jobId: request.job_id,
     occurredAt: request.occurred_at,
+    reservationId: request.reservation_id,
   };
+}
+
+/** `value` with its members called as the API calls them. */
+function snakeCased(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(snakeCased);
+  if (typeof value !== "object" || value === null) return value;
+  const snake = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  return Object.fromEntries(
+    Object.entries(value).map(([name, member]) => [snake(name), snakeCased(member)]),
+  );
 }
 
 function recordedFields(recorded: Recorded): Record<string, unknown> {
@@ -101,6 +129,7 @@ function recordedFields(recorded: Recorded): Record<string, unknown> {
     duplicate: recorded.duplicate,
     quantity: recorded.quantity,
     customer_status: recorded.customerStatus,
+    reservation: recorded.reservation,
   };
 }
 
@@ -109,8 +138,8 @@ function errorFields(error: unknown): Record<string, unknown> {
     const message = error instanceof Error ? error.message : String(error);
     return { kind: "action_failed", retryable: false, message };
   }
-  const { kind, retryable, type, eventId, message } = error;
-  return { kind, retryable, type, event_id: eventId, message };
+  const { kind, retryable, type, eventId, reservationId, message } = error;
+  return { kind, retryable, type, event_id: eventId, reservation_id: reservationId, message };
 }
 
 async function serve(line: string): Promise<void> {

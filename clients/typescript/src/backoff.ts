@@ -14,11 +14,14 @@ export class Backoff {
     this.#stepMsMax = stepMsMax;
   }
 
-  /** The next wait in milliseconds, and never less than the server asked for. */
+  /**
+   * The next wait in milliseconds: after what the server asked for, which may be the same of all that
+   * failed.
+   */
   nextWaitMs(retryAfterMs = 0): number {
     const waitMs = this.#random() * this.#stepMs;
     this.#stepMs = Math.min(this.#stepMs * 2, this.#stepMsMax);
-    return Math.max(waitMs, retryAfterMs);
+    return retryAfterMs + waitMs;
   }
 
   /** Begins anew, after a success. */

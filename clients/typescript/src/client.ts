@@ -1,35 +1,44 @@
 /// <reference lib="esnext.disposable" preserve="true" />
-import { type Access, readAccess } from "./access.js";
-import { Backoff } from "./backoff.js";
+import { type Access, type AccessOptions, accessPath, askForAccess } from "./access.js";
+import { Asker } from "./asker.js";
 import { BATCH_EVENTS_MAX, Buffer, type BufferOptions } from "./buffer.js";
 import {
   AccessDenied,
   Closed,
-  describe,
+  type ErrorDetails,
   InvalidUsage,
   MeterlineError,
   Refused,
-  Unavailable,
 } from "./errors.js";
 import {
   type EmitOptions,
-  requireCustomer,
-  requireQuantity,
+  idsOf,
   type UsageEvent,
+  usageEvent,
   type WireEvent,
   wireEvent,
 } from "./event.js";
-import { isUnclear, readProblem, unclear } from "./fate.js";
+import { isAboutTheKey } from "./fate.js";
 import { guarded, type OnBackgroundError } from "./hook.js";
+import { type Metered, type MeteredOptions, type Plan, planned, usedBy } from "./metered.js";
 import type { Recorded } from "./recorded.js";
 import { Dispatch, type Outcome, type Recorder } from "./recorder.js";
+import {
+  type Reservation,
+  type ReservationStatus,
+  type ReserveOptions,
+  type WireReservation,
+  wireReservation,
+} from "./reservation.js";
+import { Reservations } from "./reservations.js";
 import { type Runtime, systemRuntime } from "./runtime.js";
 import { Sender } from "./sender.js";
 import type { SpoolState } from "./spool.js";
 import { SpooledRecorder } from "./spooled_recorder.js";
-import { traceAccess, traceEmit } from "./telemetry.js";
+import { traceAccess, traceEmit, traceRelease, traceReserve } from "./telemetry.js";
 import { Transport } from "./transport.js";
 import { UnderWay } from "./under_way.js";
+import { requireCustomer, requireReservationId } from "./validation.js";
 
 /** How to reach Meterline, and what to do while it cannot be reached. */
 export interface MeterlineOptions {
@@ -47,25 +56,12 @@ export interface MeterlineOptions {
   spoolDir?: string | undefined;
   /**
    * Told of what nobody waits for: a spooled event that is refused, a model's answer that was left
-   * in the middle. A warning of the process unless given.
+   * in the middle, units that a failed action could not give back. A warning of the process unless
+   * given.
    */
   onBackgroundError?: OnBackgroundError | undefined;
   /** Stands in for the global `fetch`. */
   fetch?: typeof fetch | undefined;
-}
-
-/** What may be said of a metered action. */
-export interface MeteredOptions<T> extends Omit<EmitOptions, "quantity"> {
-  /** Units, or what reckons them from the action's result. 1 unless given. */
-  quantity?: number | ((result: T) => number) | undefined;
-  /** Whether to ask first if the customer may act. The key must be allowed to read. */
-  checkAccess?: boolean | undefined;
-}
-
-/** An action's result, and the record of its usage. */
-export interface Metered<T> {
-  readonly result: T;
-  readonly usage: Recorded;
 }
 
 /** What {@link Meterline.emitMany} does. @internal */
@@ -75,9 +71,10 @@ export type EmitMany = (events: readonly UsageEvent[]) => Promise<(Recorded | Me
 export class Meterline {
   /** Told of what nobody waits for. */
   readonly onBackgroundError: OnBackgroundError;
-  readonly #transport: Transport;
   readonly #runtime: Runtime;
   readonly #retryBudgetMs: number;
+  readonly #asker: Asker;
+  readonly #reservations: Reservations;
   readonly #buffer: Buffer | undefined;
   readonly #recorder: Recorder;
   readonly #spooled: SpooledRecorder | undefined;
@@ -99,7 +96,7 @@ export class Meterline {
     requireNumber("buffer.waitMs", buffer?.waitMs ?? 0, 0);
     const warn = (error: Error) => process.emitWarning(error);
     this.onBackgroundError = guarded(options.onBackgroundError ?? warn);
-    this.#transport = new Transport({
+    const transport = new Transport({
       url: options.url ?? process.env["METERLINE_URL"] ?? "",
       apiKey: options.apiKey ?? process.env["METERLINE_API_KEY"] ?? "",
       requestTimeoutMs,
@@ -107,7 +104,9 @@ export class Meterline {
     });
     this.#runtime = runtime;
     this.#retryBudgetMs = retryBudgetMs;
-    const sender = new Sender(this.#transport, runtime);
+    this.#asker = new Asker({ transport, runtime, retryBudgetMs });
+    this.#reservations = new Reservations(this.#asker);
+    const sender = new Sender(transport, runtime);
     this.#buffer = buffer && new Buffer(sender, buffer);
     const dispatch = new Dispatch({ sender, buffer: this.#buffer, runtime, retryBudgetMs });
     const { onBackgroundError } = this;
@@ -126,7 +125,7 @@ export class Meterline {
    */
   async emit(customer: string, action: string, options: EmitOptions = {}): Promise<Recorded> {
     const event = wireEvent({ ...options, customer, action });
-    this.#requireOpen(event);
+    this.#requireOpen(idsOf(event));
     return this.#emit(event);
   }
 
@@ -138,7 +137,7 @@ export class Meterline {
    */
   async emitMany(events: readonly UsageEvent[]): Promise<(Recorded | MeterlineError)[]> {
     const wired = events.map(wireEvent);
-    this.#requireOpen(wired[0]);
+    this.#requireOpen(wired[0] && idsOf(wired[0]));
     return this.#record(wired);
   }
 
@@ -147,8 +146,10 @@ export class Meterline {
    * bill. If it throws, its error comes through as it is, and nothing is recorded. With the same
    * `jobId` or `eventId` a re-run is billed once.
    *
-   * @throws {MeterlineError} as {@link Meterline.emit}; and, before anything is run, as
-   * {@link Meterline.checkAccess} and `access_denied` where `checkAccess` is set.
+   * @throws {MeterlineError} as {@link Meterline.emit}, with the `event` to go on with and the
+   * action's `result`; and, before anything is run, as
+   * {@link Meterline.checkAccess} and `access_denied` where `checkAccess` is set, and as
+   * {@link Meterline.reserve} where `reserve` is.
    */
   async metered<T>(
     customer: string,
@@ -156,23 +157,54 @@ export class Meterline {
     run: () => T | PromiseLike<T>,
     options: MeteredOptions<T> = {},
   ): Promise<Metered<T>> {
-    const { quantity, checkAccess = false, ...rest } = options;
-    const fixed = typeof quantity === "function" ? 1 : quantity;
-    const event = wireEvent({ ...rest, customer, action, quantity: fixed });
-    this.#requireOpen(event);
-    const reckon = typeof quantity === "function" ? quantity : undefined;
-    return this.#actions.add(this.#metered(event, run, checkAccess, reckon));
+    const plan = planned(customer, action, run, options);
+    this.#requireOpen({ eventId: plan.event.event_id });
+    return this.#actions.add(this.#metered(plan));
   }
 
   /**
-   * Whether the customer may act now. Emission does not ask: it never drops what already happened.
+   * Holds `quantity` units of the customer's limit for `action`, until an event that names the
+   * reservation settles it, {@link Meterline.release} gives it back, or it expires. The same request
+   * again, under the same `reservationId`, holds nothing twice.
+   *
+   * @throws {MeterlineError} `limit_reached` where less is left; `unavailable` where there was no clear
+   * answer: the units are perhaps held, under the error's `reservationId`, and expire; `refused`.
+   */
+  async reserve(
+    customer: string,
+    action: string,
+    quantity: number,
+    options: ReserveOptions = {},
+  ): Promise<Reservation> {
+    const wanted = wireReservation(customer, action, quantity, options);
+    this.#requireOpen({ reservationId: wanted.reservation_id });
+    return this.#hold(wanted);
+  }
+
+  /**
+   * Gives a reservation back, and resolves with what it has come to: `released`, or `settled` or
+   * `expired` where it had ended before.
    *
    * @throws {MeterlineError} `refused`, or `unavailable` where there was no clear answer.
    */
-  async checkAccess(customer: string): Promise<Access> {
-    requireCustomer(customer);
+  async release(customer: string, reservationId: string): Promise<ReservationStatus> {
+    requireReservationId(reservationId);
+    requireCustomer(customer, { reservationId });
+    this.#requireOpen({ reservationId });
+    const release = () => this.#reservations.release(customer, reservationId);
+    return this.#sending.add(traceRelease(customer, reservationId, release));
+  }
+
+  /**
+   * Whether the customer may act now, and use so many `units` more, where they are given. Emission
+   * does not ask: it never drops what already happened.
+   *
+   * @throws {MeterlineError} `refused`, or `unavailable` where there was no clear answer.
+   */
+  async checkAccess(customer: string, options: AccessOptions = {}): Promise<Access> {
+    const path = accessPath(customer, options);
     this.#requireOpen();
-    return this.#access(customer);
+    return this.#access(customer, path);
   }
 
   /**
@@ -218,55 +250,61 @@ export class Meterline {
     void this.#sending.add(work(this.#closed ? this.emitMany.bind(this) : letIn));
   }
 
-  async #metered<T>(
-    event: WireEvent,
-    run: () => T | PromiseLike<T>,
-    checkAccess: boolean,
-    reckon: ((result: T) => number) | undefined,
-  ): Promise<Metered<T>> {
+  async #metered<T>(plan: Plan<T>): Promise<Metered<T>> {
+    const { run, event, checkAccess, wanted } = plan;
     if (checkAccess) await this.#requireAccess(event);
-    const result = await run();
-    const quantity = reckon ? requireQuantity(reckon(result), event.event_id) : event.quantity;
-    return { result, usage: await this.#emit({ ...event, quantity }) };
+    if (wanted !== undefined) await this.#hold(wanted, event.event_id);
+    let result: T;
+    let used: WireEvent;
+    try {
+      result = await run();
+      used = usedBy(plan, result);
+    } catch (error) {
+      if (wanted !== undefined) await this.#giveBack(wanted);
+      throw error;
+    }
+    const outcome = await this.#recordOne(used);
+    if (wanted !== undefined && settlesNothing(outcome)) {
+      await this.#giveBack(wanted);
+      const { reservation_id: _, ...rest } = used;
+      used = rest;
+    }
+    if (outcome instanceof MeterlineError) throw outcome.withhold(usageEvent(used), result);
+    return { result, usage: outcome };
   }
 
   async #emit(event: WireEvent): Promise<Recorded> {
-    const [outcome] = await this.#record([event]);
-    if (outcome === undefined || outcome instanceof MeterlineError) throw outcome;
+    const outcome = await this.#recordOne(event);
+    if (outcome instanceof MeterlineError) throw outcome;
     return outcome;
+  }
+
+  async #recordOne(event: WireEvent): Promise<Outcome> {
+    const [outcome] = await this.#record([event]);
+    return outcome as Outcome;
   }
 
   #record(events: readonly WireEvent[]): Promise<Outcome[]> {
     return this.#sending.add(traceEmit(events, () => this.#recorder.record(events)));
   }
 
-  #access(customer: string): Promise<Access> {
-    return this.#sending.add(traceAccess(customer, () => this.#askForAccess(customer)));
+  #hold(wanted: WireReservation, eventId?: string): Promise<Reservation> {
+    const hold = () => this.#reservations.hold(wanted, eventId);
+    return this.#sending.add(traceReserve(wanted, hold));
+  }
+
+  /** No event settles it. Whatever comes of that, what the caller is told of is the action. */
+  #giveBack(wanted: WireReservation): Promise<void> {
+    return this.#sending.add(this.#reservations.giveBack(wanted).catch(this.onBackgroundError));
+  }
+
+  #access(customer: string, path: string): Promise<Access> {
+    return this.#sending.add(traceAccess(customer, () => askForAccess(this.#asker, path)));
   }
 
   async #requireAccess({ customer_id, event_id }: WireEvent): Promise<void> {
-    const access = await this.#access(customer_id);
+    const access = await this.#access(customer_id, accessPath(customer_id));
     if (!access.allowed) throw new AccessDenied(access, { eventId: event_id });
-  }
-
-  async #askForAccess(customer: string): Promise<Access> {
-    const backoff = new Backoff(this.#runtime.random);
-    const deadlineMs = this.#runtime.nowMs() + this.#retryBudgetMs;
-    for (;;) {
-      const answer = await this.#transport.request("GET", `/v1/customers/${customer}/access`);
-      const access = readAccess(answer.answered && answer.status === 200 ? answer.body : undefined);
-      if (access !== undefined) return access;
-      if (answer.answered && !isUnclear(answer) && answer.status !== 200) {
-        const problem = readProblem(answer.status, answer.body);
-        throw new Refused(`access cannot be asked for: ${describe(problem)}`, { problem });
-      }
-      const { reason, problem, retryAfterMs } = unclear(answer);
-      const waitMs = backoff.nextWaitMs(retryAfterMs);
-      if (this.#runtime.nowMs() + waitMs > deadlineMs) {
-        throw new Unavailable(`access is not known: ${reason}`, { problem });
-      }
-      await this.#runtime.sleep(waitMs);
-    }
   }
 
   /** Lets nothing wait for others until `ended` is over. */
@@ -274,9 +312,16 @@ export class Meterline {
     return this.#buffer ? this.#buffer.flush(ended) : ended();
   }
 
-  #requireOpen(event?: WireEvent): void {
-    if (this.#closed) throw new Closed("the client is closed", { eventId: event?.event_id });
+  #requireOpen(details?: ErrorDetails): void {
+    if (this.#closed) throw new Closed("the client is closed", details);
   }
+}
+
+/** Whether the reservation that an event named is held, still, and for nothing. */
+function settlesNothing(outcome: Outcome): boolean {
+  if (!(outcome instanceof MeterlineError)) return outcome.duplicate;
+  // In doubt, or once the key is mended, the event may settle it yet.
+  return outcome instanceof Refused && !(outcome.problem && isAboutTheKey(outcome.problem));
 }
 
 function requireNumber(name: string, value: number, min: number, max = 2 ** 31 - 1): void {

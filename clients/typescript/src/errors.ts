@@ -1,4 +1,5 @@
 import type { Access } from "./access.js";
+import type { UsageEvent } from "./event.js";
 
 /** What the API says is wrong (RFC 9457, `application/problem+json`). */
 export interface Problem {
@@ -14,6 +15,12 @@ export interface Problem {
   readonly field?: string;
   /** Why Stripe refused the usage event, where it did. */
   readonly stripeCode?: string;
+  /** Units that are left of a limit in units, where it has less left than was to be held. */
+  readonly leftUnits?: number;
+  /** What is left of a limit in money, so: decimal, in major units. */
+  readonly leftAmount?: string;
+  /** How the reservation stands whose id is in use for something else, or has ended. */
+  readonly reservationStatus?: string;
 }
 
 /**
@@ -22,7 +29,8 @@ export interface Problem {
  * - `invalid`: the client did not take the arguments; nothing was sent.
  * - `refused`: the API said no: not recorded, or not in this content.
  * - `perhaps_recorded`: no clear answer within the retry budget. Emit again under the error's `eventId`.
- * - `unavailable`: `checkAccess` had no clear answer within the retry budget.
+ * - `unavailable`: `checkAccess`, `reserve` or `release` had no clear answer within the retry budget.
+ * - `limit_reached`: less is left of a hard limit than was to be held; nothing is, and no action was run.
  * - `access_denied`: the customer may not act; the action was not run.
  * - `spool_failed`: the event could not be written to the spool; nothing was sent.
  * - `closed`: the client has been closed; nothing was sent.
@@ -34,6 +42,7 @@ export type ErrorKind =
   | "refused"
   | "perhaps_recorded"
   | "unavailable"
+  | "limit_reached"
   | "access_denied"
   | "spool_failed"
   | "closed"
@@ -43,7 +52,14 @@ export type ErrorKind =
 /** What an error may say besides its message. */
 export interface ErrorDetails extends ErrorOptions {
   eventId?: string | undefined;
+  reservationId?: string | undefined;
   problem?: Problem | undefined;
+}
+
+/** What an action that has run leaves behind where it is not recorded. */
+interface Withheld {
+  readonly event?: UsageEvent | undefined;
+  readonly result?: unknown;
 }
 
 /** What every error of this library is. */
@@ -54,14 +70,39 @@ export abstract class MeterlineError extends Error {
   abstract readonly retryable: boolean;
   /** The id of the event, where one had been chosen: emit under it to go on. */
   readonly eventId: string | undefined;
+  /** The id of the reservation, where it is about one, or about an event that named one. */
+  readonly reservationId: string | undefined;
   /** What the API said, where it answered. */
   readonly problem: Problem | undefined;
+  /** Private, so that no log of the error shows a customer's content. */
+  #withheld: Withheld = {};
 
-  constructor(message: string, { eventId, problem, ...options }: ErrorDetails = {}) {
+  constructor(message: string, details: ErrorDetails = {}) {
+    const { eventId, reservationId, problem, ...options } = details;
     super(message, options);
     this.name = new.target.name;
     this.eventId = eventId;
+    this.reservationId = reservationId;
     this.problem = problem;
+  }
+
+  /**
+   * The whole event of an action that `metered` has run: `emitMany([error.event])` finishes it. None
+   * where its units could not be reckoned.
+   */
+  get event(): UsageEvent | undefined {
+    return this.#withheld.event;
+  }
+
+  /** What the action of `metered` came to, where it has run. To be used once the event is recorded. */
+  get result(): unknown {
+    return this.#withheld.result;
+  }
+
+  /** Has it carry what the action came to. @internal */
+  withhold(event: UsageEvent | undefined, result: unknown): this {
+    this.#withheld = { event, result };
+    return this;
   }
 
   /** The stable name of the API's problem, where it answered one. */
@@ -75,13 +116,16 @@ export abstract class MeterlineError extends Error {
   }
 }
 
-/** The client did not take the arguments. Nothing was sent, and no action was run. */
+/**
+ * The client did not take the arguments. Nothing was sent; and no action was run, unless it is the units
+ * reckoned from its result that cannot be.
+ */
 export class InvalidUsage extends MeterlineError {
   override readonly kind = "invalid";
   override readonly retryable = false;
 }
 
-/** The API said no: the event is not recorded, or not in this content. */
+/** The API said no: the event is not recorded, or not in this content; the units are not held by this call. */
 export class Refused extends MeterlineError {
   override readonly kind = "refused";
   override readonly retryable = false;
@@ -93,10 +137,29 @@ export class PerhapsRecorded extends MeterlineError {
   override readonly retryable = true;
 }
 
-/** `checkAccess` had no clear answer within the retry budget. */
+/**
+ * `checkAccess`, `reserve` or `release` had no clear answer within the retry budget. Units are perhaps
+ * held: `reserve` again under `reservationId`, or leave them to expire.
+ */
 export class Unavailable extends MeterlineError {
   override readonly kind = "unavailable";
   override readonly retryable = true;
+}
+
+/** Less is left of the customer's hard limit than was to be held. Nothing is, and no action was run. */
+export class LimitReached extends MeterlineError {
+  override readonly kind = "limit_reached";
+  override readonly retryable = false;
+
+  /** Units that are left, where the limit is in units and the API told. */
+  get leftUnits(): number | undefined {
+    return this.problem?.leftUnits;
+  }
+
+  /** What is left, where the limit is in money and the API told: decimal, in major units. */
+  get leftAmount(): string | undefined {
+    return this.problem?.leftAmount;
+  }
 }
 
 /** The customer may not act, and the action was not run. */

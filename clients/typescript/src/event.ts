@@ -1,6 +1,13 @@
 import { createHash, randomUUID } from "node:crypto";
 
-import { InvalidUsage } from "./errors.js";
+import { type ErrorDetails, InvalidUsage } from "./errors.js";
+import {
+  requireAction,
+  requireCustomer,
+  requireReservationId,
+  requireStripeId,
+  requireUnits,
+} from "./validation.js";
 
 /** What may be said of usage besides who did what. */
 export interface EmitOptions {
@@ -14,6 +21,8 @@ export interface EmitOptions {
   occurredAt?: Date | string | undefined;
   /** The subscription item that you expect to bill, `si_…`; another one is refused. */
   subscriptionItem?: string | undefined;
+  /** The reservation that it settles. It is the same event with and without. */
+  reservationId?: string | undefined;
 }
 
 /** Usage of a customer. */
@@ -33,14 +42,11 @@ export interface WireEvent {
   /** RFC 3339; or unix seconds, of an event that another language's client spooled. */
   readonly occurred_at?: string | number;
   readonly subscription_item_id?: string;
+  readonly reservation_id?: string;
 }
 
-// The API's own limits (openapi.json, `UsageEvent`), held here too: what can never be recorded must
-// neither get into a spool, nor into a batch beside the events of others.
-const QUANTITY_MAX = 1_000_000_000;
+/** The API's own limit (openapi.json, `UsageEvent`). */
 const EVENT_ID_BYTES_MAX = 255;
-const STRIPE_ID = /^[A-Za-z0-9_]{1,64}$/;
-const ACTION_TYPE = /^[A-Za-z0-9_.:-]{1,64}$/;
 
 /**
  * The event id of an action in a job: `job-` and the first 40 digits of the lower-case hex SHA-256
@@ -58,38 +64,51 @@ export function eventIdOfJob(jobId: string, action: string): string {
  * @throws {InvalidUsage} for what the API could never take.
  */
 export function wireEvent(event: UsageEvent): WireEvent {
-  const { customer, action, subscriptionItem } = event;
+  const { customer, action, subscriptionItem, reservationId } = event;
   const eventId = chooseEventId(event);
   const occurredAt = occurredAtText(event.occurredAt, eventId);
-  requireMatch("customer", customer, STRIPE_ID, eventId);
-  requireMatch("action", action, ACTION_TYPE, eventId);
+  requireCustomer(customer, { eventId });
+  requireAction(action, { eventId });
   if (subscriptionItem !== undefined) {
-    requireMatch("subscriptionItem", subscriptionItem, STRIPE_ID, eventId);
+    requireStripeId("subscriptionItem", subscriptionItem, { eventId });
   }
+  if (reservationId !== undefined) requireReservationId(reservationId, { eventId });
   return {
     event_id: eventId,
     customer_id: customer,
     action_type: action,
-    quantity: requireQuantity(event.quantity ?? 1, eventId),
+    quantity: requireUnits("quantity", event.quantity ?? 1, { eventId }),
     ...(occurredAt !== undefined && { occurred_at: occurredAt }),
     ...(subscriptionItem !== undefined && { subscription_item_id: subscriptionItem }),
+    ...(reservationId !== undefined && { reservation_id: reservationId }),
   };
 }
 
-/** `quantity`, if it is one. */
-export function requireQuantity(quantity: number, eventId: string): number {
-  if (Number.isInteger(quantity) && quantity >= 1 && quantity <= QUANTITY_MAX) return quantity;
-  throw new InvalidUsage(`quantity must be a whole number from 1 to ${QUANTITY_MAX}`, { eventId });
+/** A wire event as a caller says it, with the id that it has. */
+export function usageEvent(event: WireEvent): UsageEvent & { quantity: number; eventId: string } {
+  return {
+    customer: event.customer_id,
+    action: event.action_type,
+    quantity: event.quantity,
+    eventId: event.event_id,
+    occurredAt: event.occurred_at as string | undefined,
+    subscriptionItem: event.subscription_item_id,
+    reservationId: event.reservation_id,
+  };
 }
 
-/** @throws {InvalidUsage} for what is no customer's id. */
-export function requireCustomer(customer: string): void {
-  requireMatch("customer", customer, STRIPE_ID);
+/** What an error names of an event, to go on under. */
+export function idsOf({ event_id, reservation_id }: WireEvent): ErrorDetails {
+  return { eventId: event_id, reservationId: reservation_id };
 }
 
-/** Whether the API would take one event for a repeat of the other: a time may be written in several ways. */
+/**
+ * Whether the API would take one event for a repeat of the other: a time may be written in several
+ * ways, and a reservation says where the units were held, not what happened.
+ */
 export function sameContent(one: WireEvent, other: WireEvent): boolean {
   const names = new Set([...Object.keys(one), ...Object.keys(other)]) as Set<keyof WireEvent>;
+  names.delete("reservation_id");
   return [...names].every((name) =>
     name === "occurred_at"
       ? instant(one.occurred_at) === instant(other.occurred_at)
@@ -125,12 +144,6 @@ function chooseEventId({ action, eventId, jobId }: UsageEvent): string {
 function requireText(name: string, value: string): void {
   if (typeof value !== "string" || value === "" || !value.isWellFormed()) {
     throw new InvalidUsage(`${name} must be text, and not empty`);
-  }
-}
-
-function requireMatch(name: string, value: string, pattern: RegExp, eventId?: string): void {
-  if (typeof value !== "string" || !pattern.test(value)) {
-    throw new InvalidUsage(`${name} must match ${pattern.source}`, { eventId });
   }
 }
 

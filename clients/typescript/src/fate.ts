@@ -22,9 +22,29 @@ export interface Unclear {
   readonly retryAfterMs?: number | undefined;
 }
 
+/** Refusals of the key, which can be mended, and not of what was sent. */
+const ABOUT_THE_KEY = new Set([401, 403]);
+
 /** Whether the answer is one to try again after. */
 export function isUnclear(answer: Answer): boolean {
-  return !answer.answered || answer.status >= 500 || answer.status === 429 || answer.status === 408;
+  if (!answer.answered) return true;
+  const { status, body } = answer;
+  if (status >= 200 && status <= 299) return false;
+  if (status === 408 || status === 429) return true;
+  // A gateway before the API may refuse keys in its own words.
+  if (ABOUT_THE_KEY.has(status)) return false;
+  // Who redirects, or refuses without a problem of Meterline's, is somebody else, such as a proxy,
+  // and refuses nothing in its name.
+  return status < 400 || status > 499 || !isMeterlines(readProblem(status, body));
+}
+
+function isMeterlines({ type }: Problem): boolean {
+  return type.startsWith("urn:meterline:problem:");
+}
+
+/** Whether the refusal may end, once the key is mended. */
+export function isAboutTheKey(problem: Problem): boolean {
+  return ABOUT_THE_KEY.has(problem.status);
 }
 
 /** The fate of the event that was the whole of a request. */
@@ -56,6 +76,9 @@ export function readProblem(status: number, body: unknown): Problem {
   const text = (name: string) => (typeof given[name] === "string" ? given[name] : undefined);
   const field = text("field");
   const stripeCode = text("stripe_code");
+  const leftUnits = given["left_units"];
+  const leftAmount = text("left_amount");
+  const reservationStatus = text("reservation_status");
   return {
     type: text("type") ?? "about:blank",
     title: text("title") ?? `status ${status}`,
@@ -63,6 +86,9 @@ export function readProblem(status: number, body: unknown): Problem {
     detail: text("detail") ?? text("message") ?? "",
     ...(field !== undefined && { field }),
     ...(stripeCode !== undefined && { stripeCode }),
+    ...(typeof leftUnits === "number" && { leftUnits }),
+    ...(leftAmount !== undefined && { leftAmount }),
+    ...(reservationStatus !== undefined && { reservationStatus }),
   };
 }
 
@@ -82,6 +108,24 @@ export function unclear(answer: Answer): Unclear {
   };
 }
 
+/**
+ * A refusal after an attempt that perhaps reached the API, and that does not speak of the matter
+ * itself: it says nothing of what happened before. A key may have been revoked since.
+ */
+export function inDoubt(problem: Problem): Unclear {
+  const reason = `an answer was lost; after it: ${problem.status} ${describe(problem)}`;
+  return { fate: "unclear", reason, problem, perhapsReached: true };
+}
+
+/** A success that proves nothing. */
+export function unreadable(): Unclear {
+  return {
+    fate: "unclear",
+    reason: "an answer that cannot be read, or about something else",
+    perhapsReached: true,
+  };
+}
+
 function resultFate(event: WireEvent, result: unknown): Fate {
   const recorded = readRecorded(event, result);
   if (recorded) return { fate: "recorded", recorded };
@@ -94,12 +138,4 @@ function resultFate(event: WireEvent, result: unknown): Fate {
     return { fate: "unclear", reason: describe(problem), problem, perhapsReached: true };
   }
   return { fate: "refused", problem };
-}
-
-function unreadable(): Unclear {
-  return {
-    fate: "unclear",
-    reason: "an answer that cannot be read, or about another event",
-    perhapsReached: true,
-  };
 }

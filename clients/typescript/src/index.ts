@@ -1,12 +1,13 @@
-export type { Access, CustomerStatus } from "./access.js";
+export type { Access, AccessOptions, CustomerStatus } from "./access.js";
 export type { BufferOptions } from "./buffer.js";
-export { type Metered, type MeteredOptions, Meterline, type MeterlineOptions } from "./client.js";
+export { Meterline, type MeterlineOptions } from "./client.js";
 export {
   AccessDenied,
   Closed,
   type ErrorDetails,
   type ErrorKind,
   InvalidUsage,
+  LimitReached,
   MeterlineError,
   PerhapsRecorded,
   type Problem,
@@ -15,5 +16,8 @@ export {
   Unavailable,
 } from "./errors.js";
 export { type EmitOptions, eventIdOfJob, type UsageEvent } from "./event.js";
-export type { Recorded, Status } from "./recorded.js";
+export type { Metered, MeteredOptions } from "./metered.js";
+export type { Recorded, ReservationOutcome, Status } from "./recorded.js";
+export type { Reservation, ReservationStatus, ReserveOptions } from "./reservation.js";
+export type { SpendingLimit, SpendingLimitAlert } from "./spending_limit.js";
 export type { SpoolState } from "./spool.js";

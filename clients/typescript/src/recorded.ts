@@ -11,6 +11,22 @@ import type { WireEvent } from "./event.js";
  */
 export type Status = "delivered" | "pending" | "held" | "quarantined" | "spooled";
 
+/**
+ * What became of the reservation that an event names, which is recorded in any case:
+ *
+ * - `settled`: its units are held no more, whatever the event used.
+ * - `expired`, `released`, `settled_before`: it had ended so before.
+ * - `other_meter`: it is held, still: the event's action is counted by another meter.
+ * - `unknown`: the customer has no such reservation.
+ */
+export type ReservationOutcome =
+  | "settled"
+  | "expired"
+  | "released"
+  | "settled_before"
+  | "other_meter"
+  | "unknown";
+
 /** An event that will not be lost. */
 export interface Recorded {
   readonly eventId: string;
@@ -21,6 +37,8 @@ export interface Recorded {
   readonly quantity: number;
   /** The customer's standing; null of what is only spooled. */
   readonly customerStatus: CustomerStatus | null;
+  /** What became of its reservation; null where it named none, and of what is only spooled. */
+  readonly reservation: ReservationOutcome | null;
   /** Stripe's id of the usage, where the way into Stripe gives one. */
   readonly stripeRecordId?: string;
 }
@@ -32,6 +50,7 @@ interface Emitted {
   duplicate: boolean;
   quantity: number;
   customer_status?: CustomerStatus;
+  reservation?: ReservationOutcome;
   stripe_record_id?: string;
 }
 
@@ -52,6 +71,7 @@ export function readRecorded(event: WireEvent, body: unknown): Recorded | undefi
     duplicate: emitted.duplicate,
     quantity: emitted.quantity,
     customerStatus: emitted.customer_status ?? null,
+    reservation: emitted.reservation ?? null,
     ...(emitted.stripe_record_id !== undefined && { stripeRecordId: emitted.stripe_record_id }),
   };
 }
@@ -64,5 +84,6 @@ export function spooled(event: WireEvent): Recorded {
     duplicate: false,
     quantity: event.quantity,
     customerStatus: null,
+    reservation: null,
   };
 }

@@ -1,6 +1,6 @@
 import { BATCH_EVENTS_MAX, type Buffer } from "./buffer.js";
 import { describe, type MeterlineError, PerhapsRecorded, type Problem, Refused } from "./errors.js";
-import type { WireEvent } from "./event.js";
+import { idsOf, type WireEvent } from "./event.js";
 import type { Fate } from "./fate.js";
 import type { Recorded } from "./recorded.js";
 import type { Runtime } from "./runtime.js";
@@ -62,7 +62,7 @@ export class Dispatch implements Recorder {
 /** The error of an event that was refused. */
 export function refused(event: WireEvent, problem: Problem): Refused {
   const message = `event ${event.event_id} was refused: ${describe(problem)}`;
-  return new Refused(message, { eventId: event.event_id, problem });
+  return new Refused(message, { ...idsOf(event), problem });
 }
 
 function outcome(event: WireEvent, fate: Fate): Outcome {
@@ -71,5 +71,5 @@ function outcome(event: WireEvent, fate: Fate): Outcome {
   const message =
     `event ${event.event_id} is perhaps recorded: emit again under this id, or void it ` +
     `(${fate.reason})`;
-  return new PerhapsRecorded(message, { eventId: event.event_id, problem: fate.problem });
+  return new PerhapsRecorded(message, { ...idsOf(event), problem: fate.problem });
 }

@@ -1,8 +1,8 @@
 import { Backoff } from "./backoff.js";
 import { BATCH_EVENTS_MAX } from "./buffer.js";
 import { describe, type MeterlineError, type Problem, Refused } from "./errors.js";
-import type { WireEvent } from "./event.js";
-import type { Fate } from "./fate.js";
+import { idsOf, type WireEvent } from "./event.js";
+import { type Fate, isAboutTheKey } from "./fate.js";
 import type { Runtime } from "./runtime.js";
 import type { Sender } from "./sender.js";
 import type { Spool } from "./spool.js";
@@ -12,9 +12,6 @@ const WAIT_MS_MAX = 30_000;
 
 /** What waits is not put off for longer than this, whoever asks for it. */
 const ASKED_MS_MAX = 300_000;
-
-/** Refusals of the key, which can be mended, and not of the event. */
-const ABOUT_THE_KEY = new Set([401, 403]);
 
 /** What a {@link Resender} works with. */
 export interface ResenderParts {
@@ -56,7 +53,7 @@ export class Resender {
     await this.#round(deadlineMs);
   }
 
-  /** Ends, after the requests that are under way. What waits is left. */
+  /** Ends, after the batch that is under way. What waits is left. */
   async stop(): Promise<void> {
     this.#stopped.abort();
     this.#wake.abort();
@@ -92,6 +89,7 @@ export class Resender {
       const names = (await spool.names()).filter((name) => !isHeld(name));
       let left = 0;
       for (let sent = 0; sent < names.length; sent += BATCH_EVENTS_MAX) {
+        if (this.#stopped.signal.aborted) return left + names.length - sent;
         const batch = names.slice(sent, sent + BATCH_EVENTS_MAX);
         const result = await this.#sendBatch(batch, deadlineMs);
         left += result.left;
@@ -154,7 +152,7 @@ export class Resender {
       return false;
     }
     const error = refusal(event, fate.problem);
-    if (ABOUT_THE_KEY.has(fate.problem.status)) {
+    if (isAboutTheKey(fate.problem)) {
       this.#tell(fate.problem.type, error);
       return false;
     }
@@ -182,12 +180,7 @@ function concernsAll(fates: readonly Fate[]): boolean {
   );
 }
 
-/** Whether the refusal may end by itself, with another key. */
-export function isAboutTheKey(problem: Problem): boolean {
-  return ABOUT_THE_KEY.has(problem.status);
-}
-
 function refusal(event: WireEvent, problem: Problem): MeterlineError {
   const message = `event ${event.event_id}, which was spooled, is refused: ${describe(problem)}`;
-  return new Refused(message, { eventId: event.event_id, problem });
+  return new Refused(message, { ...idsOf(event), problem });
 }

@@ -1,7 +1,7 @@
 import { Backoff } from "./backoff.js";
-import { describe, type Problem } from "./errors.js";
+import type { Problem } from "./errors.js";
 import type { WireEvent } from "./event.js";
-import { type Fate, fateOf, fatesOf, type Unclear } from "./fate.js";
+import { type Fate, fateOf, fatesOf, inDoubt, type Unclear } from "./fate.js";
 import { limit } from "./limit.js";
 import type { Runtime } from "./runtime.js";
 import type { Answer, Transport } from "./transport.js";
@@ -111,14 +111,10 @@ export class Sender {
   }
 }
 
-/**
- * What an attempt says after earlier ones that perhaps reached the API: a refusal that does not
- * speak of the event itself says nothing of what happened before. A key may have been revoked since.
- */
+/** What an attempt says after earlier ones. */
 function afterEarlierAttempts(fate: Fate, perhapsReached: boolean): Fate & { final?: boolean } {
   if (fate.fate !== "refused" || !perhapsReached || speaksOfTheEvent(fate.problem)) return fate;
-  const reason = `an answer was lost; after it: ${fate.problem.status} ${describe(fate.problem)}`;
-  return { fate: "unclear", reason, problem: fate.problem, perhapsReached: true, final: true };
+  return { ...inDoubt(fate.problem), final: true };
 }
 
 function speaksOfTheEvent(problem: Problem): boolean {

@@ -9,10 +9,11 @@ import {
   stat,
   unlink,
 } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 
 import { type Problem, SpoolFailed } from "./errors.js";
-import { sameContent, type WireEvent } from "./event.js";
+import { idsOf, sameContent, type WireEvent } from "./event.js";
+import { parseJson } from "./json.js";
 import { limit } from "./limit.js";
 
 /** What lies in the spool. */
@@ -41,9 +42,12 @@ export class Spool {
   #ready: Promise<void> | undefined;
   readonly #syncWaiting: () => Promise<void>;
   readonly #limited = limit(OPEN_FILES_MAX);
+  readonly #onSetAsideUnread: (error: Error) => void;
 
-  constructor(folder: string) {
+  /** `onSetAsideUnread` is told of each file that is no event. */
+  constructor(folder: string, onSetAsideUnread: (error: Error) => void = () => {}) {
     this.#folder = folder;
+    this.#onSetAsideUnread = onSetAsideUnread;
     this.#waiting = join(folder, "waiting");
     this.#refused = join(folder, "refused");
     this.#syncWaiting = shared(() => syncFolder(this.#waiting));
@@ -69,7 +73,7 @@ export class Spool {
           await this.#syncWaiting();
           return "new";
         }
-        const known = await this.#readFile(target);
+        const known = await this.#readWaiting(target);
         if (known === undefined) continue;
         if (!sameContent(known, event)) return "conflict";
         // Whoever put it there may not have got so far.
@@ -92,13 +96,10 @@ export class Spool {
   async setAside(event: WireEvent, problem: Problem, file = Spool.nameOf(event)): Promise<void> {
     const name = Spool.nameOf(event);
     const content = { event, problem };
-    // The id may have been refused before with other content, which is kept, too.
-    for (let number = 1; ; number++) {
-      const suffix = number === 1 ? "" : `-${number}`;
-      const target = join(this.#refused, `${name}${suffix}.json`);
+    for (const target of this.#placesAside(name)) {
       if (await this.#write(content, target)) break;
       // What cannot be read is something else.
-      const known = await this.#readFile(target).catch(() => undefined);
+      const known = await eventIn(target).catch(() => undefined);
       if (known !== undefined && sameContent(known, event)) break;
     }
     await syncFolder(this.#refused);
@@ -116,9 +117,9 @@ export class Spool {
     return found.sort((one, other) => one.atMs - other.atMs).map(({ name }) => name);
   }
 
-  /** The event of that name, or undefined where it is gone. */
+  /** The event of that name, or undefined where it is gone, or is no event and was set aside. */
   async read(name: string): Promise<WireEvent | undefined> {
-    return this.#readFile(this.#fileOf(name));
+    return this.#readWaiting(this.#fileOf(name));
   }
 
   async state(): Promise<SpoolState> {
@@ -177,14 +178,42 @@ export class Spool {
     }
   }
 
-  async #readFile(path: string): Promise<WireEvent | undefined> {
-    const text = await readFile(path, "utf8").catch(unlessMissing);
-    if (text === undefined) return undefined;
-    const { event } = JSON.parse(text) as { event?: Partial<WireEvent> };
-    if (typeof event?.event_id !== "string" || typeof event.customer_id !== "string") {
-      throw new Error(`${path} holds no usage event`);
+  async #readWaiting(path: string): Promise<WireEvent | undefined> {
+    try {
+      return await eventIn(path);
+    } catch (error) {
+      if (!(error instanceof NoEvent)) throw error;
+      await this.#setAsideUnread(path);
+      this.#onSetAsideUnread(error);
+      return undefined;
     }
-    return event as WireEvent;
+  }
+
+  /**
+   * Keeps a file that is no event as it is: only its owner can say what it was, and meanwhile it is
+   * not looked at again and again.
+   */
+  async #setAsideUnread(path: string): Promise<void> {
+    for (const target of this.#placesAside(basename(path, ".json"))) {
+      try {
+        await link(path, target);
+        break;
+      } catch (error) {
+        // Another process was sooner.
+        if (codeOf(error) === "ENOENT") return;
+        if (codeOf(error) !== "EEXIST") throw error;
+      }
+    }
+    await syncFolder(this.#refused);
+    await unlink(path).catch(unlessMissing);
+  }
+
+  /** Where it may be set aside: its id may have been refused before with other content, which is kept. */
+  *#placesAside(name: string): Generator<string, void> {
+    for (let number = 1; ; number++) {
+      const suffix = number === 1 ? "" : `-${number}`;
+      yield join(this.#refused, `${name}${suffix}.json`);
+    }
   }
 
   async #orFail<T>(event: WireEvent, work: () => Promise<T>): Promise<T> {
@@ -193,10 +222,24 @@ export class Spool {
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause);
       const message = `event ${event.event_id} could not be spooled: ${reason}`;
-      throw new SpoolFailed(message, { eventId: event.event_id, cause });
+      throw new SpoolFailed(message, { ...idsOf(event), cause });
     }
   }
 }
+
+/** The event in a file, or undefined where there is none. */
+async function eventIn(path: string): Promise<WireEvent | undefined> {
+  const text = await readFile(path, "utf8").catch(unlessMissing);
+  if (text === undefined) return undefined;
+  const { event } = (parseJson(text) ?? {}) as { event?: Partial<WireEvent> };
+  if (typeof event?.event_id !== "string" || typeof event.customer_id !== "string") {
+    throw new NoEvent(`${path} holds no usage event, and is set aside`);
+  }
+  return event as WireEvent;
+}
+
+/** What a file holds is no usage event. */
+class NoEvent extends Error {}
 
 /** `work`, which serves all who ask while it waits for its turn. */
 function shared(work: () => Promise<void>): () => Promise<void> {

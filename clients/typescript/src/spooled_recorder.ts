@@ -1,9 +1,9 @@
 import { MeterlineError, type Problem } from "./errors.js";
 import type { WireEvent } from "./event.js";
-import type { Fate } from "./fate.js";
+import { type Fate, isAboutTheKey } from "./fate.js";
 import { spooled } from "./recorded.js";
 import { type Dispatch, type Outcome, type Recorder, refused } from "./recorder.js";
-import { isAboutTheKey, Resender } from "./resender.js";
+import { Resender } from "./resender.js";
 import type { Runtime } from "./runtime.js";
 import type { Sender } from "./sender.js";
 import { Spool, type SpoolState } from "./spool.js";
@@ -44,7 +44,7 @@ export class SpooledRecorder implements Recorder {
 
   constructor(parts: SpooledRecorderParts) {
     this.#parts = parts;
-    this.#spool = new Spool(parts.folder);
+    this.#spool = new Spool(parts.folder, parts.onBackgroundError);
     this.#resender = new Resender({
       ...parts,
       spool: this.#spool,

@@ -3,6 +3,7 @@ import { createRequire } from "node:module";
 import { MeterlineError } from "./errors.js";
 import type { WireEvent } from "./event.js";
 import type { Outcome } from "./recorder.js";
+import type { WireReservation } from "./reservation.js";
 
 // As much of `@opentelemetry/api` as is used. Its own types would be a dependency of whoever
 // compiles against this library.
@@ -59,6 +60,37 @@ export async function traceAccess<T>(customer: string, ask: () => Promise<T>): P
   return traced("meterline.check_access", { "meterline.customer_id": customer }, ask);
 }
 
+/** A span `meterline.reserve`, with what became of the reservation. */
+export async function traceReserve<T extends { status: string }>(
+  wanted: WireReservation,
+  hold: () => Promise<T>,
+): Promise<T> {
+  const attributes: Attributes = {
+    "meterline.customer_id": wanted.customer_id,
+    "meterline.action_type": wanted.action_type,
+    "meterline.quantity": wanted.quantity,
+    "meterline.reservation_id": wanted.reservation_id,
+  };
+  return traced("meterline.reserve", attributes, async (span) => {
+    const reservation = await hold();
+    span?.setAttributes({ "meterline.status": reservation.status });
+    return reservation;
+  });
+}
+
+/** A span `meterline.release`. */
+export async function traceRelease<T>(
+  customer: string,
+  reservationId: string,
+  release: () => Promise<T>,
+): Promise<T> {
+  const attributes: Attributes = {
+    "meterline.customer_id": customer,
+    "meterline.reservation_id": reservationId,
+  };
+  return traced("meterline.release", attributes, release);
+}
+
 /** The headers that carry the current trace to the API. */
 export function traceHeaders(): Record<string, string> {
   const headers: Record<string, string> = {};
@@ -101,6 +133,7 @@ function emitAttributes(events: readonly WireEvent[]): Attributes {
     "meterline.action_type": event.action_type,
     "meterline.quantity": event.quantity,
     "meterline.event_id": event.event_id,
+    ...(event.reservation_id !== undefined && { "meterline.reservation_id": event.reservation_id }),
   };
 }
 

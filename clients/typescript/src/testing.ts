@@ -1,14 +1,24 @@
-import type { Access } from "./access.js";
 import { Meterline, type MeterlineOptions } from "./client.js";
-import { sameContent, type UsageEvent, type WireEvent } from "./event.js";
+import { sameContent, type UsageEvent, usageEvent, type WireEvent } from "./event.js";
+import { FakeLimits, problemDocument } from "./fake_limits.js";
+import type { ReservationOutcome } from "./recorded.js";
+import type { WireReservation } from "./reservation.js";
+import { RESERVATIONS_PATH } from "./reservations.js";
 
 /** What the next request meets in place of an answer. */
 type Trouble = { readonly status: number; readonly body: object } | "drop";
 
+/** An event, and what became of the reservation that it named. */
+interface Kept {
+  readonly event: WireEvent;
+  readonly reservation?: ReservationOutcome;
+}
+
 /**
  * A Meterline for your own tests, in memory: a real client, and an API that remembers. Like the
- * real one it counts an id once and calls other content under it a conflict. Unlike it, every
- * customer exists.
+ * real one it counts an id once and calls other content under it a conflict, and it holds no more than
+ * a limit leaves. Unlike it, every customer exists, every action is counted by one meter, and what is
+ * held expires only when it is told to.
  *
  * ```ts
  * const fake = new FakeMeterline();
@@ -17,7 +27,8 @@ type Trouble = { readonly status: number; readonly body: object } | "drop";
  * ```
  */
 export class FakeMeterline {
-  readonly #recorded = new Map<string, WireEvent>();
+  readonly #recorded = new Map<string, Kept>();
+  readonly #limits = new FakeLimits((customer) => this.units(customer));
   readonly #denied = new Map<string, string>();
   readonly #troubles: Trouble[] = [];
 
@@ -29,14 +40,7 @@ export class FakeMeterline {
 
   /** What was recorded, in order, each event once. */
   get events(): (UsageEvent & { quantity: number; eventId: string })[] {
-    return [...this.#recorded.values()].map((event) => ({
-      customer: event.customer_id,
-      action: event.action_type,
-      quantity: event.quantity,
-      eventId: event.event_id,
-      occurredAt: event.occurred_at as string | undefined,
-      subscriptionItem: event.subscription_item_id,
-    }));
+    return [...this.#recorded.values()].map(({ event }) => usageEvent(event));
   }
 
   /** The units recorded for a customer, of one action or of all. */
@@ -45,6 +49,22 @@ export class FakeMeterline {
       .filter((event) => event.customer === customer)
       .filter((event) => action === undefined || event.action === action)
       .reduce((units, event) => units + event.quantity, 0);
+  }
+
+  /** Sets a customer's hard limit, in units; null takes it away. Usage above it is recorded all the same. */
+  limit(customer: string, units: number | null): void {
+    this.#limits.set(customer, units);
+  }
+
+  /** The units that reservations hold for a customer. */
+  heldUnits(customer: string): number {
+    return this.#limits.heldUnits(customer);
+  }
+
+  /** Ends a reservation, if its units are held, as the API does when its time is over. */
+  expire(customer: string, reservationId: string): void {
+    const [status] = this.#limits.end(customer, reservationId, "expired");
+    if (status === 404) throw new Error(`${customer} has no reservation ${reservationId}`);
   }
 
   /** Has `checkAccess` say that the customer is suspended. */
@@ -75,43 +95,67 @@ export class FakeMeterline {
     const trouble = this.#troubles.shift();
     if (trouble === "drop") throw new TypeError("the connection was reset");
     if (trouble !== undefined) return Response.json(trouble.body, { status: trouble.status });
-    const { pathname } = new URL(input instanceof Request ? input.url : input);
-    if (pathname.endsWith("/access")) return Response.json(this.#access(pathname));
-    const body = JSON.parse(String(init?.body)) as WireEvent | { events: WireEvent[] };
-    if (!("events" in body)) {
-      const [status, answer] = this.#record(body);
-      return Response.json(answer, { status });
+    const url = new URL(input instanceof Request ? input.url : input);
+    const [status, answer] = this.#answer(url, String(init?.body));
+    return Response.json(answer, { status });
+  };
+
+  #answer({ pathname, searchParams }: URL, body: string): [number, object] {
+    if (pathname.endsWith("/access")) return [200, this.#access(pathname, searchParams)];
+    if (pathname.startsWith(`${RESERVATIONS_PATH}/`)) {
+      const customer = searchParams.get("customer_id") ?? "";
+      return this.#limits.end(customer, pathname.split("/").at(-1) ?? "", "released");
     }
-    const results = body.events.map((event) => {
+    const sent: unknown = JSON.parse(body);
+    if (pathname === RESERVATIONS_PATH) return this.#limits.reserve(sent as WireReservation);
+    if (pathname === "/v1/usage") return this.#record(sent as WireEvent);
+    const results = (sent as { events: WireEvent[] }).events.map((event) => {
       const [status, answer] = this.#record(event);
       if (status === 200) return answer;
       return { event_id: event.event_id, status: "conflict", error: answer };
     });
-    return Response.json({ results });
-  };
+    return [200, { results }];
+  }
 
-  #access(pathname: string): Access {
+  #access(pathname: string, query: URLSearchParams): object {
     const customer = pathname.split("/").at(-2) ?? "";
-    const reason = this.#denied.get(customer) ?? null;
-    const allowed = reason === null;
-    const status = allowed ? "active" : "suspended";
-    return { allowed, reason, status, units: this.units(customer), limit: null };
+    const denied = this.#denied.get(customer);
+    const reason = denied ?? this.#limits.refusal(customer, Number(query.get("units")));
+    return {
+      allowed: reason === null,
+      reason,
+      status: denied === undefined ? "active" : "suspended",
+      units: this.units(customer),
+      limit: this.#limits.units(customer),
+      spending_limit: this.#limits.shown(customer),
+    };
   }
 
   #record(event: WireEvent): [number, object] {
     const { customer_id, event_id, quantity } = event;
     const key = `${customer_id}\n${event_id}`;
     const known = this.#recorded.get(key);
-    if (known !== undefined && !sameContent(known, event)) {
+    if (known !== undefined && !sameContent(known.event, event)) {
       return [409, problemDocument("conflict", 409)];
     }
-    if (known === undefined) this.#recorded.set(key, event);
+    const kept = known ?? this.#settled(event);
+    this.#recorded.set(key, kept);
     const customer_status = this.#denied.has(customer_id) ? "suspended" : "active";
     const duplicate = known !== undefined;
-    return [200, { event_id, status: "delivered", duplicate, quantity, customer_status }];
+    const { reservation } = kept;
+    const answer = {
+      event_id,
+      status: "delivered",
+      duplicate,
+      quantity,
+      customer_status,
+      reservation,
+    };
+    return [200, answer];
   }
-}
 
-function problemDocument(problem: string, status: number): object {
-  return { type: `urn:meterline:problem:${problem}`, title: problem, status, detail: "" };
+  #settled(event: WireEvent): Kept {
+    if (event.reservation_id === undefined) return { event };
+    return { event, reservation: this.#limits.settle(event.customer_id, event.reservation_id) };
+  }
 }

@@ -20,6 +20,9 @@ export type Answer =
       readonly reason: string;
     };
 
+/** The methods that the API is asked by. */
+export type Method = "GET" | "POST" | "DELETE";
+
 /** How to reach the API. */
 export interface TransportOptions {
   url: string;
@@ -52,7 +55,8 @@ export class Transport {
   constructor(options: TransportOptions) {
     const { url, apiKey } = options;
     if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol)) {
-      throw new InvalidUsage(`${JSON.stringify(url)} is not an http:// or https:// address`);
+      // It is not shown: it may be the key, where the two were mixed up.
+      throw new InvalidUsage("url must be an http:// or https:// address");
     }
     if (typeof apiKey !== "string" || !/^[\x21-\x7e]+$/.test(apiKey)) {
       throw new InvalidUsage("the API key is missing, or no header can hold it");
@@ -63,10 +67,19 @@ export class Transport {
     this.#fetch = options.fetch;
   }
 
-  /** One request, and the whole of its answer, within the request timeout. Never rejects. */
-  async request(method: "GET" | "POST", path: string, body?: unknown): Promise<Answer> {
+  /**
+   * One request, and the whole of its answer, within the request timeout, or within `timeoutMsMax`
+   * where that is shorter. Never rejects.
+   */
+  async request(
+    method: Method,
+    path: string,
+    body?: unknown,
+    timeoutMsMax = this.#requestTimeoutMs,
+  ): Promise<Answer> {
+    const timeoutMs = Math.min(timeoutMsMax, this.#requestTimeoutMs);
     const timeout = new AbortController();
-    const timer = setTimeout(() => timeout.abort(), this.#requestTimeoutMs);
+    const timer = setTimeout(() => timeout.abort(), timeoutMs);
     try {
       const response = await this.#fetch(`${this.#url}${path}`, {
         method,
@@ -88,7 +101,7 @@ export class Transport {
       };
     } catch (error) {
       if (timeout.signal.aborted) {
-        const reason = `no answer within ${this.#requestTimeoutMs} ms`;
+        const reason = `no answer within ${timeoutMs} ms`;
         return { answered: false, perhapsReached: true, reason };
       }
       const codes = causes(error);

@@ -22,6 +22,7 @@ test("an event is recorded under the key, and a repeat is a duplicate", async ()
     duplicate: false,
     quantity: 3,
     customerStatus: "active",
+    reservation: null,
   });
   const again = await meterline.emit("cus_1", "page", { eventId: "a", quantity: 3 });
   assert.equal(again.duplicate, true);
@@ -57,12 +58,12 @@ test("an answer about another event is none", async () => {
   assert.equal(api.requests.length, 4);
 });
 
-test("waits double up to a bound, and are never shorter than the API asks for", async () => {
+test("waits double up to a bound, and come after what the API asks for, which is the same of all", async () => {
   const { api, meterline, runtime } = await setting();
   for (let i = 0; i < 7; i++) api.faults.push({ status: 503 });
   api.faults.push({ status: 429, retryAfterS: 7 });
   await meterline.emit("cus_1", "page");
-  assert.deepEqual(runtime.sleeps, [50, 100, 200, 400, 800, 1600, 2000, 7000]);
+  assert.deepEqual(runtime.sleeps, [50, 100, 200, 400, 800, 1600, 2000, 9000]);
 });
 
 test("after the budget the error says perhaps, and the caller goes on under its id", async () => {
@@ -102,10 +103,24 @@ test("a refusal is an error at once, with the API's words", async () => {
 });
 
 test("a redirect is not followed: it would take the key elsewhere", async () => {
-  const { api, meterline } = await setting();
+  const { api, meterline } = await setting({ retryBudgetMs: 0 });
   api.faults.push({ status: 307, location: "/v1/usage" });
-  await assert.rejects(meterline.emit("cus_1", "page"), Refused);
+  await assert.rejects(meterline.emit("cus_1", "page"), PerhapsRecorded);
   assert.equal(api.requests.length, 1);
+});
+
+test("a refusal in somebody else's name is none, and is tried again", async () => {
+  const { api, meterline } = await setting({ retryBudgetMs: 1000 });
+  api.faults.push({ status: 404 }, { status: 407 }, { status: 400 });
+  assert.equal((await meterline.emit("cus_1", "page")).status, "delivered");
+  assert.equal(api.requests.length, 4);
+
+  for (let i = 0; i < 100; i++) api.faults.push({ status: 404 });
+  const perhaps = await meterline.emit("cus_1", "page").catch((error: unknown) => error);
+  assert.ok(perhaps instanceof PerhapsRecorded);
+  assert.equal(perhaps.problem?.status, 404);
+  await assert.rejects(meterline.checkAccess("cus_1"), Unavailable);
+  await assert.rejects(meterline.release("cus_1", "run-1"), Unavailable);
 });
 
 test("a refusal after a lost answer is perhaps, unless it speaks of the event itself", async () => {
@@ -115,7 +130,7 @@ test("a refusal after a lost answer is perhaps, unless it speaks of the event it
   assert.ok(perhaps instanceof PerhapsRecorded);
   assert.equal(perhaps.problem?.status, 403);
 
-  api.faults.push({ status: 500 }, { status: 409 });
+  api.faults.push({ status: 500 }, { status: 409, problem: "conflict" });
   await assert.rejects(meterline.emit("cus_1", "page"), Refused);
 });
 
@@ -149,6 +164,77 @@ test("access is asked for with the same patience", async () => {
   await assert.rejects(meterline.checkAccess("../usage"), InvalidUsage);
 });
 
+test("who asks for access says how much is wanted, and of what", async () => {
+  const { api, meterline } = await setting();
+  await meterline.checkAccess("cus_1", { units: 40 });
+  await meterline.checkAccess("cus_1", { units: 40, action: "llm:input" });
+  assert.deepEqual(
+    api.requests.map(({ path }) => new URL(path, api.url).searchParams.toString()),
+    ["units=40", "units=40&action_type=llm%3Ainput"],
+  );
+  const wrong = [
+    { units: 0 },
+    { units: 1.5 },
+    { units: 1e15 + 1 },
+    { units: 1, action: "two words" },
+    { action: "page" },
+  ];
+  for (const options of wrong) {
+    await assert.rejects(meterline.checkAccess("cus_1", options), InvalidUsage);
+  }
+  assert.equal(api.requests.length, 2);
+});
+
+test("access says what is left of the limit, whatever version of the API says it", async () => {
+  const { api, meterline } = await setting();
+  const limitNow = async (spending_limit: unknown) => {
+    api.accessMembers = { spending_limit };
+    return (await meterline.checkAccess("cus_1")).spendingLimit;
+  };
+  const whole = {
+    units: null,
+    amount: "20.00",
+    currency: "usd",
+    enforcement: "hard",
+    thresholds_percent: [50, 80],
+    set_at: "2026-01-02T09:00:00Z",
+    used_units: 1000,
+    used_amount: "12.50",
+    used_currency: "usd",
+    held_units: 40,
+    used_percent: 62,
+    left_units: null,
+    left_amount: "6.70",
+    alerts: [{ threshold_percent: 50, raised_at: "2026-01-31T12:00:01.500Z" }],
+  };
+  const read = {
+    units: null,
+    amount: "20.00",
+    currency: "usd",
+    enforcement: "hard",
+    thresholdsPercent: [50, 80],
+    setAt: "2026-01-02T09:00:00Z",
+    usedUnits: 1000,
+    usedAmount: "12.50",
+    usedCurrency: "usd",
+    heldUnits: 40,
+    usedPercent: 62,
+    leftUnits: null,
+    leftAmount: "6.70",
+    alerts: [{ thresholdPercent: 50, raisedAt: "2026-01-31T12:00:01.500Z" }],
+  };
+  assert.deepEqual(await limitNow(whole), read);
+  assert.deepEqual(await limitNow({ ...whole, burst: { units: 5 } }), read, "a later version");
+  const { used_currency, held_units, alerts, ...earlier } = whole;
+  assert.deepEqual(
+    await limitNow(earlier),
+    { ...read, usedCurrency: null, heldUnits: null, alerts: [] },
+    "an earlier version",
+  );
+  assert.equal(await limitNow(null), null);
+  assert.equal(await limitNow(undefined), null);
+});
+
 test("a client that is closed takes nothing more", async () => {
   const { api, meterline } = await setting();
   await meterline.close();
@@ -159,8 +245,13 @@ test("a client that is closed takes nothing more", async () => {
 
 test("addresses, keys and settings that cannot be used are refused, and no key is shown", () => {
   const url = "https://meter.example";
-  for (const wrong of ["", "meter.example", "ftp://meter.example"]) {
-    assert.throws(() => new Meterline({ url: wrong, apiKey: "mk_secret" }), InvalidUsage, wrong);
+  // The last is a key in the address's place.
+  for (const wrong of ["", "meter.example", "ftp://meter.example", "mk_secret"]) {
+    assert.throws(
+      () => new Meterline({ url: wrong, apiKey: "mk_secret" }),
+      (error: unknown) => error instanceof InvalidUsage && !inspect(error).includes("mk_s"),
+      wrong,
+    );
   }
   for (const apiKey of ["", "mk_secret\n", "mk_sécret"]) {
     assert.throws(

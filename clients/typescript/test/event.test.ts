@@ -54,6 +54,14 @@ test("one time is the same time, however it is written", () => {
   }
 });
 
+test("an event is the same with and without its reservation", () => {
+  const reserved = page({ eventId: "a", reservationId: "run-7" });
+  assert.equal(reserved.reservation_id, "run-7");
+  assert.ok(sameContent(page({ eventId: "a" }), reserved));
+  assert.ok(sameContent(page({ eventId: "a", reservationId: "run-8" }), reserved));
+  assert.ok(!sameContent(page({ eventId: "a", quantity: 2 }), reserved));
+});
+
 test("what no API would take is refused before anything is sent", () => {
   const wrong: [string, string, EmitOptions][] = [
     ["cus/1", "page", {}],
@@ -67,6 +75,7 @@ test("what no API would take is refused before anything is sent", () => {
     ["cus_1", "page", { eventId: "é".repeat(128) }],
     ["cus_1", "page", { occurredAt: new Date(Number.NaN) }],
     ["cus_1", "page", { subscriptionItem: "si 1" }],
+    ["cus_1", "page", { reservationId: "nobody's" }],
     ...[0, -1, 1.5, Number.NaN, 1e9 + 1, "3", true].map(
       (quantity): [string, string, EmitOptions] => [
         "cus_1",

@@ -52,8 +52,8 @@ function message(id: string, usage: object, content: object[] = [{ type: "text",
   };
 }
 
-/** The events of a streamed message that ends with `output` tokens. */
-function streamed(id: string, usage: object, output: number): string[] {
+/** The events of a streamed message that ends with `output` tokens, and what else it used. */
+function streamed(id: string, usage: object, output: number, more: object = {}): string[] {
   const start = { ...message(id, { output_tokens: 1, ...usage }, []), stop_reason: null };
   const delta = { type: "content_block_delta", index: 0 };
   return [
@@ -66,7 +66,7 @@ function streamed(id: string, usage: object, output: number): string[] {
     named({
       type: "message_delta",
       delta: { stop_reason: "end_turn", stop_sequence: null },
-      usage: { output_tokens: output },
+      usage: { output_tokens: output, ...more },
     }),
     named({ type: "message_stop" }),
   ];
@@ -94,6 +94,69 @@ test("a message is billed by kinds of tokens that do not overlap", async () => {
     "msg_1:cache_write": 30,
   });
   assert.equal(fake.units("cus_1", "llm.cache_read"), 200);
+});
+
+test("the summary of a long context is billed, too, and nothing that the counts have in them", async () => {
+  const { server, fake, anthropic } = await setting();
+  const iterations = [
+    { type: "compaction", input_tokens: 1000, output_tokens: 50, cache_read_input_tokens: 300 },
+    { type: "message", input_tokens: 10, output_tokens: 4, cache_read_input_tokens: 0 },
+  ];
+  server.says.push(
+    { status: 200, body: message("msg_1", { input_tokens: 10, output_tokens: 4, iterations }) },
+    { events: streamed("msg_2", { input_tokens: 10, iterations: null }, 4, { iterations }) },
+  );
+  await anthropic.beta.messages.create(REQUEST);
+  for await (const _ of await anthropic.beta.messages.create({ ...REQUEST, stream: true }));
+  assert.deepEqual(
+    Object.entries(recorded(fake)),
+    ["msg_1", "msg_2"].flatMap((id) => [
+      [`${id}:input`, 1010],
+      [`${id}:output`, 54],
+      [`${id}:cache_read`, 300],
+    ]),
+  );
+});
+
+test("an advisor is billed as the model that it is", async () => {
+  const { server, fake, anthropic } = await setting();
+  const advice = (model: string, output_tokens: number) => {
+    return { type: "advisor_message", model, input_tokens: 800, output_tokens };
+  };
+  const iterations = [advice("wise", 500), advice("wise", 20), advice("wiser", 3)];
+  server.says.push(
+    { status: 200, body: message("msg_1", { input_tokens: 10, output_tokens: 4, iterations }) },
+    { events: streamed("msg_2", { input_tokens: 10 }, 4, { iterations }) },
+  );
+  await anthropic.beta.messages.create(REQUEST);
+  for await (const _ of await anthropic.beta.messages.create({ ...REQUEST, stream: true }));
+  assert.deepEqual(
+    Object.entries(recorded(fake)),
+    ["msg_1", "msg_2"].flatMap((id) => [
+      [`${id}:input`, 10],
+      [`${id}:output`, 4],
+      [`${id}:advisor:wise:input`, 1600],
+      [`${id}:advisor:wise:output`, 520],
+      [`${id}:advisor:wiser:input`, 800],
+      [`${id}:advisor:wiser:output`, 3],
+    ]),
+  );
+});
+
+test("an answer without an id is not billed as one with others of its kind", async () => {
+  const { server, fake, anthropic } = await setting();
+  server.says.push(
+    { status: 200, body: message("", { input_tokens: 3, output_tokens: 4 }) },
+    { events: streamed("", { input_tokens: 3 }, 4) },
+  );
+  const unreported = (error: unknown) =>
+    error instanceof UnreportedUsage && /no id.* 3 tokens of input and 4/.test(error.message);
+  await assert.rejects(anthropic.messages.create(REQUEST).then(), unreported);
+  const stream = await anthropic.messages.create({ ...REQUEST, stream: true });
+  await assert.rejects(async () => {
+    for await (const _ of stream);
+  }, unreported);
+  assert.equal(fake.events.length, 0);
 });
 
 test("the use of a tool is two messages, each billed", async () => {

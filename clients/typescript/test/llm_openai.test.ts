@@ -82,11 +82,17 @@ function responseEvents(id: string, end: string, usage: object | null): string[]
   return [
     at(0, "response.created", { response: response(id, "in_progress", null, { output: [] }) }),
     at(1, "response.output_item.added", { output_index: 0, item: { ...item, content: [] } }),
-    at(2, "response.output_text.delta", { ...content, delta: "Hi" }),
-    at(3, "response.output_text.done", { ...content, text: "Hi" }),
-    at(4, "response.output_item.done", { output_index: 0, item }),
-    at(5, end, { response: done }),
+    at(2, "response.content_part.added", { ...content, part: { ...item?.content[0], text: "" } }),
+    at(3, "response.output_text.delta", { ...content, delta: "Hi" }),
+    at(4, "response.output_text.done", { ...content, text: "Hi" }),
+    at(5, "response.output_item.done", { output_index: 0, item }),
+    at(6, end, { response: done }),
   ];
+}
+
+/** The event by which the Responses API says that something went wrong. */
+function failure(): string {
+  return named({ type: "error", sequence_number: 1, code: "server_error", message: "Sorry" });
 }
 
 test("cached tokens are counted once, though OpenAI's prompt tokens include them", async () => {
@@ -201,7 +207,7 @@ test("a report that does not fit is not waited for, and it is said", async () =>
   const { server, fake, meterline, openai, backgroundErrors } = await setting();
   const events = responseEvents("resp_1", "response.completed", RESPONSE_USAGE);
   const padding = Array.from({ length: 200 }, () => `: ${"x".repeat(64 * 1024)}\n\n`);
-  server.says.push({ events: [...events.slice(0, 5), ...padding, ...events.slice(5)] });
+  server.says.push({ events: [...events.slice(0, -1), ...padding, ...events.slice(-1)] });
   const request = { model: MODEL, input: "Hello", stream: true } as const;
   for await (const { type } of await openai.responses.create(request)) {
     if (type === "response.output_item.done") break;
@@ -209,6 +215,24 @@ test("a report that does not fit is not waited for, and it is said", async () =>
   await meterline.flush();
   assert.equal(fake.events.length, 0);
   assert.ok(backgroundErrors[0] instanceof UnreportedUsage);
+});
+
+test("who leaves the SDK's helper for streams when the text is over is billed all the same", async () => {
+  const { server, fake, meterline, openai, backgroundErrors } = await setting();
+  server.says.push(
+    { events: chunks("chatcmpl-1", CHAT_USAGE) },
+    { events: responseEvents("resp_1", "response.completed", RESPONSE_USAGE) },
+  );
+  for await (const { choices } of openai.chat.completions.stream(CHAT)) {
+    if (choices[0]?.finish_reason === "stop") break;
+  }
+  for await (const { type } of openai.responses.stream({ model: MODEL, input: "Hello" })) {
+    if (type === "response.output_text.done") break;
+  }
+  await meterline.flush();
+  assert.equal(recorded(fake)["chatcmpl-1:output"], 20);
+  assert.equal(recorded(fake)["resp_1:output"], 20);
+  assert.deepEqual(backgroundErrors, []);
 });
 
 test("one of two choices that is over is not the end", async () => {
@@ -271,6 +295,35 @@ test("a response is billed, plain and streamed", async () => {
   );
 });
 
+test("after an error in a response, what comes last is billed, also to who left at the error", async () => {
+  const { server, fake, meterline, openai, backgroundErrors } = await setting();
+  const request = { model: MODEL, input: "Hello", stream: true } as const;
+  for (const id of ["resp_1", "resp_2"]) {
+    const [created = ""] = responseEvents(id, "response.failed", RESPONSE_USAGE);
+    const failed = responseEvents(id, "response.failed", RESPONSE_USAGE).slice(-1);
+    server.says.push({ events: [created, failure(), ...failed] });
+    for await (const { type } of await openai.responses.create(request)) {
+      if (type === "error" && id === "resp_2") break;
+    }
+    await meterline.flush();
+    assert.equal(recorded(fake)[`${id}:output`], 20);
+  }
+  assert.deepEqual(backgroundErrors, []);
+});
+
+test("a response that ends with an error is the API's failure, and the hook is told what is not known", async () => {
+  const { server, fake, openai, backgroundErrors } = await setting();
+  const [created = ""] = responseEvents("resp_1", "response.failed", null);
+  server.says.push({ events: [created, failure()] }, { events: [failure()] });
+  for (let stream = 0; stream < 2; stream++) {
+    const request = { model: MODEL, input: "Hello", stream: true } as const;
+    for await (const _ of await openai.responses.create(request));
+  }
+  assert.equal(fake.events.length, 0);
+  assert.equal(backgroundErrors.length, 1, "one that said nothing before it failed used nothing");
+  assert.ok(backgroundErrors[0] instanceof UnreportedUsage);
+});
+
 test("a response that is read again is not billed again", async () => {
   const { server, fake, openai } = await setting();
   server.says.push({ status: 200, body: response("resp_1", "completed", RESPONSE_USAGE) });
@@ -303,6 +356,29 @@ test("an answer without its usage is an error, not silence", async () => {
   const { server, openai } = await setting();
   server.says.push({ status: 200, body: chat("chatcmpl-1", undefined) });
   await assert.rejects(openai.chat.completions.create(CHAT).then(), UnreportedUsage);
+});
+
+test("a stream without an id is not billed as one with others of its kind", async () => {
+  const { server, fake, openai } = await setting();
+  const { id: _, ...nameless } = response("", "completed", RESPONSE_USAGE);
+  server.says.push(
+    { status: 200, body: chat("", CHAT_USAGE) },
+    { events: chunks("", CHAT_USAGE) },
+    { events: [named({ type: "response.completed", response: nameless })] },
+  );
+  const request = { model: MODEL, input: "Hello", stream: true } as const;
+  const unreported = (error: unknown) =>
+    error instanceof UnreportedUsage && /no id.* 40 tokens of input and 20/.test(error.message);
+  await assert.rejects(openai.chat.completions.create(CHAT).then(), unreported);
+  for (const stream of [
+    await openai.chat.completions.create({ ...CHAT, stream: true }),
+    await openai.responses.create(request),
+  ]) {
+    await assert.rejects(async () => {
+      for await (const _ of stream);
+    }, unreported);
+  }
+  assert.equal(fake.events.length, 0);
 });
 
 test("what costs and cannot be named is refused before it is asked for", async () => {

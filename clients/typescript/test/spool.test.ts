@@ -68,6 +68,25 @@ test("the files are as every language has them, and for nobody else to read", as
   assert.equal((await stat(join(spoolDir, "waiting"))).mode & 0o777, 0o700);
 });
 
+test("what is spooled keeps its reservation, and is the same event without it", async () => {
+  const spoolDir = await folder();
+  const { api, meterline } = await setting({ spoolDir, retryBudgetMs: 0 });
+  await meterline.reserve("cus_1", "page", 5, { reservationId: "run-1" });
+  api.faults.push(...DOWN);
+  for (const reservationId of ["run-1", undefined]) {
+    const emitted = await meterline.emit("cus_1", "page", { jobId: "a", reservationId });
+    assert.equal(emitted.status, "spooled");
+    assert.equal(emitted.reservation, null);
+  }
+  const [file = ""] = await files(spoolDir, "waiting");
+  const { event } = JSON.parse(await readFile(join(spoolDir, "waiting", file), "utf8"));
+  assert.equal(event.reservation_id, "run-1");
+  api.faults.length = 0;
+  assert.deepEqual(await meterline.flush(), { waiting: 0, setAside: 0 });
+  assert.equal(api.units, 1);
+  assert.equal(api.heldUnits, 0);
+});
+
 test("the next process sends what the last one left", async () => {
   const spoolDir = await folder();
   const first = await setting({ spoolDir, retryBudgetMs: 0 });
@@ -197,6 +216,36 @@ test("a key that ended keeps nothing from being billed", async () => {
   assert.equal(api.units, 1);
 });
 
+test("what a gateway refuses in its own name waits until the API is reached", async () => {
+  const spoolDir = await folder();
+  const { api, meterline } = await setting({ spoolDir, retryBudgetMs: 0 });
+  api.faults.push("reset", ...Array.from({ length: 50 }, () => ({ status: 404 })));
+  assert.equal((await meterline.emit("cus_1", "page")).status, "spooled");
+  assert.deepEqual(await meterline.flush(), { waiting: 1, setAside: 0 });
+  api.faults.length = 0;
+  assert.deepEqual(await meterline.flush(), { waiting: 0, setAside: 0 });
+  assert.equal(api.units, 1);
+});
+
+test("closing waits for the batch that is under way, and leaves what waits behind it", async () => {
+  const spoolDir = await folder();
+  const first = await setting({ spoolDir });
+  await first.meterline.close();
+  for (let n = 0; n < 101; n++) await new Spool(spoolDir).put({ ...EVENT, event_id: `e${n}` });
+  const { api, meterline } = await setting({ spoolDir });
+  const [asked, answering] = [gate(), gate()];
+  api.beforeAnswer = async () => {
+    asked.open();
+    await answering.passed;
+  };
+  await asked.passed;
+  const closing = meterline.close();
+  answering.open();
+  await closing;
+  assert.equal(api.requests.length, 1);
+  assert.equal((await files(spoolDir, "waiting")).length, 1);
+});
+
 test("what a key may not emit lets by what it may, however much of it waits", async () => {
   const spoolDir = await folder();
   const { api, meterline } = await setting({ spoolDir, retryBudgetMs: 0 });
@@ -310,7 +359,7 @@ test("what a killed process left half written is removed after an hour, and not 
   assert.deepEqual((await readdir(spoolDir)).sort(), ["new.tmp", "refused", "waiting"]);
 });
 
-test("a file that is no event stays, is told of once, and keeps no other from being sent", async () => {
+test("a file that is no event is set aside as it is, and keeps no other from being sent", async () => {
   const spoolDir = await folder();
   const first = await setting({ spoolDir, retryBudgetMs: 0 });
   first.api.faults.push(...DOWN);
@@ -318,9 +367,26 @@ test("a file that is no event stays, is told of once, and keeps no other from be
   await first.meterline.close();
   await writeFile(join(spoolDir, "waiting", "stray.json"), "{");
   const { api, meterline, backgroundErrors } = await setting({ spoolDir });
-  assert.deepEqual(await meterline.flush(), { waiting: 1, setAside: 0 });
+  assert.deepEqual(await meterline.flush(), { waiting: 0, setAside: 1 });
   await meterline.flush();
   assert.equal(backgroundErrors.length, 1);
+  assert.equal(await readFile(join(spoolDir, "refused", "stray.json"), "utf8"), "{");
+  assert.equal(api.units, 1);
+});
+
+test("an event takes the place of what is no event, and nothing of it is lost", async () => {
+  const spoolDir = await folder();
+  const { api, meterline } = await setting({ spoolDir, retryBudgetMs: 0 });
+  const waiting = join(spoolDir, "waiting", `${Spool.nameOf(EVENT)}.json`);
+  await meterline.flush();
+  api.faults.push(...DOWN);
+  for (const torn of ["null", "[1]"]) {
+    await writeFile(waiting, torn);
+    const { customer_id, action_type, event_id } = EVENT;
+    await meterline.emit(customer_id, action_type, { eventId: event_id });
+  }
+  api.faults.length = 0;
+  assert.deepEqual(await meterline.flush(), { waiting: 0, setAside: 2 });
   assert.equal(api.units, 1);
 });
 

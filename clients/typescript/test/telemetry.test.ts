@@ -57,3 +57,26 @@ test("a question for access is a span", async () => {
   await meterline.checkAccess("cus_1");
   assert.equal(exporter.getFinishedSpans()[0]?.name, "meterline.check_access");
 });
+
+test("a reservation is a span that says what became of it, and its event names it", async () => {
+  exporter.reset();
+  const { api, meterline } = await setting();
+  await meterline.reserve("cus_1", "page", 3, { reservationId: "run-7" });
+  await meterline.emit("cus_1", "page", { eventId: "a", reservationId: "run-7" });
+  await meterline.release("cus_1", "run-7");
+  api.limit = 3;
+  await meterline.reserve("cus_1", "page", 3).catch(() => undefined);
+  const [held, settling, release, refused] = exporter.getFinishedSpans();
+  assert.equal(held?.name, "meterline.reserve");
+  assert.deepEqual(held?.attributes, {
+    "meterline.customer_id": "cus_1",
+    "meterline.action_type": "page",
+    "meterline.quantity": 3,
+    "meterline.reservation_id": "run-7",
+    "meterline.status": "held",
+  });
+  assert.equal(settling?.attributes["meterline.reservation_id"], "run-7");
+  assert.equal(release?.name, "meterline.release");
+  assert.equal(refused?.attributes["meterline.status"], "limit_reached");
+  assert.equal(refused?.status.code, SpanStatusCode.ERROR);
+});

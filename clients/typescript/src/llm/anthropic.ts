@@ -14,8 +14,7 @@ export const anthropic: Provider = {
   readAnswer(answer) {
     const message = members(answer);
     const usage = members(message["usage"]);
-    if (text(message["id"]) === "" || !("output_tokens" in usage)) return undefined;
-    return report(message, usage, true);
+    return "output_tokens" in usage ? report(message, usage, true) : undefined;
   },
   readStream: () => new MessageStreamReader(),
 };
@@ -26,6 +25,7 @@ const LAST_CONTENT = new Set(["text", "tool_use"]);
 /** Reads counts that are cumulative: each replaces the one before. */
 class MessageStreamReader implements StreamReader {
   isGenerated = false;
+  hasFailed = false;
   #isFinal = false;
   #content = "";
   #message: Record<string, unknown> | undefined;
@@ -52,7 +52,8 @@ class MessageStreamReader implements StreamReader {
       case "message_stop":
         return "end";
       case "error":
-        return "failed";
+        this.hasFailed = true;
+        return "end";
       default:
         return "pass";
     }
@@ -74,11 +75,38 @@ function report(
   usage: Record<string, unknown>,
   isFinal: boolean,
 ): Report {
-  const tokens: Tokens = {
-    input: count(usage["input_tokens"]),
-    output: count(usage["output_tokens"]),
-    cache_read: count(usage["cache_read_input_tokens"]),
-    cache_write: count(usage["cache_creation_input_tokens"]),
+  const { compactions, advice } = uncounted(usage["iterations"]);
+  const advisors = new Map(
+    [...advice].map(([advisor, iterations]) => [advisor, sum(iterations)] as const),
+  );
+  const tokens = sum([usage, ...compactions]);
+  const [responseId, model] = [text(message["id"]), text(message["model"])];
+  return { responseId, model, tokens, isFinal, advisors };
+}
+
+function sum(parts: readonly Record<string, unknown>[]): Tokens {
+  const all = (name: string) => parts.reduce((tokens, part) => tokens + count(part[name]), 0);
+  return {
+    input: all("input_tokens"),
+    output: all("output_tokens"),
+    cache_read: all("cache_read_input_tokens"),
+    cache_write: all("cache_creation_input_tokens"),
   };
-  return { responseId: text(message["id"]), model: text(message["model"]), tokens, isFinal };
+}
+
+/**
+ * The iterations that are not in the counts of the whole: the summaries of long contexts, and what
+ * other models were asked, by their names.
+ */
+function uncounted(iterations: unknown) {
+  const compactions: Record<string, unknown>[] = [];
+  const advice = new Map<string, Record<string, unknown>[]>();
+  for (const iteration of Array.isArray(iterations) ? iterations.map(members) : []) {
+    if (iteration["type"] === "compaction") compactions.push(iteration);
+    if (iteration["type"] === "advisor_message") {
+      const model = text(iteration["model"]);
+      advice.set(model, [...(advice.get(model) ?? []), iteration]);
+    }
+  }
+  return { compactions, advice };
 }

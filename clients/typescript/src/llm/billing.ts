@@ -42,7 +42,8 @@ export async function bill(
   billing: Billing,
   emitMany: EmitMany = (events) => billing.meterline.emitMany(events),
 ): Promise<void> {
-  if (report !== undefined) {
+  // Without an id, the events of all such answers would be one.
+  if (report !== undefined && report.responseId !== "") {
     const { events, unnamed } = tokenEvents(report, billing.customer, billing.action);
     const outcomes = await outcomesOf(events, emitMany);
     const failed: [UsageEvent, MeterlineError][] = [];
@@ -52,7 +53,9 @@ export async function bill(
     });
     if (failed.length + unnamed.length > 0) throw new UsageNotRecorded(failed, unnamed, response);
   }
-  if (!report?.isFinal) throw new UnreportedUsage(unreported(report), response);
+  if (!report?.isFinal || report.responseId === "") {
+    throw new UnreportedUsage(unreported(report), response);
+  }
 }
 
 /** As {@link bill}, where nobody can be told by an exception. */
@@ -78,6 +81,12 @@ async function outcomesOf(events: readonly UsageEvent[], emitMany: EmitMany) {
 function unreported(report: Report | undefined): string {
   if (report === undefined) return "a model answered without saying what it used";
   const { input, output } = report.tokens;
+  if (report.responseId === "") {
+    return (
+      `an answer of ${report.model} has no id to record its usage under: ` +
+      `nothing is billed of ${input} tokens of input and ${output} of output`
+    );
+  }
   return (
     `the answer ${report.responseId} of ${report.model} did not say to the end what it used: ` +
     `billed are ${input} tokens of input and ${output} of output, what came after is not known`

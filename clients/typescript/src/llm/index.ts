@@ -35,8 +35,8 @@ export interface MeterOptions {
  * until then.
  *
  * Its methods throw {@link UsageNotRecorded}, which has the answer in it, and {@link UnreportedUsage}.
- * Requests that cost and do not say how much, such as batches, are refused with `InvalidUsage`:
- * make them with `client` itself.
+ * Requests that cost and cannot be billed, such as batches, are refused with `InvalidUsage`: make
+ * them with `client` itself.
  *
  * @throws {InvalidUsage} for a customer or an action that could never be billed.
  */

@@ -196,18 +196,17 @@ class MeteredStream {
     if (data === undefined) return !this.#left;
     const step = this.#take(data);
     if (step === "end" && !this.#left) await this.#settle();
-    // The caller is to see the API's error, not one about its usage.
-    if (step === "failed") await this.#settleFailed();
     return step !== "hide" && !this.#left;
   }
 
   #take(data: unknown) {
     const step = this.#reader.take(data);
-    this.#ended ||= step === "end" || step === "failed";
+    this.#ended ||= step === "end";
     return step;
   }
 
   async #settle(): Promise<void> {
+    if (this.#reader.hasFailed) return this.#settleInBackground();
     if (this.#settled) return;
     this.#settled = true;
     await bill({ report: this.#reader.report() }, this.#billing).catch((error: unknown) => {
@@ -219,16 +218,13 @@ class MeteredStream {
     });
   }
 
-  /** The API failed. What it reported before that was used; if nothing, nothing is missing. */
-  async #settleFailed(): Promise<void> {
-    if (this.#reader.report() === undefined) this.#settled = true;
-    await this.#settleInBackground();
-  }
-
   async #settleInBackground(emitMany?: EmitMany): Promise<void> {
     if (this.#settled) return;
     this.#settled = true;
-    await billInBackground({ report: this.#reader.report() }, this.#billing, emitMany);
+    const report = this.#reader.report();
+    // An API that failed before it reported anything used nothing.
+    if (report === undefined && this.#reader.hasFailed) return;
+    await billInBackground({ report }, this.#billing, emitMany);
   }
 }
 

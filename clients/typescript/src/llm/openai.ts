@@ -40,7 +40,8 @@ export const openai: Provider = {
     return { body, hidesReport: false };
   },
   readAnswer(answer) {
-    return text(members(answer)["id"]) === "" ? undefined : report(members(answer));
+    const said = members(answer);
+    return "id" in said || "usage" in said ? report(said) : undefined;
   },
   readStream: (pathname, prepared) =>
     pathname.endsWith(CHAT) ? new ChunkStreamReader(prepared) : new ResponseStreamReader(),
@@ -58,6 +59,7 @@ function askForReport(body: string, request: Record<string, unknown>): Prepared 
 
 /** Reads a stream of Chat Completions: the last chunk, without choices, has the usage. */
 class ChunkStreamReader implements StreamReader {
+  hasFailed = false;
   /** The choices that are not whole yet, by their index. */
   readonly #open = new Set<unknown>();
   #hasEnded = false;
@@ -71,7 +73,10 @@ class ChunkStreamReader implements StreamReader {
   take(data: unknown): Step {
     if (data === "[DONE]") return "end";
     const chunk = members(data);
-    if ("error" in chunk) return "failed";
+    if ("error" in chunk) {
+      this.hasFailed = true;
+      return "end";
+    }
     const choices = Array.isArray(chunk["choices"]) ? chunk["choices"] : [];
     for (const choice of choices.map(members)) {
       const isWhole = text(choice["finish_reason"]) !== "";
@@ -99,14 +104,19 @@ class ChunkStreamReader implements StreamReader {
 /** Reads a stream of the Responses API, whose last event has the whole response. */
 class ResponseStreamReader implements StreamReader {
   isGenerated = false;
+  hasFailed = false;
   #report: Report | undefined;
 
   take(data: unknown): Step {
     const event = members(data);
     const type = text(event["type"]);
-    if (type === "error") return "failed";
+    if (type === "error") {
+      // A `response.failed` with the usage may come after it.
+      this.isGenerated = this.hasFailed = true;
+      return "pass";
+    }
     const response = members(event["response"]);
-    if (text(response["id"]) !== "") this.#report = report(response);
+    if ("response" in event) this.#report = report(response);
     if (CONTENT_BEGINS.test(type)) this.isGenerated = false;
     if (CONTENT_ENDS.has(type)) this.isGenerated = true;
     if (type === "response.output_item.done") {

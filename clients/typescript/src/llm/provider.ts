@@ -16,14 +16,14 @@ export type Step =
   /** Keep it from the caller, who did not ask for it. */
   | "hide"
   /** Hand it on once the usage is recorded: it is the last. */
-  | "end"
-  /** Hand it on: the API says that it failed. */
-  | "failed";
+  | "end";
 
 /** Reads the usage out of a stream of one answer. */
 export interface StreamReader {
   /** Whether nothing is being generated any more, as far as can be told, so that only the report is missing. */
   readonly isGenerated: boolean;
+  /** Whether the API said that it failed: the caller is to see that, and not an error about its usage. */
+  readonly hasFailed: boolean;
   /** Takes the data of the next event: JSON, or the text where it is none. */
   take(data: unknown): Step;
   /** What was reported so far; undefined where nothing was. */

@@ -15,12 +15,14 @@ export type Tokens = Readonly<Record<TokenKind, number>>;
 
 /** What an answer says of its usage. */
 export interface Report {
-  /** The provider's id of the answer, from which the ids of its events are derived. */
+  /** The provider's id of the answer, from which the ids of its events are derived; empty where it has none. */
   readonly responseId: string;
   readonly model: string;
   readonly tokens: Tokens;
   /** Whether that is all of it. */
   readonly isFinal: boolean;
+  /** What other models used, which this one asked for advice, by their names. */
+  readonly advisors?: ReadonlyMap<string, Tokens>;
 }
 
 /** `llm.input`, `llm.output`, `llm.cache_read`, `llm.cache_write`. */
@@ -44,15 +46,14 @@ export interface TokenEvents {
   readonly unnamed: readonly (readonly [UnnamedTokens, MeterlineError])[];
 }
 
-/** An event for each kind of which there are tokens, under the id `{response id}:{kind}`. */
+/**
+ * An event for each kind of which there are tokens, under the id `{response id}:{kind}`; of an
+ * advisor, `{response id}:advisor:{model}:{kind}`.
+ */
 export function tokenEvents(report: Report, customer: string, action: ActionOf): TokenEvents {
-  const { model, responseId, tokens } = report;
   const events: UsageEvent[] = [];
   const unnamed: [UnnamedTokens, MeterlineError][] = [];
-  for (const kind of TOKEN_KINDS) {
-    const quantity = tokens[kind];
-    if (quantity === 0) continue;
-    const eventId = `${responseId}:${kind}`;
+  for (const { kind, model, quantity, eventId } of counted(report)) {
     try {
       const event = { customer, action: action(kind, model), quantity, eventId };
       wireEvent(event);
@@ -65,6 +66,21 @@ export function tokenEvents(report: Report, customer: string, action: ActionOf):
     }
   }
   return { events, unnamed };
+}
+
+function counted({ responseId, model, tokens, advisors = new Map() }: Report): UnnamedTokens[] {
+  const kindsOf = (prefix: string, model: string, tokens: Tokens) =>
+    TOKEN_KINDS.map((kind) => ({
+      kind,
+      model,
+      quantity: tokens[kind],
+      eventId: `${prefix}:${kind}`,
+    }));
+  const ofAdvisors = [...advisors].flatMap(([advisor, used]) =>
+    kindsOf(`${responseId}:advisor:${advisor}`, advisor, used),
+  );
+  const all = [...kindsOf(responseId, model, tokens), ...ofAdvisors];
+  return all.filter(({ quantity }) => quantity > 0);
 }
 
 /** A count of an answer; 0 where it has none. */
