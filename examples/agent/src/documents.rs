@@ -7,7 +7,7 @@ use meterline_client::{Emit, EmitError, MeteredError, Meterline, Usage};
 use serde::Serialize;
 
 use crate::anthropic::{Anthropic, AnthropicError};
-use crate::job::{Job, JobError};
+use crate::job::Job;
 
 /// What processing one document is called on the bill.
 pub const DOCUMENT_PROCESSED: &str = "document_processed";
@@ -61,7 +61,7 @@ pub enum DocumentError {
         /// What the system said.
         source: io::Error,
     },
-    /// The file's name is not text, so it cannot be part of an event id.
+    /// The file's name is not text, so it cannot be part of a job id.
     #[error("{}: a document's name must be UTF-8", path.display())]
     UnnamedDocument {
         /// The file.
@@ -73,9 +73,6 @@ pub enum DocumentError {
         /// The file, or the folder without documents.
         path: PathBuf,
     },
-    /// The name does not fit into an event id.
-    #[error(transparent)]
-    Job(#[from] JobError),
     /// The model gave no summary; nothing was billed.
     #[error("{document}: no summary: {source}")]
     Summary {
@@ -110,11 +107,9 @@ impl DocumentAgent {
     /// A [`DocumentError`]. It never carries the summary.
     pub async fn process_document(&self, path: &Path) -> Result<ProcessedDocument, DocumentError> {
         let document = document_name(path)?;
-        // Before the model is paid for: an id that Meterline would refuse.
-        let event_id = self.job.document_event_id(&document)?;
         let text = read_document(path)?;
         let usage = Usage::new(&self.customer_id, DOCUMENT_PROCESSED)
-            .event_id(event_id)
+            .job(self.job.of_document(&document))
             .subscription_item(&self.subscription_item_id);
         let summarise = async || self.anthropic.summarise(&text).await;
         match self.meterline.metered(usage, summarise).await {
@@ -137,7 +132,6 @@ fn unprocessed(document: String, error: MeteredError<String, AnthropicError>) ->
     let source = match error {
         MeteredError::Action(source) => return DocumentError::Summary { document, source },
         MeteredError::Withheld(withheld) => withheld.error().clone(),
-        MeteredError::AccessUnknown(error) => error,
         MeteredError::Invalid(invalid) => EmitError::Invalid(invalid),
         error => {
             return DocumentError::Denied {

@@ -10,7 +10,7 @@ use agent::anthropic::{Anthropic, AnthropicError};
 use agent::documents::{DocumentError, ProcessedDocument, list_documents};
 use meterline_client::EmitError;
 use serde_json::json;
-use support::{Scripted, Step, document_agent, problem};
+use support::{BICYCLE_CHAIN_EVENT_ID, Scripted, Step, document_agent, problem};
 
 const PATIENT: Duration = Duration::from_secs(60);
 const AT_ONCE: Duration = Duration::ZERO;
@@ -48,7 +48,7 @@ async fn five_documents_are_summarised_and_billed_once() {
     assert_eq!(
         meterline.requests()[0],
         json!({
-            "event_id": "monday:caring-for-a-bicycle-chain.txt",
+            "event_id": BICYCLE_CHAIN_EVENT_ID,
             "customer_id": "cus_1",
             "subscription_item_id": "si_1",
             "quantity": 1,
@@ -65,9 +65,11 @@ async fn a_refused_emission_withholds_the_summary() {
     let refused = agent.process_document(&documents()[0]).await;
     assert_eq!(
         refused.as_ref().unwrap_err().to_string(),
-        "caring-for-a-bicycle-chain.txt: summary withheld: \
-         event \"monday:caring-for-a-bicycle-chain.txt\" was refused (422): \
-         Rejected: Stripe does not know this meter"
+        format!(
+            "caring-for-a-bicycle-chain.txt: summary withheld: \
+             event \"{BICYCLE_CHAIN_EVENT_ID}\" was refused (422): \
+             Rejected: Stripe does not know this meter"
+        )
     );
     let EmitError::Refused { http_status, .. } = emission_error(refused) else {
         unreachable!("a refusal is certain");
@@ -121,7 +123,7 @@ async fn lost_answers_and_server_errors_are_retried_under_the_same_id() {
 #[tokio::test]
 async fn a_pending_event_is_recorded() {
     let pending = json!({
-        "event_id": "monday:caring-for-a-bicycle-chain.txt",
+        "event_id": BICYCLE_CHAIN_EVENT_ID,
         "status": "pending",
         "duplicate": false,
         "quantity": 1,

@@ -6,7 +6,7 @@ mod support;
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use support::{KEY, Scripted, Step, problem, start_anthropic};
+use support::{BICYCLE_CHAIN_EVENT_ID, KEY, Scripted, Step, problem, start_anthropic};
 
 /// Runs the program off the threads that serve it.
 async fn agent(meterline: &Scripted, anthropic_url: &str, arguments: &[&str]) -> Output {
@@ -64,10 +64,7 @@ async fn documents_prints_a_line_for_each() {
     let lines = json_lines(&agent(&meterline, &anthropic, &json).await);
     assert_eq!(lines.len(), 5);
     assert_eq!(lines[0]["document"], "caring-for-a-bicycle-chain.txt");
-    assert_eq!(
-        lines[0]["event_id"],
-        "monday:caring-for-a-bicycle-chain.txt"
-    );
+    assert_eq!(lines[0]["event_id"], BICYCLE_CHAIN_EVENT_ID);
     assert_eq!(lines[0]["duplicate"], true);
     assert_eq!(lines[0]["quantity"], 1);
     assert!(lines[0]["summary"].as_str().unwrap().len() > 100);

@@ -7,7 +7,14 @@ from system import REDELIVERY_S, await_that
 
 REQUESTS_AT_ONCE = 8
 # Nothing may be billed for these.
-NOT_RECORDED = {"refused", "invalid", "access_denied", "action_failed", "spool_failed"}
+NOT_RECORDED = {
+    "refused",
+    "invalid",
+    "access_denied",
+    "action_failed",
+    "limit_reached",
+    "spool_failed",
+}
 
 
 def count(play):

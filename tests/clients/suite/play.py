@@ -93,6 +93,9 @@ class Play:
     async def step(self, step):
         if "parallel" in step:
             await together(self.step(each) for each in step["parallel"])
+        elif "series" in step:
+            for each in step["series"]:
+                await self.step(each)
         elif "repeat" in step:
             copies = [substituted(step, {"$i": str(i + 1)}) for i in range(step["repeat"])]
             await together(self.step(without(copy, {"repeat"})) for copy in copies)
@@ -114,6 +117,13 @@ class Play:
                 await asyncio.to_thread(self.system.set_stripe, state)
             case {"kill": True}:
                 await self.kill(step.get("when_requests", 0))
+            case {"limit": limit}:
+                await asyncio.to_thread(self.system.set_limit, self.customer, limit)
+            case {"held_units": units}:
+                await asyncio.to_thread(self.system.await_held_units, self.customer, units)
+            case {"spoil": text}:
+                for path in (self.spool_dir / "waiting").glob("*.json"):
+                    path.write_text(text, encoding="utf-8")
             case {"spool": expected}:
                 await self.await_spool(expected, step.get("within_ms", 0))
             case _:
@@ -127,9 +137,9 @@ class Play:
             request["settings"] = self.settings(request.get("settings", {}))
             if name not in self.drivers:
                 self.drivers[name] = await Driver.start(self.commands[name], self.log)
-        if request["op"] in ("emit", "metered", "check_access"):
+        if request["op"] in ("emit", "metered", "check_access", "reserve", "release"):
             request = {"customer_id": self.customer, **request}
-        if request["op"] in ("emit", "metered"):
+        if request["op"] in ("emit", "metered", "reserve"):
             request = {"action_type": ACTION_TYPE, **request}
         driver = self.drivers[name]
         answer = await driver.ask(request)

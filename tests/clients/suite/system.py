@@ -60,6 +60,18 @@ class System(LocalSystem):
     def access(self, customer):
         return self.call("GET", f"/v1/customers/{customer}/access")
 
+    def set_limit(self, customer, limit):
+        self.call("PUT", f"/v1/customers/{customer}/spending-limit", limit)
+
+    def await_held_units(self, customer, units):
+        """What an event settles is held until the totals count the event."""
+
+        def is_so():
+            answer = self.call("GET", f"/v1/customers/{customer}/spending-limit")
+            return answer["spending_limit"]["held_units"] == units
+
+        await_that(is_so, f"{units} units are held")
+
     def recorded_event(self, customer, event_id):
         """The event's row in the audit log; none where there is none."""
         query = urllib.parse.urlencode({"event_id": event_id})

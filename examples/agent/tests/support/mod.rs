@@ -21,6 +21,10 @@ use tokio::net::TcpListener;
 
 pub(crate) const KEY: &str = "mk_test";
 
+/// The event of `caring-for-a-bicycle-chain.txt` in the job `monday`, whichever
+/// language the agent is written in.
+pub(crate) const BICYCLE_CHAIN_EVENT_ID: &str = "job-5dd32e059084bb07532c59defd38f01c5fd137ca";
+
 /// What the scripted Meterline does with one request.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
@@ -137,8 +141,11 @@ async fn usage(
     }
 }
 
+/// A refusal of Meterline's own, and no gateway's: its type says so, after its title.
 pub(crate) fn problem(status: u16, title: &str, detail: &str) -> Step {
-    let body = json!({ "type": "about:blank", "title": title, "status": status, "detail": detail });
+    let kind = title.to_lowercase().replace(' ', "-");
+    let kind = format!("urn:meterline:problem:{kind}");
+    let body = json!({ "type": kind, "title": title, "status": status, "detail": detail });
     Step::Answer(status, body, None)
 }
 
