@@ -1,10 +1,11 @@
 """The fields of all that was answered, compared with the lists in the simulator's folder.
 
 The lists say what the simulator lacks, and what it has beyond Stripe's description. They
-are written by `make e2e FIELDS=update`, and this fails where they are not current.
+are written by `make conformance FIELDS=update`, and this fails where they are not current.
 """
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from conftest import FIELDS, IS_ACACIA
 
 ROOT = Path(__file__).resolve().parents[3]
 LISTS = ROOT / "local/stripe-simulator/fields"
-FIXTURES = ROOT / "../shared/data/stripe-fixtures.json"
+#: The full path of Stripe's fixtures: the simulator's README says where they come from.
+FIXTURES = os.environ.get("STRIPE_FIXTURES")
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +33,8 @@ def compare(request, name, lines):
     if request.config.getoption("--update-fields"):
         LISTS.mkdir(exist_ok=True)
         path.write_text(text)
-    assert path.read_text().splitlines() == lines, f"{path} is not current: make e2e FIELDS=update"
+    hint = f"{path} is not current: make conformance FIELDS=update"
+    assert path.read_text().splitlines() == lines, hint
 
 
 def test_the_fields_that_the_sdk_knows(request):
@@ -41,7 +44,7 @@ def test_the_fields_that_the_sdk_knows(request):
 
 @pytest.mark.newest
 def test_the_fields_of_stripes_fixtures(request):
-    if not FIXTURES.exists():
-        pytest.skip("Stripe's fixtures are not on this machine")
-    fixtures = json.loads(FIXTURES.read_text())["resources"]
+    if not FIXTURES:
+        pytest.skip("STRIPE_FIXTURES names no copy of Stripe's fixtures")
+    fixtures = json.loads(Path(FIXTURES).read_text())["resources"]
     compare(request, "fixtures.txt", FIELDS.fixture_differences(fixtures))

@@ -15,6 +15,7 @@ use crate::deployed::Deployed;
 use crate::failure::Failure;
 use crate::figures::{Caller, Figures};
 use crate::logs::Logs;
+use crate::mails;
 use crate::patience;
 
 const AGENTS: u32 = 3;
@@ -22,6 +23,8 @@ const AGENTS: u32 = 3;
 const UNDISTURBED: u64 = 20;
 const GOES_ON_WITHIN: Duration = Duration::from_secs(120);
 const REDELIVERED_WITHIN: Duration = Duration::from_secs(240);
+/// The story suspends one customer and takes it back, and bills two.
+const MAILS_MIN: usize = 5;
 /// More than the tries of one call to Stripe.
 const FAILURES: u32 = 50;
 const COLD_ROUNDS: u32 = 5;
@@ -130,6 +133,32 @@ impl<'a> Acts<'a> {
         }
         let row = self.api.get(&path).await?;
         narrator.figure("the late event is", row.text("/status"), "delivered");
+        Ok(())
+    }
+
+    /// What the topic told and there is a mail for, SES has taken, once.
+    pub(crate) async fn mails(&self, narrator: &mut Narrator) -> Result<(), Failure> {
+        let place = &self.deployed.place;
+        let taken = patience::until("the mails", REDELIVERED_WITHIN, async || {
+            let due = mails::due(place).await?;
+            Ok(due.len() >= MAILS_MIN && mails::sent(self.cloud).await? == due)
+        });
+        match taken.await {
+            Ok(()) | Err(Failure::WaitedInVain(_)) => {}
+            Err(failure) => return Err(failure),
+        }
+        let due = mails::due(place).await?;
+        narrator.figure("mails were due", due.len() >= MAILS_MIN, true);
+        self.mails_once_more(narrator).await
+    }
+
+    /// What is sent a second time is sent after some minutes: it would be there by the end.
+    pub(crate) async fn mails_once_more(&self, narrator: &mut Narrator) -> Result<(), Failure> {
+        let due = mails::due(&self.deployed.place).await?;
+        let sent = mails::sent(self.cloud).await?;
+        narrator.figure("mails that SES took", sent.len(), due.len());
+        let same = "to whom they go, and what they say, is as the templates have it";
+        narrator.figure(same, sent == due, true);
         Ok(())
     }
 

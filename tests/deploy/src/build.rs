@@ -16,6 +16,7 @@ const PROGRAM: &str = "bootstrap";
 const FUNCTION: &str = "AWS::Serverless::Function";
 const ALARM: &str = "AWS::CloudWatch::Alarm";
 const DASHBOARD: &str = "AWS::CloudWatch::Dashboard";
+const SEND_EMAIL: &str = "ses:SendEmail";
 
 /// A build, ready for `sam deploy`, in a folder of its own.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ pub(crate) struct Build {
 impl Build {
     /// Copies what `sam build` made in `built` into `folder`, without what ministack
     /// does not have: alarms that calculate with metrics, the dashboard that shows
-    /// them, and CodeDeploy, which goes back by them.
+    /// them, and CodeDeploy, which goes back by them. Mails may be sent by any identity.
     pub(crate) fn of_sam(built: &Path, folder: &Path) -> Result<Self, Failure> {
         let text = fs::read_to_string(built.join("template.yaml"));
         let text = text.map_err(|_| Failure::NotBuilt(built.join("template.yaml")))?;
@@ -44,6 +45,9 @@ impl Build {
                 && let Some(properties) = resource["Properties"].as_object_mut()
             {
                 properties.remove("DeploymentPreference");
+            }
+            if let Some(policies) = resource.pointer_mut("/Properties/Policies") {
+                widen(policies);
             }
         }
         let build = Self {
@@ -161,6 +165,19 @@ impl Build {
     }
 }
 
+/// ministack holds SendEmail against no identity: whoever may send by one alone may not
+/// send there.
+fn widen(policies: &mut Value) {
+    match policies {
+        Value::Array(values) => values.iter_mut().for_each(widen),
+        Value::Object(statement) if statement.get("Action") == Some(&json!(SEND_EMAIL)) => {
+            statement.insert("Resource".to_owned(), json!("*"));
+        }
+        Value::Object(members) => members.values_mut().for_each(widen),
+        _ => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,6 +193,10 @@ Resources:
         - Statement:
             - { Sid: FindCustomer, Effect: Allow }
             - { Sid: RecordUsage, Effect: Allow }
+            - Fn::If:
+                - SendsMails
+                - { Sid: SendMails, Effect: Allow, Action: ses:SendEmail, Resource: an identity }
+                - { Ref: AWS::NoValue }
   Calculated:
     Type: AWS::CloudWatch::Alarm
     Properties: { Metrics: [{ Expression: a + b }] }
@@ -223,6 +244,12 @@ Resources:
         let properties = &resources["EmissionFunction"]["Properties"];
         assert_eq!(properties["DeploymentPreference"], Value::Null);
         assert_eq!(properties["CodeUri"], "EmissionFunction");
+        let statements = &properties["Policies"][0]["Statement"];
+        assert_eq!(statements[2]["Fn::If"][1]["Resource"], "*");
+        assert_eq!(
+            statements[1],
+            json!({ "Sid": "RecordUsage", "Effect": "Allow" })
+        );
     }
 
     #[test]
@@ -251,7 +278,7 @@ Resources:
         };
         let build = without("RecordUsage").unwrap();
         let left = &template(&build)["Resources"]["EmissionFunction"]["Properties"]["Policies"];
-        assert_eq!(left[0]["Statement"].as_array().map(Vec::len), Some(1));
+        assert_eq!(left[0]["Statement"].as_array().map(Vec::len), Some(2));
         assert_eq!(left[0]["Statement"][0]["Sid"], "FindCustomer");
         assert!(without("Unknown").is_err());
     }

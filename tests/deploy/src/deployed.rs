@@ -16,6 +16,7 @@ use crate::build::Build;
 use crate::cloud::Cloud;
 use crate::deployment::Deployment;
 use crate::failure::Failure;
+use crate::mails;
 use crate::notifications::Subscriber;
 use crate::operator::Operator;
 use crate::patience;
@@ -74,6 +75,9 @@ pub(crate) async fn deploy<'a>(
         format!("Architecture={}", architecture()),
     ];
     parameters.extend(OF_AN_EMULATOR.map(str::to_owned));
+    let identity = ["create-email-identity", "--email-identity", mails::IDENTITY];
+    cloud.aws(&[&["sesv2"], &identity[..]].concat()).await?;
+    parameters.extend(mails::parameters());
     let deployment = Deployment::first(cloud, build, parameters).await?;
     narrator.figure(
         "the stack is",

@@ -9,7 +9,7 @@
 //! | `operator`, `deployed` | README's "Deploy it", step by step |
 //! | `acts` | the story; an update, a broken version and the way back under load |
 //! | `agents`, `books` | who emits, and whether everyone has counted the same |
-//! | `logs`, `notifications` | what the functions log, and tell the operator |
+//! | `logs`, `notifications`, `mails` | what the functions log, and tell the operator and the customers |
 //! | `figures` | how long calls take, cold and warm |
 
 mod acts;
@@ -23,6 +23,7 @@ mod deployment;
 mod failure;
 mod figures;
 mod logs;
+mod mails;
 mod notifications;
 mod operator;
 mod patience;
@@ -145,6 +146,8 @@ async fn play(
         acts.story(narrator, scale).await?;
         narrator.part("The late event comes to Stripe by the schedule");
         acts.the_late_one_comes(narrator).await?;
+        narrator.part("The mails, by the schedule as well");
+        acts.mails(narrator).await?;
         narrator.part("An emission without one of its permissions");
         acts.forbidden(narrator).await?;
         narrator.part("An update while agents emit");
@@ -159,6 +162,8 @@ async fn play(
             narrator.say(line);
         }
         acts.close(narrator).await?;
+        narrator.part("The mails once more");
+        acts.mails_once_more(narrator).await?;
         narrator.part("What logs and outputs hold");
         acts.nothing_leaks(narrator).await?;
         if let Some(page) = &arguments.page {

@@ -95,5 +95,6 @@ fn name(resource: &Value) -> String {
         Value::Tagged(tagged) => tagged.value.as_str().unwrap(),
         other => other.as_str().unwrap(),
     };
-    text.replace("${", "").replace('}', "").replace(".Arn", "")
+    let text = text.replace("${", "").replace('}', "");
+    text.replace(".Arn", "").replace(".Id", "")
 }

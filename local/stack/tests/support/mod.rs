@@ -5,15 +5,15 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
-use billing::{Clock, CustomerId, Timestamp, UsageStatus};
+use billing::{CustomerId, Timestamp, UsageStatus};
 use ledger::Ledger;
 use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use stack::{Options, System};
 use tempfile::TempDir;
+pub(crate) use test_support::HandClock;
 
 /// When a story begins.
 const START_S: i64 = 1_784_505_620;
@@ -22,25 +22,6 @@ pub(crate) const BATCH: usize = 100;
 
 pub(crate) async fn start(folder: &Path) -> System {
     System::start(Options::manual(folder)).await.unwrap()
-}
-
-/// A clock that only a test moves.
-pub(crate) struct HandClock(AtomicI64);
-
-impl HandClock {
-    pub(crate) const fn at_unix_s(unix_s: i64) -> Self {
-        Self(AtomicI64::new(unix_s * 1_000))
-    }
-
-    pub(crate) fn advance_s(&self, seconds: i64) {
-        self.0.fetch_add(seconds * 1_000, Ordering::Relaxed);
-    }
-}
-
-impl Clock for HandClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_unix_ms(self.0.load(Ordering::Relaxed))
-    }
 }
 
 /// A system with one customer, whose time a test moves.

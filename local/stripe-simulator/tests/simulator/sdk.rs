@@ -1,5 +1,5 @@
-//! What Stripe's SDKs do and expect beyond the reference's plain requests. `make e2e` drives the
-//! simulator with them; this is what that brought to light.
+//! What Stripe's SDKs do and expect beyond the reference's plain requests. `make
+//! conformance` drives the simulator with them; this is what that brought to light.
 
 use reqwest::Method;
 use serde_json::json;
