@@ -41,7 +41,7 @@ pub(crate) async fn run(page: &mut Page, scale: Scale, folder: &Path) -> Result<
     }
     page.line(
         "From the start of the process to the first answer, under a runtime API that answers at \
-         once; release builds, as deployed; by turns. Milliseconds.\n",
+         once; release builds, as deployed, every invocation traced by X-Ray; by turns. Milliseconds.\n",
     )?;
     page.columns(&["function", "asked for", "p50", "to hello", "p99", "KiB"])?;
     let variables = variables(&world);

@@ -2,7 +2,7 @@
 //! takes, and what the looks cost in reads.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::config::SharedInterceptor;
@@ -11,17 +11,20 @@ use reqwest::StatusCode;
 use reqwest::header::{ETAG, HeaderValue, IF_NONE_MATCH};
 use serde_json::Value;
 use stack::Pumping;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::capacity::Capacity;
 use crate::page::Page;
-use crate::samples::{Samples, ms};
+use crate::samples::{Samples, ms, per_second};
 use crate::world::{Customer, World};
 use crate::{Failure, Scale};
 
 const DASHBOARDS: usize = 200;
 /// How often a page looks while something changes.
 const PACE: Duration = Duration::from_secs(1);
+/// Calls under way at once: on a machine that does not keep up, the others wait.
+const CALLS_MAX: usize = 256;
 /// After the last event: until all of it must have been seen.
 const AFTERWARDS: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(1);
@@ -37,6 +40,9 @@ struct Setting {
 /// What it came to.
 #[derive(Default)]
 struct Outcome {
+    /// That were recorded, by the second: less than were sent, where the machine
+    /// does not keep up.
+    events_per_second: u64,
     looks: Samples,
     not_modified: usize,
     bytes: usize,
@@ -87,6 +93,7 @@ pub(crate) async fn run(page: &mut Page, scale: Scale) -> Result<(), Failure> {
     )?;
     page.columns(&[
         "200 dashboards of",
+        "events/s",
         "looks",
         "of them unchanged",
         "p50",
@@ -120,6 +127,7 @@ fn tell(page: &mut Page, setting: &Setting, outcome: &Outcome) -> Result<(), Fai
     let [totals, customers] = outcome.read_units;
     page.row([
         setting.name.to_owned(),
+        outcome.events_per_second.to_string(),
         looks.to_string(),
         outcome.not_modified.to_string(),
         ms(outcome.looks.p50_us()),
@@ -147,8 +155,7 @@ async fn measure(setting: &Setting) -> Result<Outcome, Failure> {
     }
     capacity.take();
 
-    let emitting = Duration::from_secs(setting.seconds);
-    let end = Instant::now() + emitting + AFTERWARDS;
+    let end = Arc::<OnceLock<Instant>>::default();
     let mut viewers = JoinSet::new();
     let addresses = customers.iter().zip(&links).cycle().take(DASHBOARDS);
     for (number, (customer, url)) in (0_u32..).zip(addresses) {
@@ -159,14 +166,18 @@ async fn measure(setting: &Setting) -> Result<Outcome, Failure> {
             url: url.clone(),
             customer_id: customer.id.clone(),
             log: Arc::clone(&log),
+            end: Arc::clone(&end),
         };
         viewers.spawn(async move {
             tokio::time::sleep(late).await;
-            viewer.watch(end).await
+            viewer.watch().await
         });
     }
-    emit(&world, &customers, &log, setting).await?;
-    let mut outcome = Outcome::default();
+    let mut outcome = Outcome {
+        events_per_second: emit(&world, &customers, &log, setting).await?,
+        ..Outcome::default()
+    };
+    let _ = end.set(Instant::now() + AFTERWARDS);
     while let Some(watched) = viewers.join_next().await {
         let watched = watched??;
         outcome.looks.extend(watched.looks);
@@ -206,16 +217,18 @@ async fn data_address(world: &World, customer: &Customer) -> Result<String, Fail
     Ok(link.replace("/dashboard?", "/dashboard/data?"))
 }
 
-/// Events at a fixed rate, one unit each, the customers by turns.
+/// Events at a fixed rate, one unit each, the customers by turns; where nobody uses
+/// anything, as long without. Answers how many a second were recorded.
 async fn emit(
     world: &Arc<World>,
     customers: &Arc<Vec<Customer>>,
     log: &Log,
     setting: &Setting,
-) -> Result<(), Failure> {
+) -> Result<u64, Failure> {
     let started = Instant::now();
     let count = setting.events_per_second * setting.seconds;
     let mut answers = JoinSet::new();
+    let calls = Arc::new(Semaphore::new(CALLS_MAX));
     for (number, customer) in (0..count).zip(customers.iter().cycle()) {
         let due = Duration::from_micros(number * 1_000_000 / setting.events_per_second);
         while started.elapsed() < due {
@@ -223,7 +236,9 @@ async fn emit(
         }
         let (world, log) = (Arc::clone(world), Arc::clone(log));
         let customer = customer.clone();
+        let turn = Arc::clone(&calls).acquire_owned().await?;
         answers.spawn(async move {
+            let _turn = turn;
             let event = world.event(&customer).to_string();
             let answer = world.post("/v1/usage", event).await?;
             answer.expect(&[200])?;
@@ -236,7 +251,10 @@ async fn emit(
     while let Some(answered) = answers.join_next().await {
         answered??;
     }
-    Ok(())
+    let rate = per_second(count, started.elapsed());
+    let emitting = Duration::from_secs(setting.seconds);
+    tokio::time::sleep(emitting.saturating_sub(started.elapsed())).await;
+    Ok(rate)
 }
 
 /// A page that somebody looks at.
@@ -245,13 +263,15 @@ struct Viewer {
     url: String,
     customer_id: CustomerId,
     log: Log,
+    /// When nobody looks any more: known once all events have been answered.
+    end: Arc<OnceLock<Instant>>,
 }
 
 impl Viewer {
-    async fn watch(self, end: Instant) -> Result<Outcome, Failure> {
+    async fn watch(self) -> Result<Outcome, Failure> {
         let mut outcome = Outcome::default();
         let mut tag: Option<HeaderValue> = None;
-        while Instant::now() < end {
+        while self.end.get().is_none_or(|end| Instant::now() < *end) {
             let asked = Instant::now();
             let mut request = self.http.get(&self.url);
             if let Some(tag) = &tag {

@@ -12,7 +12,7 @@ use axum::extract::{Path as PathSegments, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::routing::{get, post};
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::process::Command;
 use tokio::sync::mpsc;
 
@@ -21,6 +21,10 @@ use crate::Failure;
 /// Far longer than a start should take.
 const PATIENCE: Duration = Duration::from_secs(30);
 const FUNCTION_TIMEOUT: Duration = Duration::from_secs(55);
+
+/// What X-Ray samples, the function tells X-Ray's daemon of (AWS X-Ray Developer
+/// Guide: "Tracing header").
+const TRACE_ID: &str = "Root=1-67891233-abcdef012345678912345678;Parent=463ac35c9f6413ad;Sampled=1";
 
 /// What the program answered, and when.
 struct Answered {
@@ -34,7 +38,7 @@ struct Invocation {
     answered: mpsc::UnboundedSender<Answered>,
 }
 
-/// Starts `program` as Lambda does, and gives it `event`. Answers how long it
+/// Starts `program` as Lambda does, and gives it `event`, which is traced. Answers how long it
 /// took from the start of the process to the answer, and the answer.
 pub(crate) async fn invoke(
     program: &Path,
@@ -52,6 +56,8 @@ pub(crate) async fn invoke(
         .with_state(invocation);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?.to_string();
+    // Nobody reads what is told: a daemon takes no time of the function's.
+    let daemon = UdpSocket::bind("127.0.0.1:0").await?;
     let serving = tokio::spawn(async move { axum::serve(listener, router).await });
 
     let started = Instant::now();
@@ -59,6 +65,7 @@ pub(crate) async fn invoke(
         .env_clear()
         .envs(variables.iter().map(|(name, value)| (name, value)))
         .env("AWS_LAMBDA_RUNTIME_API", address)
+        .env("AWS_XRAY_DAEMON_ADDRESS", daemon.local_addr()?.to_string())
         .env("AWS_LAMBDA_FUNCTION_NAME", "bench")
         .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
         .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
@@ -97,6 +104,7 @@ async fn next(
     for (name, value) in [
         ("lambda-runtime-aws-request-id", "1"),
         ("lambda-runtime-deadline-ms", &deadline_ms),
+        ("lambda-runtime-trace-id", TRACE_ID),
         (
             "lambda-runtime-invoked-function-arn",
             "arn:aws:lambda:bench",

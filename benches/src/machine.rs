@@ -21,15 +21,17 @@ pub(crate) fn tell(page: &mut Page) -> Result<(), Failure> {
         )
     };
     let (cpu, memory) = (read("/proc/cpuinfo"), read("/proc/meminfo"));
+    let release = read("/proc/sys/kernel/osrelease");
+    // Whose build of it that is says nothing of its speed.
+    let release = release.trim().split('-').next().unwrap_or("unknown");
     let load = read("/proc/loadavg");
     let load = load.split(' ').next().unwrap_or("unknown");
     page.line(&format!(
-        "Taken {} on {} processors ({}), {} of memory, Linux {}, load {load} at the start.",
+        "Taken {} on {} processors ({}), {} of memory, Linux {release}, load {load} at the start.",
         SystemClock.now(),
         available_parallelism()?,
         value(&cpu, "model name"),
         value(&memory, "MemTotal"),
-        read("/proc/sys/kernel/osrelease").trim(),
     ))?;
     Ok(())
 }

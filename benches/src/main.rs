@@ -6,7 +6,7 @@
 //! | [`latency`], [`floor`] | an emission, and the least that it could take |
 //! | [`sustained`], [`load`], [`capacity`] | a thousand events a second, and their write units |
 //! | [`throughput`] | the most that batches reach |
-//! | [`report_time`] | the report by the customer's events |
+//! | [`report_time`] | the report, and the answer to access, by the customer's events |
 //! | [`dashboards`] | open dashboards while usage comes in |
 //! | [`python`] | the common emitter in Python |
 //! | [`cold_start`], [`lambda`] | the functions' first answers |

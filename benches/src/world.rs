@@ -113,8 +113,18 @@ impl World {
 
     /// `POST path` of the API.
     pub(crate) async fn post(&self, path: &str, body: String) -> Result<Answer, Failure> {
+        self.send(Method::POST, path, body).await
+    }
+
+    /// `PUT path` of the API.
+    pub(crate) async fn put(&self, path: &str, body: String) -> Result<Answer, Failure> {
+        self.send(Method::PUT, path, body).await
+    }
+
+    async fn send(&self, method: Method, path: &str, body: String) -> Result<Answer, Failure> {
         let url = format!("{}{path}", self.system.url());
-        let request = self.http.post(url).header(CONTENT_TYPE, "application/json");
+        let request = self.http.request(method, url);
+        let request = request.header(CONTENT_TYPE, "application/json");
         let request = request.bearer_auth(self.system.api_key().expose_secret());
         answer(request.body(body)).await
     }

@@ -206,14 +206,16 @@ pub fn kept_a_year(inputs: &Inputs) -> Result<(BigDecimal, BigDecimal), ScaleErr
     ))
 }
 
-/// Dollars a month for what does not depend on the load: alarms, metrics, secrets.
+/// Dollars a month at most for what does not depend on the load: alarms, metrics, the
+/// dashboard, secrets.
 ///
 /// # Errors
 /// [`ScaleError`] where an input is missing.
 pub fn fixed_a_month(inputs: &Inputs) -> Result<BigDecimal, ScaleError> {
     let facts = &inputs.facts;
-    Ok(facts.cost("alarm_month", &facts.assumed("alarms")?)?
+    Ok(facts.cost("alarm_month", &facts.assumed("alarm_metrics")?)?
         + facts.cost("metric_month", &facts.assumed("metrics")?)?
+        + facts.cost("dashboard_month", &facts.assumed("dashboards")?)?
         + facts.cost("secret_month", &facts.assumed("secrets")?)?)
 }
 

@@ -34,6 +34,7 @@ published:
   log_line_overhead_bytes: { value: '1', unit: '', page: '', checked: source }
   alarm_month: { value: '0.1', unit: '', page: '', checked: source }
   metric_month: { value: '0.3', unit: '', page: '', checked: source }
+  dashboard_month: { value: '3', unit: '', page: '', checked: source }
   secret_month: { value: '0.4', unit: '', page: '', checked: source }
   data_out_gb: { value: '0.1', unit: '', page: '', checked: source }
   stripe_stream_events_per_s: { value: '10000', unit: '', page: '', checked: source }
@@ -47,8 +48,9 @@ assumed:
   batch_get_ms: { value: '40', unit: ms, why: '' }
   contended_row_share: { value: '0.25', unit: '', why: '' }
   provisioned_use: { value: '0.5', unit: '', why: '' }
-  alarms: { value: '10', unit: '', why: '' }
+  alarm_metrics: { value: '10', unit: '', why: '' }
   metrics: { value: '20', unit: '', why: '' }
+  dashboards: { value: '2', unit: '', why: '' }
   secrets: { value: '5', unit: '', why: '' }
   stripe_header_bytes: { value: '40', unit: bytes, why: '' }
   answer_header_bytes: { value: '20', unit: bytes, why: '' }
@@ -266,9 +268,9 @@ fn keeping_events_costs_by_the_kilobyte() {
 }
 
 #[test]
-fn alarms_metrics_and_secrets_cost_the_same_at_any_rate() {
-    // 1 for alarms, 6 for metrics, 2 for secrets.
-    assert_eq!(shown(&fixed_a_month(&inputs()).unwrap()), "9");
+fn alarms_metrics_dashboards_and_secrets_cost_the_same_at_any_rate() {
+    // 1 for alarms, 6 for metrics, 6 for dashboards, 2 for secrets.
+    assert_eq!(shown(&fixed_a_month(&inputs()).unwrap()), "15");
 }
 
 #[test]

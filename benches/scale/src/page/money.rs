@@ -85,8 +85,8 @@ fn write_kept(text: &mut String, inputs: &Inputs, bills: &[Bill]) -> Result<(), 
     line(
         text,
         &format!(
-            "And whatever the rate, about {} a month for alarms, metrics and secrets. Lambda's \
-             reads of the stream are free; traces, where they are turned on, come on top.",
+            "And whatever the rate, up to {} a month for alarms, metrics, the dashboard and \
+             secrets. Lambda's reads of the stream are free; traces come on top.",
             grouped(&fixed_a_month(inputs)?, 0),
         ),
     );
