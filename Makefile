@@ -10,6 +10,10 @@ STRIPE_PORT     ?= 12111
 EXIT            ?=
 # make bench QUICK=1: a little of everything, to see that it works.
 QUICK           ?=
+# ALL=1 builds the whole workspace where a target needs a few programs. It is slower by
+# itself, and quick after `make test`, which has built it: a package alone has other features
+# of its dependencies, so they would all compile again.
+ALL             ?=
 # What the functions are built for: arm64 or x86_64.
 ARCH            ?= $(subst aarch64,arm64,$(shell uname -m))
 export LOCAL_DIR METERLINE_PORT DYNAMODB_PORT STRIPE_PORT
@@ -22,6 +26,10 @@ FUNCTIONS := onboarding emission report webhook rollup redelivery
 TARGET    := $(or $(CARGO_TARGET_DIR),target)
 LOCAL     := $(TARGET)/debug/meterline-local
 
+EVERYTHING    := --workspace --bins --tests --examples
+# $(call build_of,-p PACKAGE…)
+build_of      = cargo build $(if $(filter-out 0,$(ALL)),$(EVERYTHING),$(1))
+
 .DEFAULT_GOAL := help
 .PHONY: help nightly build run serve scenario breakage bench scale soak prices clean-local test e2e conformance deploy-test check lambda-build lambda-zips lambda-roundtrip sam-validate sam-build
 
@@ -31,7 +39,7 @@ help: ## Say what there is
 
 # Started as it is, not by `cargo run`: Ctrl-C then reaches the system alone.
 build: ## Build the local system and its programs
-	cargo build --bins -p stack -p agent -p meterline-cli
+	$(call build_of,--bins -p stack -p agent -p meterline-cli)
 
 run: build ## Start the whole system and play the story (EXIT=1: leave after it; USAGE_API=)
 	$(LOCAL) run $(if $(filter-out 0,$(EXIT)),--exit)
@@ -74,12 +82,15 @@ scale: ## Reckon large loads, their limits and cost, into docs/scale.md
 clean-local: ## Empty the local state
 	rm -rf "$(LOCAL_DIR)"
 
+# Programs and tests together, so that both have the same features of what they depend on,
+# and nothing compiles twice.
 test: ## Run all tests
-	cargo build --workspace --bins
+	cargo build $(EVERYTHING)
 	if cargo nextest --version >/dev/null 2>&1; then \
-	    cargo nextest run --workspace && cargo test --workspace --doc; \
+	    outcome=0; cargo nextest run --workspace --no-fail-fast || outcome=1; \
+	    cargo test --workspace --doc || outcome=1; exit "$$outcome"; \
 	else \
-	    cargo test --workspace; \
+	    cargo test --workspace --no-fail-fast; \
 	fi
 
 .PHONY: openapi
@@ -89,11 +100,17 @@ openapi: ## Write openapi.json, the API's description, from the code
 
 # Two releases of Stripe's SDK, each in an environment of its own.
 SDKS := newest acacia
-e2e: conformance api-test client-test browser-test deploy-test ## All of the next five
+E2E := conformance api-test terminal-test client-test browser-test deploy-test
+e2e: $(E2E) ## All of the next six
+
+.PHONY: e2e-parts
+e2e-parts:
+	@echo $(E2E)
 
 conformance: ## Drive the Stripe simulator with Stripe's own Python SDK (FIELDS=update: write its field lists)
 	scripts/tools.sh conformance
-	cargo build --bins -p stripe-simulator -p conformance
+	$(call build_of,--bins -p stripe-simulator -p conformance)
+	if [ -n "$${STRIPE_FIXTURES:-}" ]; then cargo test --workspace --test simulator -- --ignored fixtures; fi
 	for sdk in $(SDKS); do \
 	    CONFORMANCE_PROGRAMS=$(TARGET)/debug PYTHONDONTWRITEBYTECODE=1 \
 	        target/conformance/$$sdk/bin/python -m pytest tests/conformance/suite -c tests/conformance/pytest.ini \
@@ -103,43 +120,61 @@ conformance: ## Drive the Stripe simulator with Stripe's own Python SDK (FIELDS=
 .PHONY: api-test
 api-test: ## Make requests from openapi.json, and hold the answers against it (EXAMPLES=1000 SEED=)
 	scripts/tools.sh api
-	cargo build --bins -p stack -p meterline-cli
+	$(call build_of,--bins -p stack -p meterline-cli)
 	API_EXAMPLES=$(EXAMPLES) API_SEED=$(SEED) API_PROGRAMS=$(TARGET)/debug PYTHONDONTWRITEBYTECODE=1 \
 	    target/conformance/api/bin/python -m pytest tests/api/suite -c tests/api/pytest.ini --quiet
+
+.PHONY: terminal-test
+terminal-test: ## Look at `meterline status` in a terminal, while usage comes in
+	scripts/tools.sh terminal
+	$(call build_of,--bins -p stack -p meterline-cli)
+	TERMINAL_PROGRAMS=$(TARGET)/debug PYTHONDONTWRITEBYTECODE=1 \
+	    target/conformance/terminal/bin/python -m pytest tests/terminal/suite -c tests/terminal/pytest.ini --quiet
 
 CLIENT_PYTHON := $(CURDIR)/target/conformance/clients/bin/python
 .PHONY: client-test client-check client-bench
 client-test: ## Play every client's conformance cases with faults on, and count; then the clients' own tests (CLIENTS="python typescript")
 	scripts/tools.sh clients
-	cargo build --bins -p stack -p meterline-cli -p anthropic-simulator
-	cargo build --examples -p meterline-client
+	$(call build_of,--bins -p stack -p meterline-cli -p anthropic-simulator)
+	$(call build_of,--examples -p meterline-client)
 	cd clients/python && PYTHONDONTWRITEBYTECODE=1 $(CLIENT_PYTHON) -m pytest --quiet
 	cd clients/typescript && npm run --silent build && npm test --silent
 	cd examples/typescript && npm run --silent build
 	CLIENTS="$(CLIENTS)" CLIENT_PROGRAMS=$(TARGET)/debug PYTHONDONTWRITEBYTECODE=1 \
-	    $(CLIENT_PYTHON) -m pytest tests/clients/suite -c tests/clients/pytest.ini --quiet
+	    $(CLIENT_PYTHON) -m pytest tests/clients/suite -c tests/clients/pytest.ini --quiet --numprocesses 4
 
 client-check: ## Check the clients' format, lints and types, and that their packages install
 	scripts/tools.sh clients
+	scripts/check-rust-client.sh
 	scripts/check-python-client.sh
 	cd clients/typescript && npm run --silent check
 	cd examples/typescript && npm run --silent check
 
-client-bench: ## Measure what the clients cost beside raw HTTP in their languages (QUICK=1: a smoke run)
+CLIENT_BENCH := $(abspath $(TARGET))/client-bench.md
+client-bench: ## Measure what the clients cost beside raw HTTP into docs/benchmarks.md (QUICK=1: a smoke run, prints only)
 	scripts/tools.sh clients
-	cd clients/python && PYTHONPATH=src $(CLIENT_PYTHON) bench/overhead.py $(if $(IS_QUICK),--quick)
-	cd clients/typescript && npm run --silent bench -- $(if $(IS_QUICK),--quick)
+	cargo build --profile measured -p meterline-client --example overhead
+	echo "Taken $$(date -u +%Y-%m-%dT%H:%MZ)." | tee $(CLIENT_BENCH)
+	printf '\n### Rust\n\n' | tee -a $(CLIENT_BENCH)
+	$(TARGET)/measured/examples/overhead $(if $(IS_QUICK),--quick) | tee -a $(CLIENT_BENCH)
+	printf '\n### Python\n\n' | tee -a $(CLIENT_BENCH)
+	cd clients/python && PYTHONPATH=src $(CLIENT_PYTHON) bench/overhead.py $(if $(IS_QUICK),--quick) | tee -a $(CLIENT_BENCH)
+	printf '\n### TypeScript\n\n' | tee -a $(CLIENT_BENCH)
+	cd clients/typescript && npm run --silent bench -- $(if $(IS_QUICK),--quick) | tee -a $(CLIENT_BENCH)
+ifeq ($(IS_QUICK),)
+	scripts/into_page.py docs/benchmarks.md clients < $(CLIENT_BENCH)
+endif
 
 .PHONY: browser-test
 browser-test: ## Look at the dashboard with a real Chromium; pictures into target/screenshots
 	scripts/tools.sh browser
-	cargo build --bins -p stack
+	$(call build_of,--bins -p stack)
 	BROWSER_PROGRAMS=$(TARGET)/debug node --test tests/browser/suite/
 
 # The functions must be of this machine's architecture.
 deploy-test: sam-build ## Deploy to an AWS on this machine, play the story there, and deploy again under load (PAGE=1: figures into docs/benchmarks.md)
 	scripts/tools.sh ministack
-	cargo build --bins -p deploy-test -p agent -p meterline-cli
+	$(call build_of,--bins -p deploy-test -p agent -p meterline-cli)
 	$(TARGET)/debug/deploy-test $(if $(filter-out 0,$(PAGE)),--page docs/benchmarks.md)
 
 # The profile of `make bench`: optimised, and built once for both.
@@ -182,8 +217,8 @@ lambda-zips: lambda-build ## Check that every function's zip is under 6 MB
 
 lambda-roundtrip: ## Run every function under cargo lambda watch: sample events, and the same answers as in one process
 	scripts/tools.sh lambda
-	cargo build --workspace --bins
+	$(call build_of,--workspace --bins)
 	scripts/lambda-roundtrip.sh
 
-nightly: ## Run what takes too long for every commit, results to docs/nightly.md (STAGES="ci arm64 sam-local api prices soak bench dashboards")
+nightly: ## Run what takes too long for every commit, results to docs/nightly.md (STAGES="ci arm64 sam-local api prices soak bench client-bench dashboards")
 	STAGES="$(STAGES)" scripts/nightly.sh

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # What takes too long for every commit, or needs root: all of .ci/run, the functions for
 # arm64, sam local in Docker, a million events under faults, ten thousand prices, the long
-# run against the OpenAPI document, the benchmarks, and 200 open dashboards. Writes docs/nightly.md, which is
-# kept: what ran, for how long, and how it ended. Fails if one of them fails, but runs the
+# run against the OpenAPI document, the benchmarks, and 200 open dashboards. Writes docs/nightly.md,
+# which is kept: what ran, for how long, and how it ended. Fails if one of them fails, but runs the
 # others first.
 #
 #   make nightly                      everything, about four hours on two processors
@@ -23,7 +23,7 @@ sam_local() {
     fi
     scripts/docker.sh
     make sam-build ARCH=x86_64
-    cargo build --bins -p stack
+    make build
     scripts/sam-local.sh
 }
 
@@ -36,12 +36,13 @@ run() { # STAGE
         prices) make prices ;;
         soak) make soak EVENTS=1000000 ;;
         bench) make bench ;;
+        client-bench) make client-bench ;;
         dashboards) make dashboards ;;
         *) echo "no such stage: $1" >&2; return 2 ;;
     esac
 }
 
-for stage in ${STAGES:-ci arm64 sam-local api prices soak bench dashboards}; do
+for stage in ${STAGES:-ci arm64 sam-local api prices soak bench client-bench dashboards}; do
     printf '\n━━ %s, log in %s\n' "$stage" "$logs/$stage.log"
     started=$SECONDS outcome=passed
     # A subshell of its own keeps -e inside, which `if` would switch off.

@@ -9,6 +9,7 @@
 #   scripts/tools.sh browser  chromium, nodejs and npm from Debian, and two packages from npm into
 #                             tests/browser/node_modules
 #   scripts/tools.sh api      schemathesis from PyPI, into target/conformance/api
+#   scripts/tools.sh terminal a terminal emulator from PyPI, into target/conformance/terminal
 #   scripts/tools.sh clients  what the clients' tests and checks need: from PyPI, into target/conformance/clients,
 #                             and from npm, into clients/typescript and examples/typescript
 #   scripts/tools.sh conformance
@@ -79,6 +80,7 @@ case ${1-} in
     ministack) install_python_packages target/ministack scripts/requirements-ministack.txt ;;
     template) install_python_packages target/checkov scripts/requirements-checkov.txt ;;
     browser) install_browser ;;
+    terminal) install_python_packages target/conformance/terminal tests/terminal/requirements.txt ;;
     api) install_python_packages target/conformance/api tests/api/requirements.txt ;;
     clients)
         install_python_packages target/conformance/clients tests/clients/requirements.txt
@@ -95,7 +97,7 @@ case ${1-} in
         install_lint_tool cargo-machete "$cargo_machete"
         ;;
     *)
-        echo "usage: $0 lambda|template|ministack|lint|api|browser|clients|conformance" >&2
+        echo "usage: $0 lambda|template|ministack|lint|api|terminal|browser|clients|conformance" >&2
         exit 2
         ;;
 esac
