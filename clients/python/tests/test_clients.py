@@ -170,6 +170,30 @@ def test_many_events_have_an_outcome_each(opened: Any, fake: FakeMeterline) -> N
     assert fake.units("cus_1") == 1 + 249 * 2
 
 
+def test_many_events_that_nobody_answers_are_emitted_again_and_count_once(
+    opened: Any, fake: FakeMeterline
+) -> None:
+    client = opened(retry_budget_s=0)
+    fake.drop(times=2)
+    events = [UsageEvent.new("cus_1", "read") for _ in range(250)]
+    outcomes = client.call("emit_many", events)
+    assert [type(it) for it in outcomes] == [PerhapsRecorded] * 200 + [Recorded] * 50
+    again = client.call("emit_many", events)
+    assert [it.duplicate for it in again] == [False] * 200 + [True] * 50
+    assert fake.units("cus_1") == 250
+
+
+def test_of_many_events_a_hundred_that_are_refused_spoil_no_other(
+    opened: Any, fake: FakeMeterline
+) -> None:
+    client = opened()
+    fake.refuse("forbidden", 403)
+    events = [UsageEvent.new("cus_1", "read") for _ in range(150)]
+    outcomes = client.call("emit_many", events)
+    assert [type(it) for it in outcomes] == [Refused] * 100 + [Recorded] * 50
+    assert fake.units("cus_1") == 50
+
+
 def test_a_buffer_sends_together_and_answers_each(opened: Any, fake: FakeMeterline) -> None:
     client = opened(buffer=Buffer(events_max=40, wait_ms=2000))
     client.call("flush")
@@ -203,6 +227,45 @@ def test_many_events_go_through_the_spool(opened: Any, fake: FakeMeterline, tmp_
     outcomes = client.call("emit_many", events)
     assert [type(outcome) for outcome in outcomes] == [Refused] * 3
     assert client.call("flush").set_aside == 3
+
+
+def test_who_is_told_that_the_spool_failed_is_not_billed_later(
+    opened: Any, fake: FakeMeterline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = opened(spool_dir=tmp_path)
+
+    def fail(folder: Path) -> None:
+        raise OSError("the disk is gone")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("meterline._spool._sync_folder", fail)
+        with pytest.raises(SpoolFailed):
+            client.call("emit", "cus_1", "read")
+    assert client.call("flush").waiting == 0
+    assert fake.events == []
+
+
+def test_a_flush_does_not_take_a_spool_that_is_gone_for_an_empty_one(
+    opened: Any, tmp_path: Path
+) -> None:
+    client = opened(spool_dir=tmp_path)
+    assert client.call("flush").waiting == 0
+    (tmp_path / "waiting").rmdir()
+    with pytest.raises(SpoolFailed, match="waiting"):
+        client.call("flush")
+
+
+def test_a_time_that_the_api_never_takes_is_not_promised_to_be_sent(
+    opened: Any, fake: FakeMeterline, tmp_path: Path
+) -> None:
+    client = opened(spool_dir=tmp_path, retry_budget_s=0)
+    ran: list[bool] = []
+    with pytest.raises(InvalidUsage, match="occurred_at"):
+        client.call("emit", "cus_1", "read", occurred_at="noon")
+    with pytest.raises(InvalidUsage, match="occurred_at"):
+        client.call("metered", lambda: ran.append(True), "cus_1", "read", occurred_at=0)
+    assert client.call("flush").waiting == 0
+    assert (ran, fake.headers) == ([], [])
 
 
 def test_a_repeat_under_a_key_that_ended_takes_nothing_from_what_was_promised(

@@ -74,6 +74,9 @@ class World:
         asked = Question.new("cus_1", **question)
         return _flow.run(_core.check_access(self.core, asked), self.perform)
 
+    def emit_many(self, events: Sequence[UsageEvent]) -> list[Recorded | MeterlineError]:
+        return _flow.run(_core.emit_many(self.core, events), self.perform)
+
     def deliver(self, events: Sequence[UsageEvent]) -> list[Verdict]:
         flow = _core.deliver(self.core, events, self.core.deadline())
         return _flow.run(flow, self.perform)
@@ -117,8 +120,8 @@ def access(**fields: Any) -> Answer:
     return Answer(200, json.dumps(body | fields).encode())
 
 
-def gateway(status: int, retry_after: str | None = None) -> Answer:
-    return Answer(status, b'{"message":"Service Unavailable"}', retry_after)
+def gateway(status: int, retry_after: str | None = None, date: str | None = None) -> Answer:
+    return Answer(status, b'{"message":"Service Unavailable"}', retry_after, date)
 
 
 def batch(*results: Any) -> Answer:
@@ -203,6 +206,45 @@ def test_a_retry_after_that_is_no_number_of_seconds_is_as_none(date: str) -> Non
     assert world.waits_s == [0.05]
 
 
+SENT = "Wed, 21 Oct 2026 07:28:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("until", "waited_s"),
+    [
+        ("Wed, 21 Oct 2026 07:28:07 GMT", 7.05),
+        ("Wednesday, 21-Oct-26 07:28:07 GMT", 7.05),
+        ("Wed Oct 21 07:28:07 2026", 7.05),
+        # It is over, and nothing is to be waited for.
+        (SENT, 0.05),
+        ("Wed, 21 Oct 2026 07:27:00 GMT", 0.05),
+    ],
+)
+def test_a_retry_after_that_is_a_date_is_held_against_the_answers_own(
+    until: str, waited_s: float
+) -> None:
+    world = World(gateway(503, until, SENT), recorded())
+    world.emit(event())
+    assert world.waits_s == [waited_s]
+
+
+@pytest.mark.parametrize("date", [None, "", "yesterday", "Wed, 99 Oct 2026 07:28:00 GMT", "9" * 30])
+def test_a_date_without_another_to_hold_it_against_is_as_none(date: str | None) -> None:
+    world = World(gateway(503, "Wed, 21 Oct 2026 07:28:07 GMT", date), recorded())
+    world.emit(event())
+    assert world.waits_s == [0.05]
+
+
+def test_a_date_of_another_time_is_as_so_many_seconds_are() -> None:
+    for until, asked in (("Wed, 21 Oct 9999 07:28:00 GMT", "9" * 12), (f"Wed, {9**30}", "x")):
+        for retry_after in (until, asked):
+            world = World(gateway(503, retry_after, SENT), recorded())
+            world.emit(event())
+            assert world.waits_s == [0.05]
+    with pytest.raises(PerhapsRecorded):
+        World(gateway(503, "Wed, 21 Oct 2027 07:28:00 GMT", SENT)).emit(event())
+
+
 def test_a_wait_beyond_the_budget_is_not_begun() -> None:
     world = World(gateway(429, "60"), budget_s=30)
     with pytest.raises(PerhapsRecorded) as error:
@@ -233,6 +275,58 @@ def test_what_was_surely_not_recorded_raises_no_doubt(doubt: Attempt) -> None:
 def test_a_refusal_of_the_event_itself_holds_after_a_lost_answer(status: int) -> None:
     with pytest.raises(Refused):
         World(LOST, refused(status, "conflict")).emit(event())
+
+
+def many(number: int) -> list[UsageEvent]:
+    return [event(f"e{each}") for each in range(number)]
+
+
+def all_recorded(events: Sequence[UsageEvent]) -> Answer:
+    return batch(*(result(it.event_id) for it in events))
+
+
+def test_the_budget_of_many_events_is_one_though_they_are_several_requests() -> None:
+    world = World(*[LOST] * 7, budget_s=0.76)
+    outcomes = world.emit_many(many(250))
+    assert [type(outcome) for outcome in outcomes] == [PerhapsRecorded] * 250
+    # All of it goes to the first hundred; the others are tried once, and none is passed over.
+    assert world.waits_s == [0.05, 0.1, 0.2, 0.4]
+    assert [len(body["events"]) for body in world.sent] == [100] * 6 + [50]
+
+
+def test_of_many_events_those_are_recorded_that_come_after_the_outage() -> None:
+    events = many(150)
+    world = World(LOST, all_recorded(events[100:]), budget_s=0)
+    outcomes = world.emit_many(events)
+    assert [type(it) for it in outcomes] == [PerhapsRecorded] * 100 + [Recorded] * 50
+
+
+def test_of_many_events_a_hundred_that_are_refused_spoil_no_other() -> None:
+    events = many(250)
+    world = World(all_recorded(events[:100]), refused(403, "forbidden"), all_recorded(events[200:]))
+    outcomes = world.emit_many(events)
+    assert [type(it) for it in outcomes] == [Recorded] * 100 + [Refused] * 100 + [Recorded] * 50
+    assert [it.event_id for it in outcomes] == [it.event_id for it in events]
+
+
+def test_many_events_with_a_spool_share_the_budget_and_wait_in_it(tmp_path: Path) -> None:
+    world = World(*[LOST] * 5, budget_s=0.76)
+    world.core.spool = Spool(tmp_path)
+    outcomes = world.emit_many(many(250))
+    assert {it.status for it in outcomes if isinstance(it, Recorded)} == {"spooled"}
+    assert (len(outcomes), len(world.core.spool.names())) == (250, 250)
+    # Once there is an outage, the others need not find it out, too.
+    assert (len(world.sent), world.waits_s) == (5, [0.05, 0.1, 0.2, 0.4])
+
+
+def test_many_events_that_a_spool_takes_are_refused_a_hundred_at_a_time(tmp_path: Path) -> None:
+    events = many(150)
+    world = World(refused(401, "unauthorized"), all_recorded(events[100:]))
+    world.core.spool = Spool(tmp_path)
+    outcomes = world.emit_many(events)
+    assert [type(it) for it in outcomes] == [Refused] * 100 + [Recorded] * 50
+    state = world.core.spool.state()
+    assert (state.waiting, state.set_aside) == (0, 100)
 
 
 def test_each_event_of_a_batch_has_its_own_fate() -> None:
@@ -302,6 +396,22 @@ def test_a_file_that_cannot_be_read_is_looked_at_again(tmp_path: Path) -> None:
     assert world.waits_s == [0.5]
 
 
+def test_a_folder_that_cannot_be_read_is_looked_at_again(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    (tmp_path / "waiting").rmdir()
+
+    class Mended(World):
+        def perform(self, effect: _flow.Effect) -> Any:
+            if isinstance(effect, _flow.Sleep):
+                (tmp_path / "waiting").mkdir()
+                spool.put(event())
+            return super().perform(effect)
+
+    world = Mended(recorded())
+    _flow.run(_core.drain_forever(world.core, spool), world.perform)
+    assert (world.waits_s, spool.names()) == ([0.5], [])
+
+
 def test_a_file_that_cannot_be_removed_is_sent_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -341,9 +451,17 @@ def test_a_batch_that_nobody_answers_is_unsure() -> None:
     assert [isinstance(verdict, Unsure) for verdict in verdicts] == [True, True]
 
 
-@pytest.mark.parametrize(("asked", "waited_s"), [("7", 7.5), ("999999", 300.5)])
+@pytest.mark.parametrize(
+    ("asked", "waited_s"),
+    [
+        ("7", 7.5),
+        ("999999", 300.5),
+        ("Wed, 21 Oct 2026 07:28:07 GMT", 7.5),
+        ("Wed, 21 Oct 2027 07:28:00 GMT", 300.5),
+    ],
+)
 def test_the_spool_waits_as_it_is_told(tmp_path: Path, asked: str, waited_s: float) -> None:
-    world = World(gateway(429, asked), recorded())
+    world = World(gateway(429, asked, SENT), recorded())
     spool = Spool(tmp_path)
     spool.put(event())
     _flow.run(_core.drain_forever(world.core, spool), world.perform)

@@ -54,6 +54,36 @@ def test_without_an_id_each_event_has_its_own() -> None:
         {"occurred_at": datetime(2026, 1, 31)},
         {"occurred_at": 1.5},
         {"occurred_at": True},
+        *(
+            {"occurred_at": at}
+            for at in (
+                "",
+                "noon",
+                "2026-01-31",
+                "2026-01-31T12:00:00",
+                "2026-13-31T12:00:00Z",
+                "2026-02-29T12:00:00Z",
+                "2026-01-31T12:00:60Z",
+                "9999-12-31T23:59:60Z",
+                "2026-01-31T12:00:00+24:00",
+                "2026-01-31T12:00:00.Z",
+                "2026-01-31T12:00:00Z\n",
+                "0000-01-31T12:00:00Z",
+                # Before 2000, and after 2100.
+                "1999-12-31T23:59:59.999Z",
+                "2000-01-01T00:00:00+00:01",
+                "2100-01-01T00:00:00.001Z",
+                946_684_799,
+                4_102_444_801,
+                -1,
+                # Milliseconds.
+                1_769_860_800_000,
+                datetime(1999, 12, 31, 23, 59, 59, tzinfo=timezone.utc),
+                datetime(2100, 1, 1, 0, 0, 1, tzinfo=timezone.utc),
+                datetime.max.replace(tzinfo=timezone(timedelta(hours=-1))),
+                datetime.min.replace(tzinfo=timezone(timedelta(hours=1))),
+            )
+        ),
         {"subscription_item": "si 1"},
         {"reservation_id": ""},
         {"reservation_id": "."},
@@ -70,6 +100,32 @@ def test_what_the_api_would_refuse_is_refused_before(fields: dict[str, Any]) -> 
     with pytest.raises(InvalidUsage) as refused:
         UsageEvent.new(**{"customer": "cus_1", "action": "read", **fields})
     assert not refused.value.retryable
+
+
+@pytest.mark.parametrize("at", ["noon", 1, 1.5, datetime(2026, 1, 31), datetime.max], ids=str)
+def test_an_error_about_a_time_names_it_and_the_event(at: Any) -> None:
+    with pytest.raises(InvalidUsage, match="occurred_at") as refused:
+        UsageEvent.new("cus_1", "read", event_id="a", occurred_at=at)
+    assert refused.value.event_id == "a"
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        946_684_800,
+        4_102_444_800,
+        "2000-01-01T00:00:00Z",
+        "1999-12-31T23:59:00-00:01",
+        "2100-01-01T00:00:00.000999Z",
+        "2026-01-31_12:00:00z",
+        "2016-12-31T23:59:60Z",
+        "2017-01-01T05:29:60.5+05:30",
+        "2026-01-31T12:00:00.123456789123+23:59",
+    ],
+)
+def test_every_time_that_the_api_takes_is_taken(at: Any) -> None:
+    event = UsageEvent.new("cus_1", "read", occurred_at=at)
+    assert event.to_json()["occurred_at"] == at
 
 
 @pytest.mark.parametrize(
@@ -105,10 +161,18 @@ def test_one_time_is_one_content_however_it_is_written(at: Any) -> None:
         return UsageEvent.new("cus_1", "read", quantity, event_id="a", occurred_at=occurred_at)
 
     assert event(at).has_content_of(event("2026-01-31T12:00:00+00:00"))
-    for other in (None, "2026-01-31T12:00:00.001Z", "2026-13-31T12:00:00Z", "noon", 1):
+    for other in (None, "2026-01-31T12:00:00.001Z", 1_769_860_801, "2016-12-31T23:59:60Z"):
         assert not event(at).has_content_of(event(other))
         assert event(other).has_content_of(event(other))
     assert not event(at).has_content_of(event(at, quantity=2))
+
+
+def test_a_leap_second_is_the_end_of_the_one_before() -> None:
+    leap, before = (
+        UsageEvent.new("cus_1", "read", event_id="a", occurred_at=at)
+        for at in ("2016-12-31T23:59:60Z", "2017-01-01T00:59:59.999+01:00")
+    )
+    assert leap.has_content_of(before)
 
 
 @pytest.mark.parametrize("reservation_id", ["run-7", "...", "~", "Run_7.a:b", "r" * 128])

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
 
+import httpx
 import pytest
 
 from meterline import Meterline, PerhapsRecorded, Refused
+from meterline._http import AsyncTransport, SyncTransport
+from meterline._protocol import Answer, Attempt, Request
+from meterline._settings import Settings
 
 Serve = Callable[[bytes], str]
 
@@ -88,6 +93,19 @@ def test_an_error_without_a_problem_shows_what_there_is(serving: Serve) -> None:
     with client(serving(answer)) as meterline, pytest.raises(Refused) as refused:
         meterline.emit("cus_1", "read")
     assert (refused.value.type, refused.value.detail) == ("about:blank", "Forbidden")
+
+
+def test_an_answer_says_when_it_was_made_and_when_to_come_again() -> None:
+    head = {"retry-after": "Wed, 21 Oct 2026 07:28:07 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}
+    transport = httpx.MockTransport(lambda request: httpx.Response(503, headers=head))
+    settings = Settings.checked("http://meterline.test", "mk_secret", 0, 2, None, None)
+
+    async def attempt() -> Attempt:
+        return await AsyncTransport(settings, transport).attempt(Request("GET", "/"))
+
+    expected = Answer(503, b"", retry_after=head["retry-after"], date=head["date"])
+    assert SyncTransport(settings, transport).attempt(Request("GET", "/")) == expected
+    assert asyncio.run(attempt()) == expected
 
 
 def test_nobody_there_is_perhaps() -> None:

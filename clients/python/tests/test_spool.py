@@ -174,6 +174,85 @@ def test_an_event_that_cannot_be_written_is_an_error_that_may_pass(tmp_path: Pat
     assert files(tmp_path) == []
 
 
+@pytest.fixture
+def folders_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the disk take files, and not their names."""
+    sync = os.fsync
+
+    def fail_at_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError("the disk is gone")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail_at_folders)
+
+
+@pytest.mark.usefixtures("folders_fail")
+def test_an_event_whose_name_the_disk_does_not_take_is_not_there(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    with pytest.raises(SpoolFailed) as failed:
+        spool.put(event())
+    assert failed.value.event_id == "a"
+    assert files(tmp_path) == []
+
+
+@pytest.mark.usefixtures("folders_fail")
+def test_an_event_that_can_neither_stay_nor_go_is_said_to_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, missing_ok: bool = False) -> None:
+        raise OSError("read-only")
+
+    spool = Spool(tmp_path)
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "unlink", fail)
+        with pytest.raises(SpoolFailed, match="the disk is gone; it stays there, and may be sent"):
+            spool.put(event())
+    assert waiting(spool) == [event()]
+
+
+@pytest.mark.usefixtures("folders_fail")
+def test_what_is_not_set_aside_for_good_waits_still(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    (tmp_path / "waiting" / f"{name_of(event())}.json").write_text(
+        json.dumps({"event": event().to_json()})
+    )
+    with pytest.raises(OSError, match="gone"):
+        spool.set_aside(name_of(event()), event(), PROBLEM)
+    assert (spool.state().waiting, spool.state().set_aside) == (1, 0)
+
+
+def test_an_event_is_written_though_its_draft_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path)
+    unlink = Path.unlink
+
+    def keep_drafts(path: Path, missing_ok: bool = False) -> None:
+        if path.suffix == ".tmp":
+            raise OSError("read-only")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", keep_drafts)
+    assert spool.put(event())
+    assert not spool.put(event())
+    assert waiting(spool) == [event()]
+
+
+@pytest.mark.parametrize("folder", ["waiting", "refused"])
+@pytest.mark.parametrize("becomes", ["nothing", "a file"])
+def test_a_folder_that_cannot_be_read_is_not_an_empty_one(
+    tmp_path: Path, folder: str, becomes: str
+) -> None:
+    spool = Spool(tmp_path)
+    (tmp_path / folder).rmdir()
+    if becomes == "a file":
+        (tmp_path / folder).write_text("")
+    with pytest.raises(SpoolFailed, match=folder) as failed:
+        spool.state()
+    assert failed.value.retryable
+
+
 def test_threads_that_put_and_remove_one_event_break_nothing(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
 

@@ -119,7 +119,8 @@ class Meterline:
 
     def emit_many(self, events: Iterable[UsageEvent]) -> list[Recorded | MeterlineError]:
         """Records events, up to a hundred with one request, and returns an outcome for each,
-        in order: what :meth:`emit` would return or raise. One bad event spoils no other."""
+        in order: what :meth:`emit` would return or raise. One bad event spoils no other. The
+        retry budget is for all of them; each request is tried once even after it."""
         with self._calls.one():
             return self._emit_many(events)
 
@@ -237,7 +238,7 @@ class Meterline:
     def flush(self) -> SpoolState:
         """Sends what waits in the buffer and in the spool, and returns once that and every event
         that other calls are sending is settled, or the retry budget is over; says what is left in
-        the spool."""
+        the spool. Raises :class:`SpoolFailed` if the spool cannot be read."""
         with self._calls.one():
             self._background.wait_for_none()
             # What is on its way may come into the buffer only now, from the spool.

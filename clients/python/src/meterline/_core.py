@@ -147,21 +147,23 @@ class _Backoff:
 def emit(core: Core, event: UsageEvent) -> Flow[Recorded]:
     """Records one event. Raises what the outcome is if it is not recorded."""
     if core.spool is None:
-        verdict = yield from _settle(core, event)
+        verdict = yield from _settle(core, event, core.deadline())
         return _concluded(event, verdict)
-    outcomes = yield from _emit_spooled(core, core.spool, [event])
+    outcomes = yield from _emit_spooled(core, core.spool, [event], core.deadline())
     return _or_raise(outcomes[0])
 
 
 def emit_many(core: Core, events: Sequence[UsageEvent]) -> Flow[list[Recorded | MeterlineError]]:
-    """Records events, a hundred a request, and answers an outcome for each, in order."""
+    """Records events, a hundred a request, and answers an outcome for each, in order. The time
+    is that of one call, however many requests it is: after it each is tried once."""
     outcomes: list[Recorded | MeterlineError] = []
+    deadline = core.deadline()
     for start in range(0, len(events), BATCH_EVENTS_MAX):
         chunk = events[start : start + BATCH_EVENTS_MAX]
         if core.spool is not None:
-            outcomes += yield from _emit_spooled(core, core.spool, chunk)
+            outcomes += yield from _emit_spooled(core, core.spool, chunk, deadline)
             continue
-        verdicts = yield from deliver(core, chunk, core.deadline())
+        verdicts = yield from deliver(core, chunk, deadline)
         outcomes += [
             _outcome(event, verdict) for event, verdict in zip(chunk, verdicts, strict=True)
         ]
@@ -275,7 +277,8 @@ def _attempt(events: Sequence[UsageEvent]) -> Flow[list[Verdict]]:
 
 
 def flush_spool(core: Core) -> Flow[SpoolState]:
-    """Tries all that waits in the spool, for the retry budget, and says what is left."""
+    """Tries all that waits in the spool, for the retry budget, and says what is left. Raises
+    :class:`SpoolFailed` where nobody can say."""
     if core.spool is None:
         return SpoolState()
     yield from _drain(core, core.spool, core.deadline())
@@ -289,8 +292,8 @@ def drain_forever(core: Core, spool: Spool) -> Flow[None]:
     while True:
         try:
             drained = yield from _drain(core, spool, core.clock())
-        except OSError as error:
-            _LOG.error("the spool cannot be read: %s", error)
+        except (OSError, SpoolFailed) as error:
+            _LOG.error("nothing of the spool is sent now: %s", error)
             drained = _Drained(is_empty=False)
         if drained.is_empty:
             backoff = _Backoff(core, _DRAIN_FIRST_S, _DRAIN_MAX_S)
@@ -324,17 +327,17 @@ def _ask(
         yield from _flow.sleep(wait_s)
 
 
-def _settle(core: Core, event: UsageEvent) -> Flow[Verdict]:
+def _settle(core: Core, event: UsageEvent, deadline: float) -> Flow[Verdict]:
     """Delivers one event, alone or in a batch with others."""
     if core.buffered:
-        verdict = yield from _flow.buffered(event, core.deadline())
+        verdict = yield from _flow.buffered(event, deadline)
         return verdict
-    verdicts = yield from deliver(core, [event], core.deadline())
+    verdicts = yield from deliver(core, [event], deadline)
     return verdicts[0]
 
 
 def _emit_spooled(
-    core: Core, spool: Spool, events: Sequence[UsageEvent]
+    core: Core, spool: Spool, events: Sequence[UsageEvent], deadline: float
 ) -> Flow[list[Recorded | MeterlineError]]:
     """Writes events down, then sends those that the disk took."""
     names = [name_of(event) for event in events]
@@ -342,7 +345,7 @@ def _emit_spooled(
     core.in_flight.hold(names)
     is_left = True
     try:
-        outcomes = yield from _write_and_send(core, spool, events)
+        outcomes = yield from _write_and_send(core, spool, events, deadline)
         is_left = any(isinstance(it, Recorded) and it.status == "spooled" for it in outcomes)
     finally:
         core.in_flight.release(names)
@@ -352,7 +355,7 @@ def _emit_spooled(
 
 
 def _write_and_send(
-    core: Core, spool: Spool, events: Sequence[UsageEvent]
+    core: Core, spool: Spool, events: Sequence[UsageEvent], deadline: float
 ) -> Flow[list[Recorded | MeterlineError]]:
     outcomes: dict[int, Recorded | MeterlineError] = {}
     is_new: dict[int, bool] = {}
@@ -365,10 +368,10 @@ def _write_and_send(
     if core.outage:
         verdicts: list[Verdict] = [Unsure("an outage", perhaps_recorded=False)] * len(written)
     elif len(events) == 1 and written:
-        verdicts = [(yield from _settle(core, events[0]))]
+        verdicts = [(yield from _settle(core, events[0], deadline))]
     elif written:
         sent = [events[index] for index in written]
-        verdicts = yield from deliver(core, sent, core.deadline())
+        verdicts = yield from deliver(core, sent, deadline)
     else:
         verdicts = []
     for index, verdict in zip(written, verdicts, strict=True):

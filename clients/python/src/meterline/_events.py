@@ -7,7 +7,7 @@ import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ._checks import (
@@ -24,8 +24,14 @@ BATCH_EVENTS_MAX = 100
 #: The longest event id, in bytes of UTF-8.
 EVENT_ID_BYTES_MAX = 255
 
+#: The times that the API takes at all, 2000-01-01 to 2100-01-01.
+_EARLIEST_UNIX_MS = 946_684_800_000
+_LATEST_UNIX_MS = 4_102_444_800_000
+#: As the API reads it, which takes any sign between day and clock.
 _RFC_3339 = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+    r"(\d{4}-\d\d-\d\d)[\x00-\x7f](\d\d:\d\d):(\d\d)(?:\.(\d+))?"
+    r"([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
+    re.ASCII,
 )
 
 
@@ -84,7 +90,7 @@ class UsageEvent:
             customer,
             action,
             checked_whole(quantity, "quantity", QUANTITY_MAX, event_id=event_id),
-            _wire_time(occurred_at),
+            _wire_time(occurred_at, event_id),
             subscription_item,
             reservation_id,
         )
@@ -151,15 +157,34 @@ def _check_event_id(event_id: object) -> None:
     raise InvalidUsage(f"event_id must be a text of 1 to {EVENT_ID_BYTES_MAX} bytes")
 
 
-def _wire_time(at: datetime | str | int | None) -> str | int | None:
-    if isinstance(at, datetime):
-        if at.tzinfo is None:
-            raise InvalidUsage("occurred_at must have a time zone")
+def _wire_time(at: datetime | str | int | None, event_id: str) -> str | int | None:
+    """A time as it is sent. One that the API never takes would pass for safe in a spool."""
+    wire = _utc_text(at, event_id) if isinstance(at, datetime) else at
+    if wire is None:
+        return None
+    if isinstance(wire, bool) or not isinstance(wire, (str, int)):
+        raise _no_time("a datetime, RFC 3339 or unix seconds", at, event_id)
+    unix_ms = _unix_ms(wire)
+    if not isinstance(unix_ms, int):
+        raise _no_time("RFC 3339, such as 2026-01-31T12:00:00Z", at, event_id)
+    if not _EARLIEST_UNIX_MS <= unix_ms <= _LATEST_UNIX_MS:
+        raise _no_time("between the years 2000 and 2100, in seconds if a number", at, event_id)
+    return wire
+
+
+def _utc_text(at: datetime, event_id: str) -> str:
+    if at.utcoffset() is None:
+        raise _no_time("a datetime with a time zone", at, event_id)
+    try:
         text = at.astimezone(timezone.utc).isoformat(timespec="milliseconds")
-        return text.replace("+00:00", "Z")
-    if isinstance(at, bool) or not isinstance(at, (str, int, type(None))):
-        raise InvalidUsage("occurred_at must be a datetime, RFC 3339 or unix seconds")
-    return at
+    except OverflowError:
+        # Of the first or the last year that there is.
+        raise _no_time("between the years 2000 and 2100", at, event_id) from None
+    return text.replace("+00:00", "Z")
+
+
+def _no_time(wanted: str, at: object, event_id: str) -> InvalidUsage:
+    return InvalidUsage(f"occurred_at must be {wanted}, not {at!r}", event_id=event_id)
 
 
 def _unix_ms(at: str | int | None) -> str | int | None:
@@ -169,12 +194,27 @@ def _unix_ms(at: str | int | None) -> str | int | None:
     found = _RFC_3339.fullmatch(at or "")
     if found is None:
         return at
-    day, clock, fraction, offset = found.groups()
+    day, clock, second, fraction, offset = found.groups()
+    is_leap = second == "60"
+    second = "59" if is_leap else second
     try:
-        time = datetime.fromisoformat(f"{day}T{clock}{offset.upper().replace('Z', '+00:00')}")
-    except ValueError:
+        time = datetime.fromisoformat(f"{day}T{clock}:{second}{_numeric(offset)}")
+        unix_ms = int(time.timestamp()) * 1000
+        if is_leap and not _ends_month(time):
+            return at
+    except (ValueError, OverflowError):
         return at
-    return int(time.timestamp()) * 1000 + int((fraction or "").ljust(3, "0")[:3])
+    # The API takes a leap second for the end of the one before.
+    return unix_ms + (999 if is_leap else int((fraction or "").ljust(3, "0")[:3]))
+
+
+def _numeric(offset: str) -> str:
+    return offset.upper().replace("Z", "+00:00")
+
+
+def _ends_month(time: datetime) -> bool:
+    after = time.astimezone(timezone.utc) + timedelta(seconds=1)
+    return (after.day, after.hour, after.minute, after.second) == (1, 0, 0, 0)
 
 
 def _utf8(text: str, name: str) -> bytes:

@@ -44,8 +44,13 @@ class _Reading:
             raise httpx.ReadTimeout("the answer took too long")
 
     def answer(self) -> Answer:
-        retry_after = self._response.headers.get("retry-after")
-        return Answer(self._response.status_code, bytes(self._body), retry_after)
+        headers = self._response.headers
+        return Answer(
+            self._response.status_code,
+            bytes(self._body),
+            retry_after=headers.get("retry-after"),
+            date=headers.get("date"),
+        )
 
 
 def _options(settings: Settings) -> dict[str, object]:

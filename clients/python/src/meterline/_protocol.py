@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
@@ -25,6 +27,8 @@ from .errors import PROBLEM, Problem
 
 #: As much of an unexpected answer as an error shows, in characters.
 _EXCERPT_CHARS_MAX = 200
+#: A wait of more digits is none that anybody means.
+_RETRY_AFTER_DIGITS_MAX = 9
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class Answer:
     status: int
     body: bytes
     retry_after: str | None = None
+    #: When it was made, by the clock of who made it.
+    date: str | None = None
 
 
 @dataclass(frozen=True)
@@ -178,7 +184,7 @@ def _document(attempt: Attempt) -> dict[str, Any] | Refusal | Unsure:
             f"{attempt.status} {problem}",
             # Who is told to come later was not served.
             perhaps_recorded=attempt.status != HTTPStatus.TOO_MANY_REQUESTS,
-            retry_after_s=_whole_seconds(attempt.retry_after),
+            retry_after_s=_retry_after_s(attempt),
             problem=problem,
         )
     return Refusal(problem)
@@ -300,8 +306,25 @@ def _items(document: Mapping[str, Any], name: str, kind: type) -> list[Any]:
     return list(items)
 
 
-def _whole_seconds(retry_after: str | None) -> int | None:
-    """``Retry-After`` in its form of seconds. Its other form, a date, would need the
-    API's clock to agree with this one."""
-    text = (retry_after or "").strip()
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else None
+def _retry_after_s(answer: Answer) -> int | None:
+    """``Retry-After``, in seconds or as a date. A date is held against the answer's own: this
+    machine's clock may be wrong, and without one there is nothing to hold it against."""
+    text = (answer.retry_after or "").strip()
+    if text.isascii() and text.isdigit():
+        return int(text) if len(text) <= _RETRY_AFTER_DIGITS_MAX else None
+    until, since = _http_date(text), _http_date(answer.date or "")
+    if until is None or since is None:
+        return None
+    seconds = max(0, int((until - since).total_seconds()))
+    return seconds if len(str(seconds)) <= _RETRY_AFTER_DIGITS_MAX else None
+
+
+def _http_date(text: str) -> datetime | None:
+    """A date of HTTP, in any of its three forms (RFC 9110, "Date/Time Formats")."""
+    try:
+        date = parsedate_to_datetime(text)
+    # What the parser makes of what is none differs from version to version.
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    # One of the forms does not say that it is of Greenwich, as all are.
+    return date if date.tzinfo else date.replace(tzinfo=timezone.utc)

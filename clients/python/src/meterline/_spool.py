@@ -93,8 +93,10 @@ class Spool:
         self.remove(name)
 
     def names(self) -> list[str]:
-        """The names of the events without an outcome, oldest first."""
-        return [path.stem for path in sorted(self._files(self._waiting), key=_age)]
+        """The names of the events without an outcome, oldest first. Raises :class:`SpoolFailed`
+        if the disk does not tell."""
+        with _looking():
+            return [path.stem for path in sorted(_files(self._waiting), key=_age)]
 
     def read(self, names: Iterable[str]) -> tuple[dict[str, UsageEvent], int]:
         """The events of these names that are still there, and how many cannot be read now."""
@@ -113,11 +115,11 @@ class Spool:
         return events, unread
 
     def state(self) -> SpoolState:
-        """How much lies there."""
-        return SpoolState(
-            waiting=sum(1 for _ in self._files(self._waiting)),
-            set_aside=sum(1 for _ in self._files(self._refused)),
-        )
+        """How much lies there. Raises :class:`SpoolFailed` if the disk does not tell."""
+        with _looking():
+            return SpoolState(
+                waiting=len(_files(self._waiting)), set_aside=len(_files(self._refused))
+            )
 
     def _link(self, path: Path, document: dict[str, Any]) -> bool:
         """Makes a file, whole and on the disk, or answers that there is one."""
@@ -132,10 +134,12 @@ class Spool:
                 os.link(draft, path)
             except FileExistsError:
                 return False
-            _sync_folder(path.parent)
+            _sync_link(path)
             return True
         finally:
-            draft.unlink()
+            # One that stays is swept, and is no reason to call what is written unwritten.
+            with contextlib.suppress(OSError):
+                draft.unlink()
 
     def _read(self, path: Path) -> UsageEvent | None:
         """The event of a file; none if it is gone, or unreadable, which is set aside."""
@@ -168,9 +172,19 @@ class Spool:
                 if draft.stat().st_mtime < before:
                     draft.unlink()
 
-    @staticmethod
-    def _files(folder: Path) -> Iterator[Path]:
-        return folder.glob("*.json")
+
+def _files(folder: Path) -> list[Path]:
+    """The files of a folder that must be there: a glob takes one that is not for an empty one."""
+    with os.scandir(folder) as entries:
+        return [Path(entry) for entry in entries if entry.name.endswith(".json")]
+
+
+@contextlib.contextmanager
+def _looking() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SpoolFailed(f"the spool cannot be read: {error}") from error
 
 
 def _event_in(path: Path) -> UsageEvent:
@@ -210,6 +224,19 @@ def _age(path: Path) -> int:
         return path.stat().st_mtime_ns
     except FileNotFoundError:
         return 0
+
+
+def _sync_link(path: Path) -> None:
+    """Forces a file's name to the disk, or takes the file away again: who is told that it is not
+    there is not to be billed for it later."""
+    try:
+        _sync_folder(path.parent)
+    except OSError as error:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError:
+            raise OSError(f"{error}; it stays there, and may be sent") from error
+        raise
 
 
 def _sync_folder(folder: Path) -> None:

@@ -145,7 +145,8 @@ class AccessDenied(MeterlineError):
 
 
 class SpoolFailed(MeterlineError):
-    """The event could not be written to the spool. Nothing was sent."""
+    """The event could not be written to the spool, and nothing was sent; or the spool cannot be
+    read, and nobody can say what waits there."""
 
     kind = "spool_failed"
     retryable = True

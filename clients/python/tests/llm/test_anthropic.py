@@ -202,6 +202,54 @@ def test_a_stream_that_is_dropped_is_billed_too(models: ModelServer, fake: FakeM
     assert billed(fake)["msg_1:input"] == ("llm.input", 10)
 
 
+@pytest.mark.parametrize("how", ["stream", "helper"])
+def test_a_stream_that_is_dropped_unread_says_what_it_cannot_know(
+    models: ModelServer, fake: FakeMeterline, how: str
+) -> None:
+    models.answers = [message_stream(AT_START, {"output_tokens": 5})]
+    told: list[MeterlineError] = []
+    sdk = anthropic.Anthropic(base_url=models.url, api_key="any", max_retries=0)
+    with fake.client() as meterline:
+        client = meter_anthropic(sdk, meterline, "cus_1", on_background_error=told.append)
+        if how == "stream":
+            client.messages.create(model=MODEL, max_tokens=100, messages=MESSAGES, stream=True)
+        else:
+            client.messages.stream(model=MODEL, max_tokens=100, messages=MESSAGES).__enter__()
+        gc.collect()
+    assert [type(it) for it in told] == [UnreportedUsage]
+    assert fake.events == []
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+def test_of_a_stream_that_was_closed_nothing_is_told_again_when_it_is_collected(
+    models: ModelServer, fake: FakeMeterline, is_read: bool
+) -> None:
+    models.answers = [message_stream(AT_START, {"output_tokens": 5})]
+    told: list[MeterlineError] = []
+    sdk = anthropic.Anthropic(base_url=models.url, api_key="any", max_retries=0)
+    with fake.client() as meterline:
+        client = meter_anthropic(sdk, meterline, "cus_1", on_background_error=told.append)
+        stream = client.messages.create(model=MODEL, max_tokens=100, messages=MESSAGES, stream=True)
+        if is_read:
+            list(stream)
+        stream.close()
+        del stream
+        gc.collect()
+    assert [type(it) for it in told] == ([] if is_read else [UnreportedUsage])
+    assert billed(fake) == (BILLED if is_read else {})
+
+
+def test_the_end_of_a_stream_that_is_not_recorded_is_in_the_error(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    models.answers = [message_stream(AT_START, {"output_tokens": 5})]
+    client = metered(models, fake)
+    fake.drop()
+    with pytest.raises(UsageNotRecorded) as failed:
+        list(client.messages.create(model=MODEL, max_tokens=100, messages=MESSAGES, stream=True))
+    assert failed.value.response.type == "message_stop"
+
+
 def test_a_stream_that_nobody_reads_says_what_it_cannot_know(
     models: ModelServer, fake: FakeMeterline
 ) -> None:
@@ -392,6 +440,69 @@ def test_an_advisor_is_billed_as_the_model_that_it_is(
     assert len(billed(fake)) == len(BILLED) + len(of_advisors)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_request_that_other_models_may_answer_is_refused_before_it_costs(
+    models: ModelServer, fake: FakeMeterline, stream: bool
+) -> None:
+    client = metered(models, fake)
+    ask: dict[str, Any] = {"model": MODEL, "max_tokens": 100, "messages": MESSAGES}
+    fallbacks: list[Any] = [[{"model": "claude-opus-4-8"}], "default"]
+    for named in fallbacks:
+        with pytest.raises(InvalidUsage, match="fallbacks"):
+            client.beta.messages.create(**ask, fallbacks=named, stream=stream)
+        with pytest.raises(InvalidUsage, match="fallbacks"):
+            client.messages.create(**ask, extra_body={"fallbacks": named}, stream=stream)
+    with pytest.raises(InvalidUsage, match="fallbacks"):
+        client.beta.messages.stream(**ask, fallbacks="default").__enter__()
+    assert models.requests == []
+    models.answers = [Plain(message(USAGE))]
+    client.beta.messages.create(**ask, fallbacks=None)
+    assert billed(fake) == BILLED
+
+
+def test_an_async_request_that_other_models_may_answer_is_refused_before_it_costs(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    async def story() -> None:
+        client = metered_async(models, fake)
+        with pytest.raises(InvalidUsage, match="fallbacks"):
+            await client.beta.messages.create(
+                model=MODEL,
+                max_tokens=100,
+                messages=[{"role": "user", "content": "Summarise."}],
+                fallbacks="default",
+            )
+        assert models.requests == []
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_of_another_model_that_nobody_asked_for_is_not_taken_for_all(
+    models: ModelServer, fake: FakeMeterline, stream: bool
+) -> None:
+    counts = {"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 700}
+    more = {"cache_creation_input_tokens": 80, "cache_creation": None}
+    iterations = [
+        {"type": "message", "model": MODEL, **counts, **more},
+        {"type": "fallback_message", "model": "claude-opus-4-8", **counts, **more},
+    ]
+    end = {"output_tokens": 5, "iterations": iterations}
+    answer = message_stream(AT_START, end) if stream else Plain(message({**USAGE, **end}))
+    models.answers = [answer]
+    client = metered(models, fake)
+    with pytest.raises(UnreportedUsage):
+        list(
+            client.beta.messages.create(
+                model=MODEL,
+                max_tokens=100,
+                messages=[{"role": "user", "content": "Summarise."}],
+                stream=stream,
+            )
+        )
+    assert billed(fake) == BILLED
+
+
 def test_counting_tokens_is_free(models: ModelServer, fake: FakeMeterline) -> None:
     models.answers = [Plain({"input_tokens": 10})]
     assert (
@@ -468,6 +579,52 @@ def test_who_leaves_an_async_stream_is_billed_for_what_was_reported(
         assert isinstance(told[0], UnreportedUsage)
 
     asyncio.run(story())
+
+
+def test_an_async_stream_that_is_dropped_unread_says_what_it_cannot_know(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    told: list[MeterlineError] = []
+
+    async def story() -> None:
+        heard = asyncio.Event()
+
+        def tell(error: MeterlineError) -> None:
+            told.append(error)
+            heard.set()
+
+        models.answers = [message_stream(AT_START, {"output_tokens": 5})]
+        client = metered_async(models, fake, on_background_error=tell)
+        await client.messages.create(model=MODEL, max_tokens=100, messages=MESSAGES, stream=True)
+        gc.collect()
+        await asyncio.wait_for(heard.wait(), 30)
+
+    asyncio.run(story())
+    gc.collect()
+    assert [type(it) for it in told] == [UnreportedUsage]
+    assert fake.events == []
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_an_async_stream_that_outlives_its_loop_unread_is_told_of_once(
+    models: ModelServer, fake: FakeMeterline, closes: bool
+) -> None:
+    told: list[MeterlineError] = []
+
+    async def story() -> Any:
+        models.answers = [message_stream(AT_START, {"output_tokens": 5})]
+        client = metered_async(models, fake, on_background_error=told.append)
+        stream = await client.messages.create(
+            model=MODEL, max_tokens=100, messages=MESSAGES, stream=True
+        )
+        if closes:
+            await stream.close()
+        return stream
+
+    stream = asyncio.run(story())
+    del stream
+    gc.collect()
+    assert [type(it) for it in told] == [UnreportedUsage]
 
 
 def test_an_async_client_needs_an_async_meterline(models: ModelServer, fake: FakeMeterline) -> None:

@@ -120,6 +120,98 @@ def test_who_asks_for_the_usage_is_handed_it(models: ModelServer, fake: FakeMete
     assert billed(fake) == kinds_of("chatcmpl-1")
 
 
+@pytest.mark.parametrize("asks", [False, True])
+def test_the_last_chunk_is_handed_out_once_the_usage_is_recorded(
+    models: ModelServer, fake: FakeMeterline, asks: bool
+) -> None:
+    options: Any = {"stream_options": {"include_usage": True}} if asks else {}
+    models.answers = [chunks(CHAT_USAGE)]
+    stream = metered(models, fake).chat.completions.create(
+        model=MODEL, messages=MESSAGES, stream=True, **options
+    )
+    were_recorded = [bool(fake.events) for _ in stream]
+    assert were_recorded == [False] * (4 if asks else 3) + [True]
+
+
+def test_the_last_chunk_of_an_async_stream_is_handed_out_once_the_usage_is_recorded(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    async def story() -> None:
+        models.answers = [chunks(CHAT_USAGE)]
+        stream = await metered_async(models, fake).chat.completions.create(
+            model=MODEL, messages=MESSAGES, stream=True
+        )
+        assert [bool(fake.events) async for _ in stream] == [False, False, False, True]
+
+    asyncio.run(story())
+
+
+def test_a_last_chunk_that_has_the_usage_and_a_choice_is_handed_out_once_it_is_recorded(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    streamed = chunks(CHAT_USAGE)
+    usage, last = streamed.events.pop(4), streamed.events[3]
+    assert isinstance(usage[1], dict)
+    assert isinstance(last[1], dict)
+    last[1]["usage"] = usage[1]["usage"]
+    models.answers = [streamed]
+    stream = metered(models, fake).chat.completions.create(
+        model=MODEL, messages=MESSAGES, stream=True
+    )
+    assert [bool(fake.events) for _ in stream] == [False, False, False, True]
+
+
+def test_no_choice_is_lost_or_moved_by_what_is_held_back(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    streamed = chunks(CHAT_USAGE)
+    others: list[Any] = []
+    for _, chunk in streamed.events[:4]:
+        assert isinstance(chunk, dict)
+        others.append((None, {**chunk, "choices": [{**chunk["choices"][0], "index": 1}]}))
+    # The second choice begins only when the first is over.
+    streamed.events[4:4] = others
+    models.answers = [streamed]
+    stream = metered(models, fake).chat.completions.create(
+        model=MODEL, messages=MESSAGES, n=2, stream=True
+    )
+    read = [(chunk.choices[0].index, chunk.choices[0].finish_reason) for chunk in stream]
+    of_one = [None, None, None, "stop"]
+    assert read == [(index, reason) for index in (0, 1) for reason in of_one]
+    assert billed(fake) == kinds_of("chatcmpl-1")
+
+
+def test_a_last_chunk_whose_usage_is_not_recorded_is_withheld_and_not_lost(
+    models: ModelServer, fake: FakeMeterline
+) -> None:
+    models.answers = [chunks(CHAT_USAGE)]
+    client = metered(models, fake)
+    fake.drop()
+    stream = client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)
+    assert "".join(next(stream).choices[0].delta.content or "" for _ in range(3)) == "A summary."
+    with pytest.raises(UsageNotRecorded) as failed:
+        next(stream)
+    assert failed.value.response.choices[0].finish_reason == "stop"
+    fake.client().emit_many(failed.value.events)
+    assert billed(fake) == kinds_of("chatcmpl-1")
+
+
+def test_what_is_set_besides_the_body_is_seen(models: ModelServer, fake: FakeMeterline) -> None:
+    client = metered(models, fake)
+    with pytest.raises(InvalidUsage, match="background"):
+        client.responses.create(model=MODEL, input="a", extra_body={"background": True})
+    models.answers = [chunks(CHAT_USAGE)]
+    extra = {"stream_options": {"include_obfuscation": False}, "seed": 7}
+    list(
+        client.chat.completions.create(
+            model=MODEL, messages=MESSAGES, stream=True, extra_body=extra
+        )
+    )
+    ((_, asked),) = models.requests
+    assert asked["stream_options"] == {"include_obfuscation": False, "include_usage": True}
+    assert (asked["seed"], billed(fake)) == (7, kinds_of("chatcmpl-1"))
+
+
 def test_other_options_of_a_stream_are_kept(models: ModelServer, fake: FakeMeterline) -> None:
     models.answers = [chunks(CHAT_USAGE)]
     options: Any = {"include_obfuscation": False}

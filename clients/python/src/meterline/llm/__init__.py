@@ -58,8 +58,9 @@ def meter_anthropic(
     error that no caller can be told, of a stream that was left, goes to ``on_background_error``.
 
     The copy's methods raise :class:`UsageNotRecorded`, which has the answer in it, and
-    :class:`UnreportedUsage`. Requests that cost and do not say how much, such as batches, are
-    refused with :class:`meterline.InvalidUsage`: make them with ``client`` itself.
+    :class:`UnreportedUsage`. Requests that cost and do not say how much, such as batches and those
+    with ``fallbacks``, are refused with :class:`meterline.InvalidUsage`: make them with ``client``
+    itself. A client of which something would go past the metering is that, too, here and now.
     """
     metering = Metering(Anthropic(), customer, action, check_access, on_background_error)
     return _meter(client, meterline, metering)
@@ -78,7 +79,8 @@ def meter_openai(
 
     A stream of chunks is asked for its usage unless ``stream_options`` say whether to; the chunk
     with the usage is handed out only to who asked for it. One that does not say it is
-    :class:`UnreportedUsage` at its end.
+    :class:`UnreportedUsage` at its end. A chunk that may be the last is held back until the usage
+    is recorded, or another one comes; not where ``stream_options`` want no usage.
     """
     metering = Metering(OpenAI(), customer, action, check_access, on_background_error)
     return _meter(client, meterline, metering)

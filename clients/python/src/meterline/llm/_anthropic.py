@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..errors import InvalidUsage
 from ._provider import Route, Step
 from ._tokens import Report, Tokens, count, identified, member, text
 
@@ -22,10 +23,17 @@ _LAST_CONTENT = ("text", "tool_use")
 class Anthropic:
     """Its ``input_tokens`` are those that were neither read from the cache nor written to it."""
 
+    answering = ("messages", "beta.messages")
+
     def route(self, path: str) -> Route:
         return _ROUTES.get(path.partition("?")[0], Route.UNKNOWN)
 
     def prepare(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        if body.get("fallbacks"):
+            raise InvalidUsage(
+                "what a request with fallbacks used of each model is not said for certain: "
+                "it is not metered"
+            )
         return body
 
     def read_answer(self, answer: Any) -> Report | None:
@@ -91,6 +99,9 @@ def _report(message: Any, counts: dict[str, Any], is_final: bool) -> Report | No
         elif kind == "advisor_message":
             advisor = text(member(iteration, "model"))
             advisors[advisor] = advisors.get(advisor, Tokens()) + used
+        elif kind == "fallback_message":
+            # Nobody here asked for it. What the models before used is not in the counts.
+            is_final = False
     response_id, model = text(member(message, "id")), text(member(message, "model"))
     return identified(Report(response_id, model, tokens, is_final, advisors))
 

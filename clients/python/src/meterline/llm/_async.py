@@ -17,10 +17,13 @@ from ._metering import (
     REPORT_WAIT_S,
     Metering,
     StreamState,
+    asked_body,
     bytes_read,
     raw_response,
     refuse_unread,
+    with_body,
 )
+from ._takeover import take_over
 from ._tokens import Report
 
 _Task: TypeAlias = "asyncio.Task[None]"
@@ -39,8 +42,7 @@ def install(client: Any, meterline: AsyncMeterline, metering: Metering) -> Any:
     def copy(**options: Any) -> Any:
         return install(original_copy(**options), meterline, metering)
 
-    client.post, client.copy, client.with_options = post, copy, copy
-    return client
+    return take_over(client, post, copy, metering.provider.answering)
 
 
 class _Biller:
@@ -55,17 +57,17 @@ class _Biller:
         raw = raw_response(request.get("options") or {})
         is_stream = bool(request.get("stream"))
         refuse_unread(path, raw, is_stream)
-        asked = request.get("body") or {}
+        asked = asked_body(request)
         sent = metering.provider.prepare(path, asked)
         if sent is not asked:
-            request = {**request, "body": sent}
+            request = with_body(request, sent)
         self._meterline._require_open()
         if metering.check_access:
             await self._meterline.require_access(metering.customer)
         answer = await original(path, **request)
         if is_stream:
             reader = metering.provider.read_stream(path, asked, sent)
-            return _meter_stream(answer, StreamState(reader), self)
+            return await _meter_stream(answer, StreamState(reader), self)
         parsed = answer.parse() if raw else answer
         if inspect.isawaitable(parsed):
             parsed = await parsed
@@ -134,9 +136,11 @@ class _Biller:
             self.metering.tell(error)
 
 
-def _meter_stream(stream: Any, state: StreamState, biller: _Biller) -> Any:
+async def _meter_stream(stream: Any, state: StreamState, biller: _Biller) -> Any:
     metered = _MeteredStream(stream, state, biller)
-    stream._iterator = metered.events()
+    events = metered.events()
+    await events.__anext__()
+    stream._iterator = events
     stream.close = metered.close
     # What an SDK wraps around its stream closes the response alone.
     stream.response.aclose = metered.close_response
@@ -158,16 +162,26 @@ class _MeteredStream:
         self._leaving: _Task | None = None
 
     async def events(self) -> AsyncGenerator[Any, None]:
+        held: list[Any] = []
         try:
+            # One that has not begun is unknown to the loop, and would not hear that it is dropped.
+            yield None
             while (event := await self._next()) is not _END:
                 step = self._state.reader.take(event)
+                if step is step.HIDE:
+                    continue
+                for each in held:
+                    yield each
+                held = [event] if step is step.HOLD else []
                 if step is step.END:
-                    await self._settle()
-                if step is not step.HIDE:
+                    await self._settle(event)
+                if not held:
                     yield event
             if self._state.reader.has_failed:
                 await asyncio.shield(self._leave())
-            await self._settle()
+            await self._settle(*held)
+            for each in held:
+                yield each
         except asyncio.CancelledError:
             # The caller is to end now, and what is to be billed goes on without it.
             self._leave()
@@ -239,7 +253,7 @@ class _MeteredStream:
                 return
             self._state.reader.take(event)
 
-    async def _settle(self) -> None:
+    async def _settle(self, last: Any = None) -> None:
         if not self._state.is_settled:
             self._state.is_settled = True
-            await self._biller.bill(self._state.reader.report())
+            await self._biller.bill(self._state.reader.report(), last)

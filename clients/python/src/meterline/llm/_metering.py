@@ -51,7 +51,7 @@ class UsageNotRecorded(MeterlineError):
         self.events = [event for event, _ in failed]
         #: Tokens that are no events yet.
         self.unnamed = [tokens for tokens, _ in unnamed]
-        #: The SDK's answer; none of a stream, whose parts were handed out.
+        #: The SDK's answer; of a stream its last event, which was held back, if it had one.
         self.response = response
 
 
@@ -63,7 +63,7 @@ class UnreportedUsage(MeterlineError):
 
     def __init__(self, message: str, response: Any = None) -> None:
         super().__init__(message)
-        #: The SDK's answer; none of a stream.
+        #: The SDK's answer; of a stream its last event, which was held back, if it had one.
         self.response = response
 
 
@@ -153,6 +153,19 @@ def bytes_read(response: Any) -> int:
     """How much of an HTTP response has come in, as it was sent."""
     read = getattr(response, "num_bytes_downloaded", 0)
     return read if isinstance(read, int) else 0
+
+
+def asked_body(request: Mapping[str, Any]) -> dict[str, Any]:
+    """What the caller of an SDK asks for, with what ``extra_body`` sets in it."""
+    body: dict[str, Any] = request.get("body") or {}
+    extra = (request.get("options") or {}).get("extra_json")
+    return {**body, **extra} if isinstance(extra, Mapping) else body
+
+
+def with_body(request: Mapping[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+    """A request that asks for another :func:`asked_body`."""
+    options = {**(request.get("options") or {}), "extra_json": None}
+    return {**request, "body": body, "options": options}
 
 
 def raw_response(options: Mapping[str, Any]) -> str | None:

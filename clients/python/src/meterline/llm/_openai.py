@@ -32,6 +32,8 @@ _LAST_ITEMS = ("message", "function_call", "custom_tool_call")
 class OpenAI:
     """Its prompt and input tokens include the cached ones, which are taken out."""
 
+    answering = ("chat.completions", "responses")
+
     def route(self, path: str) -> Route:
         return _ROUTES.get(path.partition("?")[0], Route.UNKNOWN)
 
@@ -55,18 +57,22 @@ class OpenAI:
     def read_stream(self, path: str, asked: dict[str, Any], sent: dict[str, Any]) -> StreamReader:
         if path == _RESPONSES:
             return ResponseStreamReader()
-        return ChunkStreamReader(hides_report=asked is not sent)
+        options = sent.get("stream_options")
+        asks = isinstance(options, dict) and bool(options.get("include_usage"))
+        return ChunkStreamReader(hides_report=asked is not sent, waits_for_report=asks)
 
 
 class ChunkStreamReader:
-    """Reads a stream of Chat Completions: the last chunk, without choices, has the usage."""
+    """Reads a stream of Chat Completions: the last chunk, without choices, has the usage. Which one
+    is the last says only the end."""
 
-    def __init__(self, hides_report: bool) -> None:
+    def __init__(self, hides_report: bool, waits_for_report: bool) -> None:
         self.has_failed = False
         #: The choices that are not whole yet, by their index.
         self._open: set[Any] = set()
         self._has_ended = False
         self._hides_report = hides_report
+        self._waits_for_report = waits_for_report
         self._report: Report | None = None
 
     def take(self, event: Any) -> Step:
@@ -77,9 +83,11 @@ class ChunkStreamReader:
             self._has_ended |= is_whole
         if member(event, "usage") is None:
             self._report = self._report or _report(event)
-            return Step.PASS
-        self._report = _report(event)
-        return Step.HIDE if self._hides_report and not choices else Step.PASS
+        else:
+            self._report = _report(event)
+            if self._hides_report and not choices:
+                return Step.HIDE
+        return Step.HOLD if self._waits_for_report and self.is_generated else Step.PASS
 
     @property
     def is_generated(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Protocol
 
@@ -28,6 +29,8 @@ class Step(Enum):
     HIDE = "hide"
     #: Hand it on once the usage is recorded: it is the last.
     END = "end"
+    #: The same, unless another one comes: it may be the last.
+    HOLD = "hold"
 
 
 class StreamReader(Protocol):
@@ -51,6 +54,10 @@ class StreamReader(Protocol):
 
 class Provider(Protocol):
     """A provider's API, as far as its usage is concerned."""
+
+    @property
+    def answering(self) -> Sequence[str]:
+        """The resources of its SDK's client that make a model answer, by their dotted names."""
 
     def route(self, path: str) -> Route:
         """What a POST to that path is."""

@@ -17,10 +17,13 @@ from ._metering import (
     REPORT_WAIT_S,
     Metering,
     StreamState,
+    asked_body,
     bytes_read,
     raw_response,
     refuse_unread,
+    with_body,
 )
+from ._takeover import take_over
 from ._tokens import Report
 
 
@@ -28,6 +31,7 @@ def install(client: Any, meterline: Meterline, metering: Metering) -> Any:
     """Meters a fresh copy of an SDK's client, and the copies that are made of it.
 
     Every method of an SDK that makes a model answer goes through the client's public ``post``.
+    Raises :class:`meterline.InvalidUsage` for a client of which one would not.
     """
     biller = _Biller(meterline, metering)
     original_post, original_copy = client.post, client.copy
@@ -38,8 +42,7 @@ def install(client: Any, meterline: Meterline, metering: Metering) -> Any:
     def copy(**options: Any) -> Any:
         return install(original_copy(**options), meterline, metering)
 
-    client.post, client.copy, client.with_options = post, copy, copy
-    return client
+    return take_over(client, post, copy, metering.provider.answering)
 
 
 #: What comes after the last event.
@@ -58,10 +61,10 @@ class _Biller:
         raw = raw_response(request.get("options") or {})
         is_stream = bool(request.get("stream"))
         refuse_unread(path, raw, is_stream)
-        asked = request.get("body") or {}
+        asked = asked_body(request)
         sent = metering.provider.prepare(path, asked)
         if sent is not asked:
-            request = {**request, "body": sent}
+            request = with_body(request, sent)
         self._meterline._require_open()
         if metering.check_access:
             self._meterline.require_access(metering.customer)
@@ -108,7 +111,9 @@ class _Biller:
 def _meter_stream(stream: Any, state: StreamState, biller: _Biller) -> Any:
     """Puts metering between an SDK's stream and its reader."""
     metered = _MeteredStream(stream, state, biller)
-    stream._iterator = metered.events()
+    events = metered.events()
+    next(events)
+    stream._iterator = events
     stream.close = metered.close
     # What an SDK wraps around its stream closes the response alone.
     stream.response.close = metered.close_response
@@ -129,17 +134,25 @@ class _MeteredStream:
         self._is_dropped = False
 
     def events(self) -> Iterator[Any]:
-        """The events, the last of them only once the usage is recorded."""
+        """Nothing, then the events, the last of them only once the usage is recorded."""
+        held: list[Any] = []
         try:
+            # One that has not begun would not hear that it is dropped.
+            yield None
             while (event := self._next()) is not _END:
                 step = self._state.reader.take(event)
+                if step is step.HIDE:
+                    continue
+                yield from held
+                held = [event] if step is step.HOLD else []
                 if step is step.END:
-                    self._settle()
-                if step is not step.HIDE:
+                    self._settle(event)
+                if not held:
                     yield event
             if self._state.reader.has_failed:
                 self._settle_quietly()
-            self._settle()
+            self._settle(*held)
+            yield from held
         except GeneratorExit:
             self._drop()
             raise
@@ -205,10 +218,10 @@ class _MeteredStream:
             while self._state.wants_report() and bytes_read(self._response) < end:
                 self._state.reader.take(next(self._source))
 
-    def _settle(self) -> None:
+    def _settle(self, last: Any = None) -> None:
         if not self._state.is_settled:
             self._state.is_settled = True
-            self._biller.bill(self._state.reader.report())
+            self._biller.bill(self._state.reader.report(), last)
 
     def _settle_quietly(self, emit_many: EmitMany | None = None) -> None:
         if not self._state.is_settled:
