@@ -15,12 +15,13 @@ export const BATCH_EVENTS_MAX = 100;
 export class Buffer {
   readonly #sender: Sender;
   readonly #eventsMax: number;
-  readonly #waitMs: number;
+  #waitMs: number;
   #waiting: Delivery[] = [];
-  /** How many flushes are under way: what comes meanwhile is part of them. */
   #flushes = 0;
   /** It keeps the process alive: an event must not vanish because nothing else is to be done. */
   #timer: NodeJS.Timeout | undefined;
+  /** The same for what waits only for others that a flush hurries. */
+  #hurriedTimer: NodeJS.Timeout | undefined;
 
   constructor(sender: Sender, { eventsMax = BATCH_EVENTS_MAX, waitMs = 20 }: BufferOptions) {
     this.#sender = sender;
@@ -28,24 +29,39 @@ export class Buffer {
     this.#waitMs = waitMs;
   }
 
-  /** Takes an event. Its `settle` is called when its fate is clear. */
-  add(delivery: Delivery): void {
-    this.#waiting.push(delivery);
-    if (this.#waiting.length >= this.#eventsMax) this.#send();
-    else this.#timer ??= setTimeout(() => this.#send(), this.#flushes > 0 ? 0 : this.#waitMs);
+  /** How many flushes there were. */
+  get flushes(): number {
+    return this.#flushes;
   }
 
-  /** Sends what waits, and until `settled` is over also what comes, without waiting longer. */
-  async flush(settled: () => Promise<void>): Promise<void> {
+  /**
+   * Takes an event of a call that began after so many `flushes`: one that was under way at a later
+   * flush, as while it was written to a disk, is part of it. Its `settle` is called when its fate is
+   * clear.
+   */
+  add(delivery: Delivery, flushes = this.#flushes): void {
+    this.#waiting.push(delivery);
+    if (this.#waiting.length >= this.#eventsMax) this.#send();
+    else if (flushes < this.#flushes) this.#hurriedTimer ??= setTimeout(() => this.#send(), 0);
+    else this.#timer ??= setTimeout(() => this.#send(), this.#waitMs);
+  }
+
+  /** Sends what waits, and what calls that are under way will add, without waiting longer. */
+  flush(): void {
     this.#flushes++;
     this.#send();
-    await settled();
-    this.#flushes--;
+  }
+
+  /** Sends what waits, and from now on lets nothing wait for others. */
+  hurry(): void {
+    this.#waitMs = 0;
+    this.flush();
   }
 
   #send(): void {
     clearTimeout(this.#timer);
-    this.#timer = undefined;
+    clearTimeout(this.#hurriedTimer);
+    this.#timer = this.#hurriedTimer = undefined;
     const batch = this.#waiting;
     this.#waiting = [];
     if (batch.length > 0) void this.#sender.deliverInTurn(batch);

@@ -208,11 +208,12 @@ export class Meterline {
   }
 
   /**
-   * Sends what waits, and resolves when all that is on its way is settled, with what is left in the
-   * spool. Metered actions that still run are not waited for.
+   * Sends what waits, and resolves when all that is on its way now is settled, with what is left in
+   * the spool. Later calls are not waited for, nor metered actions that still run.
    */
   async flush(): Promise<SpoolState> {
-    await this.#hurried(() => this.#sending.ended());
+    this.#buffer?.flush();
+    await this.#sending.allThereEnded();
     const deadlineMs = this.#runtime.nowMs() + this.#retryBudgetMs;
     return (await this.#spooled?.flush(deadlineMs)) ?? { waiting: 0, setAside: 0 };
   }
@@ -223,10 +224,9 @@ export class Meterline {
    */
   async close(): Promise<void> {
     this.#closed = true;
-    await this.#hurried(async () => {
-      await this.#actions.ended();
-      await this.#sending.ended();
-    });
+    this.#buffer?.hurry();
+    await this.#actions.ended();
+    await this.#sending.ended();
     await this.#spooled?.close();
   }
 
@@ -241,12 +241,13 @@ export class Meterline {
 
   /**
    * Has `flush` and `close` wait for `work`, which never rejects. What it records by the function
-   * that it is given is taken also while the client closes.
+   * that it is given is taken also while the client closes, and is part of a flush meanwhile.
    *
    * @internal
    */
   inBackground(work: (emitMany: EmitMany) => Promise<void>): void {
-    const letIn: EmitMany = async (events) => this.#record(events.map(wireEvent));
+    const flushes = this.#buffer?.flushes;
+    const letIn: EmitMany = async (events) => this.#record(events.map(wireEvent), flushes);
     void this.#sending.add(work(this.#closed ? this.emitMany.bind(this) : letIn));
   }
 
@@ -284,8 +285,9 @@ export class Meterline {
     return outcome as Outcome;
   }
 
-  #record(events: readonly WireEvent[]): Promise<Outcome[]> {
-    return this.#sending.add(traceEmit(events, () => this.#recorder.record(events)));
+  /** `flushes` are those that there were when the call began, if that was before. */
+  #record(events: readonly WireEvent[], flushes = this.#buffer?.flushes): Promise<Outcome[]> {
+    return this.#sending.add(traceEmit(events, () => this.#recorder.record(events, flushes)));
   }
 
   #hold(wanted: WireReservation, eventId?: string): Promise<Reservation> {
@@ -305,11 +307,6 @@ export class Meterline {
   async #requireAccess({ customer_id, event_id }: WireEvent): Promise<void> {
     const access = await this.#access(customer_id, accessPath(customer_id));
     if (!access.allowed) throw new AccessDenied(access, { eventId: event_id });
-  }
-
-  /** Lets nothing wait for others until `ended` is over. */
-  #hurried(ended: () => Promise<void>): Promise<void> {
-    return this.#buffer ? this.#buffer.flush(ended) : ended();
   }
 
   #requireOpen(details?: ErrorDetails): void {

@@ -1,11 +1,13 @@
 import { createHash, randomUUID } from "node:crypto";
 
 import { type ErrorDetails, InvalidUsage } from "./errors.js";
+import { unixMs } from "./time.js";
 import {
   requireAction,
   requireCustomer,
   requireReservationId,
   requireStripeId,
+  requireTime,
   requireUnits,
 } from "./validation.js";
 
@@ -17,8 +19,11 @@ export interface EmitOptions {
   eventId?: string | undefined;
   /** Your name for the work, in place of `eventId`, which is derived from it: {@link eventIdOfJob}. */
   jobId?: string | undefined;
-  /** When it happened, if not now: a `Date`, or RFC 3339. It is part of the event's content. */
-  occurredAt?: Date | string | undefined;
+  /**
+   * When it happened, if not now, between 2000 and 2100: a `Date`, RFC 3339, or whole unix seconds. It
+   * is part of the event's content.
+   */
+  occurredAt?: Date | string | number | undefined;
   /** The subscription item that you expect to bill, `si_…`; another one is refused. */
   subscriptionItem?: string | undefined;
   /** The reservation that it settles. It is the same event with and without. */
@@ -39,7 +44,7 @@ export interface WireEvent {
   readonly customer_id: string;
   readonly action_type: string;
   readonly quantity: number;
-  /** RFC 3339; or unix seconds, of an event that another language's client spooled. */
+  /** RFC 3339, or unix seconds. */
   readonly occurred_at?: string | number;
   readonly subscription_item_id?: string;
   readonly reservation_id?: string;
@@ -66,19 +71,21 @@ export function eventIdOfJob(jobId: string, action: string): string {
 export function wireEvent(event: UsageEvent): WireEvent {
   const { customer, action, subscriptionItem, reservationId } = event;
   const eventId = chooseEventId(event);
-  const occurredAt = occurredAtText(event.occurredAt, eventId);
   requireCustomer(customer, { eventId });
   requireAction(action, { eventId });
   if (subscriptionItem !== undefined) {
     requireStripeId("subscriptionItem", subscriptionItem, { eventId });
   }
   if (reservationId !== undefined) requireReservationId(reservationId, { eventId });
+  const { occurredAt } = event;
   return {
     event_id: eventId,
     customer_id: customer,
     action_type: action,
     quantity: requireUnits("quantity", event.quantity ?? 1, { eventId }),
-    ...(occurredAt !== undefined && { occurred_at: occurredAt }),
+    ...(occurredAt !== undefined && {
+      occurred_at: requireTime("occurredAt", occurredAt, { eventId }),
+    }),
     ...(subscriptionItem !== undefined && { subscription_item_id: subscriptionItem }),
     ...(reservationId !== undefined && { reservation_id: reservationId }),
   };
@@ -91,7 +98,7 @@ export function usageEvent(event: WireEvent): UsageEvent & { quantity: number; e
     action: event.action_type,
     quantity: event.quantity,
     eventId: event.event_id,
-    occurredAt: event.occurred_at as string | undefined,
+    occurredAt: event.occurred_at,
     subscriptionItem: event.subscription_item_id,
     reservationId: event.reservation_id,
   };
@@ -110,18 +117,13 @@ export function sameContent(one: WireEvent, other: WireEvent): boolean {
   const names = new Set([...Object.keys(one), ...Object.keys(other)]) as Set<keyof WireEvent>;
   names.delete("reservation_id");
   return [...names].every((name) =>
-    name === "occurred_at"
-      ? instant(one.occurred_at) === instant(other.occurred_at)
-      : one[name] === other[name],
+    name === "occurred_at" ? instant(one) === instant(other) : one[name] === other[name],
   );
 }
 
-/** A time in unix milliseconds, or as it is written where it is none. */
-function instant(at: string | number | undefined): string | number | undefined {
-  // In unix seconds other languages' clients write them.
-  if (typeof at === "number") return at * 1000;
-  const parsedMs = at === undefined ? Number.NaN : Date.parse(at);
-  return Number.isNaN(parsedMs) ? at : parsedMs;
+/** An event's time in unix milliseconds, or as it is written where it is none. */
+function instant({ occurred_at }: WireEvent): string | number | undefined {
+  return unixMs(occurred_at) ?? occurred_at;
 }
 
 function chooseEventId({ action, eventId, jobId }: UsageEvent): string {
@@ -145,10 +147,4 @@ function requireText(name: string, value: string): void {
   if (typeof value !== "string" || value === "" || !value.isWellFormed()) {
     throw new InvalidUsage(`${name} must be text, and not empty`);
   }
-}
-
-function occurredAtText(at: Date | string | undefined, eventId: string): string | undefined {
-  if (at === undefined || typeof at === "string") return at;
-  if (at instanceof Date && !Number.isNaN(at.getTime())) return at.toISOString();
-  throw new InvalidUsage("occurredAt must be a valid Date, or RFC 3339", { eventId });
 }

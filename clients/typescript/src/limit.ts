@@ -15,3 +15,17 @@ export function limit(most: number): <T>(work: () => Promise<T>) => Promise<T> {
     }
   };
 }
+
+/** Lets the pieces of work of one name run one after the other, in order. */
+export function oneByOne(): <T>(name: string, work: () => Promise<T>) => Promise<T> {
+  const last = new Map<string, Promise<unknown>>();
+  return (name, work) => {
+    const mine = (last.get(name) ?? Promise.resolve()).then(work, work);
+    last.set(name, mine);
+    const forget = (): void => {
+      if (last.get(name) === mine) last.delete(name);
+    };
+    mine.then(forget, forget);
+    return mine;
+  };
+}

@@ -11,7 +11,8 @@ export type Outcome = Recorded | MeterlineError;
 
 /** Records events, and says what became of each, in order. */
 export interface Recorder {
-  record(events: readonly WireEvent[]): Promise<Outcome[]>;
+  /** `flushes` are those of the buffer that there were when the call began. */
+  record(events: readonly WireEvent[], flushes: number | undefined): Promise<Outcome[]>;
 }
 
 /** How long, by what, and from when on events are sent. */
@@ -30,13 +31,13 @@ export class Dispatch implements Recorder {
     this.#parts = parts;
   }
 
-  async record(events: readonly WireEvent[]): Promise<Outcome[]> {
-    const fates = await this.send(events);
+  async record(events: readonly WireEvent[], flushes: number | undefined): Promise<Outcome[]> {
+    const fates = await this.send(events, flushes);
     return events.map((event, index) => outcome(event, fates[index] as Fate));
   }
 
   /** The fates of the events, in order. */
-  send(events: readonly WireEvent[]): Promise<Fate[]> {
+  send(events: readonly WireEvent[], flushes: number | undefined): Promise<Fate[]> {
     const { sender, buffer, runtime, retryBudgetMs } = this.#parts;
     const deadlineMs = runtime.nowMs() + retryBudgetMs;
     const deliveries: Delivery[] = [];
@@ -47,7 +48,7 @@ export class Dispatch implements Recorder {
         }),
     );
     if (buffer !== undefined) {
-      for (const delivery of deliveries) buffer.add(delivery);
+      for (const delivery of deliveries) buffer.add(delivery, flushes);
     } else if (deliveries.length === 1) {
       void sender.deliver(deliveries, "single");
     } else {

@@ -14,7 +14,7 @@ import { basename, join } from "node:path";
 import { type Problem, SpoolFailed } from "./errors.js";
 import { idsOf, sameContent, type WireEvent } from "./event.js";
 import { parseJson } from "./json.js";
-import { limit } from "./limit.js";
+import { limit, oneByOne } from "./limit.js";
 
 /** What lies in the spool. */
 export interface SpoolState {
@@ -42,6 +42,7 @@ export class Spool {
   #ready: Promise<void> | undefined;
   readonly #syncWaiting: () => Promise<void>;
   readonly #limited = limit(OPEN_FILES_MAX);
+  readonly #inTurn = oneByOne();
   readonly #onSetAsideUnread: (error: Error) => void;
 
   /** `onSetAsideUnread` is told of each file that is no event. */
@@ -65,23 +66,9 @@ export class Spool {
    * @throws {SpoolFailed} where it cannot be written.
    */
   async put(event: WireEvent): Promise<"new" | "known" | "conflict"> {
-    return this.#orFail(event, async () => {
-      await this.#prepare();
-      const target = this.#fileOf(Spool.nameOf(event));
-      for (let race = 0; race < RACES_MAX; race++) {
-        if (await this.#limited(() => this.#write({ event }, target))) {
-          await this.#syncWaiting();
-          return "new";
-        }
-        const known = await this.#readWaiting(target);
-        if (known === undefined) continue;
-        if (!sameContent(known, event)) return "conflict";
-        // Whoever put it there may not have got so far.
-        await this.#syncWaiting();
-        return "known";
-      }
-      throw new Error("the file comes and goes");
-    });
+    const target = this.#fileOf(Spool.nameOf(event));
+    // One call at a time for each file: what one takes away again was promised to no other.
+    return this.#orFail(event, () => this.#inTurn(target, () => this.#putAt(target, event)));
   }
 
   /** Takes an event out by the name of its file: it is recorded. */
@@ -131,6 +118,23 @@ export class Spool {
     return { waiting: waiting.length, setAside: setAside.length };
   }
 
+  async #putAt(target: string, event: WireEvent): Promise<"new" | "known" | "conflict"> {
+    await this.#prepare();
+    for (let race = 0; race < RACES_MAX; race++) {
+      if (await this.#limited(() => this.#write({ event }, target))) {
+        await this.#syncWaiting().catch((error: unknown) => takeAway(target, error));
+        return "new";
+      }
+      const known = await this.#readWaiting(target);
+      if (known === undefined) continue;
+      if (!sameContent(known, event)) return "conflict";
+      // Whoever put it there may not have got so far.
+      await this.#syncWaiting();
+      return "known";
+    }
+    throw new Error("the file comes and goes");
+  }
+
   #fileOf(name: string): string {
     return join(this.#waiting, `${name}.json`);
   }
@@ -174,7 +178,8 @@ export class Spool {
       if (codeOf(error) === "EEXIST") return false;
       throw error;
     } finally {
-      await unlink(path).catch(unlessMissing);
+      // One that stays says nothing of `target`, and is removed when it is old.
+      await unlink(path).catch(() => undefined);
     }
   }
 
@@ -220,8 +225,7 @@ export class Spool {
     try {
       return await work();
     } catch (cause) {
-      const reason = cause instanceof Error ? cause.message : String(cause);
-      const message = `event ${event.event_id} could not be spooled: ${reason}`;
+      const message = `event ${event.event_id} could not be spooled: ${textOf(cause)}`;
       throw new SpoolFailed(message, { ...idsOf(event), cause });
     }
   }
@@ -236,6 +240,17 @@ async function eventIn(path: string): Promise<WireEvent | undefined> {
     throw new NoEvent(`${path} holds no usage event, and is set aside`);
   }
   return event as WireEvent;
+}
+
+/** Takes away a file that may not last, for which its caller is to be told `error`. */
+async function takeAway(path: string, error: unknown): Promise<never> {
+  await unlink(path)
+    .catch(unlessMissing)
+    .catch((cause: unknown) => {
+      const message = `${textOf(error)}; it may be sent all the same: ${textOf(cause)}`;
+      throw new Error(message, { cause: error });
+    });
+  throw error;
 }
 
 /** What a file holds is no usage event. */
@@ -277,6 +292,10 @@ async function jsonFiles(folder: string): Promise<string[]> {
 
 function codeOf(error: unknown): string | undefined {
   return (error as NodeJS.ErrnoException | null)?.code;
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 function unlessMissing(error: unknown): undefined {

@@ -52,12 +52,12 @@ export class SpooledRecorder implements Recorder {
     });
   }
 
-  async record(events: readonly WireEvent[]): Promise<Outcome[]> {
+  async record(events: readonly WireEvent[], flushes: number | undefined): Promise<Outcome[]> {
     const releases = events.map((event) => this.#hold(Spool.nameOf(event)));
     try {
       const puts = await Promise.all(events.map((event) => this.#put(event)));
       const toSend = events.filter((_, index) => puts[index] === "new" || puts[index] === "known");
-      const fates = await this.#send(toSend);
+      const fates = await this.#send(toSend, flushes);
       const settled = await Promise.all(
         events.map((event, index) => {
           const put = puts[index];
@@ -96,10 +96,13 @@ export class SpooledRecorder implements Recorder {
   }
 
   /** The fates of the events; none while the API is known to be out of reach. */
-  async #send(events: readonly WireEvent[]): Promise<Map<WireEvent, Fate> | undefined> {
+  async #send(
+    events: readonly WireEvent[],
+    flushes: number | undefined,
+  ): Promise<Map<WireEvent, Fate> | undefined> {
     const { dispatch, sender } = this.#parts;
     if (this.#outage && sender.unreachable) return undefined;
-    const fates = await dispatch.send(events);
+    const fates = await dispatch.send(events, flushes);
     if (fates.length > 0) this.#outage = fates.some(({ fate }) => fate === "unclear");
     return new Map(events.map((event, index) => [event, fates[index] as Fate]));
   }

@@ -34,6 +34,9 @@ export interface TransportOptions {
 /** No answer of the API's is nearly as long: a batch's has a hundred results. */
 const ANSWER_BYTES_MAX = 4 * 1024 * 1024;
 
+/** As much as its seconds can say, of at most nine digits. */
+const RETRY_AFTER_MS_MAX = 999_999_999_000;
+
 /** Codes of Node's and of its HTTP client, for connections that never came about. */
 const NEVER_CONNECTED = new Set([
   "ECONNREFUSED",
@@ -96,7 +99,7 @@ export class Transport {
       return {
         answered: true,
         status: response.status,
-        retryAfterMs: retryAfterMs(response.headers.get("retry-after")),
+        retryAfterMs: retryAfterMs(response.headers),
         body: parseJson(await wholeText(response)),
       };
     } catch (error) {
@@ -127,9 +130,22 @@ async function wholeText({ body }: Response): Promise<string> {
   return text + decoder.decode();
 }
 
-/** `Retry-After` as whole seconds. Its other form, a date, would need two clocks to agree. */
-function retryAfterMs(header: string | null): number | undefined {
-  return header !== null && /^\d{1,9}$/.test(header.trim()) ? Number(header) * 1000 : undefined;
+/**
+ * How long `Retry-After` asks to wait: whole seconds, or until a date. That is held against the
+ * answer's own date, since the server's clock and this one need not agree.
+ */
+function retryAfterMs(headers: Headers): number | undefined {
+  const retryAfter = headers.get("retry-after")?.trim() ?? "";
+  if (/^\d{1,9}$/.test(retryAfter)) return Number(retryAfter) * 1000;
+  const waitMs = httpDateMs(retryAfter) - httpDateMs(headers.get("date") ?? "");
+  if (Number.isNaN(waitMs)) return undefined;
+  return Math.min(Math.max(waitMs, 0), RETRY_AFTER_MS_MAX);
+}
+
+/** A date in the form that servers send (RFC 9110, "Date/Time Formats"); not a number where it is none. */
+function httpDateMs(date: string): number {
+  const isOne = /^\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT$/.test(date);
+  return isOne ? Date.parse(date) : Number.NaN;
 }
 
 /** The codes, or else the messages, of an error and of what caused it. */

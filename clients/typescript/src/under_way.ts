@@ -10,6 +10,11 @@ export class UnderWay {
     return work;
   }
 
+  /** Resolves once all that is there now has ended. */
+  async allThereEnded(): Promise<void> {
+    await Promise.all(this.#work);
+  }
+
   /** Resolves once there is none, what comes meanwhile included. */
   async ended(): Promise<void> {
     while (this.#work.size > 0) await Promise.all(this.#work);

@@ -1,9 +1,12 @@
 import { type ErrorDetails, InvalidUsage } from "./errors.js";
+import { unixMs } from "./time.js";
 
 // The API's own limits (openapi.json), held here too: what can never be recorded must neither get
 // into a spool, nor into a batch beside the events of others.
 const QUANTITY_MAX = 1_000_000_000;
 const LIMIT_UNITS_MAX = 1_000_000_000_000_000;
+const EARLIEST_MS = Date.UTC(2000, 0);
+const LATEST_MS = Date.UTC(2100, 0);
 const STRIPE_ID = /^[A-Za-z0-9_]{1,64}$/;
 const ACTION_TYPE = /^[A-Za-z0-9_.:-]{1,64}$/;
 // A part of an address: `.` and `..` would be another one.
@@ -48,6 +51,24 @@ export function requireWhole(
 ): number {
   if (Number.isInteger(value) && value >= 1 && value <= max) return value;
   throw new InvalidUsage(`${name} must be a whole number from 1 to ${max}`, details);
+}
+
+/** `at` as it is sent, if an event may have happened then. `name` is what the caller calls it. */
+export function requireTime(
+  name: string,
+  at: Date | string | number,
+  details?: ErrorDetails,
+): string | number {
+  const ms = at instanceof Date ? at.getTime() : unixMs(at);
+  if (ms === undefined || Number.isNaN(ms)) {
+    const message = `${name} must be a valid Date, RFC 3339 or whole unix seconds`;
+    throw new InvalidUsage(message, details);
+  }
+  if (ms < EARLIEST_MS || ms > LATEST_MS) {
+    const message = `${name} must lie between the years 2000 and 2100; unix times are in seconds`;
+    throw new InvalidUsage(message, details);
+  }
+  return at instanceof Date ? at.toISOString() : at;
 }
 
 function requireMatch(name: string, value: string, pattern: RegExp, details?: ErrorDetails): void {

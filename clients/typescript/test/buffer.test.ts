@@ -102,6 +102,54 @@ test("a flush sends what waits, and resolves when it is settled", async () => {
   assert.equal(api.requests.length, 1);
 });
 
+test("a flush waits for what was there, and for no later call", async () => {
+  const { api, meterline } = await setting();
+  const answering = gate();
+  api.beforeAnswer = async () => {
+    if (api.requests.at(-1)?.events[0]?.event_id === "later") await answering.passed;
+  };
+  const told: string[] = [];
+  const emit = async (eventId: string) => {
+    await meterline.emit("cus_1", "page", { eventId });
+    told.push(eventId);
+  };
+  const first = emit("first");
+  const flushed = meterline.flush().then(() => told.push("flushed"));
+  const later = emit("later");
+  // The client is never idle.
+  for (let call = 0; call < 100 && !told.includes("flushed"); call++) {
+    await meterline.checkAccess("cus_1");
+  }
+  answering.open();
+  await Promise.all([first, flushed, later]);
+  assert.deepEqual(told, ["first", "flushed", "later"]);
+});
+
+test("while a flush is under way, later events still wait for each other", async () => {
+  const { api, meterline } = await setting({ buffer: { eventsMax: 2, waitMs: NEVER_MS } });
+  const [asked, answering] = [gate(), gate()];
+  api.beforeAnswer = async () => {
+    if (api.requests.at(-1)?.events[0]?.event_id !== "a") return;
+    asked.open();
+    await answering.passed;
+  };
+  const emit = (eventId: string) => meterline.emit("cus_1", "page", { eventId });
+  const first = emit("a");
+  const flushed = meterline.flush();
+  await asked.passed;
+  const later = emit("b");
+  // It has had its time to go alone.
+  for (let turn = 0; turn < 5; turn++) await meterline.checkAccess("cus_1");
+  await Promise.all([later, emit("c")]);
+  answering.open();
+  await Promise.all([first, flushed]);
+  const sent = api.requests.map(({ events }) => events.map(({ event_id }) => event_id));
+  assert.deepEqual(
+    sent.filter((ids) => ids.length > 0),
+    [["a"], ["b", "c"]],
+  );
+});
+
 test("closing sends what waits", async () => {
   const { api, meterline } = await setting({ buffer: { waitMs: NEVER_MS } });
   const emitted = meterline.emit("cus_1", "page");

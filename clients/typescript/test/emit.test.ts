@@ -13,6 +13,8 @@ import {
 } from "../src/index.js";
 import { setting } from "./support/setting.js";
 
+const PAGE = { customer: "cus_1", action: "page" };
+
 test("an event is recorded under the key, and a repeat is a duplicate", async () => {
   const { api, meterline } = await setting();
   const first = await meterline.emit("cus_1", "page", { eventId: "a", quantity: 3 });
@@ -66,6 +68,32 @@ test("waits double up to a bound, and come after what the API asks for, which is
   assert.deepEqual(runtime.sleeps, [50, 100, 200, 400, 800, 1600, 2000, 9000]);
 });
 
+test("a time to come again is as long after the answer's own, whatever the clock is here", async () => {
+  const { api, meterline, runtime } = await setting();
+  const date = "Sat, 31 Jan 2026 23:59:55 GMT";
+  const says = (headers: Record<string, string>) => api.faults.push({ status: 503, headers });
+  says({ date, "retry-after": "Sun, 01 Feb 2026 00:00:02 GMT" });
+  says({ date, "retry-after": "Sat, 31 Jan 2026 23:59:00 GMT" });
+  // Neither of these says how long.
+  says({ "retry-after": "Sun, 01 Feb 2026 00:00:02 GMT" });
+  says({ date, "retry-after": "Sun, 01 Feb 2026" });
+  says({ date: "now", "retry-after": "Sun, 01 Feb 2026 00:00:02 GMT" });
+  says({ date, "retry-after": "Sun Feb  1 00:00:02 2026" });
+  await meterline.emit("cus_1", "page");
+  assert.deepEqual(runtime.sleeps, [7050, 100, 200, 400, 800, 1600]);
+});
+
+test("a time to come again that is too far away is not waited for", async () => {
+  const { api, meterline, runtime } = await setting();
+  const headers = {
+    date: "Sat, 31 Jan 2026 23:59:55 GMT",
+    "retry-after": "Fri, 31 Dec 9999 23:59:59 GMT",
+  };
+  api.faults.push({ status: 503, headers });
+  await assert.rejects(meterline.emit("cus_1", "page"), PerhapsRecorded);
+  assert.deepEqual(runtime.sleeps, []);
+});
+
 test("after the budget the error says perhaps, and the caller goes on under its id", async () => {
   const { api, meterline, runtime } = await setting({ retryBudgetMs: 1000 });
   for (let i = 0; i < 100; i++) api.faults.push("lose_answer");
@@ -104,7 +132,7 @@ test("a refusal is an error at once, with the API's words", async () => {
 
 test("a redirect is not followed: it would take the key elsewhere", async () => {
   const { api, meterline } = await setting({ retryBudgetMs: 0 });
-  api.faults.push({ status: 307, location: "/v1/usage" });
+  api.faults.push({ status: 307, headers: { location: "/v1/usage" } });
   await assert.rejects(meterline.emit("cus_1", "page"), PerhapsRecorded);
   assert.equal(api.requests.length, 1);
 });
@@ -288,4 +316,52 @@ test("many go in one request, with an outcome for each", async () => {
   assert.deepEqual(await meterline.emitMany([]), []);
   await assert.rejects(meterline.emitMany([{ customer: "", action: "page" }]), InvalidUsage);
   assert.equal(api.requests.length, 4);
+});
+
+test("a hundred that is refused takes no other with it", async () => {
+  const { api, meterline } = await setting();
+  api.faults.push({ status: 403, problem: "forbidden" });
+  const many = Array.from({ length: 250 }, (_, n) => ({ ...PAGE, eventId: `e${n}` }));
+  const outcomes = await meterline.emitMany(many);
+  const refused = new Set(api.requests[0]?.events.map(({ event_id }) => event_id));
+  assert.equal(api.requests.length, 3);
+  outcomes.forEach((outcome, n) => {
+    assert.equal(outcome.eventId, `e${n}`);
+    assert.equal(outcome instanceof Refused, refused.has(`e${n}`));
+    assert.equal(outcome instanceof MeterlineError, refused.has(`e${n}`));
+  });
+  assert.equal(api.units, 250 - refused.size);
+});
+
+test("of a hundred that cannot be read as a whole, each is sent by itself", async () => {
+  const { api, meterline } = await setting();
+  api.faults.push({ status: 400, problem: "invalid-request" });
+  const many = Array.from({ length: 100 }, () => PAGE);
+  const outcomes = await meterline.emitMany([
+    ...many.slice(1),
+    { ...PAGE, customer: "cus_unknown" },
+  ]);
+  assert.equal(outcomes.filter((outcome) => outcome instanceof MeterlineError).length, 1);
+  assert.ok(outcomes.at(-1) instanceof Refused);
+  assert.equal(api.requests.length, 101);
+  assert.equal(api.units, 99);
+});
+
+test("many that meet an outage are each perhaps recorded, and finished under their ids", async () => {
+  const { api, meterline } = await setting({ retryBudgetMs: 200 });
+  const many = Array.from({ length: 150 }, (_, n) => ({ ...PAGE, eventId: `e${n}` }));
+  // Of one hundred the work is done, and no answer comes.
+  api.faults.push("lose_answer", ...Array.from({ length: 50 }, () => ({ status: 503 })));
+  const outcomes = await meterline.emitMany(many);
+  assert.ok(outcomes.every((outcome) => outcome instanceof PerhapsRecorded && outcome.retryable));
+  assert.deepEqual(
+    outcomes.map(({ eventId }) => eventId),
+    many.map(({ eventId }) => eventId),
+  );
+  const { size } = api.recorded;
+  api.faults.length = 0;
+  const finished = await meterline.emitMany(many);
+  const duplicates = finished.filter((outcome) => "duplicate" in outcome && outcome.duplicate);
+  assert.equal(duplicates.length, size);
+  assert.equal(api.units, 150);
 });

@@ -52,6 +52,8 @@ test("one time is the same time, however it is written", () => {
     assert.ok(!sameContent(at("2026-01-31T12:00:00.001Z"), at(time)), String(time));
     assert.ok(!sameContent(page({ eventId: "a" }), at(time)), String(time));
   }
+  assert.ok(sameContent(at("2026-01-31t12:00:00z"), at("2026-01-31 12:00:00-00:00")));
+  assert.ok(!sameContent(at("2026-03-02T12:00:00Z"), at("2026-02-30T12:00:00Z")), "no such day");
 });
 
 test("an event is the same with and without its reservation", () => {
@@ -60,6 +62,70 @@ test("an event is the same with and without its reservation", () => {
   assert.ok(sameContent(page({ eventId: "a" }), reserved));
   assert.ok(sameContent(page({ eventId: "a", reservationId: "run-8" }), reserved));
   assert.ok(!sameContent(page({ eventId: "a", quantity: 2 }), reserved));
+});
+
+test("a time is taken as a Date, RFC 3339 or unix seconds, from 2000 to 2100", () => {
+  const texts = [
+    "2026-01-31T12:00:00Z",
+    "2026-01-31t12:00:00.123456789z",
+    "2026-01-31 12:00:00+05:30",
+    "2024-02-29T23:59:59-23:59",
+    "2000-01-01T00:00:00Z",
+    "2100-01-01T00:00:00Z",
+    "2100-01-01T01:00:00+01:00",
+  ];
+  for (const occurredAt of [...texts, 946_684_800, 4_102_444_800]) {
+    assert.equal(page({ occurredAt }).occurred_at, occurredAt);
+  }
+  const first = new Date("2000-01-01T00:00:00Z");
+  assert.equal(page({ occurredAt: first }).occurred_at, "2000-01-01T00:00:00.000Z");
+});
+
+test("a time that no API would take is refused by its name, before anything is sent", () => {
+  const noTimes = [
+    "",
+    "yesterday",
+    "2026-01-31",
+    "2026-01-31T12:00:00",
+    "2026-01-31T12:00Z",
+    "2026-01-31T12:00:00.Z",
+    "2026-01-31T12:00:00+0100",
+    "2026-01-31T12:00:00Z\n",
+    "2026-02-30T12:00:00Z",
+    "2026-13-01T12:00:00Z",
+    "2026-01-31T24:00:00Z",
+    "2026-01-31T12:00:60Z",
+    "2026-01-31T12:00:00+24:00",
+    "1769860800",
+    1_769_860_800.5,
+    Number.NaN,
+    new Date(Number.NaN),
+    null as unknown as string,
+    true as unknown as string,
+    { toString: () => "2026-01-31T12:00:00Z" } as string,
+  ];
+  const outside = [
+    "1999-12-31T23:59:59.999Z",
+    "2100-01-01T00:00:00.001Z",
+    "2100-01-01T00:00:00-00:01",
+    "0000-01-01T00:00:00Z",
+    946_684_799,
+    4_102_444_801,
+    // Milliseconds, given as seconds.
+    1_769_860_800_000,
+    new Date("1999-12-31T23:59:59.999Z"),
+    new Date(8_640_000_000_000_000),
+  ];
+  for (const occurredAt of [...noTimes, ...outside]) {
+    const isOutside = outside.includes(occurredAt as string);
+    const reason = isOutside ? /occurredAt must lie between/ : /occurredAt must be a valid Date/;
+    assert.throws(
+      () => page({ eventId: "a", occurredAt }),
+      (error) =>
+        error instanceof InvalidUsage && error.eventId === "a" && reason.test(error.message),
+      String(occurredAt),
+    );
+  }
 });
 
 test("what no API would take is refused before anything is sent", () => {

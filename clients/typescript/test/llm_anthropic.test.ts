@@ -11,6 +11,7 @@ import {
   UsageNotRecorded,
 } from "../src/llm/index.js";
 import { FakeMeterline } from "../src/testing.js";
+import { collectGarbage } from "./support/garbage.js";
 import { ModelServer, named } from "./support/models.js";
 import { setting as apiSetting, gate } from "./support/setting.js";
 
@@ -70,6 +71,12 @@ function streamed(id: string, usage: object, output: number, more: object = {}):
     }),
     named({ type: "message_stop" }),
   ];
+}
+
+/** What an answer is, of which nothing else is looked at, nor held any more. */
+async function contentType(created: { asResponse(): Promise<Response> }): Promise<string | null> {
+  const { headers } = await created.asResponse();
+  return headers.get("content-type");
 }
 
 function fail(message: string): never {
@@ -236,6 +243,27 @@ test("a stream that is left when its text is over is billed whole", async () => 
   assert.deepEqual(backgroundErrors, []);
 });
 
+test("a flush lets nothing wait that a stream is billed for which was left before", async () => {
+  const { server, fake } = await setting();
+  const meterline = fake.client({ buffer: { waitMs: 1_000_000 } });
+  const plain = new Anthropic({ apiKey: "any", baseURL: server.url });
+  const anthropic = meterAnthropic(plain, meterline, "cus_1");
+  const reporting = gate();
+  server.says.push({
+    events: streamed("msg_1", { input_tokens: 10 }, 42),
+    before: async (index) => {
+      if (index === 6) await reporting.passed;
+    },
+  });
+  for await (const event of await anthropic.messages.create({ ...REQUEST, stream: true })) {
+    if (event.type === "content_block_stop") break;
+  }
+  const flushed = meterline.flush();
+  reporting.open();
+  await flushed;
+  assert.deepEqual(recorded(fake), { "msg_1:input": 10, "msg_1:output": 42 });
+});
+
 test("who leaves while the usage is being recorded hears of a failure by the hook", async () => {
   const { server } = await setting();
   const { api, meterline, backgroundErrors } = await apiSetting({ retryBudgetMs: 0 });
@@ -267,6 +295,82 @@ test("an answer that is not read to its end is billed, or it is said", async () 
   await response.body?.cancel();
   await meterline.flush();
   assert.deepEqual(recorded(fake), { "msg_1:input": 3, "msg_1:output": 4 });
+});
+
+test("an answer that nobody reads is billed once nobody holds it", async () => {
+  const { server, fake, meterline, anthropic, backgroundErrors } = await setting();
+  server.says.push({ status: 200, body: message("msg_1", { input_tokens: 3, output_tokens: 4 }) });
+  // The signal outlives the answer.
+  const { signal } = new AbortController();
+  const type = await contentType(anthropic.messages.create(REQUEST, { signal }));
+  assert.equal(type, "application/json");
+  await collectGarbage(() => fake.events.length > 0);
+  await meterline.flush();
+  assert.deepEqual(recorded(fake), { "msg_1:input": 3, "msg_1:output": 4 });
+  assert.deepEqual(backgroundErrors, []);
+  assert.ok(!signal.aborted);
+});
+
+test("a stream that nobody reads is told of once nobody holds it", async () => {
+  const { server, fake, anthropic, backgroundErrors } = await setting();
+  server.says.push({ events: streamed("msg_1", { input_tokens: 10 }, 42) });
+  const { signal } = new AbortController();
+  const type = await contentType(
+    anthropic.messages.create({ ...REQUEST, stream: true }, { signal }),
+  );
+  assert.equal(type, "text/event-stream");
+  await collectGarbage(() => backgroundErrors.length > 0);
+  assert.equal(fake.events.length, 0);
+  assert.ok(backgroundErrors[0] instanceof UnreportedUsage);
+  assert.equal(backgroundErrors.length, 1);
+  assert.ok(!signal.aborted);
+});
+
+test("a stream whose reader waits for more is no garbage", async () => {
+  const { server, fake, anthropic, backgroundErrors } = await setting();
+  server.says.push({
+    events: streamed("msg_1", { input_tokens: 10 }, 42),
+    before: async (index) => {
+      if (index === 4) await collectGarbage(() => backgroundErrors.length > 0);
+    },
+  });
+  const types: string[] = [];
+  for await (const { type } of await anthropic.messages.create({ ...REQUEST, stream: true })) {
+    types.push(type);
+  }
+  assert.equal(types.at(-1), "message_stop");
+  assert.deepEqual(recorded(fake), { "msg_1:input": 10, "msg_1:output": 42 });
+  assert.deepEqual(backgroundErrors, []);
+});
+
+test("what was read, left or aborted is settled, and is not settled again as garbage", async () => {
+  const { server, fake, meterline, anthropic, backgroundErrors } = await setting();
+  const usage = { input_tokens: 3, output_tokens: 4 };
+  const stream = { ...REQUEST, stream: true } as const;
+  server.says.push(
+    { status: 200, body: message("msg_1", usage) },
+    { status: 200, body: message("msg_2", usage) },
+    { events: streamed("msg_3", { input_tokens: 3 }, 4) },
+    { events: streamed("msg_4", { input_tokens: 3 }, 4) },
+    { events: streamed("msg_5", { input_tokens: 3 }, 4) },
+  );
+  await (async () => {
+    await anthropic.messages.create(REQUEST);
+    await (await anthropic.messages.create(REQUEST).asResponse()).body?.cancel();
+    for await (const _ of await anthropic.messages.create(stream));
+    for await (const _ of await anthropic.messages.create(stream)) break;
+    const { controller } = await anthropic.messages.create(stream);
+    controller.abort();
+  })();
+  await collectGarbage(() => backgroundErrors.length > 2);
+  await meterline.flush();
+  assert.deepEqual(
+    Object.keys(recorded(fake)).filter((id) => id.endsWith("input")),
+    ["msg_1:input", "msg_2:input", "msg_3:input", "msg_4:input"],
+  );
+  const told = backgroundErrors.map(({ message }) => message);
+  assert.equal(told.length, 2);
+  assert.ok(told.some((message) => message.includes("msg_4")));
 });
 
 test("a client that is closed has no model run for it", async () => {
@@ -426,6 +530,25 @@ test("what costs and does not say how much is refused before it is asked for", a
   await assert.rejects(batch.then(), InvalidUsage);
   assert.equal(server.requests.length, 0);
   assert.throws(() => meterAnthropic(anthropic, meterline, "cus 1"), InvalidUsage);
+});
+
+test("what other models may answer is refused before it is asked for", async () => {
+  const { server, fake, anthropic } = await setting();
+  const asked = [
+    anthropic.beta.messages.create({ ...REQUEST, fallbacks: "default" }),
+    anthropic.beta.messages.create({ ...REQUEST, fallbacks: [{ model: "other" }] }),
+  ];
+  for (const answer of asked) await assert.rejects(answer.then(), InvalidUsage);
+  const streaming = { ...REQUEST, fallbacks: "default", stream: true } as const;
+  const stream = await anthropic.beta.messages.create(streaming);
+  await assert.rejects(async () => {
+    for await (const _ of stream);
+  }, InvalidUsage);
+  assert.equal(server.requests.length, 0);
+
+  server.says.push({ status: 200, body: message("msg_1", { input_tokens: 3, output_tokens: 4 }) });
+  await anthropic.beta.messages.create({ ...REQUEST, fallbacks: null });
+  assert.deepEqual(recorded(fake), { "msg_1:input": 3, "msg_1:output": 4 });
 });
 
 test("what has no model generate is let through as it is", async () => {

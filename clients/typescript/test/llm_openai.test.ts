@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 
-import OpenAI from "openai";
+import OpenAI, { type ClientOptions } from "openai";
 
 import { InvalidUsage } from "../src/index.js";
 import { meterOpenAI, UnreportedUsage, UsageNotRecorded } from "../src/llm/index.js";
@@ -28,13 +28,13 @@ const RESPONSE_USAGE = {
   total_tokens: 120,
 };
 
-async function setting() {
+async function setting(options: ClientOptions = {}) {
   const server = await ModelServer.start();
   const fake = new FakeMeterline();
   const backgroundErrors: Error[] = [];
   const onBackgroundError = (error: Error) => void backgroundErrors.push(error);
   const meterline = fake.client({ onBackgroundError });
-  const plain = new OpenAI({ apiKey: "any", baseURL: `${server.url}/v1` });
+  const plain = new OpenAI({ apiKey: "any", baseURL: `${server.url}/v1`, ...options });
   const openai = meterOpenAI(plain, meterline, "cus_1");
   after(() => server.stop());
   return { server, fake, meterline, openai, backgroundErrors };
@@ -386,4 +386,49 @@ test("what costs and cannot be named is refused before it is asked for", async (
   const made = openai.embeddings.create({ model: MODEL, input: "a", encoding_format: "float" });
   await assert.rejects(made.then(), InvalidUsage);
   assert.equal(server.requests.length, 0);
+});
+
+test("a client that gets its tokens by its workload's identity is metered like any other", async () => {
+  const exchanged: string[] = [];
+  const { server, fake, openai } = await setting({
+    apiKey: null,
+    workloadIdentity: {
+      identityProviderId: "idp_1",
+      serviceAccountId: "sa_1",
+      provider: { tokenType: "jwt", getToken: async () => "subject" },
+    },
+    fetch: async (input, init) => {
+      const url = String(input);
+      if (!url.startsWith("https://auth.openai.com/")) return fetch(url, init);
+      exchanged.push(JSON.parse(String(init?.body)).subject_token);
+      return Response.json({ access_token: "token", expires_in: 3600 });
+    },
+  });
+  server.says.push({ status: 200, body: chat("chatcmpl-1", CHAT_USAGE) });
+  await openai.chat.completions.create(CHAT);
+  assert.deepEqual(exchanged, ["subject"]);
+  assert.equal(recorded(fake)["chatcmpl-1:output"], 20);
+});
+
+test("no other address is a way around the bill", async () => {
+  const { server, fake, openai } = await setting();
+  const other = await ModelServer.start();
+  after(() => other.stop());
+  const elsewhere = openai.withOptions({ baseURL: `${other.url}/v1` });
+  other.says.push({ status: 200, body: chat("chatcmpl-1", CHAT_USAGE) });
+  await elsewhere.chat.completions.create(CHAT);
+  assert.equal(recorded(fake)["chatcmpl-1:output"], 20);
+
+  const body = { model: MODEL, input: "a" };
+  const keyless = { Authorization: null };
+  for (const made of [
+    elsewhere.post("/embeddings", { body }),
+    openai.post(`${other.url}/v1/embeddings`, { body }),
+    openai.post("/embeddings", { body, headers: keyless }),
+    openai.post(`${server.url}/v1/embeddings`, { body, headers: keyless }),
+  ]) {
+    await assert.rejects(made.then(), InvalidUsage);
+  }
+  assert.equal(server.requests.length, 0);
+  assert.equal(other.requests.length, 1);
 });

@@ -1,7 +1,17 @@
 import assert from "node:assert/strict";
-import { readdir, readFile, stat, utimes, writeFile } from "node:fs/promises";
+import fs, {
+  type FileHandle,
+  open,
+  readdir,
+  readFile,
+  stat,
+  utimes,
+  writeFile,
+} from "node:fs/promises";
+import { syncBuiltinESMExports } from "node:module";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { test } from "node:test";
+import { mock, test } from "node:test";
 
 import { Meterline, Refused, SpoolFailed } from "../src/index.js";
 import { Spool } from "../src/spool.js";
@@ -17,6 +27,41 @@ function nameOf(customer_id: string, event_id: string): string {
 
 async function files(spoolDir: string, of: "waiting" | "refused"): Promise<string[]> {
   return readdir(join(spoolDir, of));
+}
+
+/** Has the disk fail so often to keep a folder's list of files. */
+async function failingFolderSync(times: number) {
+  const folder = await open(tmpdir());
+  const handles = Object.getPrototypeOf(folder) as FileHandle;
+  await folder.close();
+  const { sync } = handles;
+  let left = times;
+  const mocked = mock.method(handles, "sync", async function (this: FileHandle) {
+    if (left > 0 && (await this.stat()).isDirectory()) {
+      left--;
+      // Meanwhile others get as far as they can.
+      for (let turn = 0; turn < 100; turn++) await new Promise((next) => setImmediate(next));
+      throw Object.assign(new Error("EIO: i/o error, fsync"), { code: "EIO" });
+    }
+    await sync.call(this);
+  });
+  return mocked.mock;
+}
+
+/** Has no file be removed whose name ends so. */
+function failingRemoval(ending: string) {
+  const { unlink } = fs;
+  const mocked = mock.method(fs, "unlink", async (path: string) => {
+    if (path.endsWith(ending)) throw Object.assign(new Error("EIO: i/o error"), { code: "EIO" });
+    await unlink(path);
+  });
+  syncBuiltinESMExports();
+  return {
+    restore() {
+      mocked.mock.restore();
+      syncBuiltinESMExports();
+    },
+  };
 }
 
 test("an event is on the disk before it is sent, and gone when it is recorded", async () => {
@@ -52,6 +97,28 @@ test("an agent goes on while the API is unreachable, and a flush settles it", as
   api.faults.length = 0;
   assert.deepEqual(await meterline.flush(), { waiting: 0, setAside: 0 });
   assert.equal(api.units, 3);
+});
+
+test("many that meet an outage are each spooled, and one that is refused later spoils no other", async () => {
+  const spoolDir = await folder();
+  const { api, meterline, backgroundErrors } = await setting({ spoolDir, retryBudgetMs: 0 });
+  api.faults.push(...DOWN);
+  const page = { customer: "cus_1", action: "page" };
+  const many = Array.from({ length: 149 }, (_, n) => ({ ...page, eventId: `e${n}` }));
+  const nobodys = { ...page, customer: "cus_unknown", eventId: "nobody's" };
+  const outcomes = await meterline.emitMany([nobodys, ...many]);
+  assert.deepEqual(
+    new Set(outcomes.map((it) => "status" in it && it.status)),
+    new Set(["spooled"]),
+  );
+  assert.equal((await files(spoolDir, "waiting")).length, 150);
+  api.faults.length = 0;
+  assert.deepEqual(await meterline.flush(), { waiting: 0, setAside: 1 });
+  assert.equal(api.units, 149);
+  assert.deepEqual(
+    backgroundErrors.map((error) => (error as Refused).eventId),
+    ["nobody's"],
+  );
 });
 
 test("the files are as every language has them, and for nobody else to read", async () => {
@@ -390,6 +457,19 @@ test("an event takes the place of what is no event, and nothing of it is lost", 
   assert.equal(api.units, 1);
 });
 
+test("a time that no API would take gets into no spool", async () => {
+  const spoolDir = await folder();
+  const { api, meterline } = await setting({ spoolDir, retryBudgetMs: 0 });
+  api.faults.push(...DOWN);
+  for (const occurredAt of ["yesterday", "1999-12-31T23:59:59Z", 1_769_860_800_000]) {
+    const emitted = meterline.emit("cus_1", "page", { occurredAt });
+    await assert.rejects(emitted, { kind: "invalid", message: /occurredAt/ });
+  }
+  api.faults.length = 0;
+  assert.deepEqual(await meterline.flush(), { waiting: 0, setAside: 0 });
+  assert.equal(api.requests.length, 0);
+});
+
 test("an event that cannot be written is not sent", async () => {
   const path = join(await folder(), "file");
   await writeFile(path, "");
@@ -397,6 +477,49 @@ test("an event that cannot be written is not sent", async () => {
   const error = await meterline.emit("cus_1", "page").catch((error: unknown) => error);
   assert.ok(error instanceof SpoolFailed && error.retryable && error.eventId);
   assert.equal(api.requests.length, 0);
+});
+
+test("an event whose place is not certain is taken out again, and neither sent nor billed", async () => {
+  const spoolDir = await folder();
+  const { api, meterline } = await setting({ spoolDir });
+  await meterline.flush();
+  const failing = await failingFolderSync(1);
+  const error = await meterline.emit("cus_1", "page").catch((error: unknown) => error);
+  failing.restore();
+  assert.ok(error instanceof SpoolFailed && /EIO/.test(error.message));
+  assert.deepEqual(await files(spoolDir, "waiting"), []);
+  assert.deepEqual(await meterline.flush(), { waiting: 0, setAside: 0 });
+  assert.equal(api.requests.length, 0);
+});
+
+test("what one call could not make certain is not taken from another with the same event", async () => {
+  const spoolDir = await folder();
+  const { api, meterline } = await setting({ spoolDir, retryBudgetMs: 0 });
+  await meterline.flush();
+  api.faults.push(...DOWN);
+  const failing = await failingFolderSync(1);
+  const [one, other] = await Promise.allSettled([
+    meterline.emit("cus_1", "page", { jobId: "a" }),
+    meterline.emit("cus_1", "page", { jobId: "a" }),
+  ]);
+  failing.restore();
+  assert.ok(one.status === "rejected" && one.reason instanceof SpoolFailed);
+  assert.ok(other.status === "fulfilled" && other.value.status === "spooled");
+  assert.equal((await files(spoolDir, "waiting")).length, 1);
+  api.faults.length = 0;
+  assert.deepEqual(await meterline.flush(), { waiting: 0, setAside: 0 });
+  assert.equal(api.units, 1);
+});
+
+test("a draft that cannot be removed keeps no event from being sent", async () => {
+  const spoolDir = await folder();
+  const { api, meterline } = await setting({ spoolDir });
+  const failing = failingRemoval(".tmp");
+  const { status } = await meterline.emit("cus_1", "page");
+  failing.restore();
+  assert.equal(status, "delivered");
+  assert.equal(api.units, 1);
+  assert.deepEqual(await files(spoolDir, "waiting"), []);
 });
 
 test("the spool stands before the buffer", async () => {

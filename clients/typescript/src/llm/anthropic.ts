@@ -1,3 +1,5 @@
+import { InvalidUsage } from "../errors.js";
+import { parseJson } from "../json.js";
 import type { Provider, Step, StreamReader } from "./provider.js";
 import { count, members, type Report, type Tokens, text } from "./tokens.js";
 
@@ -10,7 +12,15 @@ export const anthropic: Provider = {
     if (pathname.endsWith("/v1/messages")) return "metered";
     return pathname.endsWith("/v1/messages/count_tokens") ? "free" : "unknown";
   },
-  prepare: (_, body) => ({ body, hidesReport: false }),
+  prepare(_, body) {
+    // Nothing says whether the counts of the whole have in them what the models used that declined.
+    if ((members(parseJson(body))["fallbacks"] ?? null) !== null) {
+      throw new InvalidUsage(
+        "of a message with fallbacks it is not certain what each model used: it is not metered",
+      );
+    }
+    return { body, hidesReport: false };
+  },
   readAnswer(answer) {
     const message = members(answer);
     const usage = members(message["usage"]);

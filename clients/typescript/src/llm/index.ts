@@ -82,7 +82,12 @@ function meter<Client extends SdkClient>(
   // Both SDKs keep the `fetch` that they were given under this name.
   const own: unknown = Reflect.get(client, "fetch");
   const original = typeof own === "function" ? (own as typeof fetch) : globalThis.fetch;
-  return client.withOptions({ fetch: meteredFetch(original, provider, billing) }) as Client;
+  // Asked for at each request: a client may learn where its API is by its credentials.
+  const baseURL = (): unknown => Reflect.get(metered, "baseURL");
+  const metered = client.withOptions({
+    fetch: meteredFetch(original, provider, billing, baseURL),
+  }) as Client;
+  return metered;
 }
 
 /** A name of a model that is none. That a function has no name for it says nothing of real ones. */

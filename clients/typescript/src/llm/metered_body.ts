@@ -10,6 +10,12 @@ const REPORT_WAIT_MS = 10_000;
 /** How much of a stream is read for its report: the report of a response has all of its text in it. */
 const REPORT_BYTES_MAX = 8 * 1024 * 1024;
 
+/**
+ * Leaves the bodies that were dropped, which nobody can read or cancel any more. What it calls must
+ * not hold the body, which would never be dropped then.
+ */
+const dropped = new FinalizationRegistry<() => void>((leave) => leave());
+
 /** A plain answer, which is handed out once its usage is recorded. */
 export function meteredAnswer(
   response: Response,
@@ -25,13 +31,17 @@ export function meteredAnswer(
     const answer = parseJson(new TextDecoder().decode(body));
     return [body, { report: provider.readAnswer(answer), response: answer }];
   };
-  const leave = async (emitMany: EmitMany): Promise<void> => {
+  const finish = async (emitMany: EmitMany): Promise<void> => {
     const nothing: Unbilled = { report: undefined };
     const reading = read().then(([, unbilled]) => unbilled);
     const unbilled = await within(reading, upstream.abort).catch(() => nothing);
     await billInBackground(unbilled, billing, emitMany);
   };
-  return new ReadableStream(
+  const leave = (): void => {
+    isLeft = true;
+    if (!isRead) billing.meterline.inBackground(finish);
+  };
+  const body = new ReadableStream<Uint8Array>(
     {
       // Not before somebody reads: the SDKs try a request again whose answer fails to come, and
       // must not do so because of what happens here.
@@ -50,13 +60,12 @@ export function meteredAnswer(
         controller.enqueue(body);
         controller.close();
       },
-      cancel() {
-        isLeft = true;
-        if (!isRead) billing.meterline.inBackground(leave);
-      },
+      cancel: leave,
     },
     { highWaterMark: 0 },
   );
+  dropped.register(body, leave);
+  return body;
 }
 
 /**
@@ -71,7 +80,7 @@ export function meteredStream(
   upstream: Upstream,
 ): ReadableStream<Uint8Array> {
   const stream = new MeteredStream(body.getReader(), reader, billing, upstream);
-  return new ReadableStream(
+  const handedOut = new ReadableStream<Uint8Array>(
     {
       // The upstream has a signal of its own, because its report may come after the caller left.
       start: (controller) => stream.endWith(upstream.signal, controller),
@@ -80,6 +89,8 @@ export function meteredStream(
     },
     { highWaterMark: 0 },
   );
+  dropped.register(handedOut, () => stream.leave());
+  return handedOut;
 }
 
 class MeteredStream {
@@ -115,9 +126,11 @@ class MeteredStream {
     signal: AbortSignal | undefined,
     controller: ReadableStreamDefaultController<Uint8Array>,
   ): void {
+    // Held weakly: the signal may outlive a stream that nobody reads.
+    const reading = new WeakRef(controller);
     const aborted = (): void => {
       this.leave();
-      controller.error(signal?.reason);
+      reading.deref()?.error(signal?.reason);
     };
     signal?.addEventListener("abort", aborted, { once: true });
     this.#release = () => signal?.removeEventListener("abort", aborted);

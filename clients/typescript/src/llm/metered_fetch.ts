@@ -3,17 +3,23 @@ import { type Billing, requireAccess } from "./billing.js";
 import { meteredAnswer, meteredStream } from "./metered_body.js";
 import type { Prepared, Provider, Route } from "./provider.js";
 
-/** A `fetch` for a provider's SDK that records what answers report before they are handed out. */
+/** Headers that the APIs know their callers by. */
+const KEYS = ["authorization", "api-key", "x-api-key"];
+
+/**
+ * A `fetch` for a provider's SDK that records what answers report before they are handed out.
+ * `baseURL` says where the SDK's client has its API.
+ */
 export function meteredFetch(
   original: typeof fetch,
   provider: Provider,
   billing: Billing,
+  baseURL: () => unknown,
 ): typeof fetch {
   return async (input, init = {}) => {
-    const { pathname } = new URL(input instanceof Request ? input.url : input);
-    // What is only read was billed when it was made.
-    if (init.method?.toUpperCase() !== "POST") return original(input, init);
-    const route = provider.route(pathname);
+    const url = new URL(input instanceof Request ? input.url : input);
+    const { pathname } = url;
+    const route = routeOf(provider, url, init, baseURL());
     if (route === "free") return original(input, init);
     let prepared: Prepared;
     try {
@@ -32,6 +38,25 @@ export function meteredFetch(
     }
     return withBody(response, meteredAnswer(response, provider, billing, upstream));
   };
+}
+
+function routeOf(provider: Provider, url: URL, init: RequestInit, baseURL: unknown): Route {
+  // What is only read was billed when it was made.
+  if (init.method?.toUpperCase() !== "POST") return "free";
+  const route = provider.route(url.pathname);
+  return route === "unknown" && isElsewhere(url, init, baseURL) ? "free" : route;
+}
+
+/**
+ * Whether a request is none to the model's API: it goes elsewhere than to `baseURL`, and bears no
+ * key, as one does by which the SDK gets its key. One with a key may be of a copy of the client that
+ * has the API at another address.
+ */
+function isElsewhere(url: URL, { headers }: RequestInit, baseURL: unknown): boolean {
+  if (typeof baseURL !== "string" || !URL.canParse(baseURL)) return false;
+  if (url.origin === new URL(baseURL).origin) return false;
+  const sent = new Headers(headers);
+  return !KEYS.some((name) => sent.has(name));
 }
 
 /** @throws {InvalidUsage} for what cannot be metered: unbilled use must not go unseen. */

@@ -15,7 +15,7 @@ export type Fault =
   /** A 200 that is cut off. */
   | "cut_answer"
   /** Another status in place of the work, with API Gateway's body unless a problem is named. */
-  | { status: number; problem?: string; retryAfterS?: number; location?: string }
+  | { status: number; problem?: string; retryAfterS?: number; headers?: Record<string, string> }
   /** A 200 that says this. */
   | { says: object }
   /** Another status after the work. */
@@ -104,7 +104,7 @@ export class TestApi {
     if (fault === "hang") return;
     if (typeof fault === "object" && "status" in fault) {
       if (fault.retryAfterS !== undefined) response.setHeader("retry-after", fault.retryAfterS);
-      if (fault.location !== undefined) response.setHeader("location", fault.location);
+      if (fault.headers !== undefined) setHeaders(response, fault.headers);
       return json(response, fault.status, inPlaceOfWork(fault));
     }
     const [status, answer] = this.#answer(path, sent);
@@ -191,6 +191,12 @@ function eventsOf(sent: Sent): WireEvent[] {
 
 function inPlaceOfWork({ problem: type, status }: { problem?: string; status: number }): object {
   return type === undefined ? { message: "Service Unavailable" } : problem(type, status);
+}
+
+/** Sets these, and no date unless it is among them. */
+function setHeaders(response: ServerResponse, headers: Record<string, string>): void {
+  response.sendDate = false;
+  for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
 }
 
 function shown({ customer_id, reservation_id, quantity, status }: Reserved): object {
