@@ -135,7 +135,7 @@ CLIENT_PYTHON := $(CURDIR)/target/conformance/clients/bin/python
 .PHONY: client-test client-check client-bench
 client-test: ## Play every client's conformance cases with faults on, and count; then the clients' own tests (CLIENTS="python typescript")
 	scripts/tools.sh clients
-	$(call build_of,--bins -p stack -p meterline-cli -p anthropic-simulator)
+	$(call build_of,--bins -p stack -p meterline-cli -p anthropic-simulator -p agent)
 	$(call build_of,--examples -p meterline-client)
 	cd clients/python && PYTHONDONTWRITEBYTECODE=1 $(CLIENT_PYTHON) -m pytest --quiet
 	cd clients/typescript && npm run --silent build && npm test --silent
@@ -193,10 +193,18 @@ check: client-check ## Check format, lints, dependencies and licences
 	scripts/advisories.sh
 	cargo-machete
 
+# By default SAM leaves the gradual deployment out, and `sam validate` reads the template
+# as it is written. So cfn-lint also gets what SAM makes of it, without and with one; of
+# the parameter that decides it nothing is left there (W2001).
 sam-validate: ## Check template.yaml: sam, cfn-lint, and checkov for its security
 	scripts/tools.sh lambda
 	scripts/tools.sh template
 	AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 sam validate --lint
+	for gradual in false true; do \
+	    AWS_DEFAULT_REGION=us-east-1 .venv/bin/python scripts/sam_translate.py template.yaml GradualDeployment=$$gradual \
+	        >target/translated.json; \
+	    cfn-lint --regions us-east-1 --ignore-checks W2001 --template target/translated.json; \
+	done
 	target/checkov/bin/checkov --file template.yaml --config-file .checkov.yaml
 
 # Each function by itself, as `sam build` compiles it: built together, they would

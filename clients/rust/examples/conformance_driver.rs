@@ -315,15 +315,8 @@ fn invalid(message: &str) -> Value {
 
 /// Of a question for access.
 fn unanswered(error: &AccessError) -> Value {
-    let kind = match error {
-        AccessError::Invalid(_) => "invalid",
-        AccessError::Refused { .. } => "refused",
-        AccessError::Unavailable { .. } => "unavailable",
-        AccessError::Closed => "closed",
-        _ => "unknown",
-    };
     json!({
-        "kind": kind,
+        "kind": error.kind(),
         "retryable": error.is_retryable(),
         "type": error.problem().map(|problem| &problem.problem_type),
         "message": error.to_string(),
@@ -331,16 +324,8 @@ fn unanswered(error: &AccessError) -> Value {
 }
 
 fn not_reserved(error: &ReservationError) -> Value {
-    let kind = match error {
-        ReservationError::Invalid(_) => "invalid",
-        ReservationError::LimitReached { .. } => "limit_reached",
-        ReservationError::Refused { .. } => "refused",
-        ReservationError::Unavailable { .. } => "unavailable",
-        ReservationError::Closed => "closed",
-        _ => "unknown",
-    };
     json!({
-        "kind": kind,
+        "kind": error.kind(),
         "retryable": error.is_retryable(),
         "type": error.problem().map(|problem| &problem.problem_type),
         "reservation_id": error.reservation_id(),
@@ -349,16 +334,8 @@ fn not_reserved(error: &ReservationError) -> Value {
 }
 
 fn refused(error: &EmitError) -> Value {
-    let kind = match error {
-        EmitError::Invalid(_) => "invalid",
-        EmitError::Refused { .. } => "refused",
-        EmitError::PerhapsRecorded { .. } => "perhaps_recorded",
-        EmitError::Spool { .. } => "spool_failed",
-        EmitError::Closed => "closed",
-        _ => "unknown",
-    };
     json!({
-        "kind": kind,
+        "kind": error.kind(),
         "retryable": error.is_retryable(),
         "type": error.problem().map(|problem| &problem.problem_type),
         "event_id": error.event_id(),

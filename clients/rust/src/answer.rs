@@ -122,6 +122,11 @@ impl Problem {
         }
     }
 
+    /// Whether it is one of Meterline's own, and no gateway's.
+    pub(crate) fn is_meterlines(&self) -> bool {
+        self.problem_type.starts_with("urn:meterline:problem:")
+    }
+
     pub(crate) fn is_limit_reached(&self) -> bool {
         self.problem_type == LIMIT_REACHED
     }

@@ -2,7 +2,7 @@
 
 use reqwest::Response;
 
-use crate::http::describe;
+use crate::transport::describe;
 
 /// No answer of the API's is nearly as long: a batch's has a hundred results.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;

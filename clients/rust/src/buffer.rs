@@ -8,8 +8,10 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout_at;
 
 use crate::builder::BufferSettings;
-use crate::http::{Api, Attempt, WireEvent, unsure};
+use crate::http::Api;
+use crate::outcome::{Attempt, unsure};
 use crate::retry::after;
+use crate::wire::WireEvent;
 
 /// Requests under way at once.
 const REQUESTS_IN_FLIGHT: usize = 8;

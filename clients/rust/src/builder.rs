@@ -8,9 +8,10 @@ use secrecy::SecretString;
 use tokio::runtime::Handle;
 
 use crate::buffer::Buffer;
-use crate::client::{Delivery, Meterline};
+use crate::client::Meterline;
+use crate::delivery::Delivery;
 use crate::error::SettingsError;
-use crate::http::Api;
+use crate::http::{Api, BATCH_EVENTS_MAX};
 use crate::spool::Spool;
 
 /// The time for retries of one call, unless said otherwise.
@@ -18,8 +19,6 @@ const RETRY_BUDGET: Duration = Duration::from_secs(30);
 /// Meterline answers in milliseconds. After this long an answer counts as lost,
 /// which costs nothing: the same event id can be sent again.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// Events of one batch (`POST /v1/usage/batch`).
-const BATCH_EVENTS_MAX: usize = 100;
 
 /// How events wait for one another, to go in one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

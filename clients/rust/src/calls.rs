@@ -1,5 +1,6 @@
 //! Which calls are under way, so that a client can wait for their end.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -12,9 +13,11 @@ pub(crate) struct Calls(watch::Sender<State>);
 struct State {
     /// Calls that were let in, with the actions that they run.
     let_in: usize,
-    /// Those whose event is on its way: a flush waits for them, and not for
-    /// actions, one of which may be the flush's caller.
-    sending: usize,
+    /// The numbers of those whose event is on its way: a flush waits for them, and not
+    /// for actions, one of which may be the flush's caller.
+    sending: BTreeSet<u64>,
+    /// The number of the next of these.
+    next_sending: u64,
     is_closed: bool,
 }
 
@@ -22,7 +25,10 @@ struct State {
 pub(crate) struct LetIn<'a>(&'a Calls);
 
 /// An event on its way, perhaps longer than the call that sent it.
-pub(crate) struct Sending(Arc<Calls>);
+pub(crate) struct Sending {
+    calls: Arc<Calls>,
+    number: u64,
+}
 
 impl Calls {
     pub(crate) fn new() -> Self {
@@ -39,8 +45,14 @@ impl Calls {
     }
 
     pub(crate) fn sending(self: &Arc<Self>) -> Sending {
-        self.0.send_modify(|state| state.sending += 1);
-        Sending(Arc::clone(self))
+        let mut number = 0;
+        self.0.send_modify(|state| {
+            number = state.next_sending;
+            state.next_sending += 1;
+            state.sending.insert(number);
+        });
+        let calls = Arc::clone(self);
+        Sending { calls, number }
     }
 
     /// Lets no further call in.
@@ -48,14 +60,18 @@ impl Calls {
         self.0.send_modify(|state| state.is_closed = true);
     }
 
-    /// Until no event is on its way.
+    /// Until no event is on its way that is so now. Those that come later are not waited
+    /// for: there may always be one.
     pub(crate) async fn are_answered(&self) {
-        self.become_so(|state| state.sending == 0).await;
+        let later = self.0.borrow().next_sending;
+        let is_later = |number: &u64| *number >= later;
+        self.become_so(|state| state.sending.first().is_none_or(is_later))
+            .await;
     }
 
     /// Until no call is under way, and no event of one that was given up.
     pub(crate) async fn have_ended(&self) {
-        self.become_so(|state| state.let_in == 0 && state.sending == 0)
+        self.become_so(|state| state.let_in == 0 && state.sending.is_empty())
             .await;
     }
 
@@ -74,7 +90,9 @@ impl Drop for LetIn<'_> {
 
 impl Drop for Sending {
     fn drop(&mut self) {
-        let Calls(state) = &*self.0;
-        state.send_modify(|state| state.sending = state.sending.saturating_sub(1));
+        let Calls(state) = &*self.calls;
+        state.send_modify(|state| {
+            state.sending.remove(&self.number);
+        });
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::InvalidUsage;
 
-/// The longest action type and customer id, in characters.
+/// The longest action type, and the longest id of Stripe's, in characters.
 const NAME_LENGTH_MAX: usize = 64;
 /// The most units of one event or reservation.
 const QUANTITY_MAX: u64 = 1_000_000_000;
@@ -10,9 +10,15 @@ const QUANTITY_MAX: u64 = 1_000_000_000;
 const RESERVATION_ID_LENGTH_MAX: usize = 128;
 
 pub(crate) fn customer_id(id: &str) -> Result<(), InvalidUsage> {
-    let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let reason = "customer_id must be one of Stripe's, cus_…";
-    check(is_name(id, NAME_LENGTH_MAX, is_allowed), reason)
+    check(
+        is_stripe_id(id),
+        "customer_id must be one of Stripe's, cus_…",
+    )
+}
+
+pub(crate) fn subscription_item(id: &str) -> Result<(), InvalidUsage> {
+    let reason = "subscription_item must be one of Stripe's, si_…";
+    check(is_stripe_id(id), reason)
 }
 
 pub(crate) fn action_type(action_type: &str) -> Result<(), InvalidUsage> {
@@ -37,6 +43,11 @@ pub(crate) fn reservation_id(id: &str) -> Result<(), InvalidUsage> {
 
 pub(crate) fn check(is_so: bool, reason: &'static str) -> Result<(), InvalidUsage> {
     is_so.then_some(()).ok_or(InvalidUsage(reason))
+}
+
+fn is_stripe_id(id: &str) -> bool {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    is_name(id, NAME_LENGTH_MAX, is_allowed)
 }
 
 fn is_name(text: &str, length_max: usize, is_allowed: impl Fn(char) -> bool) -> bool {

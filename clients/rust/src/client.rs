@@ -1,27 +1,28 @@
 //! The client: one call for one billable action.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tokio::time::timeout;
-use tracing::Instrument;
+use tracing::Span;
 
 use crate::access::{Access, AccessQuery};
-use crate::answer::{Recorded, Status};
-use crate::attempts::{OF_THE_EVENT, OF_THE_RELEASE, OF_THE_RESERVATION, until_clear};
-use crate::buffer::{Buffer, Flush};
+use crate::answer::Recorded;
+use crate::buffer::Flush;
 use crate::builder::Builder;
 use crate::calls::Calls;
-use crate::checks;
+use crate::delivery::Delivery;
 use crate::emission::{Emit, sealed::Sealed};
-use crate::error::{AccessError, EmitError, ReservationError, SettingsError};
-use crate::http::{Api, WireEvent, unsure};
+use crate::error::{AccessError, EmitError, InvalidUsage, ReservationError, SettingsError};
 use crate::metered::{self, Metered, MeteredError};
+use crate::outcome::unsure;
 use crate::reservation::{Reservation, ReservationRequest, ReservationStatus};
-use crate::spool::{Refused, SetAside, Spool};
+use crate::spool::{Refused, Spool};
+use crate::telemetry::{self, Outcome, traced};
 use crate::usage::Usage;
+use crate::wire::WireEvent;
 
 /// After how long a caller whose action failed waits no longer for its units to be
 /// given back: they expire.
@@ -42,13 +43,6 @@ pub struct Flushed {
 pub struct Meterline {
     delivery: Arc<Delivery>,
     calls: Arc<Calls>,
-}
-
-pub(crate) struct Delivery {
-    pub(crate) api: Api,
-    pub(crate) buffer: Option<Buffer>,
-    pub(crate) spool: Option<Spool>,
-    pub(crate) retry_budget: Duration,
 }
 
 impl Meterline {
@@ -87,8 +81,9 @@ impl Meterline {
     }
 
     /// Sends what waits in the buffer at once, and waits until every event that is
-    /// on its way has its answer; then sends what waits in the spool, within the
-    /// time for retries. Metered actions that still run are not waited for.
+    /// on its way by now has its answer, whatever comes meanwhile; then sends what waits
+    /// in the spool, within the time for retries. Metered actions that still run are not
+    /// waited for.
     ///
     /// # Errors
     /// An [`io::Error`](std::io::Error) where nobody can say what is left in the
@@ -111,6 +106,22 @@ impl Meterline {
         self.calls.close();
         let _hurry = self.hurry().await;
         self.calls.have_ended().await;
+    }
+
+    /// Sends in a task of its own: what has happened is recorded, though its caller is
+    /// dropped. The error says why the task has ended.
+    async fn send<T: Outcome + Send + 'static>(
+        &self,
+        span: Span,
+        sending: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, String> {
+        let under_way = self.calls.sending();
+        let sending = async move {
+            let _under_way = under_way;
+            traced(span, sending).await
+        };
+        let sent = tokio::spawn(sending).await;
+        sent.map_err(|error| format!("the client's task has ended: {error}"))
     }
 
     /// For as long as the answer lives, no event waits for others.
@@ -148,6 +159,13 @@ impl Emit for Meterline {
         WithinCall(self).emit(usage).await
     }
 
+    async fn emit_many(&self, usages: Vec<Usage>) -> Vec<Result<Recorded, EmitError>> {
+        let Some(_call) = self.calls.let_in() else {
+            return vec![Err(EmitError::Closed); usages.len()];
+        };
+        WithinCall(self).emit_many(usages).await
+    }
+
     async fn access(&self, query: impl Into<AccessQuery> + Send) -> Result<Access, AccessError> {
         let _call = self.calls.let_in().ok_or(AccessError::Closed)?;
         WithinCall(self).access(query).await
@@ -165,8 +183,10 @@ impl Emit for Meterline {
     ) -> Result<ReservationStatus, ReservationError> {
         let _call = self.calls.let_in().ok_or(ReservationError::Closed)?;
         let Self { delivery, .. } = self;
-        let budget = delivery.retry_budget;
-        delivery.release(customer_id, reservation_id, budget).await
+        let (budget, time_max) = (delivery.retry_budget, Duration::MAX);
+        delivery
+            .release(customer_id, reservation_id, budget, time_max)
+            .await
     }
 
     async fn metered<T, E, F>(
@@ -201,49 +221,46 @@ impl Sealed for WithinCall<'_> {}
 
 impl Emit for WithinCall<'_> {
     async fn emit(&self, usage: Usage) -> Result<Recorded, EmitError> {
-        let Self(Meterline { delivery, calls }) = self;
+        let Self(meterline) = self;
         let event = usage.wire_event()?;
-        let span = tracing::info_span!(
-            "meterline.emit",
-            otel.kind = "client",
-            event_id = event.event_id,
-            action_type = event.action_type,
-            reservation_id = event.reservation_id,
-        );
-        let (delivery, sending) = (Arc::clone(delivery), calls.sending());
         let event_id = event.event_id.clone();
-        // In a task of its own: what has happened is recorded, though its caller is dropped.
-        let emission = async move {
-            let _sending = sending;
-            delivery.emit(&event).await
+        let delivery = Arc::clone(&meterline.delivery);
+        let span = telemetry::of_event(&event);
+        let sent = meterline.send(span, async move { delivery.emit(&event).await });
+        let ended = |reason| Err(EmitError::of(event_id, unsure(None, reason)));
+        sent.await.unwrap_or_else(ended)
+    }
+
+    async fn emit_many(&self, usages: Vec<Usage>) -> Vec<Result<Recorded, EmitError>> {
+        let Self(meterline) = self;
+        let wanted: Vec<_> = usages.iter().map(Usage::wire_event).collect();
+        let events: Vec<_> = wanted.iter().flatten().cloned().collect();
+        let delivery = Arc::clone(&meterline.delivery);
+        let span = telemetry::of_events(events.len());
+        let sent = meterline.send(span, async move { delivery.emit_many(&events).await });
+        let (sent, ended) = match sent.await {
+            Ok(sent) => (sent, String::new()),
+            Err(reason) => (Vec::new(), reason),
         };
-        let emitted = tokio::spawn(emission.instrument(span)).await;
-        emitted.unwrap_or_else(|error| {
-            let reason = format!("the client's task has ended: {error}");
-            Err(EmitError::of(event_id, unsure(None, reason)))
-        })
+        let mut sent = sent.into_iter();
+        let outcome = |wanted: Result<WireEvent, InvalidUsage>| {
+            let event = wanted?;
+            let unknown = || Err(EmitError::of(event.event_id, unsure(None, ended.clone())));
+            sent.next().unwrap_or_else(unknown)
+        };
+        wanted.into_iter().map(outcome).collect()
     }
 
     async fn access(&self, query: impl Into<AccessQuery> + Send) -> Result<Access, AccessError> {
         let query = query.into().checked()?;
-        let span = tracing::info_span!("meterline.check_access", otel.kind = "client");
-        self.0.delivery.access(&query).instrument(span).await
+        let span = telemetry::of_access(&query);
+        traced(span, self.0.delivery.access(&query)).await
     }
 
     async fn reserve(&self, request: ReservationRequest) -> Result<Reservation, ReservationError> {
         let wanted = request.wire()?;
-        let span = tracing::info_span!(
-            "meterline.reserve",
-            otel.kind = "client",
-            reservation_id = wanted.reservation_id,
-            action_type = wanted.action_type,
-        );
-        let Self(Meterline { delivery, .. }) = self;
-        let reserve = || delivery.api.reserve(&wanted);
-        let (id, budget) = (&wanted.reservation_id, delivery.retry_budget);
-        let held = until_clear(id, budget, OF_THE_RESERVATION, reserve).instrument(span);
-        let failed = |failed| ReservationError::of(id.clone(), failed);
-        held.await.map_err(failed)
+        let span = telemetry::of_reserve(&wanted);
+        traced(span, self.0.delivery.reserve(&wanted)).await
     }
 
     /// In one short attempt: an action has failed, and its caller waits for the error.
@@ -253,95 +270,9 @@ impl Emit for WithinCall<'_> {
         reservation_id: &str,
     ) -> Result<ReservationStatus, ReservationError> {
         let Self(Meterline { delivery, .. }) = self;
-        let release = delivery.release(customer_id, reservation_id, Duration::ZERO);
-        let unanswered = |_| ReservationError::Unavailable {
-            reservation_id: reservation_id.to_owned(),
-            http_status: None,
-            reason: "no answer in the time that a failed action has for it".to_owned(),
-        };
-        timeout(RELEASE_TIMEOUT, release)
+        let (budget, time_max) = (Duration::ZERO, RELEASE_TIMEOUT);
+        delivery
+            .release(customer_id, reservation_id, budget, time_max)
             .await
-            .map_err(unanswered)?
-    }
-}
-
-impl Delivery {
-    async fn access(&self, query: &AccessQuery) -> Result<Access, AccessError> {
-        let ask = || self.api.access(query);
-        let access = until_clear(&query.customer_id, self.retry_budget, &[], ask).await;
-        access.map_err(AccessError::of)
-    }
-
-    async fn release(
-        &self,
-        customer_id: &str,
-        reservation_id: &str,
-        budget: Duration,
-    ) -> Result<ReservationStatus, ReservationError> {
-        checks::customer_id(customer_id)?;
-        checks::reservation_id(reservation_id)?;
-        let span = tracing::info_span!("meterline.release", otel.kind = "client", reservation_id);
-        let release = || self.api.release(customer_id, reservation_id);
-        let released = until_clear(reservation_id, budget, OF_THE_RELEASE, release);
-        let failed = |failed| ReservationError::of(reservation_id.to_owned(), failed);
-        released.instrument(span).await.map_err(failed)
-    }
-
-    async fn emit(&self, event: &WireEvent) -> Result<Recorded, EmitError> {
-        let Some(spool) = &self.spool else {
-            return self.deliver(event).await;
-        };
-        let kept = spool.keep(event).await?;
-        if spool.is_api_silent() {
-            kept.leave();
-            return Ok(spooled(event));
-        }
-        match self.deliver(event).await {
-            Err(EmitError::PerhapsRecorded { reason, .. }) => {
-                tracing::warn!(
-                    event_id = event.event_id,
-                    reason,
-                    "Meterline does not answer: the event stays in the spool"
-                );
-                spool.note_silence();
-                kept.leave();
-                Ok(spooled(event))
-            }
-            // What was promised to be safe stays safe, and is told so again.
-            Err(error) => match kept.set_aside(&error).await {
-                SetAside::Promised => Ok(spooled(event)),
-                SetAside::Done => Err(error),
-            },
-            Ok(recorded) => {
-                kept.remove().await;
-                Ok(recorded)
-            }
-        }
-    }
-
-    /// Tries until the event's fate is known, or the time for retries is over.
-    async fn deliver(&self, event: &WireEvent) -> Result<Recorded, EmitError> {
-        let emit = || async {
-            match &self.buffer {
-                Some(buffer) => buffer.emit(event).await,
-                None => self.api.emit(event).await,
-            }
-        };
-        let (id, budget) = (&event.event_id, self.retry_budget);
-        let recorded = until_clear(id, budget, OF_THE_EVENT, emit).await;
-        recorded.map_err(|failed| EmitError::of(id.clone(), failed))
-    }
-}
-
-/// The event is on the disk alone.
-fn spooled(event: &WireEvent) -> Recorded {
-    Recorded {
-        event_id: event.event_id.clone(),
-        status: Status::Spooled,
-        duplicate: false,
-        quantity: event.quantity,
-        stripe_record_id: None,
-        customer_status: None,
-        reservation: None,
     }
 }

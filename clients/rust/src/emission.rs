@@ -27,6 +27,23 @@ pub trait Emit: Sync + sealed::Sealed {
     /// An [`EmitError`], which says whether the same call may succeed later.
     fn emit(&self, usage: Usage) -> impl Future<Output = Result<Recorded, EmitError>> + Send;
 
+    /// Records many at once, and says of each, in order, what [`emit`](Self::emit) would.
+    /// One that cannot be recorded is in no other's way.
+    /// [`Meterline`](crate::Meterline) sends up to a hundred with one request, without
+    /// waiting for others; the time for retries is that of the whole call.
+    fn emit_many(
+        &self,
+        usages: Vec<Usage>,
+    ) -> impl Future<Output = Vec<Result<Recorded, EmitError>>> + Send {
+        async move {
+            let mut outcomes = Vec::with_capacity(usages.len());
+            for usage in usages {
+                outcomes.push(self.emit(usage).await);
+            }
+            outcomes
+        }
+    }
+
     /// Whether a customer may act: the one of this id, or what an [`AccessQuery`] asks
     /// besides.
     ///

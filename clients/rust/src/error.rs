@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::answer::Problem;
-use crate::http::Failed;
+use crate::outcome::Failed;
 
 /// An event that cannot be taken for recorded. [`EmitError::is_retryable`] says
 /// whether the same call may succeed later.
@@ -37,6 +37,8 @@ pub enum EmitError {
         http_status: Option<u16>,
         /// What the last attempt met.
         reason: String,
+        /// Meterline's explanation, if its last answer gave one.
+        problem: Option<Box<Problem>>,
     },
     /// The event cannot be written into the spool; nothing was sent.
     #[error("event {event_id:?} cannot be kept in the spool: {reason}")]
@@ -66,11 +68,13 @@ impl EmitError {
             Failed::Unsure {
                 http_status,
                 reason,
+                problem,
                 ..
             } => Self::PerhapsRecorded {
                 event_id,
                 http_status,
                 reason,
+                problem,
             },
         }
     }
@@ -81,6 +85,17 @@ impl EmitError {
             event_id,
             http_status: 409,
             problem: Box::new(Problem::conflict()),
+        }
+    }
+
+    /// One word for it, the same in the clients of every language.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "invalid",
+            Self::Refused { .. } => "refused",
+            Self::PerhapsRecorded { .. } => "perhaps_recorded",
+            Self::Spool { .. } => "spool_failed",
+            Self::Closed => "closed",
         }
     }
 
@@ -103,7 +118,8 @@ impl EmitError {
     pub fn problem(&self) -> Option<&Problem> {
         match self {
             Self::Refused { problem, .. } => Some(problem),
-            _ => None,
+            Self::PerhapsRecorded { problem, .. } => problem.as_deref(),
+            Self::Invalid(_) | Self::Spool { .. } | Self::Closed => None,
         }
     }
 }
@@ -143,6 +159,8 @@ pub enum ReservationError {
         http_status: Option<u16>,
         /// What the last attempt met.
         reason: String,
+        /// Meterline's explanation, if its last answer gave one.
+        problem: Option<Box<Problem>>,
     },
     /// The client has been closed ([`Meterline::close`](crate::Meterline::close));
     /// nothing was sent.
@@ -168,12 +186,25 @@ impl ReservationError {
             Failed::Unsure {
                 http_status,
                 reason,
+                problem,
                 ..
             } => Self::Unavailable {
                 reservation_id,
                 http_status,
                 reason,
+                problem,
             },
+        }
+    }
+
+    /// One word for it, the same in the clients of every language.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "invalid",
+            Self::LimitReached { .. } => "limit_reached",
+            Self::Refused { .. } => "refused",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Closed => "closed",
         }
     }
 
@@ -197,7 +228,8 @@ impl ReservationError {
     pub fn problem(&self) -> Option<&Problem> {
         match self {
             Self::LimitReached { problem, .. } | Self::Refused { problem, .. } => Some(problem),
-            _ => None,
+            Self::Unavailable { problem, .. } => problem.as_deref(),
+            Self::Invalid(_) | Self::Closed => None,
         }
     }
 }
@@ -224,6 +256,8 @@ pub enum AccessError {
         http_status: Option<u16>,
         /// What the last attempt met.
         reason: String,
+        /// Meterline's explanation, if its last answer gave one.
+        problem: Option<Box<Problem>>,
     },
     /// The client has been closed ([`Meterline::close`](crate::Meterline::close));
     /// nothing was sent.
@@ -244,11 +278,23 @@ impl AccessError {
             Failed::Unsure {
                 http_status,
                 reason,
+                problem,
                 ..
             } => Self::Unavailable {
                 http_status,
                 reason,
+                problem,
             },
+        }
+    }
+
+    /// One word for it, the same in the clients of every language.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "invalid",
+            Self::Refused { .. } => "refused",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Closed => "closed",
         }
     }
 
@@ -261,7 +307,8 @@ impl AccessError {
     pub fn problem(&self) -> Option<&Problem> {
         match self {
             Self::Refused { problem, .. } => Some(problem),
-            _ => None,
+            Self::Unavailable { problem, .. } => problem.as_deref(),
+            Self::Invalid(_) | Self::Closed => None,
         }
     }
 }

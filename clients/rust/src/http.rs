@@ -1,134 +1,27 @@
-//! The API over HTTP: what is sent, and what its answers mean.
+//! The API over HTTP: what is asked of it, and which answers are to the point.
 
-use std::error::Error;
-use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderValue};
-use reqwest::redirect::Policy;
-use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
-use rustls::crypto::ring;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use reqwest::{Client, RequestBuilder, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::access::{Access, AccessQuery};
 use crate::answer::{Problem, Recorded};
-use crate::body::whole_body;
 use crate::error::SettingsError;
+use crate::outcome::{Attempt, Failed, is_unsure, not_sent, read, unsure, unsure_because};
 use crate::reservation::{Reservation, ReservationStatus, WireReservation};
-use crate::retry::retry_after;
+use crate::transport::client;
+use crate::wire::WireEvent;
 
-/// How long a connection may take to come about.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// As much of an unexpected answer as an error shows, in characters.
-const EXCERPT_LENGTH_MAX: usize = 200;
+/// Events of one batch (`POST /v1/usage/batch`).
+pub(crate) const BATCH_EVENTS_MAX: usize = 100;
+
 /// The path of reservations.
 const RESERVATIONS: [&str; 3] = ["v1", "usage", "reservations"];
-
-/// A usage event as the API takes it, and as the spool keeps it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct WireEvent {
-    pub(crate) event_id: String,
-    pub(crate) customer_id: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) subscription_item_id: Option<String>,
-    pub(crate) quantity: u64,
-    pub(crate) action_type: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) occurred_at: Option<WireTime>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) reservation_id: Option<String>,
-}
-
-impl WireEvent {
-    /// Whether it says what `other` says. An event is the same event with any
-    /// reservation, and without one.
-    pub(crate) fn has_content_of(&self, other: &Self) -> bool {
-        let content = |event: &Self| Self {
-            reservation_id: None,
-            ..event.clone()
-        };
-        content(self) == content(other)
-    }
-}
-
-/// A time, as the API takes it and the spool of any language has it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum WireTime {
-    Rfc3339(String),
-    UnixSeconds(i64),
-}
-
-impl WireTime {
-    /// To the API's millisecond; as it is written, where it is no time.
-    fn unix_ms(&self) -> Result<i128, &str> {
-        match self {
-            Self::UnixSeconds(unix_s) => Ok(i128::from(*unix_s) * 1000),
-            Self::Rfc3339(text) => OffsetDateTime::parse(text, &Rfc3339)
-                .map(|time| time.unix_timestamp_nanos().div_euclid(1_000_000))
-                .map_err(|_| text.as_str()),
-        }
-    }
-}
-
-/// One time is the same time, however a language writes it.
-impl PartialEq for WireTime {
-    fn eq(&self, other: &Self) -> bool {
-        self.unix_ms() == other.unix_ms()
-    }
-}
-
-impl Eq for WireTime {}
-
-/// What one attempt came to: of an event, unless said otherwise.
-pub(crate) type Attempt<T = Recorded> = Result<T, Failed>;
-
-/// Why an attempt did not do what it was for.
-#[derive(Clone, Debug)]
-pub(crate) enum Failed {
-    Refused {
-        http_status: u16,
-        problem: Box<Problem>,
-    },
-    /// 3xx, 5xx, 408, 429, a 4xx that is not Meterline's, or no answer that can be read.
-    Unsure {
-        http_status: Option<u16>,
-        reason: String,
-        retry_after: Option<Duration>,
-        /// Whether it may be done all the same: recorded, held, given back. It is not
-        /// after a 429, nor without a connection.
-        perhaps_done: bool,
-    },
-}
-
-impl Failed {
-    /// How long Meterline asks to wait, if it does.
-    pub(crate) const fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Unsure { retry_after, .. } => *retry_after,
-            Self::Refused { .. } => None,
-        }
-    }
-
-    /// Whether a batch may be refused so for the sake of one event, or of its size.
-    const fn is_of_the_batch(&self) -> bool {
-        matches!(
-            self,
-            Self::Refused {
-                http_status: 400 | 413 | 415,
-                ..
-            }
-        )
-    }
-}
 
 /// Meterline's API at an address, under a key.
 #[derive(Clone, Debug)]
@@ -193,6 +86,21 @@ impl Api {
         recorded_of(event, self.ask(request.json(event)).await?)
     }
 
+    /// One attempt at `events`, however many, with an outcome for each, in order. Once a
+    /// request has no clear answer, those behind it are not made.
+    pub(crate) async fn emit_all(&self, events: &[WireEvent]) -> Vec<Attempt> {
+        let mut attempts = Vec::with_capacity(events.len());
+        for batch in events.chunks(BATCH_EVENTS_MAX) {
+            let of_batch = self.emit_batch(batch).await;
+            let is_silent = of_batch.iter().all(is_unsure);
+            attempts.extend(of_batch);
+            if is_silent && leave_untried(&mut attempts, events.len()) {
+                break;
+            }
+        }
+        attempts
+    }
+
     /// One attempt at up to 100 `events`, with an outcome for each, in order. Where the
     /// batch itself is refused, for the sake of one of them or of its size, each is
     /// sent alone: what is wrong with one is no matter of the others.
@@ -200,14 +108,21 @@ impl Api {
         match self.emit_together(events).await {
             Ok(attempts) => attempts,
             Err(failed) if events.len() > 1 && failed.is_of_the_batch() => {
-                let mut attempts = Vec::with_capacity(events.len());
-                for event in events {
-                    attempts.push(self.emit(event).await);
-                }
-                attempts
+                self.emit_one_by_one(events).await
             }
             Err(failed) => vec![Err(failed); events.len()],
         }
+    }
+
+    async fn emit_one_by_one(&self, events: &[WireEvent]) -> Vec<Attempt> {
+        let mut attempts = Vec::with_capacity(events.len());
+        for event in events {
+            attempts.push(self.emit(event).await);
+            if leave_untried(&mut attempts, events.len()) {
+                break;
+            }
+        }
+        attempts
     }
 
     async fn emit_together(&self, events: &[WireEvent]) -> Attempt<Vec<Attempt>> {
@@ -287,23 +202,15 @@ impl Api {
     }
 }
 
-pub(crate) const fn unsure(http_status: Option<u16>, reason: String) -> Failed {
-    Failed::Unsure {
-        http_status,
-        reason,
-        retry_after: None,
-        perhaps_done: true,
+/// Whether the last attempt had no clear answer. If so, those up to the number of `events`
+/// come to the same, as far as that goes without having been tried.
+fn leave_untried(attempts: &mut Vec<Attempt>, events: usize) -> bool {
+    let last = attempts.last().and_then(|attempt| attempt.as_ref().err());
+    let untried = last.and_then(Failed::for_the_untried);
+    if let Some(failed) = &untried {
+        attempts.resize(events, Err(failed.clone()));
     }
-}
-
-/// No answer: the request did not get there, or nobody knows.
-fn not_sent(error: reqwest::Error) -> Failed {
-    Failed::Unsure {
-        http_status: None,
-        perhaps_done: !error.is_connect(),
-        reason: describe(error),
-        retry_after: None,
-    }
+    untried.is_some()
 }
 
 /// An answer about another event is not from Meterline, or not whole: it proves
@@ -337,68 +244,11 @@ fn reservation_of(
     }
 }
 
-/// The body of a success; else what the answer means for whoever asked.
-async fn read(response: Response) -> Attempt<Vec<u8>> {
-    let status = response.status();
-    let retry_after = retry_after(response.headers());
-    let body = match whole_body(response).await {
-        Ok(body) => body,
-        Err(reason) => return Err(unsure(Some(status.as_u16()), reason)),
-    };
-    if status.is_success() {
-        return Ok(body);
-    }
-    let problem = problem(status, &body);
-    if may_pass(status) || !is_meterlines(status, &problem) {
-        return Err(Failed::Unsure {
-            http_status: Some(status.as_u16()),
-            reason: format!("{} {problem}", status.as_u16()),
-            retry_after,
-            perhaps_done: status != StatusCode::TOO_MANY_REQUESTS,
-        });
-    }
-    Err(Failed::Refused {
-        http_status: status.as_u16(),
-        problem: Box::new(problem),
-    })
-}
-
-/// Whether it is Meterline that refuses. It redirects nobody, and names what is wrong;
-/// who answers otherwise, such as a gateway that has lost its way to it, is somebody else,
-/// and refuses nothing in its name. But for the key, which a gateway may look at.
-fn is_meterlines(status: StatusCode, problem: &Problem) -> bool {
-    let is_of_the_key = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-    let is_named = problem.problem_type.starts_with("urn:meterline:problem:");
-    status.is_client_error() && (is_named || is_of_the_key)
-}
-
-fn may_pass(status: StatusCode) -> bool {
-    status.is_server_error()
-        || status == StatusCode::TOO_MANY_REQUESTS
-        || status == StatusCode::REQUEST_TIMEOUT
-}
-
-fn problem(status: StatusCode, body: &[u8]) -> Problem {
-    let told = serde_json::from_slice(body).ok();
-    // Another's JSON has nothing of a problem, and is shown as it is.
-    let told = told.filter(|problem| *problem != Problem::default());
-    told.unwrap_or_else(|| Problem {
-        problem_type: "about:blank".to_owned(),
-        title: status.canonical_reason().unwrap_or_default().to_owned(),
-        detail: String::from_utf8_lossy(body)
-            .chars()
-            .take(EXCERPT_LENGTH_MAX)
-            .collect(),
-        status: status.as_u16(),
-        ..Problem::default()
-    })
-}
-
 fn batch_result(event: &WireEvent, result: Value) -> Attempt {
     if let Ok(refused) = serde_json::from_value::<RefusedResult>(result.clone()) {
         let http_status = refused.error.status;
         if refused.status == "unknown" {
-            return Err(unsure(Some(http_status), refused.error.to_string()));
+            return Err(unsure_because(http_status, &refused.error));
         }
         return Err(Failed::Refused {
             http_status,
@@ -410,71 +260,6 @@ fn batch_result(event: &WireEvent, result: Value) -> Attempt {
         unsure(Some(200), reason)
     })?;
     recorded_of(event, recorded)
-}
-
-/// A client with its own TLS: ring, the roots of Mozilla and those that were given, the
-/// same on every machine, with or without certificates installed.
-fn client(
-    url: &Url,
-    request_timeout: Duration,
-    own_roots: &[Vec<u8>],
-) -> Result<Client, SettingsError> {
-    let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    for pem in own_roots {
-        add_roots(&mut roots, pem)?;
-    }
-    let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| SettingsError::Http(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let mut builder = Client::builder()
-        .tls_backend_preconfigured(tls)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(request_timeout)
-        // Following one would take the key, and perhaps the event, elsewhere.
-        .redirect(Policy::none());
-    if is_this_machine(url) {
-        builder = builder.no_proxy();
-    }
-    builder
-        .build()
-        .map_err(|error| SettingsError::Http(describe(error)))
-}
-
-/// The certificates of a PEM text, which has one at least: without any, the file is the
-/// wrong one.
-fn add_roots(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), SettingsError> {
-    let invalid = |reason: String| SettingsError::InvalidRootCertificate { reason };
-    let known = roots.len();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| invalid(error.to_string()))?;
-        let added = roots.add(certificate);
-        added.map_err(|error| invalid(error.to_string()))?;
-    }
-    if roots.len() == known {
-        return Err(invalid("there is none in the PEM text".to_owned()));
-    }
-    Ok(())
-}
-
-/// Whether a proxy could not reach it anyway.
-fn is_this_machine(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    host == "localhost" || host == "[::1]" || host.starts_with("127.")
-}
-
-/// An error of the HTTP client with its causes, but without the address.
-pub(crate) fn describe(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]
@@ -509,22 +294,5 @@ mod tests {
             let refused = api(url, "key");
             assert!(matches!(refused, Err(SettingsError::InvalidUrl)), "{url}");
         }
-    }
-
-    #[test]
-    fn one_time_is_the_same_time_however_it_is_written() {
-        let text = |text: &str| WireTime::Rfc3339(text.to_owned());
-        let noon = text("2026-01-31T12:00:00.000Z");
-        let later = text("2026-01-31T12:00:00.001Z");
-        for time in [
-            text("2026-01-31T12:00:00Z"),
-            text("2026-01-31T13:00:00+01:00"),
-            WireTime::UnixSeconds(1_769_860_800),
-        ] {
-            assert_eq!(noon, time);
-            assert_ne!(later, time);
-        }
-        assert_eq!(text("noon"), text("noon"));
-        assert_ne!(text("noon"), noon);
     }
 }

@@ -1,5 +1,6 @@
 //! Units of a customer's limit, held before an action.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -127,6 +128,18 @@ pub enum ReservationStatus {
     Other(String),
 }
 
+impl fmt::Display for ReservationStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Held => "held",
+            Self::Settled => "settled",
+            Self::Released => "released",
+            Self::Expired => "expired",
+            Self::Other(word) => word,
+        })
+    }
+}
+
 /// What became of the reservation that an event names. The event counts in any case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -147,4 +160,18 @@ pub enum ReservationOutcome {
     /// A word that this version of the client does not know.
     #[serde(untagged)]
     Other(String),
+}
+
+impl fmt::Display for ReservationOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Settled => "settled",
+            Self::Expired => "expired",
+            Self::Released => "released",
+            Self::SettledBefore => "settled_before",
+            Self::OtherMeter => "other_meter",
+            Self::Unknown => "unknown",
+            Self::Other(word) => word,
+        })
+    }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use httpdate::parse_http_date;
+use reqwest::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use tokio::time::Instant;
 
 /// The first step, in milliseconds.
@@ -50,11 +51,19 @@ impl Budget {
     }
 }
 
-/// `Retry-After` in its form of whole seconds. Its other form, a date, would
-/// need the server's clock to agree with this one.
+/// `Retry-After`, in whole seconds or as a date (RFC 9110, 10.2.3). A date is one of the
+/// server's clock, which need not agree with this machine's: so it counts from the answer's
+/// own `Date`, and means nothing without one.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    seconds.parse().ok().map(Duration::from_secs)
+    let text = |name: HeaderName| Some(headers.get(name)?.to_str().ok()?.trim());
+    let asked = text(RETRY_AFTER)?;
+    if let Ok(seconds) = asked.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = parse_http_date(asked).ok()?;
+    let answered_at = parse_http_date(text(DATE)?).ok()?;
+    // What is over by then is not waited for.
+    Some(until.duration_since(answered_at).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -94,16 +103,54 @@ mod tests {
         assert!(Budget::of(Duration::MAX).next_wait(None).is_some());
     }
 
+    fn read<const N: usize>(headers: [(HeaderName, &'static str); N]) -> Option<Duration> {
+        let headers = headers.map(|(name, value)| (name, HeaderValue::from_static(value)));
+        retry_after(&HeaderMap::from_iter(headers))
+    }
+
     #[test]
-    fn retry_after_is_whole_seconds() {
-        let read = |value| retry_after(&HeaderMap::from_iter([(RETRY_AFTER, value)]));
-        assert_eq!(
-            read(HeaderValue::from_static("7")),
-            Some(Duration::from_secs(7))
-        );
-        let date = HeaderValue::from_static("Wed, 21 Oct 2026 07:28:00 GMT");
-        assert_eq!(read(date), None);
-        assert_eq!(read(HeaderValue::from_static("-1")), None);
-        assert_eq!(retry_after(&HeaderMap::new()), None);
+    fn retry_after_may_be_whole_seconds() {
+        let asked = Some(Duration::from_secs(7));
+        assert_eq!(read([(RETRY_AFTER, "7")]), asked);
+        let date = (DATE, "Wed, 21 Oct 2026 07:28:00 GMT");
+        assert_eq!(read([(RETRY_AFTER, " 7 "), date]), asked);
+        for neither in ["-1", "7.5", "soon", ""] {
+            assert_eq!(read([(RETRY_AFTER, neither)]), None, "{neither}");
+        }
+        assert_eq!(read([]), None);
+    }
+
+    /// This machine's clock is not asked: both are long ago, or both yet to come.
+    #[test]
+    fn retry_after_may_be_a_date_which_counts_from_that_of_the_answer() {
+        for (date, until, seconds) in [
+            (
+                "Wed, 21 Oct 2015 07:28:00 GMT",
+                "Wed, 21 Oct 2015 07:29:30 GMT",
+                90,
+            ),
+            // The older forms, which a recipient takes, too.
+            (
+                "Sunday, 06-Nov-94 08:49:37 GMT",
+                "Sun Nov  6 08:50:37 1994",
+                60,
+            ),
+            (
+                "Tue, 31 Dec 2199 23:59:59 GMT",
+                "Wed, 01 Jan 2200 00:00:00 GMT",
+                1,
+            ),
+            // Over by then.
+            (
+                "Wed, 21 Oct 2015 07:28:00 GMT",
+                "Wed, 21 Oct 2015 07:27:59 GMT",
+                0,
+            ),
+        ] {
+            let asked = Some(Duration::from_secs(seconds));
+            assert_eq!(read([(RETRY_AFTER, until), (DATE, date)]), asked, "{until}");
+            assert_eq!(read([(RETRY_AFTER, until)]), None, "{until}");
+            assert_eq!(read([(RETRY_AFTER, until), (DATE, "noon")]), None);
+        }
     }
 }

@@ -17,15 +17,14 @@ use tokio::task::{AbortHandle, spawn_blocking};
 use crate::answer::Problem;
 use crate::client::Flushed;
 use crate::error::{EmitError, SettingsError};
-use crate::http::{Api, Attempt, Failed, WireEvent};
+use crate::http::{Api, BATCH_EVENTS_MAX};
+use crate::outcome::{Attempt, Failed, is_unsure};
 use crate::retry::Budget;
 use crate::spool::files::{Files, Written};
 use crate::spool::pace::{Pace, Round};
+use crate::wire::WireEvent;
 
 pub use files::Refused;
-
-/// Events of one batch.
-const BATCH_EVENTS_MAX: usize = 100;
 
 /// The folder, and the task that sends what waits in it.
 #[derive(Debug)]
@@ -146,8 +145,17 @@ impl Spool {
         self.shared.is_api_silent.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn note_silence(&self) {
-        self.shared.is_api_silent.store(true, Ordering::Relaxed);
+    /// An event has waited in vain. That is told once, until an answer comes again: from
+    /// now on others are not even sent.
+    pub(crate) fn note_silence(&self, event: &WireEvent, reason: &str) {
+        let was_silent = self.shared.is_api_silent.swap(true, Ordering::Relaxed);
+        if !was_silent {
+            tracing::warn!(
+                event_id = event.event_id,
+                reason,
+                "Meterline does not answer: events stay in the spool"
+            );
+        }
     }
 
     /// Sends what waits, for the time for retries at most.
@@ -389,10 +397,6 @@ fn concerns_all(attempts: &[Attempt]) -> bool {
         )
     };
     attempts.iter().all(is_unsure) || attempts.iter().any(is_unknown_key)
-}
-
-const fn is_unsure(attempt: &Attempt) -> bool {
-    matches!(attempt, Err(Failed::Unsure { .. }))
 }
 
 async fn resend_for_ever(shared: Arc<Shared>) {

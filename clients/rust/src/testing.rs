@@ -9,11 +9,11 @@ use crate::answer::{Problem, Recorded, Status};
 use crate::checks;
 use crate::emission::{Emit, sealed::Sealed};
 use crate::error::{AccessError, EmitError, ReservationError};
-use crate::http::WireEvent;
 use crate::reservation::{
     Reservation, ReservationOutcome, ReservationRequest, ReservationStatus, WireReservation,
 };
 use crate::usage::Usage;
+use crate::wire::WireEvent;
 
 const REACHED: &str = "the spending limit of the period is reached";
 const EXCEEDED: &str = "so many units are more than what is left of the spending limit";

@@ -5,9 +5,9 @@ use std::time::SystemTime;
 use crate::checks;
 use crate::error::InvalidUsage;
 use crate::event_id::{event_id_of_job, new_id};
-use crate::http::{WireEvent, WireTime};
 use crate::reservation::ReservationRequest;
 use crate::rfc3339;
+use crate::wire::{WireEvent, WireTime};
 
 /// The longest event id, in bytes.
 const ID_BYTES_MAX: usize = 255;
@@ -169,6 +169,9 @@ impl Usage {
         checks::action_type(&self.action_type)?;
         checks::customer_id(&self.customer_id)?;
         checks::quantity(self.quantity)?;
+        if let Some(subscription_item_id) = &self.subscription_item_id {
+            checks::subscription_item(subscription_item_id)?;
+        }
         if let Some(reservation_id) = &self.reservation_id {
             checks::reservation_id(reservation_id)?;
         }

@@ -9,7 +9,7 @@ use meterline_client::{
     BufferSettings, Emit, EmitError, Meterline, Recorded, ReservationOutcome, ReservationRequest,
     Usage,
 };
-use support::{Scripted, Step, answer};
+use support::{Scripted, Step, answer, problem_body};
 use tokio::task::JoinSet;
 
 /// Sends nothing before it is full or flushed.
@@ -61,6 +61,20 @@ async fn a_batch_that_is_refused_refuses_no_event() {
         assert!(good.iter().all(Result::is_ok), "{good:?}");
         assert_eq!(meterline.requests().len(), 11);
     }
+}
+
+/// Nine more requests to somebody who says nothing would only take time.
+#[tokio::test]
+async fn what_was_not_tried_has_the_answer_of_what_was() {
+    let later = Step::Answer(429, problem_body(429, "rate-limited"), Some(3_600));
+    let script = [answer(413, "body-too-large"), later];
+    let meterline = Scripted::start(script).await;
+    for outcome in emit(&client(&meterline), 10).await {
+        let error = outcome.unwrap_err();
+        assert!(error.is_retryable(), "{error}");
+        assert_eq!(error.problem().unwrap().kind(), "rate-limited");
+    }
+    assert_eq!(meterline.requests().len(), 2);
 }
 
 #[tokio::test]

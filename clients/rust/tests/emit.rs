@@ -4,13 +4,14 @@
 mod support;
 
 use std::error::Error;
+use std::pin::pin;
 use std::time::{Duration, UNIX_EPOCH};
 
 use meterline_client::{
     AccessError, BufferSettings, Emit, EmitError, MeteredError, Status, Usage, event_id_of_job,
 };
 use serde_json::json;
-use support::{Scripted, Step, answer, problem_body};
+use support::{Scripted, Step, answer, begin, problem_body};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -76,6 +77,7 @@ async fn a_refused_key_does_not_say_that_an_earlier_attempt_was_not_recorded() {
         "{error}"
     );
     assert!(error.is_retryable() && error.event_id().is_some());
+    assert_eq!(error.problem().unwrap().kind(), "unauthorized");
 
     let meterline = Scripted::start([Step::Vanish, answer(409, "conflict")]).await;
     let error = meterline.client().emit(usage()).await.unwrap_err();
@@ -89,6 +91,7 @@ async fn when_time_is_over_the_error_has_the_id_to_go_on_with() {
     let client = meterline.client();
     let error = client.emit(usage()).await.unwrap_err();
     assert!(error.is_retryable());
+    assert_eq!(error.problem().unwrap().kind(), "rate-limited");
     let recorded = client.emit(usage().event_id(error.event_id().unwrap()));
     let recorded = recorded.await.unwrap();
     assert_eq!(Some(recorded.event_id.as_str()), error.event_id());
@@ -162,6 +165,9 @@ async fn what_cannot_be_an_event_is_found_before_the_work_is_done() {
         usage().job("a").event_id("b"),
         Usage::new("cus/1", "document_processed"),
         Usage::new("cus_1", "two words"),
+        usage().subscription_item(""),
+        usage().subscription_item("si/1"),
+        usage().subscription_item("s".repeat(65)),
     ] {
         let refused = client.emit(wrong.clone()).await.unwrap_err();
         assert!(!refused.is_retryable(), "{refused}");
@@ -227,6 +233,7 @@ async fn an_error_shows_what_a_stranger_said() {
     let error = impatient.build().unwrap().emit(usage()).await.unwrap_err();
     assert!(error.is_retryable(), "{error}");
     assert!(error.to_string().contains("no such route"), "{error}");
+    assert_eq!(error.problem(), None, "it is no problem of Meterline's");
 }
 
 #[tokio::test]
@@ -240,6 +247,25 @@ async fn a_call_that_is_dropped_has_recorded_its_usage() {
     assert!(dropped.is_err());
     client.close().await;
     assert_eq!(meterline.recorded(), [("a".to_owned(), 3)].into());
+}
+
+/// What comes after it is of no concern to it: a client that is never idle is flushed, too.
+#[tokio::test]
+async fn a_flush_waits_for_what_is_on_its_way_and_not_for_what_comes_later() {
+    let meterline = Scripted::start([]).await;
+    meterline.put_off("later");
+    let client = meterline.client();
+    let mut before = pin!(client.emit(usage().event_id("before")));
+    begin(before.as_mut()).await;
+    let mut flush = pin!(client.flush());
+    begin(flush.as_mut()).await;
+    let mut later = pin!(client.emit(usage().event_id("later")));
+    begin(later.as_mut()).await;
+    tokio::select! {
+        flushed = flush => flushed.unwrap(),
+        given_up = later => unreachable!("the flush waits for what came later: {given_up:?}"),
+    };
+    assert_eq!(meterline.recorded(), [("before".to_owned(), 3)].into());
 }
 
 /// The usual slip: milliseconds for seconds.

@@ -92,6 +92,7 @@ async fn without_a_clear_answer_the_error_has_the_id_to_go_on_with() {
         matches!(error, ReservationError::Unavailable { .. }) && error.is_retryable(),
         "{error}"
     );
+    assert_eq!(error.problem().unwrap().kind(), "rate-limited");
     let again = request(7).reservation_id(error.reservation_id().unwrap());
     client.reserve(again).await.unwrap();
     assert_eq!(meterline.held_units(), 7);

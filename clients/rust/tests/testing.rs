@@ -114,6 +114,7 @@ async fn a_reservation_fails_as_it_was_told() {
         reservation_id: "a".to_owned(),
         http_status: Some(503),
         reason: "as the test says".to_owned(),
+        problem: None,
     };
     meter.fail_next_reservation(unavailable.clone());
     assert_eq!(meter.reserve(request(1)).await, Err(unavailable));

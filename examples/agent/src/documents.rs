@@ -24,8 +24,10 @@ pub struct DocumentAgent {
     pub meterline: Meterline,
     /// Stripe's id of who pays, `cus_…`.
     pub customer_id: String,
-    /// Stripe's id of what is paid for, `si_…`.
-    pub subscription_item_id: String,
+    /// Stripe's id of what is paid for, `si_…`; Meterline knows it too. It is part of what an
+    /// event says, and the agents in other languages leave it out: a job that may move to
+    /// them has none.
+    pub subscription_item_id: Option<String>,
     /// Names the work, so that its repetition is free.
     pub job: Job,
 }
@@ -108,9 +110,7 @@ impl DocumentAgent {
     pub async fn process_document(&self, path: &Path) -> Result<ProcessedDocument, DocumentError> {
         let document = document_name(path)?;
         let text = read_document(path)?;
-        let usage = Usage::new(&self.customer_id, DOCUMENT_PROCESSED)
-            .job(self.job.of_document(&document))
-            .subscription_item(&self.subscription_item_id);
+        let usage = self.usage(&document);
         let summarise = async || self.anthropic.summarise(&text).await;
         match self.meterline.metered(usage, summarise).await {
             Ok(metered) => Ok(ProcessedDocument {
@@ -123,6 +123,15 @@ impl DocumentAgent {
                 customer_status: metered.recorded.customer_status,
             }),
             Err(error) => Err(unprocessed(document, error)),
+        }
+    }
+
+    fn usage(&self, document: &str) -> Usage {
+        let usage = Usage::new(&self.customer_id, DOCUMENT_PROCESSED);
+        let usage = usage.job(self.job.of_document(document));
+        match &self.subscription_item_id {
+            Some(subscription_item_id) => usage.subscription_item(subscription_item_id),
+            None => usage,
         }
     }
 }

@@ -56,9 +56,10 @@ struct DocumentsArguments {
     /// Stripe's id of who pays, cus_….
     #[arg(long)]
     customer: String,
-    /// Stripe's id of the subscription item, si_….
+    /// Stripe's id of the subscription item, si_…; Meterline knows it too. A job that may
+    /// move to an agent in another language leaves it out, as that does.
     #[arg(long)]
-    subscription_item: String,
+    subscription_item: Option<String>,
     /// Names the work: the same job again bills nothing twice.
     #[arg(long, value_parser = Job::parse)]
     job: Job,
@@ -241,9 +242,9 @@ fn print_document(processed: &ProcessedDocument) -> Result<(), Failure> {
     let (shown, rest) = words.split_at(words.len().min(SUMMARY_WORDS));
     let more = if rest.is_empty() { "" } else { " …" };
     let billed = if processed.duplicate {
-        ", billed before"
+        "billed before"
     } else {
-        ""
+        processed.status.as_str()
     };
     let standing = match processed.customer_status.as_deref() {
         None | Some("active") => String::new(),
@@ -251,10 +252,9 @@ fn print_document(processed: &ProcessedDocument) -> Result<(), Failure> {
     };
     Ok(writeln!(
         io::stdout(),
-        "{}: {}{more} [{}{billed}{standing}]",
+        "{}: {}{more} [{billed}{standing}]",
         processed.document,
         shown.join(" "),
-        processed.status
     )?)
 }
 

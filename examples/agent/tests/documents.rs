@@ -50,11 +50,20 @@ async fn five_documents_are_summarised_and_billed_once() {
         json!({
             "event_id": BICYCLE_CHAIN_EVENT_ID,
             "customer_id": "cus_1",
-            "subscription_item_id": "si_1",
             "quantity": 1,
             "action_type": "document_processed",
-        })
+        }),
+        "what the agents in other languages send"
     );
+}
+
+#[tokio::test]
+async fn a_subscription_item_is_named_if_it_is_given() {
+    let meterline = Scripted::start([], Step::Record).await;
+    let mut agent = document_agent(&meterline, PATIENT).await;
+    agent.subscription_item_id = Some("si_1".to_owned());
+    agent.process_document(&documents()[0]).await.unwrap();
+    assert_eq!(meterline.requests()[0]["subscription_item_id"], "si_1");
 }
 
 #[tokio::test]

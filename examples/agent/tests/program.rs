@@ -31,10 +31,8 @@ async fn agent(meterline: &Scripted, anthropic_url: &str, arguments: &[&str]) ->
         .unwrap()
 }
 
-const DOCUMENTS: [&str; 5] = [
+const DOCUMENTS: [&str; 3] = [
     "documents",
-    "--subscription-item",
-    "si_1",
     "--dir",
     concat!(env!("CARGO_MANIFEST_DIR"), "/../documents"),
 ];
@@ -59,6 +57,14 @@ async fn documents_prints_a_line_for_each() {
         "{text}"
     );
 
+    let again = agent(&meterline, &anthropic, &DOCUMENTS).await;
+    let text = String::from_utf8(again.stdout).unwrap();
+    assert!(
+        text.lines()
+            .all(|line| line.ends_with(" … [billed before]")),
+        "{text}"
+    );
+
     let mut json = DOCUMENTS.to_vec();
     json.push("--json");
     let lines = json_lines(&agent(&meterline, &anthropic, &json).await);
@@ -68,6 +74,23 @@ async fn documents_prints_a_line_for_each() {
     assert_eq!(lines[0]["duplicate"], true);
     assert_eq!(lines[0]["quantity"], 1);
     assert!(lines[0]["summary"].as_str().unwrap().len() > 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_names_a_subscription_item_only_if_it_is_given_one() {
+    let anthropic = start_anthropic().await;
+    let meterline = Scripted::start([], Step::Record).await;
+    let named = [&DOCUMENTS[..], &["--subscription-item", "si_1"]].concat();
+    for (arguments, item) in [(&DOCUMENTS[..], None), (&named[..], Some("si_1"))] {
+        let sent_before = meterline.requests().len();
+        let output = agent(&meterline, &anthropic, arguments).await;
+        assert!(output.status.success(), "{output:?}");
+        let sent = meterline.requests().split_off(sent_before);
+        assert_eq!(sent.len(), 5);
+        for event in sent {
+            assert_eq!(event["subscription_item_id"].as_str(), item);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -74,6 +74,7 @@ def test_a_quick_start_is_short_and_bills_once(language, system):
 AGENTS = {
     "python": ([sys.executable, "examples/python/process_documents.py"], PYTHON_PATH),
     "typescript": (["node", "examples/typescript/build/main.js"], {}),
+    "rust": ([TARGET / "agent", "documents"], {}),
 }
 
 

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::answer::Problem;
-use crate::http::WireEvent;
+use crate::wire::WireEvent;
 
 const WAITING: &str = "waiting";
 const REFUSED: &str = "refused";
@@ -108,7 +108,11 @@ impl Files {
                 Err(error) => return Err(error),
             }
             match self.event_of(&path)? {
-                Some(known) if known.has_content_of(event) => return Ok(Written::Known),
+                Some(known) if known.has_content_of(event) => {
+                    // Whoever wrote it may not have come as far as this.
+                    sync_folder_of(&path)?;
+                    return Ok(Written::Known);
+                }
                 Some(_) => return Ok(Written::Conflict),
                 // Settled in between, by another call or process, or set aside.
                 None => {}
@@ -259,11 +263,12 @@ impl Files {
     /// existing file is left as it is, and is the error.
     fn write_whole(&self, path: &Path, body: &[u8]) -> io::Result<()> {
         let partial = self.folder.join(format!("{}.{PARTIAL}", Uuid::new_v4()));
-        let linked = write_private(&partial, body)
-            .and_then(|()| fs::hard_link(&partial, path))
-            .and_then(|()| sync_folder_of(path));
-        let removed = fs::remove_file(&partial);
-        linked.and(removed)
+        let linked =
+            write_private(&partial, body).and_then(|()| link(&partial, path, sync_folder_of));
+        // One that stays is cleared away later, and is no reason to call unwritten what is
+        // written.
+        let _ = fs::remove_file(&partial);
+        linked
     }
 
     fn clear_partial(&self) -> io::Result<()> {
@@ -311,11 +316,58 @@ fn write_private(path: &Path, body: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Gives what is written its name, which is durable once `sync` has succeeded. Whoever is
+/// told that it is not sends the event no more, so nobody else may find it there.
+fn link(partial: &Path, path: &Path, sync: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+    fs::hard_link(partial, path)?;
+    sync(path).inspect_err(|_| {
+        if let Err(error) = fs::remove_file(path) {
+            let path = path.display();
+            tracing::error!(%path, error = %error, "what is not certainly written stays in the spool");
+        }
+    })
+}
+
 /// A new name is durable once its folder is (POSIX: fsync). Windows has no such
 /// call, and needs none.
 fn sync_folder_of(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(folder) if cfg!(unix) => File::open(folder)?.sync_all(),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// Its caller is told that nothing is sent.
+    #[test]
+    fn what_is_not_certainly_on_the_disk_is_not_left_to_be_sent() {
+        let folder = TempDir::new().unwrap();
+        let (partial, path) = (folder.path().join("a.tmp"), folder.path().join("a.json"));
+        write_private(&partial, b"an event").unwrap();
+        let is_full = |_: &Path| Err(io::Error::from(ErrorKind::StorageFull));
+        let error = link(&partial, &path, is_full).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StorageFull);
+        assert!(!path.exists());
+        link(&partial, &path, sync_folder_of).unwrap();
+        assert!(path.exists());
+    }
+
+    /// It is another's, and perhaps promised to somebody.
+    #[test]
+    fn what_was_there_before_is_left_where_it_is() {
+        let folder = TempDir::new().unwrap();
+        let (partial, path) = (folder.path().join("a.tmp"), folder.path().join("a.json"));
+        for file in [&partial, &path] {
+            write_private(file, b"an event").unwrap();
+        }
+        let error = link(&partial, &path, |_| unreachable!("it has no name yet")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+        assert!(path.exists());
     }
 }

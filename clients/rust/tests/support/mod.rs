@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use std::collections::{BTreeMap, VecDeque};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
@@ -53,6 +56,8 @@ struct Scene {
     refused: Option<String>,
     /// The key may emit this event and, if it is set, no other.
     allowed: Option<String>,
+    /// The id of an event that is always told to come later.
+    put_off: Option<String>,
 }
 
 impl Scripted {
@@ -111,6 +116,11 @@ impl Scripted {
         self.scene.lock().unwrap().allowed = Some(event_id.to_owned());
     }
 
+    /// An event of this id is told to come later, however often it comes.
+    pub(crate) fn put_off(&self, event_id: &str) {
+        self.scene.lock().unwrap().put_off = Some(event_id.to_owned());
+    }
+
     pub(crate) fn limit_units(&self, units: u64) {
         self.scene.lock().unwrap().limit_units = Some(units);
     }
@@ -162,6 +172,9 @@ impl Scene {
         }
         if self.allowed.as_ref().is_some_and(|allowed| *allowed != id) {
             return (403, problem_body(403, "forbidden"));
+        }
+        if self.put_off.as_deref() == Some(&id) {
+            return (429, problem_body(429, "rate-limited"));
         }
         let mut content = event.clone();
         let reservation_id = content.as_object_mut().unwrap().remove("reservation_id");
@@ -226,6 +239,12 @@ impl Scene {
             "expires_at": "2026-01-31T12:05:00Z", "customer_status": "active",
         })
     }
+}
+
+/// Begins a call by one look at it, in which nobody else gets on.
+pub(crate) async fn begin<T>(mut call: Pin<&mut impl Future<Output = T>>) {
+    let looked_at = poll_fn(|context| Poll::Ready(call.as_mut().poll(context)));
+    assert!(looked_at.await.is_pending());
 }
 
 pub(crate) fn problem_body(status: u16, kind: &str) -> Value {

@@ -163,7 +163,7 @@ pub(crate) async fn document_agent(meterline: &Scripted, retry_for: Duration) ->
         anthropic: Anthropic::new(&url, &"key".into(), "claude-haiku-4-5", 400).unwrap(),
         meterline: meterline.client(retry_for),
         customer_id: "cus_1".to_owned(),
-        subscription_item_id: "si_1".to_owned(),
+        subscription_item_id: None,
         job: Job::parse("monday").unwrap(),
     }
 }
