@@ -9,7 +9,7 @@ use notify::Channels;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use web::metrics::{Figure, Unit};
-use web::{MainError, Settings};
+use web::{MainError, RotatedSecret, Settings};
 
 /// Delivers notifications, where the operator chose a way for them.
 pub struct Notifications<'a> {
@@ -17,7 +17,8 @@ pub struct Notifications<'a> {
     ledger: Ledger,
     stripe: stripe::Client,
     channels: Channels,
-    /// Made by the first run that can: a secret that cannot be read stops no usage.
+    /// Kept by the first run that can read all secrets: one that cannot be read stops no
+    /// usage.
     courier: OnceCell<Courier>,
 }
 
@@ -54,15 +55,36 @@ impl<'a> Notifications<'a> {
     }
 
     async fn run(&self, deadline: Instant) -> Result<Report, MainError> {
-        let courier = self.courier.get_or_try_init(|| self.courier()).await?;
+        if let Some(courier) = self.courier.get() {
+            return Ok(courier.run(deadline).await?);
+        }
+        let signing = self.signing().await;
+        let is_complete = signing.is_some() || !self.channels.contains(Channel::Webhook);
+        let courier = self.courier(signing).await?;
+        if !is_complete {
+            // Mails go out without it, and the next minute asks for it again.
+            return Ok(courier.run(deadline).await?);
+        }
+        let courier = self.courier.get_or_init(|| async { courier }).await;
         Ok(courier.run(deadline).await?)
     }
 
-    async fn courier(&self) -> Result<Courier, MainError> {
-        let signing = match self.channels.contains(Channel::Webhook) {
-            true => Some(self.settings.secret(WEBHOOK_SECRET).await?),
-            false => None,
-        };
+    /// What requests are signed with; none where they are no way, or where it cannot be
+    /// read: the courier says then that requests wait.
+    async fn signing(&self) -> Option<RotatedSecret> {
+        if !self.channels.contains(Channel::Webhook) {
+            return None;
+        }
+        match self.settings.secret(WEBHOOK_SECRET).await {
+            Ok(signing) => Some(signing),
+            Err(error) => {
+                tracing::error!(%error, "what requests are signed with cannot be read");
+                None
+            }
+        }
+    }
+
+    async fn courier(&self, signing: Option<RotatedSecret>) -> Result<Courier, MainError> {
         Ok(Courier::new(Parts {
             ledger: self.ledger.clone(),
             stripe: self.stripe.clone(),

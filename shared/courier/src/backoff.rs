@@ -11,10 +11,26 @@ pub(crate) const TRIED_MS_MAX: i64 = 3 * 24 * 60 * MINUTE_MS;
 /// `now`: a minute later, then two, four and so on, up to an hour; none where three
 /// days since `since` would be over by then.
 pub(crate) fn next_attempt(attempts: u32, since: Timestamp, now: Timestamp) -> Option<Timestamp> {
-    let doublings = attempts.saturating_sub(1).min(16);
-    let pause_ms = MINUTE_MS.saturating_mul(1 << doublings).min(PAUSE_MS_MAX);
-    let next = now.plus_ms(pause_ms);
+    let next = now.plus_ms(pause_ms(attempts.saturating_sub(1)));
     (next.ms_since(since) <= TRIED_MS_MAX).then_some(next)
+}
+
+/// When a delivery is due again that waits since `since`, and that a run at `now` did
+/// not try: its channel failed with others.
+///
+/// A channel that `takes` some is slow or failed by chance: a minute later. One that
+/// takes nothing is down, perhaps for long: the pause grows with the time that was
+/// waited, to an hour, so that what waits is not written anew in every minute.
+pub(crate) fn put_off(since: Timestamp, now: Timestamp, takes: bool) -> Timestamp {
+    let waited_min = (now.ms_since(since) / MINUTE_MS).max(1);
+    let doublings = if takes { 0 } else { waited_min.ilog2() };
+    now.plus_ms(pause_ms(doublings))
+}
+
+/// A minute, doubled so often, and an hour at most.
+fn pause_ms(doublings: u32) -> i64 {
+    let doublings = doublings.min(16);
+    MINUTE_MS.saturating_mul(1 << doublings).min(PAUSE_MS_MAX)
 }
 
 #[cfg(test)]
@@ -40,5 +56,25 @@ mod tests {
             next_attempt(u32::MAX, since, since),
             Some(since.plus_ms(PAUSE_MS_MAX))
         );
+    }
+
+    #[test]
+    fn what_is_put_off_waits_as_long_again_and_no_longer_than_an_hour() {
+        let since = Timestamp::from_unix_s(1_769_860_800);
+        let pauses_min = |takes| {
+            let mut now = since;
+            let pauses = (0..9).map(|_| {
+                let next = put_off(since, now, takes);
+                let pause_min = next.ms_since(now) / MINUTE_MS;
+                now = next;
+                pause_min
+            });
+            pauses.collect::<Vec<_>>()
+        };
+        assert_eq!(pauses_min(false), [1, 1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(pauses_min(true), [1; 9]);
+        // The one clock may be behind the other.
+        let before = since.plus_ms(-1);
+        assert_eq!(put_off(since, before, false), before.plus_ms(MINUTE_MS));
     }
 }

@@ -7,6 +7,8 @@ use ledger::Channel;
 use notify::Channels;
 use reqwest::Url;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::email::EMAIL_KINDS;
 
@@ -148,12 +150,13 @@ impl Kinds {
     }
 }
 
-/// The settings as they are stored. What is left empty is as if it were not there.
+/// The settings as they are stored, each channel's unread. What is left empty is as if
+/// it were not there.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Stored {
-    email: StoredEmail,
-    webhook: StoredWebhook,
+    email: Option<Value>,
+    webhook: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -202,19 +205,50 @@ impl Settings {
     /// # Errors
     /// An [`InvalidSettings`] that names the setting.
     pub fn parse(channels: &Channels, json: &str, reach: Reach) -> Result<Self, InvalidSettings> {
+        let (settings, invalid) = Self::parse_each(channels, json, reach)?;
+        match invalid.into_iter().next() {
+            Some((_, error)) => Err(error),
+            None => Ok(settings),
+        }
+    }
+
+    /// As [`parse`](Self::parse), but for a channel whose settings cannot be used: it
+    /// is left out, and why is told beside it, so that the other one can go on.
+    ///
+    /// # Errors
+    /// [`InvalidSettings::Json`] where nothing can be read at all.
+    pub fn parse_each(
+        channels: &Channels,
+        json: &str,
+        reach: Reach,
+    ) -> Result<(Self, Vec<(Channel, InvalidSettings)>), InvalidSettings> {
         let stored: Stored =
             serde_json::from_str(json).map_err(|error| InvalidSettings::Json(error.to_string()))?;
-        let email = channels.contains(Channel::Email).then_some(stored.email);
-        let webhook = channels
-            .contains(Channel::Webhook)
-            .then_some(stored.webhook);
-        Ok(Self {
-            email: email.map(EmailSettings::of).transpose()?,
-            webhook: webhook
-                .map(|stored| WebhookSettings::of(&stored, reach))
-                .transpose()?,
-        })
+        let (mut settings, mut invalid) = (Self::default(), Vec::new());
+        for channel in channels.as_slice().iter().copied() {
+            let read = match channel {
+                Channel::Email => member(channel, stored.email.as_ref())
+                    .and_then(EmailSettings::of)
+                    .map(|email| settings.email = Some(email)),
+                Channel::Webhook => member(channel, stored.webhook.as_ref())
+                    .and_then(|stored| WebhookSettings::of(&stored, reach))
+                    .map(|webhook| settings.webhook = Some(webhook)),
+            };
+            invalid.extend(read.err().map(|error| (channel, error)));
+        }
+        Ok((settings, invalid))
     }
+}
+
+/// What is stored of `channel`; the defaults, where nothing is.
+fn member<T>(channel: Channel, stored: Option<&Value>) -> Result<T, InvalidSettings>
+where
+    T: Default + DeserializeOwned,
+{
+    let Some(stored) = stored else {
+        return Ok(T::default());
+    };
+    T::deserialize(stored).map_err(|error| InvalidSettings::Json(format!("{channel}: {error}")))
 }
 
 impl EmailSettings {

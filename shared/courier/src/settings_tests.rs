@@ -103,6 +103,33 @@ fn an_address_of_the_operators_is_public_and_https() {
 }
 
 #[test]
+fn a_channel_that_is_set_wrongly_stops_no_other() {
+    let each = |pointer: &str, value: Value| {
+        let mut settings = complete();
+        *settings.pointer_mut(pointer).unwrap() = value;
+        let channels = "email,webhook".parse().unwrap();
+        let (settings, invalid) =
+            Settings::parse_each(&channels, &settings.to_string(), Reach::Public).unwrap();
+        let [(channel, error)] = invalid.try_into().unwrap();
+        let is_on = (settings.email.is_some(), settings.webhook.is_some());
+        (channel, error.to_string(), is_on)
+    };
+    for (pointer, value, said) in [
+        ("/webhook/url", json!("hooks"), "webhook.url"),
+        ("/webhook/url", json!(1), "webhook: "),
+        ("/webhook", json!({ "ulr": "" }), "webhook: unknown field"),
+        ("/webhook", json!({}), "webhook.url"),
+    ] {
+        let (channel, error, is_on) = each(pointer, value);
+        assert_eq!((channel, is_on), (Channel::Webhook, (true, false)));
+        assert!(error.contains(said), "{error}");
+    }
+    let (channel, error, is_on) = each("/email/from", json!("billing"));
+    assert_eq!((channel, is_on), (Channel::Email, (false, true)));
+    assert!(error.contains("email.from"), "{error}");
+}
+
+#[test]
 fn a_member_that_there_is_not_is_named() {
     let mut settings = complete();
     settings["email"]["form"] = json!("billing@example.com");

@@ -147,6 +147,55 @@ async fn only_the_kinds_that_are_on_are_told_and_to_whom_they_are_to_go() {
 }
 
 #[tokio::test]
+async fn the_operator_is_told_which_customer_a_mail_is_about() {
+    let mut story = Story::with("email").await;
+    story.settings["email"]["to"] = json!("operator@example.org");
+    let suspended = json!({ "status": "suspended" });
+    story.customer.external_id = Some("acme".to_owned());
+    let acme = story.customer.customer_id.clone();
+    story.tell("evt_1", "suspended", suspended.clone()).await;
+    story.customer = story.world.onboard(None).await;
+    let nameless = story.customer.customer_id.clone();
+    story.tell("evt_2", "suspended", suspended.clone()).await;
+    assert_eq!(story.run().await.sent, 2);
+    let mails = story.post.mails();
+    let of = |id: &str| {
+        let header = json!({ "Name": "X-Notification-Id", "Value": format!("{id}:suspended") });
+        let is_it = |mail: &&serde_json::Value| mail["Content"]["Simple"]["Headers"][0] == header;
+        let simple = &mails.iter().find(is_it).unwrap()["Content"]["Simple"];
+        let subject = simple["Subject"]["Data"].as_str().unwrap().to_owned();
+        let text = simple["Body"]["Text"]["Data"].as_str().unwrap();
+        let first = text.lines().next().unwrap().to_owned();
+        (subject, first)
+    };
+    let subject = "Your account with Acme is suspended";
+    assert_eq!(
+        of("evt_1"),
+        (
+            format!("{subject} [acme]"),
+            format!("Customer: acme ({acme})")
+        )
+    );
+    assert_eq!(
+        of("evt_2"),
+        (
+            format!("{subject} [{nameless}]"),
+            format!("Customer: {nameless}")
+        )
+    );
+
+    // Customers know who they are.
+    story.settings["email"]["to"] = json!("customer");
+    story.move_to(ADDRESS).await;
+    story.tell("evt_3", "suspended", suspended).await;
+    assert_eq!(story.run().await.sent, 1);
+    let mails = story.post.mails();
+    let simple = &mails.last().unwrap()["Content"]["Simple"];
+    assert_eq!(simple["Subject"]["Data"], subject);
+    assert!(!simple["Body"].to_string().contains(nameless.as_str()));
+}
+
+#[tokio::test]
 async fn what_ses_does_not_take_is_tried_with_growing_pauses_and_given_up_after_three_days() {
     let story = Story::with("email").await;
     story.post.ses_answers([Answer::Status(400); 100]);

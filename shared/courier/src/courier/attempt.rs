@@ -18,8 +18,11 @@ pub(super) enum Attempt {
     Dead(String),
     /// Not to be sent.
     Dropped(&'static str),
-    /// Left to the next run.
+    /// Left to the next run, as due as it was.
     Left,
+    /// Not tried, since its channel fails, and due again only then: else it would stand
+    /// before what the other channel is to bring.
+    PutOff(Timestamp),
 }
 
 impl Courier {
@@ -154,5 +157,9 @@ pub(super) fn after(delivery: &Delivery, attempt: &Attempt, now: Timestamp) -> D
             ..delivery.clone()
         },
         Attempt::Left => delivery.clone(),
+        Attempt::PutOff(due_at) => Delivery {
+            due_at: *due_at,
+            ..delivery.clone()
+        },
     }
 }

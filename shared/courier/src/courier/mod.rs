@@ -106,17 +106,20 @@ impl Courier {
     }
 
     /// Tries everything that is due, oldest first, and starts nothing that may not end
-    /// before `deadline`.
+    /// before `deadline`. A channel that fails is left to the next run, and the others
+    /// go on; the run ends with the last of them.
     ///
     /// # Errors
     /// [`CourierError`]. That a single delivery fails is no error: it is counted, and
-    /// tried again.
+    /// tried again. Nor is it one that a channel cannot be used, while another can:
+    /// that is logged, and what is due by it waits.
     pub async fn run(&self, deadline: Instant) -> Result<Report, CourierError> {
+        let channels = self.parts.channels.as_slice();
         let patience = Patience::until(deadline);
         let mut report = Report::default();
         let mut chosen = None;
         let mut seen = HashSet::new();
-        while patience.has_time() {
+        while patience.has_time() && patience.has_any_of(channels) {
             let now = self.parts.clock.now();
             let ledger = &self.parts.ledger;
             let listed = ledger
@@ -137,7 +140,7 @@ impl Courier {
             }
             let chosen = match &mut chosen {
                 Some(chosen) => chosen,
-                none => none.insert(self.chosen().await?),
+                none => none.insert(self.chosen(&patience).await?),
             };
             let brought = fresh
                 .iter()
@@ -158,29 +161,49 @@ impl Courier {
         Ok(report)
     }
 
-    /// What the operator chose: looked up again, since this process may be older.
-    async fn chosen(&self) -> Result<Chosen, CourierError> {
+    /// What the operator chose: looked up again, since this process may be older. A
+    /// channel that cannot be used so is given up at once, so that nothing that is due
+    /// by it is taken for unwanted; it is an error where no other is left.
+    async fn chosen(&self, patience: &Patience) -> Result<Chosen, CourierError> {
         let Parts {
             channels,
             settings,
-            signing,
             reach,
             ..
         } = &self.parts;
         let json = renewed(settings).await;
-        let settings = Settings::parse(channels, json.expose_secret(), *reach)?;
-        let secrets = match (signing, channels.contains(Channel::Webhook)) {
-            (Some(signing), true) => Some(SigningSecrets::parse(&renewed(signing).await)?),
-            (None, true) => return Err(InvalidSigningSecret::None.into()),
-            (_, false) => None,
-        };
+        let (settings, invalid) = Settings::parse_each(channels, json.expose_secret(), *reach)?;
+        let secrets = self.signing_secrets().await;
+        let invalid = invalid.into_iter();
+        let unusable = invalid.map(|(channel, error)| (channel, error.into()));
+        let unsigned = secrets.as_ref().err().copied();
+        let unsigned = unsigned.map(|error| (Channel::Webhook, CourierError::from(error)));
+        for (channel, error) in unusable.chain(unsigned) {
+            patience.give_up(channel);
+            if !patience.has_any_of(channels.as_slice()) {
+                return Err(error);
+            }
+            tracing::error!(%channel, %error, "notifications wait: their way cannot be used");
+        }
+        let secrets = secrets.unwrap_or_default();
         Ok(Chosen { settings, secrets })
+    }
+
+    /// What requests are signed with, where they are a way.
+    async fn signing_secrets(&self) -> Result<Option<SigningSecrets>, InvalidSigningSecret> {
+        if !self.parts.channels.contains(Channel::Webhook) {
+            return Ok(None);
+        }
+        let signing = self.parts.signing.as_ref();
+        let signing = signing.ok_or(InvalidSigningSecret::None)?;
+        SigningSecrets::parse(&renewed(signing).await).map(Some)
     }
 
     /// Tries what is due of one event.
     async fn bring(&self, event: &ListedEvent, chosen: &Chosen, patience: &Patience) -> Report {
         let mut report = Report::default();
-        if !patience.has_time() {
+        let channels = self.parts.channels.as_slice();
+        if !patience.has_time() || !patience.has_any_of(channels) {
             return report;
         }
         let now = self.parts.clock.now();
@@ -201,7 +224,7 @@ impl Courier {
             let attempt = if patience.allows(delivery.channel) {
                 self.attempt(&row, delivery, chosen, now).await
             } else {
-                Attempt::Left
+                patience.leave(delivery, channels, now)
             };
             patience.note(delivery.channel, &attempt);
             let noted = after(delivery, &attempt, self.parts.clock.now());
@@ -244,7 +267,7 @@ impl Report {
             (DeliveryState::Sent, _) => self.sent += 1,
             (DeliveryState::Dead, _) => self.dead += 1,
             (DeliveryState::Dropped, _) => self.dropped += 1,
-            (DeliveryState::Pending, Attempt::Left) => {}
+            (DeliveryState::Pending, Attempt::Left | Attempt::PutOff(_)) => {}
             (DeliveryState::Pending, _) => self.failed += 1,
         }
     }
@@ -254,7 +277,7 @@ fn log(row: &BillingEventRow, delivery: &Delivery, attempt: &Attempt) {
     let (id, channel) = (&delivery.notification_id, delivery.channel.as_str());
     let (event_id, reason, attempts) = (&row.stripe_event_id, &delivery.reason, delivery.attempts);
     match (delivery.state, attempt) {
-        (_, Attempt::Left) => {}
+        (_, Attempt::Left | Attempt::PutOff(_)) => {}
         (DeliveryState::Dead, _) => {
             tracing::error!(
                 event_id,

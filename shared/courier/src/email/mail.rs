@@ -6,6 +6,7 @@
 use std::sync::LazyLock;
 
 use minijinja::{Environment, UndefinedBehavior, Value, context};
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -80,17 +81,65 @@ pub enum MailError {
     NoSubject,
 }
 
-/// The mail that tells `message`, a notification of `kind`, in the name of `sender`.
+/// Whom a mail is about, for a reader who is somebody else.
+#[derive(Debug, Deserialize, Serialize)]
+struct About {
+    customer_id: String,
+    /// What the operator calls it; none of who was erased.
+    #[serde(default)]
+    external_id: Option<String>,
+}
+
+impl About {
+    /// The customer of `message`, if it is about one.
+    fn of(message: &serde_json::Value) -> Option<Self> {
+        let about = Self::deserialize(message.get("customer")?).ok()?;
+        // It stands in the subject, and in a line of the text.
+        let in_a_line = |text: String| text.replace(char::is_control, " ");
+        Some(Self {
+            customer_id: in_a_line(about.customer_id),
+            external_id: about.external_id.map(in_a_line),
+        })
+    }
+}
+
+/// The mail to the customer that tells `message`, a notification of `kind`, in the name
+/// of `sender`.
 ///
 /// # Errors
 /// [`MailError`].
 pub fn render(kind: &str, message: &str, sender: &str) -> Result<Mail, MailError> {
+    filled(kind, &serde_json::from_str(message)?, sender, None)
+}
+
+/// As [`render`], to the operator, who has to know which customer it is about.
+///
+/// # Errors
+/// [`MailError`].
+pub(crate) fn render_for_operator(
+    kind: &str,
+    message: &str,
+    sender: &str,
+) -> Result<Mail, MailError> {
+    let message = serde_json::from_str(message)?;
+    filled(kind, &message, sender, About::of(&message))
+}
+
+fn filled(
+    kind: &str,
+    message: &serde_json::Value,
+    sender: &str,
+    customer: Option<About>,
+) -> Result<Mail, MailError> {
     if !EMAIL_KINDS.contains(&kind) {
         return Err(MailError::NoTemplate);
     }
-    let message: serde_json::Value = serde_json::from_str(message)?;
     let data = message.get("data").cloned().unwrap_or_default();
-    let values = context! { sender, data => Value::from_serialize(data) };
+    let values = context! {
+        sender,
+        customer => Value::from_serialize(customer),
+        data => Value::from_serialize(data),
+    };
     let fill = |format: &str| {
         let environment = ENVIRONMENT.as_ref().map_err(copy)?;
         let template = environment.get_template(&format!("{kind}.{format}"));

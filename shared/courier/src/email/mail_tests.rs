@@ -83,6 +83,12 @@ fn a_limit_is_told_of_in_its_own_terms() {
         assert!(mail.html.contains(said), "{}", mail.html);
     }
     assert!(!mail.text.contains("Nothing more"), "{}", mail.text);
+    let above = json!({ "threshold_percent": 150, "used_percent": 160 });
+    let mail = mail_of("limit_threshold_reached", &with(used.clone(), &above));
+    assert_eq!(
+        mail.subject,
+        "You have reached 150% of your limit with Acme"
+    );
     let reached = json!({
         "threshold_percent": 100, "used_percent": 100, "stopped": true, "used_units": 10_000,
         "limit": { "units": 10_000, "amount": null, "enforcement": "hard" },
@@ -93,6 +99,86 @@ fn a_limit_is_told_of_in_its_own_terms() {
         assert!(mail.text.contains(said), "{}", mail.text);
         assert!(mail.html.contains(said), "{}", mail.html);
     }
+}
+
+#[test]
+fn thresholds_that_are_crossed_at_once_are_told_apart() {
+    let told = |threshold: u32| {
+        let all = json!({ "threshold_percent": threshold, "used_percent": 100, "stopped": true });
+        let data = with(data_of("limit_threshold_reached"), &all);
+        mail_of("limit_threshold_reached", &data).subject
+    };
+    assert_eq!(
+        [50, 80, 100].map(told),
+        [
+            "You have used 50% of your limit with Acme",
+            "You have used 80% of your limit with Acme",
+            "You have reached your limit with Acme",
+        ]
+    );
+}
+
+#[test]
+fn a_limit_whose_rest_is_reserved_is_not_reached() {
+    let held = json!({ "used_percent": 82, "used_amount": "41.00", "stopped": true });
+    let data = with(data_of("limit_threshold_reached"), &held);
+    let mail = mail_of("limit_threshold_reached", &data);
+    assert_eq!(mail.subject, "You have used 80% of your limit with Acme");
+    for said in [
+        "82%",
+        "The rest is reserved.",
+        "until a reservation ends, the limit is raised",
+    ] {
+        assert!(mail.text.contains(said), "{}", mail.text);
+        assert!(mail.html.contains(said), "{}", mail.html);
+    }
+    assert!(!mail.text.contains("reached"), "{}", mail.text);
+}
+
+#[test]
+fn the_operator_reads_of_every_kind_whom_it_is_about() {
+    let message = |kind: &str, customer: Value| {
+        json!({ "kind": kind, "customer": customer, "data": data_of(kind) }).to_string()
+    };
+    for kind in EMAIL_KINDS {
+        let named = message(
+            kind,
+            json!({ "customer_id": "cus_1", "external_id": "acme" }),
+        );
+        let to_customer = render(kind, &named, "Acme").unwrap();
+        let mail = render_for_operator(kind, &named, "Acme").unwrap();
+        assert_eq!(mail.subject, format!("{} [acme]", to_customer.subject));
+        let first = "Customer: acme (cus_1)\n\n";
+        assert_eq!(mail.text, format!("{first}{}", to_customer.text));
+        let said = "Customer: <strong>acme</strong> (cus_1)</p>";
+        assert!(mail.html.contains(said), "{}", mail.html);
+        // The customer's own mail is what it is without.
+        assert_eq!(to_customer, mail_of(kind, &data_of(kind)));
+        assert!(!to_customer.html.contains("cus_1"), "{}", to_customer.html);
+
+        let nameless = message(kind, json!({ "customer_id": "cus_2" }));
+        let mail = render_for_operator(kind, &nameless, "Acme").unwrap();
+        assert!(mail.subject.ends_with(" [cus_2]"), "{}", mail.subject);
+        assert!(mail.text.starts_with("Customer: cus_2\n\n"));
+        assert!(mail.html.contains("Customer: <strong>cus_2</strong></p>"));
+
+        // About nobody in particular.
+        let nobody = message(kind, Value::Null);
+        let mail = render_for_operator(kind, &nobody, "Acme").unwrap();
+        assert_eq!(mail, to_customer);
+    }
+}
+
+#[test]
+fn no_name_of_a_customer_is_markup_or_another_line() {
+    let customer = json!({ "customer_id": "cus_1", "external_id": "<b>x</b>\r\nBcc: eve" });
+    let message = json!({ "customer": customer, "data": data_of("suspended") });
+    let mail = render_for_operator("suspended", &message.to_string(), "Acme").unwrap();
+    assert!(mail.subject.ends_with("[<b>x</b>  Bcc: eve]"));
+    let first = "Customer: <b>x</b>  Bcc: eve (cus_1)\n\n";
+    assert!(mail.text.starts_with(first), "{}", mail.text);
+    assert!(!mail.html.contains("<b>"), "{}", mail.html);
+    assert!(mail.html.contains("&lt;b&gt;"), "{}", mail.html);
 }
 
 #[test]

@@ -9,8 +9,8 @@ use aws_sdk_sesv2::types::{
 use ledger::StoredNotification;
 
 use super::header::mailbox;
-use super::mail::{Mail, MailError, render};
-use crate::settings::EmailSettings;
+use super::mail::{Mail, MailError, render, render_for_operator};
+use crate::settings::{EmailSettings, Recipient};
 
 /// By which whoever gets a mail twice knows that it is the same.
 const ID_HEADER: &str = "X-Notification-Id";
@@ -79,7 +79,11 @@ impl Mailer<'_> {
         } else {
             from_name
         };
-        let mail = render(&notification.kind, &notification.message, sender)?;
+        let write = match self.settings.recipient {
+            Recipient::Customer => render,
+            Recipient::Operator(_) => render_for_operator,
+        };
+        let mail = write(&notification.kind, &notification.message, sender)?;
         let kind = MessageTag::builder()
             .name(KIND_TAG)
             .value(&notification.kind);

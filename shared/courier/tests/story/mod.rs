@@ -111,10 +111,13 @@ impl Story {
     pub(crate) async fn tell(&self, event_id: &str, kind: &str, data: Value) {
         let (customer_id, now) = (&self.customer.customer_id, self.world.clock.now());
         let id = format!("{event_id}:{kind}");
+        let mut customer = json!({ "customer_id": customer_id });
+        if let Some(external_id) = &self.customer.external_id {
+            customer["external_id"] = json!(external_id);
+        }
         let message = json!({
             "version": 1, "id": id, "kind": kind, "stripe_event_id": event_id,
-            "created_at": now.to_string(), "customer": { "customer_id": customer_id },
-            "data": data,
+            "created_at": now.to_string(), "customer": customer, "data": data,
         });
         let notifications = vec![StoredNotification {
             id,
@@ -139,6 +142,13 @@ impl Story {
     /// A payment of $20.10.
     pub(crate) async fn tell_of_receipt(&self, event_id: &str) {
         self.tell(event_id, "receipt", a_bill()).await;
+    }
+
+    /// So many payments, all at once.
+    pub(crate) async fn tell_of_receipts(&self, count: usize) {
+        for n in 0..count {
+            self.tell_of_receipt(&format!("evt_{n}")).await;
+        }
     }
 
     pub(crate) async fn deliveries(&self, event_id: &str) -> Vec<Delivery> {

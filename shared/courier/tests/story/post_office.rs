@@ -2,6 +2,7 @@
 //! and the operator's receiver of webhooks. Both keep what they get.
 
 use std::collections::VecDeque;
+use std::iter::repeat_n;
 use std::sync::{Arc, Mutex};
 
 use aws_sdk_sesv2::config::retry::RetryConfig;
@@ -14,6 +15,9 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+
+/// More answers than any story asks for.
+const MANY: usize = 100_000;
 
 /// What is answered next.
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +98,40 @@ impl PostOffice {
     /// The receiver answers so.
     pub(crate) fn receiver_answers(&self, answers: impl IntoIterator<Item = Answer>) {
         self.kept.request_answers.lock().unwrap().extend(answers);
+    }
+
+    /// SES takes nothing until it [recovers](Self::ses_recovers).
+    pub(crate) fn ses_is_down(&self) {
+        self.ses_answers(repeat_n(Answer::Status(400), MANY));
+    }
+
+    pub(crate) fn ses_recovers(&self) {
+        self.kept.mail_answers.lock().unwrap().clear();
+    }
+
+    /// The receiver takes nothing until it [recovers](Self::receiver_recovers).
+    pub(crate) fn receiver_is_down(&self) {
+        self.receiver_answers(repeat_n(Answer::Status(500), MANY));
+    }
+
+    pub(crate) fn receiver_recovers(&self) {
+        self.kept.request_answers.lock().unwrap().clear();
+    }
+
+    /// The notifications that mails told, as often as they did.
+    pub(crate) fn mailed_ids(&self) -> Vec<String> {
+        let id = |mail: &Value| {
+            let id = &mail["Content"]["Simple"]["Headers"][0]["Value"];
+            id.as_str().unwrap().to_owned()
+        };
+        self.mails().iter().map(id).collect()
+    }
+
+    /// The notifications that requests told, as often as they did.
+    pub(crate) fn posted_ids(&self) -> Vec<String> {
+        let requests = self.requests();
+        let ids = requests.iter().map(|request| request.header("webhook-id"));
+        ids.map(str::to_owned).collect()
     }
 
     /// What SES was asked to send, and took.
