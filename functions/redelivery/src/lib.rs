@@ -3,10 +3,15 @@
 
 mod due;
 mod leases;
+mod listed;
+mod log;
+mod look;
 pub mod notifications;
 mod patience;
 pub mod redelivery;
+mod report;
 mod undigested;
 
 pub use notifications::Notifications;
-pub use redelivery::{Redelivery, RedeliveryError, Report};
+pub use redelivery::{Redelivery, RedeliveryError};
+pub use report::Report;

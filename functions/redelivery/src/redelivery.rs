@@ -1,38 +1,31 @@
 //! One run: through the outbox, page by page, until it ends or time does.
 
 use std::collections::{HashMap, HashSet};
-use std::error::Error;
 use std::mem;
 use std::sync::Arc;
 
-use billing::{Clock, Identifier, Timestamp, UsageStatus};
-use ledger::{
-    Ledger, LedgerError, OutboxCursor, OutboxEntry, OutboxKey, READ_EVENTS_MAX, UsageEventFound,
-    UsageEventRow,
-};
+use billing::{Clock, Identifier};
+use ledger::{Ledger, LedgerError, OutboxCursor, OutboxEntry, UsageEventRow};
 use limits::{Duties, DutiesReport};
-use metering::delivery::SEND_BUDGET_MS;
-use metering::{CustomerDirectory, Delivered, Deliverer, Kept, Sending, in_order, keep_billable};
-use serde::Serialize;
+use metering::{CustomerDirectory, Delivered, Deliverer, Sending, in_order};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use web::metrics::{Figure, Unit};
 
 use crate::due::Due;
 use crate::leases::Leases;
+use crate::listed::Listed;
+use crate::log;
+use crate::look::{LOOKS_MAX, Look, Looks};
 use crate::patience::{Patience, last_start_before};
+use crate::report::Report;
 use crate::undigested::Undigested;
 
 /// What became pending less than this ago may still be in its emission's hands.
 const PENDING_MS_MIN: i64 = 60_000;
 /// Entries of each of the outbox's 16 buckets that are read at once.
 const PAGE_ENTRIES_OF_A_BUCKET: i32 = 8;
-/// Reads of 100 rows of the audit log under way at once.
-const READS_IN_FLIGHT: usize = 4;
 /// Entries that are settled at once.
 const SETTLED_IN_FLIGHT: usize = 8;
-/// Events whose billing time is chosen at once.
-const PLACES_IN_FLIGHT: usize = 16;
 
 /// Brings to Stripe what is pending.
 pub struct Redelivery {
@@ -62,122 +55,12 @@ struct Run<'a> {
     report: Report,
 }
 
-/// What became of the events that a run looked at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
-    /// Stripe has them now.
-    pub delivered: usize,
-    /// Still pending: the next run tries again.
-    pub pending: usize,
-    /// Stripe refused them for good.
-    pub rejected: usize,
-    /// Past the send window: nothing was sent.
-    pub quarantined: usize,
-    /// Entries and rows that cannot be read: passed by, and left where they are.
-    pub unreadable: usize,
-    /// Listed in another run's buckets, and left to it.
-    pub leased: usize,
-    /// No longer pending when they were looked at, or settled by somebody else.
-    pub stale: usize,
-    /// For how long the oldest of those that are still pending has been so.
-    pub oldest_pending_ms: i64,
-    /// What was done for spending limits.
-    pub limits: DutiesReport,
-}
-
 /// Why a run broke off. What it had settled stays settled.
 #[derive(Debug, thiserror::Error)]
 pub enum RedeliveryError {
     /// The outbox, or what is due for limits, cannot be read.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-}
-
-/// What the audit log says of an event that an entry lists.
-enum Look {
-    /// To be sent.
-    Pending(Box<UsageEventRow>),
-    /// Not pending any more.
-    Stale,
-    /// Quarantined by this look: it has no billable period left.
-    Quarantined,
-    /// The next run looks again.
-    Waits,
-    /// Its row is not what this version writes.
-    Unreadable,
-}
-
-/// An event that the outbox lists.
-struct Listed<'a> {
-    /// Of the entry with the latest time among those that list it.
-    key: &'a OutboxKey,
-    identifier: &'a Identifier,
-    /// When the last of that entry's events became pending.
-    since: Timestamp,
-}
-
-impl<'a> Listed<'a> {
-    /// What `entries` list, each once: an event that became pending again is in
-    /// several.
-    fn all(entries: &'a [OutboxEntry]) -> Vec<Self> {
-        let mut places: HashMap<&Identifier, usize> = HashMap::new();
-        let mut all: Vec<Self> = Vec::new();
-        for entry in entries {
-            let (key, since) = (&entry.key, entry.pending_since);
-            for identifier in &entry.identifiers {
-                let place = *places.entry(identifier).or_insert(all.len());
-                match all.get_mut(place) {
-                    // Not the last one read: an entry's place says when it is
-                    // due, which is earlier where a clock was ahead, or for a rebuild.
-                    Some(listed) if listed.since < since => {
-                        (listed.key, listed.since) = (key, since);
-                    }
-                    Some(_) => {}
-                    None => all.push(Self {
-                        key,
-                        identifier,
-                        since,
-                    }),
-                }
-            }
-        }
-        all
-    }
-
-    /// Whether `row` is pending, and became so no later than any entry that lists
-    /// it says: what became so later is listed by another.
-    fn is_still(&self, row: &UsageEventRow) -> bool {
-        row.status == UsageStatus::Pending && row.pending_since <= self.since
-    }
-}
-
-impl Report {
-    /// The figures that the operator watches.
-    pub fn figures(&self) -> Vec<Figure> {
-        let count = |name, events: usize| (name, Unit::Count, u64::try_from(events).unwrap_or(0));
-        let oldest_ms = u64::try_from(self.oldest_pending_ms).unwrap_or(0);
-        let mut figures = vec![
-            count("delivered", self.delivered),
-            count("pending", self.pending),
-            count("rejected", self.rejected),
-            count("quarantined", self.quarantined),
-            count("poison", self.unreadable),
-            ("oldest_pending_ms", Unit::Milliseconds, oldest_ms),
-        ];
-        figures.extend(self.limits.figures());
-        figures
-    }
-
-    /// Counts an event that is pending still, since `since`.
-    fn wait(&mut self, since: Timestamp, now: Timestamp) {
-        self.pending += 1;
-        self.age(since, now);
-    }
-
-    /// Something may be pending since `since`: it is, or nobody looked.
-    fn age(&mut self, since: Timestamp, now: Timestamp) {
-        self.oldest_pending_ms = self.oldest_pending_ms.max(now.ms_since(since));
-    }
 }
 
 impl Redelivery {
@@ -234,7 +117,7 @@ impl Redelivery {
         let mut report = run.report;
         leases.release(&self.ledger).await;
         let is_complete = ran?;
-        log(&report, is_complete);
+        report.log(is_complete);
         report.limits = limits;
         Ok(report)
     }
@@ -284,7 +167,7 @@ impl Redelivery {
                 .next_outbox_entries(&mut cursor, before, PAGE_ENTRIES_OF_A_BUCKET)
                 .await?;
             run.report.unreadable += read.unreadable.len();
-            log_unreadable(&read.unreadable);
+            log::unreadable(&read.unreadable);
             let mut entries = Vec::with_capacity(read.entries.len());
             for entry in read.entries {
                 let now = self.clock.now();
@@ -310,7 +193,7 @@ impl Redelivery {
         let listed = Listed::all(entries);
         let mut unseen = listed.as_slice();
         while !unseen.is_empty() && !run.patience.is_over() {
-            let seen = unseen.len().min(READ_EVENTS_MAX * READS_IN_FLIGHT);
+            let seen = unseen.len().min(LOOKS_MAX);
             let (next, others) = unseen.split_at(seen);
             unseen = others;
             let mut rows = self.look_at(next, run, &mut settled).await;
@@ -374,7 +257,7 @@ impl Redelivery {
             let pending = pending.filter(|row| !settled.contains(&row.identifier));
             if let Some(row) = due.take_back(pending.collect()) {
                 let now = self.clock.now();
-                log_undigested(&row);
+                log::undigested(&row);
                 run.undigested.note(&row.identifier, now);
                 run.report.wait(row.pending_since, now);
             }
@@ -383,7 +266,7 @@ impl Redelivery {
 
     async fn settle(&self, entry: &OutboxEntry, settled: &HashSet<Identifier>) {
         if let Err(error) = self.ledger.settle_in_outbox(entry, settled).await {
-            log_entry(&entry.key, &error, "settled events stay in the outbox");
+            log::entry(&entry.key, &error, "settled events stay in the outbox");
         }
     }
 
@@ -395,16 +278,14 @@ impl Redelivery {
         run: &mut Run<'_>,
         settled: &mut HashSet<Identifier>,
     ) -> Vec<UsageEventRow> {
-        let Run {
-            patience, report, ..
-        } = run;
+        let looks = Looks {
+            ledger: &self.ledger,
+            customers: &self.customers,
+            clock: &*self.clock,
+        };
         let now = self.clock.now();
-        let reads = listed.chunks(READ_EVENTS_MAX);
-        let reads = reads.map(|listed| self.read(listed)).collect();
-        let reads = in_order(reads, READS_IN_FLIGHT).await;
-        let looks = listed.iter().zip(reads.into_iter().flatten());
-        let looks = looks.map(|(listed, look)| self.place(listed, look, &*patience));
-        let looks = in_order(looks.collect(), PLACES_IN_FLIGHT).await;
+        let looks = looks.at(listed, &run.patience).await;
+        let report = &mut run.report;
         let mut due = Vec::new();
         for (listed, look) in listed.iter().zip(looks) {
             match look {
@@ -451,130 +332,5 @@ impl Redelivery {
             settled.insert(row.identifier.clone());
         }
         deliveries.got_through
-    }
-
-    /// What the audit log says of each of `listed`, up to 100.
-    async fn read(&self, listed: &[Listed<'_>]) -> Vec<Look> {
-        let identifiers: Vec<Identifier> = listed.iter().map(|it| it.identifier.clone()).collect();
-        let mut found = match self.ledger.look_up_usage_events(&identifiers).await {
-            Ok(found) => found,
-            Err(error) => {
-                let key = listed.first().map(|it| it.key);
-                key.inspect(|key| log_entry(key, &error, "pending events cannot be read"));
-                return listed.iter().map(|_| Look::Waits).collect();
-            }
-        };
-        let look = |listed: &Listed<'_>| match found.take(listed.identifier) {
-            Some(UsageEventFound::Row(row)) if listed.is_still(&row) => Look::Pending(row),
-            Some(UsageEventFound::Row(_)) => Look::Stale,
-            Some(UsageEventFound::Unreadable(error)) => {
-                log_failure(listed, &error, "a pending event cannot be read");
-                Look::Unreadable
-            }
-            None => {
-                tracing::error!(
-                    identifier = %listed.identifier,
-                    "the outbox names a usage event that the audit log does not have"
-                );
-                Look::Stale
-            }
-        };
-        listed.iter().map(look).collect()
-    }
-
-    /// Its period may have ended since it was recorded; Stripe is asked then, who
-    /// may be slow to answer for each of many customers.
-    async fn place(&self, listed: &Listed<'_>, look: Look, patience: &Patience) -> Look {
-        let Look::Pending(row) = look else {
-            return look;
-        };
-        if !patience.has_time() {
-            return Look::Waits;
-        }
-        if !row.may_send(self.clock.now(), SEND_BUDGET_MS) {
-            // Nothing that could not be read, of its customer or its period, keeps it
-            // from being quarantined, which the deliverer does.
-            return Look::Pending(row);
-        }
-        let customer = match self.customers.customer(&row.customer_id).await {
-            Ok(Some(customer)) => customer,
-            Ok(None) => {
-                tracing::error!(
-                    identifier = %listed.identifier,
-                    customer_id = %row.customer_id,
-                    "a pending event's customer is unknown"
-                );
-                return Look::Waits;
-            }
-            Err(error) => {
-                log_failure(listed, &error, "a pending event's customer cannot be read");
-                return Look::Waits;
-            }
-        };
-        match keep_billable(&self.customers, row, &customer, self.clock.now()).await {
-            Ok(Kept::Billable(row)) => Look::Pending(row),
-            Ok(Kept::Waits) => Look::Waits,
-            Ok(Kept::Settled(UsageStatus::Quarantined)) => Look::Quarantined,
-            Ok(Kept::Settled(_)) => Look::Stale,
-            Err(error) => {
-                log_failure(listed, &error, "a pending event cannot be carried over");
-                Look::Waits
-            }
-        }
-    }
-}
-
-fn log(report: &Report, is_complete: bool) {
-    tracing::info!(
-        delivered = report.delivered,
-        pending = report.pending,
-        rejected = report.rejected,
-        quarantined = report.quarantined,
-        unreadable = report.unreadable,
-        leased = report.leased,
-        stale = report.stale,
-        oldest_pending_ms = report.oldest_pending_ms,
-        is_complete,
-        "redelivered"
-    );
-}
-
-fn log_entry(key: &OutboxKey, error: &dyn Error, what: &'static str) {
-    tracing::error!(
-        bucket = key.bucket,
-        outbox_key = key.outbox_key,
-        error = %error,
-        source = error.source().map(tracing::field::debug),
-        what,
-        "redelivery passes an entry by"
-    );
-}
-
-fn log_failure(listed: &Listed<'_>, error: &dyn Error, what: &'static str) {
-    tracing::error!(
-        identifier = %listed.identifier,
-        error = %error,
-        source = error.source().map(tracing::field::debug),
-        what,
-        "redelivery passes an event by"
-    );
-}
-
-/// Sent alone it is either Stripe's trouble or its own: the next run tries it last.
-fn log_undigested(row: &UsageEventRow) {
-    tracing::warn!(
-        identifier = %row.identifier,
-        customer_id = %row.customer_id,
-        "nothing of a request with this event alone got through to Stripe"
-    );
-}
-
-fn log_unreadable(keys: &[OutboxKey]) {
-    for key in keys {
-        tracing::error!(
-            bucket = key.bucket,
-            outbox_key = key.outbox_key,
-            "an entry of the outbox cannot be read: it is passed by"
-        );
     }
 }
