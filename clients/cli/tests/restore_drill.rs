@@ -1,4 +1,4 @@
-//! docs/operations.md, "Restore from a backup", played from its first step to its last:
+//! docs/restore.md, played from its first step to its last:
 //! the tables go back to a moment, usage had gone on, agents send again. Nothing may be
 //! lost or counted twice, by what the agents themselves noted and what Stripe counts.
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]

@@ -3,6 +3,8 @@
 
 mod story;
 
+use billing::DAY_MS;
+use ledger::{CustomerRow, Updated};
 use serde_json::{Value, json};
 use story::{MINUTE_S, Story};
 
@@ -112,6 +114,40 @@ async fn a_bound_on_customers_is_kept_and_said() {
     let text = story.look(&["--customers", "2"]).await;
     assert!(
         text.contains("of more customers, these 2 customers"),
+        "{text}"
+    );
+    story.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_an_earlier_period_left_quarantined_is_still_to_be_seen_to() {
+    let story = Story::start().await;
+    story.strike("error_before").await;
+    story.emit("a", 3).await;
+    story.quarantine_what_is_pending().await;
+    let seen = story.look_json().await;
+    assert_eq!(
+        (&seen["events"]["quarantined"], &seen["quarantined_before"]),
+        (&json!(1), &json!(0))
+    );
+
+    let ledger = story.system.ledger();
+    let read = ledger.customer(&story.customer_id).await.unwrap().unwrap();
+    let next = CustomerRow {
+        period_start: read.period_end,
+        period_end: read.period_end.plus_ms(30 * DAY_MS),
+        ..read.clone()
+    };
+    let updated = ledger.update_customer(&read, next).await.unwrap();
+    assert_eq!(updated, Updated::Done);
+    let seen = story.look_json().await;
+    assert_eq!(
+        (&seen["events"]["quarantined"], &seen["quarantined_before"]),
+        (&json!(0), &json!(1))
+    );
+    let text = story.look(&[]).await;
+    assert!(
+        text.contains("1 quarantined: meterline reconcile"),
         "{text}"
     );
     story.system.stop().await.unwrap();

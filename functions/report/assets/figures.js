@@ -11,7 +11,7 @@ export class Figures {
     const price = (amount) => money(amount, data.currency);
     setText(byId('period'), `${utc.day(data.period_start)} – ${utc.day(data.period_end)} (UTC)`);
     figure('units', units(data.units), pendingText(data.pending_units));
-    figure('cost', price(data.cost), 'before tax and credit');
+    figure('cost', price(data.cost), costNote(data.trial_ends_at));
     figure('today', units(data.today.units), `${price(data.today.cost)} added to the invoice`);
     drawProjection(data.projection, price);
     this.#drawActions(data);
@@ -71,12 +71,16 @@ function figure(id, value, note) {
 
 function drawProjection(projection, price) {
   if (projection === null) {
-    figure('projection', '–', 'not enough complete days yet');
+    figure('projection', '–', 'from three complete days on, until the last hour');
     return;
   }
   const { low, middle, high, days } = projection;
   const range = low.cost === high.cost ? price(low.cost) : `${price(low.cost)} – ${price(high.cost)}`;
   figure('projection', price(middle.cost), `${range}, by ${days} days so far`);
+}
+
+function costNote(trialEndsAt) {
+  return trialEndsAt === null ? 'before tax and credit' : `a free trial until ${utc.day(trialEndsAt)} (UTC)`;
 }
 
 function pendingText(pending) {

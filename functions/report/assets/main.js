@@ -79,9 +79,9 @@ function end(reason) {
 }
 
 for (const sign of ['pointerdown', 'keydown', 'focus']) {
-  window.addEventListener(sign, () => usagePace.noteReader(), { passive: true });
+  window.addEventListener(sign, () => usagePace.noteReader() && usagePoller.askNow(), { passive: true });
 }
-setText(byId('renewal'), 'New usage shows here within a second or two.');
+setText(byId('renewal'), 'New usage shows here within seconds.');
 draw();
 usagePoller.start();
 invoicesPoller.start();

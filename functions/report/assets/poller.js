@@ -20,10 +20,13 @@ export class Pace {
     this.#changedAt = performance.now();
   }
 
-  // Somebody is there: as if something had changed a moment ago, but not just now.
+  // Somebody is there: as if something had changed a moment ago, but not just now. Says
+  // whether the looks were further apart until now.
   noteReader() {
     const [busy] = this.#steps[0];
+    const beforeMs = this.delayMs;
     this.#changedAt = Math.max(this.#changedAt, performance.now() - busy);
+    return this.delayMs < beforeMs;
   }
 
   get delayMs() {

@@ -1,7 +1,7 @@
 //! What usage costs: each item of the subscription bills what its own meter
 //! counts, at its own price, and the invoice is the sum.
 
-use billing::{Money, NoRangeCost};
+use billing::{Money, NoRangeCost, Timestamp};
 use ledger::{BillableUnits, CustomerRow, MeteredItem};
 use limits::{MixedCurrencies, sum_of_items};
 use serde::Serialize;
@@ -13,11 +13,14 @@ use crate::summary::{Summary, shown_event_name};
 
 /// Which usage is billed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stretch {
-    /// That of exactly one billing period.
-    Period,
+pub(crate) enum Stretch<'a> {
+    /// That of exactly one billing period, which begins at this time.
+    Period(Timestamp),
     /// Any other: of a part of a period, or of several.
-    Range,
+    Range {
+        /// What of it is billed at a price: not that of a free trial.
+        paid: &'a Summary,
+    },
 }
 
 /// What a customer's usage comes to.
@@ -66,17 +69,16 @@ impl Bill {
     pub(crate) fn of(
         customer: &CustomerRow,
         summary: &Summary,
-        stretch: Stretch,
+        stretch: Stretch<'_>,
     ) -> Result<Self, Problem> {
-        let units_of = |meter_event_name: &str| {
-            let units = summary.by_meter.get(meter_event_name).copied();
-            units.unwrap_or_default()
-        };
         let mut by_meter = Vec::new();
         let mut costs = Ok(Vec::new());
         for item in customer.items() {
-            let units = units_of(&item.meter_event_name);
-            let item_cost = cost_of(item, units, stretch);
+            let units = summary.units_of(&item.meter_event_name);
+            let item_cost = match stretch {
+                Stretch::Period(start) => Ok(customer.cost_of(item, start, units.total())),
+                Stretch::Range { paid } => cost_of_range(item, paid),
+            };
             by_meter.push(MeterUsage::billed(item, units, &item_cost));
             costs = match (costs, item_cost) {
                 (Ok(mut costs), Ok(cost)) => {
@@ -99,18 +101,13 @@ impl Bill {
     }
 }
 
-/// What `item` bills. A range is billed for its usage alone: without any it
-/// costs nothing, where a period still owes the first tier's flat amount.
-fn cost_of(
-    item: &MeteredItem,
-    units: BillableUnits,
-    stretch: Stretch,
-) -> Result<Money, NoRangeCost> {
+/// What `item` bills of the usage that is `paid`. A range is billed for its usage alone:
+/// without any it costs nothing, where a period still owes the first tier's flat amount.
+fn cost_of_range(item: &MeteredItem, paid: &Summary) -> Result<Money, NoRangeCost> {
     let price = &item.price;
-    match (stretch, units.total()) {
-        (Stretch::Period, units) => Ok(price.cost(units)),
-        (Stretch::Range, 0) => Ok(Money::from_minor_units(0, price.currency().clone())),
-        (Stretch::Range, units) => price.cost_of_range(units),
+    match paid.units_of(&item.meter_event_name).total() {
+        0 => Ok(Money::from_minor_units(0, price.currency().clone())),
+        units => price.cost_of_range(units),
     }
 }
 

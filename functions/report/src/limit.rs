@@ -69,7 +69,8 @@ pub(crate) fn standing(
     customer: &KnownCustomer,
     usage: &PeriodUsage,
 ) -> Result<Option<Standing>, Problem> {
-    let spending = Spending::of(&customer.row, usage);
+    let period_start = customer.current_period().start;
+    let spending = Spending::of(&customer.row, period_start, usage);
     Standing::of(&spending).map_err(mixed_currencies)
 }
 

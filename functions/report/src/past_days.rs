@@ -86,7 +86,7 @@ impl Parts {
             }
         };
         sums.add(&MeterSums::of(&usage.days));
-        let spending = Spending::by(&customer.row, &sums, usage.reserved.as_ref());
+        let spending = Spending::by(&customer.row, start, &sums, usage.reserved.as_ref());
         Ok((spending, usage.watch))
     }
 }

@@ -10,6 +10,7 @@ use web::openapi::schema;
 
 use crate::query::GroupBy;
 use crate::summary::shown_event_name;
+use crate::usage::is_paid;
 
 /// Entries of a series, at most: Lambda answers with 6 MB (AWS Lambda Developer
 /// Guide: "Lambda quotas"), and a year has 8,784 hours, each with every action.
@@ -48,7 +49,15 @@ struct Key<'a> {
 }
 
 /// Units by the meter that counts them.
-type Units<'a> = BTreeMap<&'a str, BillableUnits>;
+type Units<'a> = BTreeMap<&'a str, Counted>;
+
+/// Units that one meter counts.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    all: BillableUnits,
+    /// Those that a price bills: not those of a free trial.
+    paid: BillableUnits,
+}
 
 /// The `days` of `customer` as a series, in the order of what they are grouped
 /// by. What has no usage has no entry.
@@ -68,9 +77,14 @@ pub(crate) fn series(
             action_type: group_by.action_type.then_some(day.action_type.as_str()),
             meter: group_by.meter.then_some(meter),
         };
+        let is_paid = is_paid(customer, day);
         let mut add = |start, units| {
             let units_of = groups.entry(Key { start, ..key }).or_default();
-            units_of.entry(meter).or_default().add(units);
+            let counted = units_of.entry(meter).or_default();
+            counted.all.add(units);
+            if is_paid {
+                counted.paid.add(units);
+            }
         };
         match group_by.time {
             None => add(None, day.units()),
@@ -96,7 +110,7 @@ impl SeriesEntry {
         // counted out.
         let mut sum = BillableUnits::default();
         for units in units.values() {
-            sum.add(*units);
+            sum.add(units.all);
         }
         Self {
             start: key.start.map(|at| at.to_string()),
@@ -113,11 +127,14 @@ impl SeriesEntry {
 fn exact_cost(customer: &CustomerRow, units: &Units<'_>) -> Option<ExactAmount> {
     let mut sum: Option<ExactAmount> = None;
     for (meter, units) in units {
-        let units = units.total();
-        let Some(item) = customer.item_of_meter(meter).filter(|_| units > 0) else {
+        let (all, paid) = (units.all.total(), units.paid.total());
+        let Some(item) = customer.item_of_meter(meter).filter(|_| all > 0) else {
             continue;
         };
-        let cost = item.price.exact_cost(units).ok()?;
+        let cost = match paid {
+            0 => ExactAmount::nothing(item.price.currency().clone()),
+            units => item.price.exact_cost(units).ok()?,
+        };
         sum = match sum {
             Some(sum) => Some(sum.checked_add(&cost)?),
             None => Some(cost),

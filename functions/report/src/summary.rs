@@ -21,7 +21,10 @@ pub(crate) struct Summary {
 impl Summary {
     /// Adds the days of `customer` up. They are added before they are read: what
     /// one shard counted in, another may have counted out.
-    pub(crate) fn of(customer: &CustomerRow, days: &[BillableDay]) -> Self {
+    pub(crate) fn of<'a>(
+        customer: &CustomerRow,
+        days: impl IntoIterator<Item = &'a BillableDay>,
+    ) -> Self {
         let mut total = BillableUnits::default();
         let mut by_action_type = BTreeMap::new();
         let mut by_meter = BTreeMap::new();
@@ -45,6 +48,12 @@ impl Summary {
                 .map(|(event_name, units)| (event_name.to_owned(), units))
                 .collect(),
         }
+    }
+
+    /// Units that the meter of this event name counts.
+    pub(crate) fn units_of(&self, meter_event_name: &str) -> BillableUnits {
+        let units = self.by_meter.get(meter_event_name);
+        units.copied().unwrap_or_default()
     }
 }
 

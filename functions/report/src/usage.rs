@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use billing::NoRangeCost;
-use ledger::BillableDay;
+use ledger::{BillableDay, CustomerRow};
 use metering::KnownCustomer;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -79,17 +79,17 @@ pub(crate) async fn show(
     let as_of = parts.clock.now();
     let customer = parts.customer(&customer_id).await?;
     let range = query.range.hours(customer.now)?;
-    let (hours, days, stretch) = match range {
+    let (hours, days) = match range {
         Some(hours) => {
             let (start, end) = (hours.start, hours.end);
             let days = parts
                 .ledger
                 .billable_days_of_range(&customer_id, start, end);
-            (hours, days.await?, Stretch::Range)
+            (hours, days.await?)
         }
         None => {
             let days = parts.days_of_current_period(&customer).await?;
-            (current_period(&customer), days, Stretch::Period)
+            (current_period(&customer), days)
         }
     };
     let summary = Summary::of(&customer.row, &days);
@@ -97,6 +97,13 @@ pub(crate) async fn show(
         .group_by
         .map(|group_by| series(&customer.row, &days, group_by))
         .transpose()?;
+    let paid;
+    let stretch = if range.is_some() {
+        paid = Summary::of(&customer.row, paid_days(&customer.row, &days));
+        Stretch::Range { paid: &paid }
+    } else {
+        Stretch::Period(hours.start)
+    };
     let bill = Bill::of(&customer.row, &summary, stretch)?;
     let (estimated_cost, unavailable) = match bill.cost {
         Ok(cost) => (Some(cost.to_string()), None),
@@ -133,6 +140,20 @@ impl Parts {
             .billable_days_of_period(&customer.row.customer_id, start)
             .await?)
     }
+}
+
+/// Those of `days` that a price bills: not those of a free trial.
+fn paid_days<'a>(
+    customer: &CustomerRow,
+    days: &'a [BillableDay],
+) -> impl Iterator<Item = &'a BillableDay> {
+    days.iter().filter(|day| is_paid(customer, day))
+}
+
+/// Whether a price bills what is of `day`.
+pub(crate) fn is_paid(customer: &CustomerRow, day: &BillableDay) -> bool {
+    let period_start = day.period_start;
+    !period_start.is_some_and(|start| customer.is_free(start))
 }
 
 /// The period that `customer` is in.

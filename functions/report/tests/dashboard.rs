@@ -89,7 +89,7 @@ async fn the_page_loads_its_own_files_and_nothing_else() {
     );
     for (name, value) in [
         ("cache-control", "no-store"),
-        ("referrer-policy", "no-referrer"),
+        ("referrer-policy", "same-origin"),
         ("x-content-type-options", "nosniff"),
         ("x-robots-tag", "noindex"),
     ] {
@@ -415,7 +415,7 @@ async fn a_link_leads_on_to_the_portal_only_where_an_admin_made_it_so() {
     );
     for (name, value) in [
         ("cache-control", "no-store"),
-        ("referrer-policy", "no-referrer"),
+        ("referrer-policy", "same-origin"),
     ] {
         assert_eq!(portal.headers[name], value);
     }

@@ -180,6 +180,11 @@ impl ExactAmount {
         }
     }
 
+    /// No amount of `currency`.
+    pub fn nothing(currency: Currency) -> Self {
+        Self::new(BigDecimal::from(0), currency)
+    }
+
     /// Both amounts together; none where they are of two currencies.
     pub fn checked_add(&self, other: &Self) -> Option<Self> {
         (self.currency == other.currency).then(|| {

@@ -181,14 +181,9 @@ impl Price {
     /// The most that any number of units of a period costs, from `fewest` to `most`.
     /// In tiers by volume more units may cost less.
     pub fn dearest(&self, fewest: u64, most: u64) -> Money {
-        let ends = match &self.scheme {
-            Scheme::Tiered {
-                mode: TiersMode::Volume,
-                tiers,
-            } => tiers.iter().filter_map(|tier| tier.up_to).collect(),
-            Scheme::Tiered { .. } | Scheme::PerUnit { .. } => Vec::new(),
-        };
-        let within = ends.into_iter().filter(|end| (fewest..most).contains(end));
+        let within = self
+            .ends_of_volume_tiers()
+            .filter(|end| (fewest..most).contains(end));
         let costs = within.map(|units| self.cost(units));
         costs.fold(self.cost(most), |dearest, cost| {
             if cost.is_more_than(&dearest) == Some(true) {
@@ -197,6 +192,34 @@ impl Price {
                 dearest
             }
         })
+    }
+
+    /// The least that any number of units of a period costs, from `fewest` to `most`: by
+    /// volume the first units of a tier may cost less than the last ones of the tier before.
+    pub fn cheapest(&self, fewest: u64, most: u64) -> Money {
+        let within = self
+            .ends_of_volume_tiers()
+            .filter(|end| (fewest..most).contains(end));
+        let costs = within.map(|end| self.cost(end + 1));
+        costs.fold(self.cost(fewest), |cheapest, cost| {
+            if cheapest.is_more_than(&cost) == Some(true) {
+                cost
+            } else {
+                cheapest
+            }
+        })
+    }
+
+    /// After how many units a period's price changes for all of them.
+    fn ends_of_volume_tiers(&self) -> impl Iterator<Item = u64> {
+        let tiers = match &self.scheme {
+            Scheme::Tiered {
+                mode: TiersMode::Volume,
+                tiers,
+            } => tiers.as_slice(),
+            Scheme::Tiered { .. } | Scheme::PerUnit { .. } => &[],
+        };
+        tiers.iter().filter_map(|tier| tier.up_to)
     }
 
     /// The exact amounts of the lines of an invoice.

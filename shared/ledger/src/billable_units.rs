@@ -66,6 +66,8 @@ pub struct BillableDay {
     pub meter_event_name: String,
     /// What was done.
     pub action_type: ActionType,
+    /// Start of the period that it is billed in; none of usage that has none.
+    pub period_start: Option<Timestamp>,
     midnight: Timestamp,
     hours: [BillableUnits; HOURS_OF_DAY],
     /// Units of reservations that were settled; only where they were asked for.
@@ -107,6 +109,7 @@ impl BillableDay {
             day: midnight,
             meter_event_name,
             action_type,
+            period_start,
             ..
         } = day;
         let mut hours = [BillableUnits::default(); HOURS_OF_DAY];
@@ -125,6 +128,7 @@ impl BillableDay {
         Some(Self {
             meter_event_name,
             action_type,
+            period_start,
             midnight,
             hours,
             settled,

@@ -5,7 +5,8 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailur
 use billing::{Timestamp, UsageStatus};
 
 use crate::items::{from_item, number, text};
-use crate::usage_events::{TABLE, time_or_null, times};
+use crate::usage_event_row::{time_or_null, times};
+use crate::usage_events::TABLE;
 use crate::{Ledger, LedgerError, UsageEventRow};
 
 /// What became of carrying a pending event over.

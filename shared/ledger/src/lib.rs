@@ -13,6 +13,7 @@ mod carry_over;
 mod catalog;
 mod connection;
 mod customer_list;
+mod customer_row;
 mod customers;
 mod deliveries;
 mod due;
@@ -42,6 +43,7 @@ mod trust;
 mod unnamed_refusals;
 mod usage_by_customer;
 mod usage_event_reader;
+mod usage_event_row;
 mod usage_event_scan;
 mod usage_events;
 mod usage_log;
@@ -59,9 +61,8 @@ pub use carry_over::CarriedOver;
 pub use catalog::{CatalogRow, CatalogStored};
 pub use connection::{TableNames, connect};
 pub use customer_list::CustomerCursor;
-pub use customers::{
-    Created, CustomerRow, CustomerStatus, MeteredItem, OnboardingRow, Started, Updated,
-};
+pub use customer_row::{CustomerRow, CustomerStatus, MeteredItem};
+pub use customers::{Created, OnboardingRow, Started, Updated};
 pub use deliveries::{Channel, Delivery, DeliveryState};
 pub use due::{Due, DueBucket, DueCursor, DuePage, Duty};
 pub use error::LedgerError;
@@ -90,8 +91,9 @@ pub use usage_by_customer::IndexedUsageEvent;
 pub use usage_event_reader::{
     UsageEventOrder, UsageEventPosition, UsageEventReader, UsageEventsWanted,
 };
+pub use usage_event_row::{HistoryEntry, UsageEventRow};
 pub use usage_event_scan::{UsageEventCursor, UsageEventFilter, UsageEventPage};
-pub use usage_events::{HistoryEntry, Recorded, Transition, Transitioned, UsageEventRow};
+pub use usage_events::{Recorded, Transition, Transitioned};
 pub use usage_log::{READ_EVENTS_MAX, UsageEventFound, UsageEventsFound, UsageLogCursor};
 pub use usage_totals::{Tally, Total, TotalKey};
 pub use void_credits::{CreditFixed, VoidCredits};

@@ -4,7 +4,7 @@ use billing::{Timestamp, UsageStatus};
 
 use crate::error::is_condition_failure;
 use crate::items::{number, text};
-use crate::usage_events::history_entry;
+use crate::usage_event_row::history_entry;
 use crate::{Ledger, LedgerError, UsageEventRow};
 
 /// What became of noting a later refusal.

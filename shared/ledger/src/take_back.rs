@@ -6,7 +6,7 @@ use billing::{Timestamp, UsageStatus};
 
 use crate::error::is_condition_failure;
 use crate::items::{number, text};
-use crate::usage_events::{history_entry, time_or_null, times};
+use crate::usage_event_row::{history_entry, time_or_null, times};
 use crate::{Ledger, LedgerError, UsageEventRow};
 
 /// What became of taking a carry-over back.

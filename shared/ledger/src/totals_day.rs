@@ -31,7 +31,7 @@ const COUNTS_MAX: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct TotalsDay {
     pub(crate) customer_id: CustomerId,
-    period_start: Option<Timestamp>,
+    pub(crate) period_start: Option<Timestamp>,
     pub(crate) day: Timestamp,
     pub(crate) meter_event_name: String,
     pub(crate) action_type: ActionType,

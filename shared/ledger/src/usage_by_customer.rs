@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::items::{from_item, text};
 use crate::outbox::BUCKETS;
-use crate::usage_events::customer_bucket;
+use crate::usage_event_row::customer_bucket;
 use crate::usage_log::{INDEX, occurred_prefix};
 use crate::{Ledger, LedgerError};
 

@@ -14,7 +14,7 @@ use futures_util::future::try_join_all;
 
 use crate::items::{from_item, text};
 use crate::outbox::BUCKETS;
-use crate::usage_events::customer_bucket;
+use crate::usage_event_row::customer_bucket;
 use crate::usage_log::{INDEX, READ_EVENTS_MAX, TABLE, occurred_prefix};
 use crate::{IndexedUsageEvent, Ledger, LedgerError, UsageEventRow};
 

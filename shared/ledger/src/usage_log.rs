@@ -9,7 +9,7 @@ use billing::{CustomerId, Identifier, Timestamp};
 
 use crate::items::{Item, from_item, text};
 use crate::outbox::BUCKETS;
-use crate::usage_events::customer_bucket;
+use crate::usage_event_row::customer_bucket;
 use crate::{Ledger, LedgerError, UsageEventRow};
 
 pub(crate) const TABLE: &str = "usage-events";

@@ -93,7 +93,7 @@ pub async fn reserve(
         if usage.reserved.is_none() {
             ledger.begin_reserving(customer_id, period_start).await?;
         }
-        let spending = Spending::of(row, &usage);
+        let spending = Spending::of(row, period_start, &usage);
         let room = match &row.spending_limit {
             Some(limit) if limit.enforcement == Enforcement::Hard => {
                 room(&limit.cap, &spending, wanted)?

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use billing::Money;
+use billing::{Money, Timestamp};
 use ledger::{CustomerRow, MeterSum, MeterSums, PeriodUsage, Reserved};
 
 /// The items of a subscription are of several currencies, which Stripe has in
@@ -11,17 +11,21 @@ use ledger::{CustomerRow, MeterSum, MeterSums, PeriodUsage, Reserved};
 #[error("the items of a subscription are of several currencies")]
 pub struct MixedCurrencies;
 
-/// What one period of `customer` costs: each item of the subscription bills the
-/// units that `units_of` its meter, each line of an invoice rounded by itself.
+/// What the period of `customer` costs that begins at `period_start`: each item of the
+/// subscription bills the units that `units_of` its meter, each line of an invoice rounded
+/// by itself.
 ///
 /// # Errors
 /// [`MixedCurrencies`].
 pub fn cost_of_period(
     customer: &CustomerRow,
+    period_start: Timestamp,
     units_of: impl Fn(&str) -> u64,
 ) -> Result<Money, MixedCurrencies> {
-    let items = customer.items();
-    let costs = items.map(|item| item.price.cost(units_of(&item.meter_event_name)));
+    let costs = customer.items().map(|item| {
+        let units = units_of(&item.meter_event_name);
+        customer.cost_of(item, period_start, units)
+    });
     sum_of_items(customer, costs)
 }
 
@@ -45,20 +49,26 @@ pub fn sum_of_items(
 #[derive(Clone, Debug)]
 pub struct Spending<'a> {
     customer: &'a CustomerRow,
+    period_start: Timestamp,
     by_meter: BTreeMap<String, MeterSum>,
     all: MeterSum,
     reserved: Reserved,
 }
 
 impl<'a> Spending<'a> {
-    /// The days of one period, added up.
-    pub fn of(customer: &'a CustomerRow, usage: &PeriodUsage) -> Self {
+    /// The days of the period that begins at `period_start`, added up.
+    pub fn of(customer: &'a CustomerRow, period_start: Timestamp, usage: &PeriodUsage) -> Self {
         let sums = MeterSums::of(&usage.days);
-        Self::by(customer, &sums, usage.reserved.as_ref())
+        Self::by(customer, period_start, &sums, usage.reserved.as_ref())
     }
 
-    /// By the `sums` of all days of one period, and what is `reserved` in it.
-    pub fn by(customer: &'a CustomerRow, sums: &MeterSums, reserved: Option<&Reserved>) -> Self {
+    /// By the `sums` of all days of that period, and what is `reserved` in it.
+    pub fn by(
+        customer: &'a CustomerRow,
+        period_start: Timestamp,
+        sums: &MeterSums,
+        reserved: Option<&Reserved>,
+    ) -> Self {
         let mut all = MeterSum::default();
         // Two names of one meter are added up before either is read.
         let mut by_meter: BTreeMap<String, MeterSum> = BTreeMap::new();
@@ -69,6 +79,7 @@ impl<'a> Spending<'a> {
         }
         Self {
             customer,
+            period_start,
             by_meter,
             all,
             reserved: reserved.cloned().unwrap_or_default(),
@@ -96,7 +107,9 @@ impl<'a> Spending<'a> {
     /// # Errors
     /// [`MixedCurrencies`].
     pub fn cost(&self) -> Result<Money, MixedCurrencies> {
-        cost_of_period(self.customer, |meter| self.units_of(meter))
+        cost_of_period(self.customer, self.period_start, |meter| {
+            self.units_of(meter)
+        })
     }
 
     /// What they, those that are held and `more` units of a meter would cost.
@@ -104,7 +117,7 @@ impl<'a> Spending<'a> {
     /// # Errors
     /// [`MixedCurrencies`].
     pub fn cost_with(&self, meter_event_name: &str, more: u64) -> Result<Money, MixedCurrencies> {
-        cost_of_period(self.customer, |meter| {
+        cost_of_period(self.customer, self.period_start, |meter| {
             let more = if meter == meter_event_name { more } else { 0 };
             self.with_held(meter).saturating_add(more)
         })
@@ -120,6 +133,9 @@ impl<'a> Spending<'a> {
         meter_event_name: &str,
         more: u64,
     ) -> Result<Money, MixedCurrencies> {
+        if self.customer.is_free(self.period_start) {
+            return self.cost();
+        }
         let costs = self.customer.items().map(|item| {
             let meter = item.meter_event_name.as_str();
             let more = if meter == meter_event_name { more } else { 0 };

@@ -250,7 +250,7 @@ fn seen_of(
     occasion: Occasion,
     now: Timestamp,
 ) -> Result<(LimitWatch, Looked), MixedCurrencies> {
-    let standing = Standing::of(&Spending::of(customer, usage))?;
+    let standing = Standing::of(&Spending::of(customer, period.start, usage))?;
     let subject = Subject { customer, period };
     let mut next = watch.clone();
     let seen = see(&subject, standing.as_ref(), &mut next, now);

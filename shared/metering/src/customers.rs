@@ -45,7 +45,8 @@ impl KnownCustomer {
             period_end,
             ..
         } = *self.row;
-        if self.now < period_end || self.row.subscription_ends_at.is_some() {
+        let is_last = |end: Timestamp| end <= period_end;
+        if self.now < period_end || self.row.subscription_ends_at.is_some_and(is_last) {
             return period_start..period_end;
         }
         period_starting_at(period_end, &(period_start..period_end))

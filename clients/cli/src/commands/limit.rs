@@ -105,7 +105,7 @@ pub(super) async fn view_of(
     }
     let usage = ledger.usage_of_period(&row.customer_id, period_start);
     let usage = usage.await?;
-    let standing = Standing::of(&Spending::of(row, &usage))?;
+    let standing = Standing::of(&Spending::of(row, period_start, &usage))?;
     Ok(standing.map(|it| LimitView::of(&it, usage.watch.as_ref())))
 }
 

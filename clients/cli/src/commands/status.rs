@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use meterline_cli::status::{Rate, Snapshot, StatusError, Watch};
+use rustix::termios::tcgetwinsize;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use web::Settings;
 
@@ -17,6 +18,8 @@ use super::{Failure, complain};
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
 const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 const CLEAR: &str = "\x1b[H\x1b[2J";
+/// Columns and rows of a terminal that does not say.
+const SIZE_USUAL: (usize, usize) = (80, 24);
 
 #[derive(Args)]
 pub(crate) struct StatusArguments {
@@ -103,20 +106,35 @@ impl Screen {
     }
 
     fn show(&mut self, text: &str) -> io::Result<()> {
-        self.control(CLEAR)?;
-        let mut out = io::stdout();
-        out.write_all(text.as_bytes())?;
-        out.flush()?;
+        self.write(text)?;
         text.clone_into(&mut self.last);
         Ok(())
+    }
+
+    fn write(&self, text: &str) -> io::Result<()> {
+        let mut out = io::stdout();
+        match self.size() {
+            None => out.write_all(text.as_bytes())?,
+            Some((columns, rows)) => {
+                self.control(CLEAR)?;
+                out.write_all(fit(text, columns, rows).as_bytes())?;
+            }
+        }
+        out.flush()
+    }
+
+    /// Columns and rows of the terminal, as it is now.
+    fn size(&self) -> Option<(usize, usize)> {
+        let is_known = |size: &rustix::termios::Winsize| size.ws_col > 0 && size.ws_row > 0;
+        let size = tcgetwinsize(io::stdout()).ok().filter(is_known);
+        let size = size.map_or(SIZE_USUAL, |it| (it.ws_col.into(), it.ws_row.into()));
+        self.is_terminal.then_some(size)
     }
 
     /// Says that what is shown is not of now.
     fn complain(&mut self, error: &StatusError) -> io::Result<()> {
         if self.is_terminal {
-            let seen = std::mem::take(&mut self.last);
-            self.show(&format!("{seen}\nnot read: {error}; trying again\n"))?;
-            self.last = seen;
+            self.write(&format!("not read: {error}; trying again\n{}", self.last))?;
         } else {
             complain("meterline", error);
         }
@@ -138,6 +156,14 @@ impl Screen {
             false => Ok(()),
         }
     }
+}
+
+/// What of `text` a terminal has room for, so that it does not move what is above: the last
+/// row stays free for the cursor.
+fn fit(text: &str, columns: usize, rows: usize) -> String {
+    let lines = text.lines().take(rows.saturating_sub(1));
+    let cut = |line: &str| line.chars().take(columns).chain(['\n']).collect::<String>();
+    lines.map(cut).collect()
 }
 
 fn shown(seen: &Snapshot, as_json: bool) -> Result<String, serde_json::Error> {
@@ -210,7 +236,8 @@ fn alerts(seen: &Snapshot) -> String {
         }
     };
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-    alert(events.quarantined, "", "quarantined: meterline reconcile");
+    let quarantined = events.quarantined + seen.usage.quarantined_before;
+    alert(quarantined, "", "quarantined: meterline reconcile");
     alert(events.held, "", "held: meterline redrive --status held");
     let refusals = count(seen.unnamed_refusals);
     alert(refusals, "", "refusals without a name: meterline reconcile");
@@ -269,6 +296,13 @@ fn duration(ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_gets_what_it_has_room_for() {
+        let text = "Meterline\n\nusage 1\nusage 2\n";
+        assert_eq!(fit(text, 80, 24), text);
+        assert_eq!(fit(text, 5, 4), "Meter\n\nusage\n");
+    }
 
     #[test]
     fn durations_are_short() {

@@ -4,7 +4,7 @@
 //! Exact because of one condition, which is checked and not assumed: between
 //! the rollup's checkpoints and the end of the reading, the audit log did not
 //! change. Its stream says so: it holds no record after any checkpoint, before
-//! the reading and after it. Why that is enough: `docs/exactness.md`, "Rebuild".
+//! the reading and after it. Why that is enough: `docs/corrections.md`, "Rebuild".
 
 mod comparison;
 pub(crate) mod stream;

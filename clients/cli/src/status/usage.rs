@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use billing::{CustomerId, Timestamp, UsageStatus};
+use billing::{CustomerId, HOUR_MS, Timestamp, UsageStatus, window};
 use ledger::{CustomerCursor, CustomerRow, Ledger, LedgerError, Tally, Total};
 use metering::in_order;
 use serde::{Serialize, Serializer};
@@ -29,6 +29,8 @@ pub struct Usage {
     pub events_per_second: Option<Rate>,
     /// Events of the current periods, and what is held, by status.
     pub events: EventCounts,
+    /// Events of the 36 days before, in earlier periods, that are quarantined still.
+    pub quarantined_before: u64,
     /// Those who have the most events a second, then those who have the most events.
     pub busiest: Vec<Busy>,
 }
@@ -120,6 +122,22 @@ struct Tracked {
     limit_used_percent: Option<u64>,
     last: Option<Reading>,
     rate: Option<Rate>,
+    quarantined_before: Option<QuarantinedBefore>,
+}
+
+/// Events of earlier periods that are quarantined: few, and seldom others.
+#[derive(Clone, Copy)]
+struct QuarantinedBefore {
+    events: u64,
+    read_at: Timestamp,
+}
+
+/// What the totals say of a customer.
+struct Totals {
+    tally: Tally,
+    /// How much of its limit that is.
+    limit_used_percent: Option<u64>,
+    quarantined_before: QuarantinedBefore,
 }
 
 /// The customers that are looked at.
@@ -176,12 +194,16 @@ impl Watched {
         }
         let turns: Vec<usize> = (0..count).map(|n| (self.next + n) % length).collect();
         let tracked = &self.tracked;
-        let reads = turns.iter().map(|turn| totals_of(ledger, &tracked[*turn]));
+        let reads = turns
+            .iter()
+            .map(|turn| totals_of(ledger, &tracked[*turn], now));
         let read = in_order(reads.collect(), IN_FLIGHT).await;
         for (turn, read) in turns.into_iter().zip(read) {
-            let (tally, limit_used_percent) = read?;
-            self.tracked[turn].note(tally, now);
-            self.tracked[turn].limit_used_percent = limit_used_percent;
+            let read = read?;
+            let tracked = &mut self.tracked[turn];
+            tracked.note(read.tally, now);
+            tracked.limit_used_percent = read.limit_used_percent;
+            tracked.quarantined_before = Some(read.quarantined_before);
         }
         self.next = (self.next + count) % length;
         Ok(())
@@ -219,6 +241,7 @@ impl Watched {
                 limit_used_percent: None,
                 last: None,
                 rate: None,
+                quarantined_before: None,
             });
             tracked.limited = row.spending_limit.is_some().then_some(row);
             self.tracked.push(tracked);
@@ -231,8 +254,9 @@ impl Watched {
     pub(super) fn seen(&self) -> Usage {
         let mut events = EventCounts::default();
         let mut busiest: Vec<Busy> = Vec::new();
-        let mut rate = None;
+        let (mut rate, mut quarantined_before) = (None, 0);
         for tracked in &self.tracked {
+            quarantined_before += tracked.quarantined_before.map_or(0, |it| it.events);
             let Some(reading) = &tracked.last else {
                 continue;
             };
@@ -262,6 +286,7 @@ impl Watched {
             more_customers: self.more,
             events_per_second: rate,
             events,
+            quarantined_before,
             busiest,
         }
     }
@@ -285,27 +310,56 @@ impl Tracked {
     }
 }
 
-/// What the totals say of a customer, and how much of its limit that is.
 async fn totals_of(
     ledger: &Ledger,
     tracked: &Tracked,
-) -> Result<(Tally, Option<u64>), LedgerError> {
+    now: Timestamp,
+) -> Result<Totals, LedgerError> {
     let customer_id = &tracked.customer_id;
     let of_period = ledger.totals_of_period(customer_id, tracked.period_start);
     let mut totals = of_period.await?;
     let limited = tracked.limited.as_ref();
-    let used_percent = limited.and_then(|row| used_percent(row, &totals));
+    let limit_used_percent =
+        limited.and_then(|row| used_percent(row, tracked.period_start, &totals));
     totals.extend(ledger.held_totals(customer_id).await?);
     // Slots of one cell add up before they mean anything.
     let mut sum = Tally::default();
     for total in &totals {
         sum.add(&total.tally);
     }
-    Ok((sum, used_percent))
+    let is_good = |known: &QuarantinedBefore| now.ms_since(known.read_at) < LIST_LIFETIME_MS;
+    let quarantined_before = match tracked.quarantined_before.filter(is_good) {
+        Some(known) => known,
+        None => QuarantinedBefore {
+            events: quarantined_before(ledger, tracked).await?,
+            read_at: now,
+        },
+    };
+    Ok(Totals {
+        tally: sum,
+        limit_used_percent,
+        quarantined_before,
+    })
 }
 
-/// How much of the limit of `row` the totals of its period are.
-fn used_percent(row: &CustomerRow, totals: &[Total]) -> Option<u64> {
+/// Whoever is quarantined at the end of a period is so in the next one, too, until
+/// somebody sees to it.
+async fn quarantined_before(ledger: &Ledger, tracked: &Tracked) -> Result<u64, LedgerError> {
+    let start = tracked.period_start;
+    let (from, to) = (start.plus_ms(-window::CARRIED_MS), start.plus_ms(HOUR_MS));
+    let totals = ledger
+        .totals_of_range(&tracked.customer_id, from, to)
+        .await?;
+    let mut sum = Tally::default();
+    let of_earlier = |total: &&Total| total.key.period_start.is_some_and(|it| it < start);
+    for total in totals.iter().filter(of_earlier) {
+        sum.add(&total.tally);
+    }
+    Ok(sum.events(UsageStatus::Quarantined))
+}
+
+/// How much of the limit of `row` the totals are of the period that begins at `period_start`.
+fn used_percent(row: &CustomerRow, period_start: Timestamp, totals: &[Total]) -> Option<u64> {
     let mut all = Tally::default();
     let mut by_meter: BTreeMap<&str, Tally> = BTreeMap::new();
     for total in totals {
@@ -314,7 +368,7 @@ fn used_percent(row: &CustomerRow, totals: &[Total]) -> Option<u64> {
         all.add(&total.tally);
     }
     let units_of = |meter: &str| by_meter.get(meter).map_or(0, Tally::billable_units);
-    let cost = limits::cost_of_period(row, units_of).ok()?;
+    let cost = limits::cost_of_period(row, period_start, units_of).ok()?;
     let limit = row.spending_limit.as_ref()?;
     limit.cap.used_percent(all.billable_units(), &cost)
 }
@@ -331,6 +385,7 @@ mod tests {
             limit_used_percent: None,
             last: None,
             rate: None,
+            quarantined_before: None,
         }
     }
 

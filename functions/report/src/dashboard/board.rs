@@ -1,11 +1,10 @@
 //! What an environment knows of the customers whose dashboards are open, so that many
 //! looks at a dashboard are few reads: docs/dashboard.md counts them.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Bytes;
-use billing::{CustomerId, Timestamp};
+use billing::{CustomerId, Memory, Timestamp};
 use ledger::{CustomerRow, PeriodUsage};
 use metering::KnownCustomer;
 use serde::Serialize;
@@ -80,35 +79,23 @@ struct Look {
     until: Timestamp,
 }
 
-/// One board and when somebody last looked at it.
-struct Kept {
-    board: Arc<tokio::sync::Mutex<Board>>,
-    used_at: Timestamp,
-}
+type SharedBoard = Arc<tokio::sync::Mutex<Board>>;
 
 /// The boards of the customers whose dashboards are open.
-#[derive(Default)]
-pub(crate) struct Boards(Mutex<HashMap<CustomerId, Kept>>);
+pub(crate) struct Boards(Mutex<Memory<CustomerId, SharedBoard>>);
+
+impl Default for Boards {
+    fn default() -> Self {
+        Self(Mutex::new(Memory::of(BOARDS_MAX)))
+    }
+}
 
 impl Boards {
-    fn of(&self, customer_id: &CustomerId, now: Timestamp) -> Arc<tokio::sync::Mutex<Board>> {
+    fn of(&self, customer_id: &CustomerId, now: Timestamp) -> SharedBoard {
         let mut boards = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = boards.get_mut(customer_id) {
-            kept.used_at = now;
-            return Arc::clone(&kept.board);
-        }
-        if boards.len() >= BOARDS_MAX {
-            boards.retain(|_, kept| now < kept.used_at.plus_ms(BOARD_KEPT_MS));
-        }
-        if boards.len() >= BOARDS_MAX {
-            boards.clear();
-        }
-        let board = Arc::default();
-        let kept = Kept {
-            board: Arc::clone(&board),
-            used_at: now,
-        };
-        boards.insert(customer_id.clone(), kept);
+        let board = boards.get(customer_id, now).cloned().unwrap_or_default();
+        let until = now.plus_ms(BOARD_KEPT_MS);
+        boards.put(customer_id.clone(), Arc::clone(&board), until, now);
         board
     }
 }

@@ -3,15 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use billing::{DAY_MS, HOUR_MS, Money, Timestamp};
+use billing::{DAY_MS, HOUR_MS, Money, Price, Timestamp};
 use ledger::{BillableDay, BillableUnits, CustomerRow, PeriodUsage};
+use limits::sum_of_items;
 use metering::KnownCustomer;
 use serde::Serialize;
 use utoipa::ToSchema;
+use web::Problem;
 use web::openapi::schema;
-use web::{Problem, ProblemType};
 
-use crate::bill::{Bill, MeterUsage, Stretch};
+use crate::bill::{Bill, MeterUsage, Stretch, mixed_currencies};
 use crate::dashboard::chart::Chart;
 use crate::dashboard::limit::LimitFigures;
 use crate::dashboard::projection::{DAYS_MIN, Projected, project};
@@ -33,6 +34,9 @@ pub(crate) struct Figures {
     /// When the subscription ended or is set to end.
     #[schema(required, schema_with = schema::time_or_null)]
     pub(crate) subscription_ends_at: Option<String>,
+    /// When the free trial ends that the current period is; null where it is none.
+    #[schema(required, schema_with = schema::time_or_null)]
+    pub(crate) trial_ends_at: Option<String>,
     /// Start of the current period, inclusive.
     #[schema(schema_with = schema::time)]
     pub(crate) period_start: String,
@@ -147,7 +151,7 @@ impl Figures {
         let period = current_period(customer);
         let midnight = customer.now.start_of_day();
         let summary = Summary::of(row, days);
-        let bill = Bill::of(row, &summary, Stretch::Period)?;
+        let bill = Bill::of(row, &summary, Stretch::Period(period.start))?;
         let cost = bill.cost.as_ref().ok();
         let standing = limit::standing(customer, usage)?;
         let mut actions: Vec<(&String, u64)> = summary
@@ -161,13 +165,14 @@ impl Figures {
         Ok(Self {
             status: customer.status().as_str(),
             subscription_ends_at: row.subscription_ends_at.map(|at| at.to_string()),
+            trial_ends_at: row.trial_of(period.start).map(|it| it.end.to_string()),
             period_start: period.start.to_string(),
             period_end: period.end.to_string(),
             currency: row.item.price.currency().as_str().to_owned(),
             units: summary.total_units.to_string(),
             pending_units: summary.pending_units.to_string(),
             cost: cost.map(Money::to_string),
-            today: today(row, days, midnight, cost)?,
+            today: today(customer, days, midnight, cost)?,
             projection: projection(customer, days, period)?,
             spending_limit: standing.map(|it| LimitFigures::of(&it, usage.watch.as_ref())),
             by_action_type: shown
@@ -212,21 +217,20 @@ impl MeterFigures {
 
 /// What the day since `midnight` has added to an invoice that comes to `cost` now.
 fn today(
-    row: &CustomerRow,
+    customer: &KnownCustomer,
     days: &[BillableDay],
     midnight: Timestamp,
     cost: Option<&Money>,
 ) -> Result<Today, Problem> {
-    let (before, since): (Vec<_>, Vec<_>) = days
-        .iter()
-        .cloned()
-        .partition(|day| day.midnight() < midnight);
-    let yesterday = Bill::of(row, &Summary::of(row, &before), Stretch::Period)?.cost;
+    let row = &customer.row;
+    let (before, since): (Vec<_>, Vec<_>) = days.iter().partition(|day| day.midnight() < midnight);
+    let period = Stretch::Period(current_period(customer).start);
+    let yesterday = Bill::of(row, &Summary::of(row, before), period)?.cost;
     let added = cost.zip(yesterday.ok());
     let added = added.and_then(|(now, before)| now.checked_sub(&before));
     Ok(Today {
         start: midnight.to_string(),
-        units: Summary::of(row, &since).total_units.to_string(),
+        units: Summary::of(row, since).total_units.to_string(),
         cost: added.map(|cost| cost.to_string()),
     })
 }
@@ -237,15 +241,16 @@ fn projection(
     days: &[BillableDay],
     period: Hours,
 ) -> Result<Option<Projection>, Problem> {
+    let row = &customer.row;
     let end_of_hour = customer.now.start_of_hour().plus_ms(HOUR_MS);
-    let remaining_ms = period.end.ms_since(end_of_hour);
+    let ends_at = row.subscription_ends_at.unwrap_or(period.end);
+    let remaining_ms = ends_at.min(period.end).ms_since(end_of_hour);
     let Some(remaining_hours) = u64::try_from(remaining_ms / HOUR_MS)
         .ok()
         .filter(|it| *it > 0)
     else {
         return Ok(None);
     };
-    let row = &customer.row;
     let complete = complete_days(period.start, customer.now);
     if complete.len() < DAYS_MIN {
         return Ok(None);
@@ -267,35 +272,45 @@ fn projection(
             by_meter.insert(meter, projected);
         }
     }
-    let prospect = |chosen: fn(&Projected) -> u64| prospect(row, &by_meter, chosen);
+    let prospects = Prospects {
+        row,
+        period_start: period.start,
+        by_meter,
+    };
     Ok(Some(Projection {
         days: complete.len(),
-        low: prospect(|projected| projected.low)?,
-        middle: prospect(|projected| projected.middle)?,
-        high: prospect(|projected| projected.high)?,
+        low: prospects.of(|it| it.low, |price, it| price.cheapest(it.low, it.high))?,
+        middle: prospects.of(|it| it.middle, |price, it| price.cost(it.middle))?,
+        high: prospects.of(|it| it.high, |price, it| price.dearest(it.low, it.high))?,
     }))
 }
 
-fn prospect(
-    row: &CustomerRow,
-    by_meter: &BTreeMap<&str, Projected>,
-    chosen: fn(&Projected) -> u64,
-) -> Result<Prospect, Problem> {
-    let units = by_meter.values().map(chosen).fold(0, u64::saturating_add);
-    let mut cost = Money::from_minor_units(0, row.item.price.currency().clone());
-    for item in row.items() {
-        let units = by_meter
-            .get(item.meter_event_name.as_str())
-            .map_or(0, chosen);
-        let more = item.price.cost(units);
-        cost = cost
-            .checked_add(&more)
-            .ok_or_else(|| Problem::new(ProblemType::Internal, "the cost cannot be summed up"))?;
+/// What each meter of a customer may come to in a period.
+struct Prospects<'a> {
+    row: &'a CustomerRow,
+    period_start: Timestamp,
+    by_meter: BTreeMap<&'a str, Projected>,
+}
+
+impl Prospects<'_> {
+    fn of(
+        &self,
+        units_of: impl Fn(&Projected) -> u64,
+        cost_of: impl Fn(&Price, &Projected) -> Money,
+    ) -> Result<Prospect, Problem> {
+        let units = self.by_meter.values().map(units_of);
+        let is_free = self.row.is_free(self.period_start);
+        let items = self.row.items().filter(|_| !is_free);
+        let costs = items.map(|item| {
+            let projected = self.by_meter.get(item.meter_event_name.as_str());
+            cost_of(&item.price, projected.unwrap_or(&Projected::NOTHING))
+        });
+        let cost = sum_of_items(self.row, costs).map_err(mixed_currencies)?;
+        Ok(Prospect {
+            units: units.fold(0, u64::saturating_add).to_string(),
+            cost: Some(cost.to_string()),
+        })
     }
-    Ok(Prospect {
-        units: units.to_string(),
-        cost: Some(cost.to_string()),
-    })
 }
 
 /// When each day (UTC) begins that lies wholly between the period's start and `now`.

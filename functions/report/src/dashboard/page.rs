@@ -115,7 +115,7 @@ impl Dashboard<'_> {
         html! {
             section .figures aria-label="This period so far" {
                 (figure("units", "Units this period", &grouped(&figures.units), &pending(&figures.pending_units)))
-                (figure("cost", "Cost so far", &money(figures.cost.as_deref()), "before tax and credit"))
+                (figure("cost", "Cost so far", &money(figures.cost.as_deref()), &cost_note(figures)))
                 (figure("today", "Today (UTC)", &grouped(&today.units), &money(today.cost.as_deref())))
                 (self.projected())
             }
@@ -134,7 +134,7 @@ impl Dashboard<'_> {
                 "projection",
                 "Period may come to",
                 "–",
-                "not enough complete days yet",
+                "from three complete days on, until the last hour",
             );
         };
         let money = |cost: &Option<String>| amount(&self.figures.currency, cost.as_deref());
@@ -194,6 +194,14 @@ fn figure(id: &str, label: &str, value: &str, note: &str) -> Markup {
             p .quiet id={ (id) "-note" } { (note) }
         }
     }
+}
+
+fn cost_note(figures: &Figures) -> String {
+    let trial = figures.trial_ends_at.as_ref();
+    trial.map_or_else(
+        || "before tax and credit".to_owned(),
+        |end| format!("a free trial until {}", day(end)),
+    )
 }
 
 fn actions(figures: &Figures) -> Markup {

@@ -16,6 +16,15 @@ pub(crate) struct Projected {
     pub(crate) high: u64,
 }
 
+impl Projected {
+    /// Of a meter that counted nothing.
+    pub(crate) const NOTHING: Self = Self {
+        low: 0,
+        middle: 0,
+        high: 0,
+    };
+}
+
 /// What a period comes to of which `used` units are over, the complete days `daily`
 /// among them, and `remaining_hours` are still to come. None from too few days.
 ///

@@ -34,6 +34,12 @@ impl Story {
         Self::in_world(World::start().await).await
     }
 
+    /// The same, in a free trial of so many days.
+    pub(crate) async fn start_in_trial(days: u32) -> Self {
+        let world = World::start().await;
+        Self::with_terms(world, &json!({ "trial_period_days": days })).await
+    }
+
     /// A customer who pays another price.
     pub(crate) async fn start_at(amount: PriceAmount, currency: &str) -> Self {
         let world = World::start_without_price().await;
@@ -42,6 +48,11 @@ impl Story {
     }
 
     async fn in_world(world: World) -> Self {
+        Self::with_terms(world, &json!({})).await
+    }
+
+    /// A customer who is onboarded on `terms` beside the usual ones.
+    async fn with_terms(world: World, terms: &Value) -> Self {
         let onboarding = onboarding::State::new(
             world.ledger.clone(),
             world.stripe.clone(),
@@ -51,6 +62,9 @@ impl Story {
         let onboarding = world.serve(onboarding::router(onboarding)).await;
         let mut body = a_customer("acme");
         body["test_clock"] = json!(world.test_clock().await);
+        for (name, value) in terms.as_object().unwrap() {
+            body[name.as_str()] = value.clone();
+        }
         let request = world.request(Method::POST, &format!("{onboarding}/v1/customers"));
         let answer = send(request.json(&body)).await.expect(201);
         let links = DashboardLinks::new(&secret(), None).unwrap();

@@ -135,6 +135,23 @@ fn packages_count_begun_or_full() {
 }
 
 #[test]
+fn by_volume_the_most_and_the_least_may_lie_within_a_span_of_units() {
+    let volume = price(
+        json!({ "currency": "usd", "tiers_mode": "volume", "tiers": [
+        { "up_to": 1_000, "unit_amount_decimal": "10" }, { "unit_amount_decimal": "5" },
+    ] }),
+    );
+    let span = |price: &Price, fewest, most| {
+        let ends = [price.cheapest(fewest, most), price.dearest(fewest, most)];
+        ends.map(|cost| cost.to_string())
+    };
+    assert_eq!(span(&volume, 900, 1_100), ["50.05", "100.00"]);
+    assert_eq!(span(&volume, 900, 1_000), ["90.00", "100.00"]);
+    assert_eq!(span(&volume, 1_001, 1_100), ["50.05", "55.00"]);
+    assert_eq!(span(&per_unit("2", "usd"), 900, 1_100), ["18.00", "22.00"]);
+}
+
+#[test]
 fn a_range_has_a_cost_where_units_do_not_depend_on_each_other() {
     let two_cents = per_unit("2", "usd");
     assert_eq!(two_cents.cost_of_range(5), Ok(two_cents.cost(5)));

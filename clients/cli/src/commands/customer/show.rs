@@ -36,6 +36,8 @@ struct Shown {
     status: &'static str,
     subscription_id: String,
     subscription_ends_at: Option<String>,
+    /// When the free trial ends that the period is; none where it is none.
+    trial_ends_at: Option<String>,
     test_clock: Option<String>,
     period_start: String,
     period_end: String,
@@ -125,6 +127,7 @@ impl Shown {
             status: customer.status().as_str(),
             subscription_id: row.subscription_id.clone(),
             subscription_ends_at: row.subscription_ends_at.map(time),
+            trial_ends_at: row.trial_of(row.period_start).map(|it| time(it.end)),
             test_clock: row.test_clock.clone(),
             period_start: time(row.period_start),
             period_end: time(row.period_end),
@@ -149,6 +152,9 @@ impl Shown {
         writeln!(out, "{}  {}{external_id}", self.customer_id, self.status)?;
         if let Some(end) = &self.subscription_ends_at {
             writeln!(out, "the subscription ends at {end}")?;
+        }
+        if let Some(end) = &self.trial_ends_at {
+            writeln!(out, "usage is free until {end}, the end of the trial")?;
         }
         if let Some(clock) = &self.test_clock {
             writeln!(out, "on the test clock {clock}")?;
@@ -201,7 +207,10 @@ fn meters(row: &CustomerRow, totals: &[Total]) -> Vec<Meter> {
         let tally = tally.unwrap_or_default();
         meters.push(Meter {
             subscription_item_id: Some(item.subscription_item_id.clone()),
-            cost: Some(item.price.cost(tally.billable_units()).to_string()),
+            cost: Some(
+                row.cost_of(item, row.period_start, tally.billable_units())
+                    .to_string(),
+            ),
             ..Meter::of(&item.meter_event_name, &tally)
         });
     }
@@ -218,7 +227,7 @@ fn cost(row: &CustomerRow, meters: &[Meter]) -> Option<Money> {
     row.items()
         .zip(meters)
         .try_fold(nothing, |sum, (item, meter)| {
-            sum.checked_add(&item.price.cost(meter.units))
+            sum.checked_add(&row.cost_of(item, row.period_start, meter.units))
         })
 }
 
