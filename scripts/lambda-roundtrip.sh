@@ -73,6 +73,8 @@ check "webhook, stale" "$answer" 'status == 400 and body == {"error": "invalid s
 scripts/sign-webhook.sh >"$work/webhook.json"
 answer=$(invoke webhook "$work/webhook.json")
 check "webhook, signed" "$answer" 'status == 200 and body == {"received": True}'
+answer=$(invoke webhook events/webhook-sweep.json)
+check webhook-sweep "$answer" 'answer["failed"] == 0'
 
 answer=$(invoke rollup events/rollup.json)
 check rollup "$answer" 'isinstance(answer["state"], dict)'

@@ -114,5 +114,6 @@ invoke EmissionFunction emission-batch 'status == 200 and body["delivered"] == 2
 invoke EmissionFunction emission-cloudevent 'status == 200 and body["status"] == "delivered"'
 invoke ReportFunction report 'status == 200 and body["customer_id"]'
 invoke WebhookFunction webhook 'status == 400 and body == {"error": "invalid signature"}'
+invoke WebhookFunction webhook-sweep 'answer["failed"] == 0'
 invoke RollupFunction rollup 'isinstance(answer["state"], dict)'
 invoke RedeliveryFunction redelivery '"errorMessage" not in (answer or {})'

@@ -24,6 +24,8 @@ struct Start {
     /// What shows that the answer is the right one.
     is_right: fn(&Value) -> bool,
     taken: Samples,
+    /// Of all its processes.
+    memory_peak_kib: Option<u64>,
 }
 
 /// Measures and tells.
@@ -41,20 +43,30 @@ pub(crate) async fn run(page: &mut Page, scale: Scale, folder: &Path) -> Result<
     }
     page.line(
         "From the start of the process to the first answer, under a runtime API that answers at \
-         once; release builds, as deployed, every invocation traced by X-Ray; by turns. Milliseconds.\n",
+         once; release builds, as deployed, every invocation traced by X-Ray; by turns. Milliseconds; \
+         the program's size; the most memory that it had.\n",
     )?;
-    page.columns(&["function", "asked for", "p50", "to hello", "p99", "KiB"])?;
+    page.columns(&[
+        "function",
+        "asked for",
+        "p50",
+        "to hello",
+        "p99",
+        "KiB",
+        "MB",
+    ])?;
     let variables = variables(&world);
     // One round more: the first reads the programs from the disk.
     for round in 0..=scale.of(50) {
         for start in &mut starts {
             let program = program(folder, start);
-            let (taken, answer) = lambda::invoke(&program, &variables, &start.event).await?;
-            if !(start.is_right)(&answer) {
-                return Err(format!("{} answered {answer}", start.program).into());
+            let invoked = lambda::invoke(&program, &variables, &start.event).await?;
+            if !(start.is_right)(&invoked.answer) {
+                return Err(format!("{} answered {}", start.program, invoked.answer).into());
             }
             if round > 0 {
-                start.taken.add(taken);
+                start.taken.add(invoked.taken);
+                start.memory_peak_kib = start.memory_peak_kib.max(invoked.memory_peak_kib);
             }
         }
     }
@@ -68,6 +80,9 @@ pub(crate) async fn run(page: &mut Page, scale: Scale, folder: &Path) -> Result<
             ratio(start.taken.p50_us(), hello),
             ms(start.taken.p99_us()),
             (size / 1024).to_string(),
+            start
+                .memory_peak_kib
+                .map_or_else(|| "–".to_owned(), |kib| kib.div_ceil(1_024).to_string()),
         ])?;
     }
     world.stop().await
@@ -88,6 +103,7 @@ async fn starts(world: &World) -> Result<Vec<Start>, Failure> {
         event,
         is_right,
         taken: Samples::none(),
+        memory_peak_kib: None,
     };
     let is_401: fn(&Value) -> bool = |answer| answer["statusCode"] == 401;
     let usage = format!("/v1/customers/{}/usage", customer.id);

@@ -33,18 +33,26 @@ struct Answered {
     body: Bytes,
 }
 
+/// A function's first invocation.
+pub(crate) struct Invoked {
+    /// From the start of the process to the answer.
+    pub(crate) taken: Duration,
+    pub(crate) answer: Value,
+    /// The most memory that the process had until then; none where Linux does not tell.
+    pub(crate) memory_peak_kib: Option<u64>,
+}
+
 struct Invocation {
     event: Mutex<Option<String>>,
     answered: mpsc::UnboundedSender<Answered>,
 }
 
-/// Starts `program` as Lambda does, and gives it `event`, which is traced. Answers how long it
-/// took from the start of the process to the answer, and the answer.
+/// Starts `program` as Lambda does, and gives it `event`, which is traced.
 pub(crate) async fn invoke(
     program: &Path,
     variables: &[(String, String)],
     event: &Value,
-) -> Result<(Duration, Value), Failure> {
+) -> Result<Invoked, Failure> {
     let (answered, mut answers) = mpsc::unbounded_channel();
     let invocation = Arc::new(Invocation {
         event: Mutex::new(Some(event.to_string())),
@@ -76,16 +84,30 @@ pub(crate) async fn invoke(
         .kill_on_drop(true)
         .spawn()?;
     let answered = tokio::time::timeout(PATIENCE, answers.recv()).await;
+    let memory_peak_kib = running.id().and_then(memory_peak_kib);
     running.kill().await?;
     serving.abort();
     let answered = answered
         .map_err(|_| format!("{} does not answer", program.display()))?
         .ok_or("the runtime API is gone")?;
-    let body = serde_json::from_slice(&answered.body)?;
+    let answer: Value = serde_json::from_slice(&answered.body)?;
     if answered.what != "response" {
-        return Err(format!("{} failed: {body}", program.display()).into());
+        return Err(format!("{} failed: {answer}", program.display()).into());
     }
-    Ok((answered.at.duration_since(started), body))
+    Ok(Invoked {
+        taken: answered.at.duration_since(started),
+        answer,
+        memory_peak_kib,
+    })
+}
+
+/// What is resident at most, of a running process (proc_pid_status(5)).
+fn memory_peak_kib(process_id: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process_id}/status")).ok()?;
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    peak.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 async fn next(

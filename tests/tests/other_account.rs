@@ -1,7 +1,11 @@
 //! Tables belong to one Stripe account and mode. Every program that has a Stripe key
 //! ends at its start where the key is of another, says why, and has touched nothing.
+//! Where nobody says whose a key is, one that is in use is asked about again, and one
+//! that is to take its place is not taken.
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
+#[path = "../../functions/emission/tests/support/lambda.rs"]
+mod lambda;
 #[path = "../../local/stack/tests/support/mod.rs"]
 mod local;
 mod support {
@@ -13,22 +17,30 @@ mod support {
 }
 
 use std::collections::HashMap;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
+use axum::Router;
 use ledger::{StripeAccount, TableNames};
 use local::Caller;
 use secrecy::ExposeSecret;
-use serde_json::Value;
+use serde_json::{Value, json};
 use stack::System;
 use stack::connection::Connection;
 use support::program;
 use support::watched::Watched;
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::time::timeout;
+use web::KeyWatch;
 
 /// The functions that have a Stripe key: all but the rollup.
 const FUNCTIONS: [&str; 5] = ["onboarding", "emission", "report", "webhook", "redelivery"];
@@ -37,6 +49,14 @@ const OWNER: &str = "account#stripe";
 /// Where nobody listens.
 const NOBODY: &str = "https://127.0.0.1:1";
 const ANOTHER: &str = "acct_another";
+/// How Stripe is asked whose a key is.
+const ACCOUNT: &str = "GET /v1/account";
+/// What emission asks of Stripe, first with the secret key.
+const SESSION: &str = "POST /v2/billing/meter_event_session";
+const STREAM: &str = "POST /v2/billing/meter_event_stream";
+/// A restricted key, which the tables have never seen.
+const RESTRICTED: &str = "rk_test_51Restricted";
+const ARN: &str = "arn:aws:secretsmanager:us-east-1:123456789012:secret:stripe";
 /// What Lambda's runtime is asked by a function that has started.
 const NEXT: &str = "GET /2018-06-01/runtime/invocation/next";
 /// As `meterline setup --catalog` takes it (docs/catalog.md).
@@ -81,13 +101,19 @@ impl Place {
         }
     }
 
-    /// The tables are of another account than the key.
-    async fn of_another_account() -> Self {
+    /// The tables are nobody's.
+    async fn of_nobody() -> Self {
         let place = Self::start().await;
         let table = &place.system.ledger().tables().customers;
         let forget = place.client().delete_item().table_name(table);
         let key = AttributeValue::S(OWNER.to_owned());
         forget.key("customer_id", key).send().await.unwrap();
+        place
+    }
+
+    /// The tables are of another account than the key.
+    async fn of_another_account() -> Self {
+        let place = Self::of_nobody().await;
         let another = StripeAccount {
             account_id: ANOTHER.to_owned(),
             livemode: false,
@@ -224,9 +250,19 @@ impl Place {
 
     /// A function gets so far as to ask Lambda for an event.
     async fn starts(&self, function: &str, key: &str) {
-        let mut command = self.program(function, &[], key);
-        let mut running = command
-            .stdout(Stdio::null())
+        self.says_at_its_start(function, self.program(function, &[], key))
+            .await;
+    }
+
+    /// The same, with the levels and the messages of what it has logged until then.
+    async fn says_at_its_start(
+        &self,
+        function: &str,
+        mut program: Command,
+    ) -> Vec<(String, String)> {
+        let file = self.folder.path().join("start.log");
+        let mut running = program
+            .stdout(fs::File::create(&file).unwrap())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
@@ -234,7 +270,103 @@ impl Place {
         assert!(started.await.is_ok(), "{function}");
         let _ = running.kill().await;
         self.lambda.take_asked();
+        logged(&file)
     }
+
+    /// What looks again at a key that the start found out nothing about.
+    fn watch(&self) -> KeyWatch {
+        let config = stripe::Config::new(self.system.stripe_secret_key().clone())
+            .with_api_base(&self.stripe.url);
+        let stripe = stripe::Client::new(config).unwrap();
+        KeyWatch::new(self.system.ledger().clone(), stripe)
+    }
+
+    /// Stripe does not take `from` any more, but `to`.
+    async fn roll(&self, from: &str, to: &str) {
+        let url = format!("{}/_simulator/roll_secret_key", self.system.stripe_url());
+        let request = local::http().post(url).bearer_auth(from);
+        let rolled = request.json(&json!({ "secret_key": to })).send().await;
+        assert!(rolled.unwrap().status().is_success());
+    }
+
+    /// An emission that has begun with the former key of `secrets` meets an event: its
+    /// answer, and what it logs of warnings and errors.
+    async fn emit(&self, event_id: &str, secrets: &Secrets) -> (Value, Vec<String>) {
+        let log = self.folder.path().join("emission.log");
+        let start = self.folder.path().join("emission");
+        let (program, to) = (program("emission"), log.to_str().unwrap());
+        let program = format!("#!/bin/sh\nexec {} >{to}\n", program.display());
+        fs::write(&start, program).unwrap();
+        fs::set_permissions(&start, Permissions::from_mode(0o755)).unwrap();
+        let environment = [
+            ("AWS_ENDPOINT_URL_SECRETS_MANAGER", secrets.url.as_str()),
+            ("STRIPE_SECRET_KEY_ARN", ARN),
+            ("STRIPE_API_BASE", &self.stripe.url),
+            ("STRIPE_METER_EVENTS_BASE", &self.stripe.url),
+        ];
+        let dynamodb_url = self.system.dynamodb_url();
+        let (start, event) = (start.to_str().unwrap(), self.event(event_id));
+        let answer = lambda::invoke(start, dynamodb_url, &environment, &event).await;
+        let lines = logged(&log).into_iter();
+        let lines = lines.filter(|(level, _)| level == "WARN" || level == "ERROR");
+        let lines = lines.map(|(level, message)| format!("{level} {message}"));
+        (answer.unwrap(), lines.collect())
+    }
+
+    /// As API Gateway hands it over.
+    fn event(&self, event_id: &str) -> Value {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../events/emission.json");
+        let sample = fs::read_to_string(path).unwrap();
+        let key = self.system.api_key().expose_secret();
+        let sample = sample.replace("$METERLINE_API_KEY", key);
+        let sample = sample.replace("$CUSTOMER_ID", &self.customer_id);
+        let mut event: Value = serde_json::from_str(&sample).unwrap();
+        let body = event["body"].as_str().unwrap();
+        let mut body: Value = serde_json::from_str(body).unwrap();
+        body["event_id"] = event_id.into();
+        event["body"] = body.to_string().into();
+        event
+    }
+}
+
+/// Secrets Manager, with one secret that is rotated after its first reading.
+struct Secrets {
+    url: String,
+}
+
+impl Secrets {
+    async fn start(former: &str, current: &str) -> Self {
+        let secrets = [former, current].map(str::to_owned);
+        let is_read = Arc::new(AtomicBool::new(false));
+        let answer = move || {
+            let version = usize::from(is_read.swap(true, Ordering::SeqCst));
+            let answer = json!({ "SecretString": secrets[version] });
+            async move { answer.to_string() }
+        };
+        let routes = Router::new().fallback(answer);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(axum::serve(listener, routes).into_future());
+        Self { url }
+    }
+}
+
+/// The levels and the messages of a function's log.
+fn logged(file: &Path) -> Vec<(String, String)> {
+    let log = fs::read_to_string(file).unwrap();
+    let text = |line: &Value, name: &str| line[name].as_str().unwrap_or_default().to_owned();
+    log.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        // Figures have neither.
+        .filter(|line: &Value| line["level"].is_string())
+        .map(|line| (text(&line, "level"), text(&line, "message")))
+        .collect()
+}
+
+/// Stripe's answer to a restricted key that may not do what it asks.
+fn not_permitted() -> Value {
+    let message = "The provided key does not have the required permissions for this endpoint.";
+    json!({ "error": { "type": "invalid_request_error", "message": message } })
 }
 
 #[tokio::test]
@@ -275,5 +407,98 @@ async fn with_the_right_key_the_same_functions_start() {
     for function in FUNCTIONS {
         place.starts(function, key).await;
     }
+    place.system.stop().await.unwrap();
+}
+
+/// Usage must be recorded while Stripe is away. A key that may not ask would never be
+/// known: that is for somebody to hear of.
+#[tokio::test]
+async fn where_nobody_says_whose_a_key_is_a_function_starts_and_says_so() {
+    let place = Place::start().await;
+    for status in [401, 403] {
+        place.stripe.refuse(ACCOUNT, status, not_permitted());
+        let program = place.program("emission", &[], RESTRICTED);
+        let said = place.says_at_its_start("emission", program).await;
+        let message = "the Stripe key may not ask whose it is: give it read access to its account";
+        assert!(
+            said.contains(&("ERROR".to_owned(), message.to_owned())),
+            "{said:?}"
+        );
+    }
+    let mut program = place.program("emission", &[], RESTRICTED);
+    program.env("STRIPE_API_BASE", NOBODY);
+    let said = place.says_at_its_start("emission", program).await;
+    let message = "whether the Stripe key is of the tables' account is not known";
+    assert!(
+        said.contains(&("WARN".to_owned(), message.to_owned())),
+        "{said:?}"
+    );
+    assert!(said.iter().all(|(level, _)| level != "ERROR"), "{said:?}");
+    place.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_key_in_use_is_asked_about_until_it_turns_out_to_be_anothers() {
+    let place = Place::of_another_account().await;
+    let mut watch = place.watch();
+    for status in [403, 404] {
+        place.stripe.refuse(ACCOUNT, status, not_permitted());
+        watch.look().await.unwrap();
+    }
+    let other = watch.look().await.unwrap_err().to_string();
+    let account = place.system.stripe().retrieve_account().await.unwrap().id;
+    assert!(
+        other.contains(ANOTHER) && other.contains(&account),
+        "{other}"
+    );
+    assert_eq!(place.stripe.take_asked(), [ACCOUNT; 3]);
+    place.system.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_key_in_use_is_asked_about_until_it_is_known_and_no_more_then() {
+    let place = Place::of_nobody().await;
+    let mut watch = place.watch();
+    place.stripe.refuse(ACCOUNT, 403, not_permitted());
+    watch.look().await.unwrap();
+    assert_eq!(place.system.ledger().stripe_account().await.unwrap(), None);
+    for _ in 0..2 {
+        watch.look().await.unwrap();
+    }
+    assert_eq!(place.stripe.take_asked(), [ACCOUNT; 2]);
+    let owner = place.system.ledger().stripe_account().await.unwrap();
+    let account = place.system.stripe().retrieve_account().await.unwrap().id;
+    assert_eq!(owner.unwrap().account_id, account);
+    place.system.stop().await.unwrap();
+}
+
+/// There is a key to go on with, or to wait with: none is taken on trust.
+#[tokio::test]
+async fn a_new_key_takes_over_once_it_is_known_to_be_of_the_same_account() {
+    let place = Place::start().await;
+    let former = place.system.stripe_secret_key().expose_secret();
+    let status = |answer: &Value| {
+        let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+        body["status"].as_str().unwrap().to_owned()
+    };
+    place.roll(former, RESTRICTED).await;
+
+    let secrets = Secrets::start(former, RESTRICTED).await;
+    place.stripe.refuse(ACCOUNT, 403, not_permitted());
+    let (answer, said) = place.emit("too-early", &secrets).await;
+    assert_eq!(status(&answer), "pending", "{answer}");
+    assert_eq!(place.stripe.take_asked(), [SESSION, ACCOUNT]);
+    let stays = "ERROR whose the new Stripe key is, is not known; the old one stays. It is looked \
+                 at again: a restricted key needs read access to its account";
+    assert!(said.iter().any(|said| said == stays), "{said:?}");
+
+    let secrets = Secrets::start(former, RESTRICTED).await;
+    let (answer, said) = place.emit("in-time", &secrets).await;
+    assert_eq!(status(&answer), "delivered", "{answer} {said:?}");
+    assert_eq!(
+        place.stripe.take_asked(),
+        [SESSION, ACCOUNT, SESSION, STREAM]
+    );
+    place.roll(RESTRICTED, former).await;
     place.system.stop().await.unwrap();
 }

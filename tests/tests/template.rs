@@ -19,9 +19,12 @@ const NOT_OF_A_VERSION: [&str; 5] = [
 /// "AWS::Lambda::Version", Description).
 const DESCRIPTION_CHARACTERS_MAX: usize = 256;
 
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
+}
+
 fn template() -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../template.yaml");
-    yaml_serde::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+    yaml_serde::from_str(&read("template.yaml")).unwrap()
 }
 
 /// The functions, by their names.
@@ -124,4 +127,78 @@ fn the_description_of_a_version_fits_whatever_the_parameters_are() {
             "{name}: {characters}"
         );
     }
+}
+
+/// A version that answers 500 to everything has failed no call, as far as Lambda knows:
+/// its answers are counted in the log, by the line that each of them has.
+#[test]
+fn a_gradual_deployment_goes_back_for_failed_calls_and_for_answers_that_say_so() {
+    let template = template();
+    let gradual = functions(&template)
+        .into_iter()
+        .filter_map(|(name, function)| {
+            let alarms = function["DeploymentPreference"]["Alarms"].as_sequence()?;
+            Some((name, alarms.iter().map(named).collect::<Vec<_>>()))
+        });
+    let gradual: Vec<_> = gradual.collect();
+    assert_eq!(gradual.len(), 4);
+    for (name, alarms) in gradual {
+        assert_eq!(
+            alarms,
+            ["FunctionsFailAlarm", "ServerErrorsAlarm"],
+            "{name}"
+        );
+    }
+
+    let properties = |name: &str| &template["Resources"][name]["Properties"];
+    let filter = properties("ServerErrorsMetric");
+    assert_eq!(named(&filter["LogGroupName"]), "FunctionLogs");
+    let pattern = r#"{ $.message = "answered" && $.status >= 500 }"#;
+    assert_eq!(filter["FilterPattern"].as_str(), Some(pattern));
+    let line = r#"tracing::info!(status, duration_ms, "answered")"#;
+    assert!(read("shared/web/src/service.rs").contains(line));
+    let (counted, alarm) = (
+        &filter["MetricTransformations"][0],
+        properties("ServerErrorsAlarm"),
+    );
+    assert_eq!(alarm["MetricName"], counted["MetricName"]);
+    assert_eq!(alarm["Namespace"], counted["MetricNamespace"]);
+}
+
+/// What `!Ref` names.
+fn named(value: &Value) -> String {
+    let Value::Tagged(tagged) = value else {
+        return String::new();
+    };
+    tagged.value.as_str().unwrap().to_owned()
+}
+
+/// FILL stands in for figures that are still on their way, too: an alarm that looks at
+/// the latest minute would see nothing else.
+#[test]
+fn no_alarm_fills_in_what_is_only_late() {
+    let template = template();
+    let mut expressions = 0;
+    for (name, resource) in template["Resources"].as_mapping().unwrap() {
+        let metrics = resource["Properties"]["Metrics"].as_sequence();
+        for metric in metrics.into_iter().flatten() {
+            let Some(expression) = metric["Expression"].as_str() else {
+                continue;
+            };
+            expressions += 1;
+            assert!(!expression.contains("FILL"), "{name:?}: {expression}");
+            // And nothing that is fetched is left out of the sum.
+            let ids = metrics
+                .into_iter()
+                .flatten()
+                .filter(|it| !it["MetricStat"].is_null());
+            let ids: BTreeSet<&str> = ids.map(|it| it["Id"].as_str().unwrap()).collect();
+            assert_eq!(
+                expression.split(" + ").collect::<BTreeSet<_>>(),
+                ids,
+                "{name:?}"
+            );
+        }
+    }
+    assert!(expressions > 4);
 }

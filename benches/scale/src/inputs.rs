@@ -65,6 +65,8 @@ pub struct Way {
 pub struct Settings {
     /// Requests a second that the API lets through.
     pub api_requests_per_s: BigDecimal,
+    /// Requests a second that a key may make which has no limit of its own.
+    pub key_requests_per_s: BigDecimal,
     /// Memory of emission, in MB.
     pub emission_mb: BigDecimal,
     /// Memory of the rollup, in MB.
@@ -90,6 +92,8 @@ pub struct Code {
     pub rows_at_once: BigDecimal,
     /// For how long an API key is not read again.
     pub key_fresh_s: BigDecimal,
+    /// The time in which a key's requests are counted, and leased.
+    pub key_window_s: BigDecimal,
     /// For how long a customer is not read again.
     pub customer_fresh_s: BigDecimal,
     /// For how long the catalog is not read again.
@@ -156,6 +160,7 @@ impl Settings {
         };
         Ok(Self {
             api_requests_per_s: setting(&template, &["Parameters", "ApiRateLimit", "Default"])?,
+            key_requests_per_s: setting(&template, &["Parameters", "KeyRateLimit", "Default"])?,
             emission_mb: function("EmissionFunction", "MemorySize")?,
             rollup_mb: function("RollupFunction", "MemorySize")?,
             rollup_records: setting(
@@ -179,11 +184,7 @@ impl Settings {
 impl Code {
     fn read(root: &Path) -> Result<Self, ScaleError> {
         let seconds = |file, name| Ok(constant(root, file, name)? / BigDecimal::from(1_000));
-        let reads = constant(
-            root,
-            "functions/redelivery/src/redelivery.rs",
-            "READS_IN_FLIGHT",
-        )?;
+        let reads = constant(root, "functions/redelivery/src/look.rs", "READS_IN_FLIGHT")?;
         Ok(Self {
             slots: constant(root, "shared/ledger/src/rollup.rs", "SLOTS")?,
             buckets: constant(root, "shared/ledger/src/outbox.rs", "BUCKETS")?,
@@ -191,6 +192,7 @@ impl Code {
             rows_at_once: constant(root, "shared/ledger/src/usage_log.rs", "READ_EVENTS_MAX")?
                 * reads,
             key_fresh_s: seconds("shared/web/src/auth.rs", "KEY_FRESH_MS")?,
+            key_window_s: seconds("shared/ledger/src/request_rate.rs", "RATE_WINDOW_MS")?,
             customer_fresh_s: seconds("shared/metering/src/customers.rs", "ROW_FRESH_MS")?,
             catalog_fresh_s: seconds("shared/metering/src/catalog.rs", "CATALOG_FRESH_MS")?,
         })

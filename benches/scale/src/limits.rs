@@ -56,6 +56,7 @@ pub fn limits(inputs: &Inputs) -> Result<Vec<Limit>, ScaleError> {
     let mut limits = calls(inputs)?;
     limits.extend(tables(inputs)?);
     limits.extend(one_customer(inputs)?);
+    limits.extend(one_key(inputs)?);
     limits.extend(rows_that_all_read(inputs)?);
     limits.sort_by(|a, b| (&a.single, a.what).cmp(&(&b.single, b.what)));
     Ok(limits)
@@ -274,6 +275,35 @@ fn one_customer(inputs: &Inputs) -> Result<Vec<Limit>, ScaleError> {
                 let shards = &partition / (&polls * &transaction_units);
                 Ok(shards * per_shard(inputs, way)?)
             },
+        ),
+    ];
+    limits.into_iter().map(of_one).collect()
+}
+
+/// What one API key, which has all the calls there are, runs into.
+fn one_key(inputs: &Inputs) -> Result<Vec<Limit>, ScaleError> {
+    let partition = inputs.facts.published("partition_write_units_per_s")?;
+    let leases = inputs.facts.assumed("key_leases")?;
+    // Each environment has an allowance of its own, from the one counter of the key.
+    let environments = partition * &inputs.code.key_window_s / leases;
+    let limits = [
+        limit(
+            inputs,
+            (
+                "One API key: its rate, `KeyRateLimit`",
+                Kind::Setting,
+                "raise it, or give the key a limit of its own; a key for each group of agents",
+            ),
+            |way| Ok(&inputs.settings.key_requests_per_s * &way.events_per_call),
+        ),
+        limit(
+            inputs,
+            (
+                "One API key: the partition of its counter",
+                Kind::Ours,
+                "a key for each group of agents; larger leases",
+            ),
+            |way| Ok(by_calls_at_once(way, &environments)),
         ),
     ];
     limits.into_iter().map(of_one).collect()

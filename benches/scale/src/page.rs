@@ -129,7 +129,7 @@ fn write_limits(text: &mut String, limits: &[Limit]) {
     line(
         text,
         "Events a second at which each limit is reached, to two digits; the rows \
-         about one customer, if that customer has all of them. *Setting*: a parameter \
+         about one customer or one key, if that one has all of them. *Setting*: a parameter \
          of the template. *Quota*: raised when asked for. *Ours*: a constant or the \
          schedule of this system.",
     );

@@ -47,6 +47,7 @@ assumed:
   rollup_step_ms: { value: '50', unit: ms, why: '' }
   batch_get_ms: { value: '40', unit: ms, why: '' }
   contended_row_share: { value: '0.25', unit: '', why: '' }
+  key_leases: { value: '2', unit: '', why: '' }
   provisioned_use: { value: '0.5', unit: '', why: '' }
   alarm_metrics: { value: '10', unit: '', why: '' }
   metrics: { value: '20', unit: '', why: '' }
@@ -75,6 +76,7 @@ fn inputs() -> Inputs {
         measured_customers: number("20"),
         settings: Settings {
             api_requests_per_s: number("500"),
+            key_requests_per_s: number("800"),
             emission_mb: number("1024"),
             rollup_mb: number("512"),
             rollup_records: number("1000"),
@@ -87,6 +89,7 @@ fn inputs() -> Inputs {
             changes: number("99"),
             rows_at_once: number("400"),
             key_fresh_s: number("60"),
+            key_window_s: number("10"),
             customer_fresh_s: number("10"),
             catalog_fresh_s: number("30"),
         },
@@ -171,6 +174,13 @@ fn each_limit_is_reached_where_its_own_arithmetic_says() {
         // Requests a second, times events of a request.
         ("The API's own rate", "500", "5000"),
         ("API Gateway,", "10000", "100000"),
+        ("One API key: its rate", "800", "8000"),
+        // A thousand writes a second, two in ten seconds of each environment: 5,000.
+        (
+            "One API key: the partition of its counter",
+            "51020.408",
+            "250000",
+        ),
         // 0.098 s and 1/500 of a call for each event; 0.02 s and the same.
         ("Lambda, calls at once", "10000", "45454.545"),
         // As it is published.
@@ -200,7 +210,7 @@ fn each_limit_is_reached_where_its_own_arithmetic_says() {
         // 3,000 reads a second for 10, 30 and 60 seconds.
         ("One customer: reads of its row", "306122.449", "1500000"),
         ("Reads of the catalog's row", "918367.347", "4500000"),
-        ("One API key:", "1836734.694", "9000000"),
+        ("One API key: reads of its row", "1836734.694", "9000000"),
     ] {
         let limits = limits(&inputs()).unwrap();
         let mut named = limits.iter().filter(|limit| limit.what.starts_with(what));
@@ -215,7 +225,7 @@ fn each_limit_is_reached_where_its_own_arithmetic_says() {
 #[test]
 fn what_breaks_first_comes_first() {
     let limits = limits(&inputs()).unwrap();
-    assert_eq!(limits.len(), 17);
+    assert_eq!(limits.len(), 19);
     assert!(limits.is_sorted_by_key(|limit| &limit.single));
     assert!(limits[0].what.starts_with("The API's own rate"));
 }

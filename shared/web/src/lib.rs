@@ -26,7 +26,7 @@ pub use idempotency_key::idempotency_key;
 pub use json_body::{JsonBody, from_json};
 pub use metrics::Metrics;
 pub use problem::{Problem, ProblemType};
-pub use secrets::{RotatedSecret, SecretReader, StripeKey};
+pub use secrets::{KeyWatch, RotatedSecret, SecretReader, StripeKey};
 pub use service::{BODY_BYTES_MAX, service};
 pub use settings::{Settings, SettingsError, key_rate_limit};
 pub use stripe_account::{OtherStripeAccount, check_stripe_account};

@@ -18,8 +18,8 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::metrics::Unit;
-use crate::stripe_account::check_stripe_account;
-use crate::{Metrics, SettingsError};
+use crate::stripe_account::{Owner, check_owner, may_take_over};
+use crate::{Metrics, OtherStripeAccount, SettingsError};
 
 /// The least time between two reads of one secret.
 const READ_PAUSE: Duration = Duration::from_secs(30);
@@ -198,20 +198,30 @@ impl RotatedSecret {
     }
 }
 
-/// Stripe's key, from Secrets Manager: another one only of the same account and mode.
+/// Stripe's key, from Secrets Manager: another one only where it is known to be of the
+/// same account and mode.
 pub struct StripeKey {
     reader: SecretReader,
     config: stripe::Config,
     ledger: Ledger,
+    looked_at: Mutex<Option<LookedAt>>,
+}
+
+/// A key that was to take another's place.
+struct LookedAt {
+    key: SecretString,
+    at: Instant,
+    is_taken: bool,
 }
 
 impl StripeKey {
     /// Read by `reader`, used as `config` says, for the account of the tables of `ledger`.
-    pub const fn new(reader: SecretReader, config: stripe::Config, ledger: Ledger) -> Self {
+    pub fn new(reader: SecretReader, config: stripe::Config, ledger: Ledger) -> Self {
         Self {
             reader,
             config,
             ledger,
+            looked_at: Mutex::default(),
         }
     }
 
@@ -220,18 +230,43 @@ impl StripeKey {
         if key.expose_secret() == known.expose_secret() {
             return None;
         }
+        self.is_taken(&key).await.then_some(key)
+    }
+
+    /// Whether `key` may be used. Stripe refuses the old one to every request at once:
+    /// one of them looks, and what it found holds for the others until the secret may be
+    /// read again.
+    async fn is_taken(&self, key: &SecretString) -> bool {
+        let mut looked_at = self.looked_at.lock().await;
+        if let Some(before) = looked_at.as_ref()
+            && before.key.expose_secret() == key.expose_secret()
+            && (before.is_taken || before.at.elapsed() < self.reader.pause)
+        {
+            return before.is_taken;
+        }
+        let is_taken = self.look_at(key).await;
+        *looked_at = Some(LookedAt {
+            key: key.clone(),
+            at: Instant::now(),
+            is_taken,
+        });
+        is_taken
+    }
+
+    async fn look_at(&self, key: &SecretString) -> bool {
         let config = self.config.clone().with_secret_key(key.clone());
         let candidate = match stripe::Client::new(config) {
             Ok(candidate) => candidate,
             Err(error) => {
                 tracing::error!(%error, "the new Stripe key cannot be used; the old one stays");
-                return None;
+                return false;
             }
         };
-        // Whose it is, is logged by the check.
-        check_stripe_account(&self.ledger, &candidate).await.ok()?;
-        tracing::info!("the Stripe key was rotated");
-        Some(key)
+        let is_taken = may_take_over(&self.ledger, &candidate).await;
+        if is_taken {
+            tracing::info!("the Stripe key was rotated");
+        }
+        is_taken
     }
 }
 
@@ -241,14 +276,56 @@ impl KeySource for StripeKey {
     }
 }
 
-/// Has `stripe` look for another key every few minutes, for as long as the process lives:
-/// the one before may be about to expire. Functions start at different times, so they do
-/// not all look at once.
-pub(crate) fn look_again(stripe: stripe::Client, every: Duration) {
+/// What is looked at again and again while a process lives: whether there is another
+/// Stripe key, since the one in use may be about to expire, and, until that is known,
+/// whose the one in use is.
+pub struct KeyWatch {
+    ledger: Ledger,
+    stripe: stripe::Client,
+    owner: Owner,
+}
+
+impl KeyWatch {
+    /// Of the key of `stripe`, for the account of the tables of `ledger`, which is not
+    /// known to be the key's.
+    pub const fn new(ledger: Ledger, stripe: stripe::Client) -> Self {
+        Self {
+            ledger,
+            stripe,
+            owner: Owner::Unknown,
+        }
+    }
+
+    /// The same, after the start has found this out.
+    pub(crate) fn with_owner(self, owner: Owner) -> Self {
+        Self { owner, ..self }
+    }
+
+    /// Looks once.
+    ///
+    /// # Errors
+    /// [`OtherStripeAccount`], which is logged: nothing more may be sent by this key.
+    pub async fn look(&mut self) -> Result<(), OtherStripeAccount> {
+        self.stripe.renew_key().await;
+        if self.owner == Owner::Unknown {
+            let owner = self.ledger.stripe_account_row().await;
+            self.owner = check_owner(owner, &self.ledger, &self.stripe).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Has `watch` look every few minutes, for as long as the process lives; it ends, as it
+/// would have at its start, where the key turns out to be another account's. What is cut
+/// off by that is recorded, and waits for a process with the right key. Functions start
+/// at different times, so they do not all look at once.
+pub(crate) fn look_again(mut watch: KeyWatch, every: Duration) {
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(every).await;
-            stripe.renew_key().await;
+            if watch.look().await.is_err() {
+                std::process::exit(1);
+            }
         }
     });
 }

@@ -10,7 +10,7 @@ use ledger::{InvalidRequestRate, Ledger, RequestRate, TableNames};
 use secrecy::SecretString;
 use stripe::{ConfigError, UsageApi};
 
-use crate::secrets::{self, RotatedSecret, SecretReader, StripeKey};
+use crate::secrets::{self, KeyWatch, RotatedSecret, SecretReader, StripeKey};
 use crate::stripe_account::check_owner;
 use crate::xray::{AwsCalls, Daemon, StripeCalls};
 use crate::{Metrics, OtherStripeAccount, SystemClock};
@@ -20,7 +20,8 @@ const KEY_RATE_LIMIT: &str = "KEY_RATE_LIMIT";
 /// The template's default.
 const KEY_RATE_LIMIT_DEFAULT: &str = "1000";
 
-/// How long a Stripe key is used before another one is looked for.
+/// How long a Stripe key is used before another one is looked for; and how long one whose
+/// owner is not known, before Stripe is asked again.
 const STRIPE_KEY_LIFETIME: Duration = Duration::from_secs(5 * 60);
 
 /// Where another Stripe key is read, and what it is used with.
@@ -173,7 +174,9 @@ impl Settings {
     }
 
     /// The tables and the Stripe of one Meterline, which belong together: see
-    /// [`check_stripe_account`](crate::check_stripe_account).
+    /// [`check_stripe_account`](crate::check_stripe_account). Where that cannot be found
+    /// out yet, it is asked again while the process lives, which ends if they do not. A
+    /// key of the environment, for local work, is asked about once.
     ///
     /// # Errors
     /// A [`SettingsError`] where they do not, the key is missing, or key and
@@ -183,11 +186,12 @@ impl Settings {
         // DynamoDB answers while Secrets Manager is asked for the key.
         let (owner, stripe) = tokio::join!(ledger.stripe_account_row(), self.stripe());
         let (stripe, key) = stripe?;
-        check_owner(owner, &ledger, &stripe).await?;
+        let owner = check_owner(owner, &ledger, &stripe).await?;
         if let Some((reader, config)) = key {
             let key = StripeKey::new(reader, config, ledger.clone());
             stripe.set_key_source(Arc::new(key));
-            secrets::look_again(stripe.clone(), STRIPE_KEY_LIFETIME);
+            let watch = KeyWatch::new(ledger.clone(), stripe.clone()).with_owner(owner);
+            secrets::look_again(watch, STRIPE_KEY_LIFETIME);
         }
         Ok((ledger, stripe))
     }

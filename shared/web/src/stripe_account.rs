@@ -19,15 +19,27 @@ pub struct OtherStripeAccount {
     key: String,
 }
 
-/// Why it cannot be said whether a key and the tables belong together.
+/// Why a key is not known to be of the account that the tables belong to.
 #[derive(Debug, thiserror::Error)]
-enum Unknown {
+enum NotKnown {
+    /// It is of another one.
+    #[error(transparent)]
+    Other(#[from] OtherStripeAccount),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     #[error("Stripe did not tell whose the key is: {0}")]
     Stripe(#[from] stripe::Error),
     #[error("no answer in time")]
     Late,
+}
+
+/// What is known of a key that is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// It is of the account that the tables belong to.
+    Same,
+    /// It may be of any: to be asked again.
+    Unknown,
 }
 
 /// Checks that the tables of `ledger` belong to the account and mode that
@@ -43,37 +55,77 @@ pub async fn check_stripe_account(
     ledger: &Ledger,
     stripe: &stripe::Client,
 ) -> Result<(), OtherStripeAccount> {
-    check_owner(ledger.stripe_account_row().await, ledger, stripe).await
+    let owner = ledger.stripe_account_row().await;
+    check_owner(owner, ledger, stripe).await.map(|_| ())
 }
 
-/// As [`check_stripe_account`], where the tables have told whose they are.
+/// As [`check_stripe_account`], where the tables have told whose they are; and
+/// whether it was found out.
 pub(crate) async fn check_owner(
     owner: Result<Option<StripeAccountRow>, LedgerError>,
     ledger: &Ledger,
     stripe: &stripe::Client,
-) -> Result<(), OtherStripeAccount> {
-    let compared = tokio::time::timeout(PATIENCE, compare(owner, ledger, stripe)).await;
-    match compared.unwrap_or(Err(Unknown::Late)) {
-        Ok(None) => Ok(()),
-        Ok(Some(other)) => {
+) -> Result<Owner, OtherStripeAccount> {
+    match compare_in_time(owner, ledger, stripe).await {
+        Ok(()) => Ok(Owner::Same),
+        Err(NotKnown::Other(other)) => {
             tracing::error!(error = %other, "the Stripe key is refused");
             Err(other)
+        }
+        // Stripe answers, and will not say anything else later: somebody has to act.
+        Err(NotKnown::Stripe(error)) if error.is_unauthorized() => {
+            tracing::error!(
+                %error,
+                "the Stripe key may not ask whose it is: give it read access to its account"
+            );
+            Ok(Owner::Unknown)
         }
         Err(unknown) => {
             tracing::warn!(
                 error = %unknown,
                 "whether the Stripe key is of the tables' account is not known"
             );
-            Ok(())
+            Ok(Owner::Unknown)
         }
     }
+}
+
+/// Whether `candidate`'s key, which is to take another's place, is known to be of the
+/// tables' account; why it is not is logged. There is a key in use, so nothing is
+/// lost by refusing one that nobody knows.
+pub(crate) async fn may_take_over(ledger: &Ledger, candidate: &stripe::Client) -> bool {
+    let owner = ledger.stripe_account_row().await;
+    match compare_in_time(owner, ledger, candidate).await {
+        Ok(()) => true,
+        Err(NotKnown::Other(other)) => {
+            tracing::error!(error = %other, "the new Stripe key is refused; the old one stays");
+            false
+        }
+        Err(unknown) => {
+            tracing::error!(
+                error = %unknown,
+                "whose the new Stripe key is, is not known; the old one stays. It is looked at \
+                 again: a restricted key needs read access to its account"
+            );
+            false
+        }
+    }
+}
+
+async fn compare_in_time(
+    owner: Result<Option<StripeAccountRow>, LedgerError>,
+    ledger: &Ledger,
+    stripe: &stripe::Client,
+) -> Result<(), NotKnown> {
+    let compared = tokio::time::timeout(PATIENCE, compare(owner, ledger, stripe)).await;
+    compared.unwrap_or(Err(NotKnown::Late))
 }
 
 async fn compare(
     owner: Result<Option<StripeAccountRow>, LedgerError>,
     ledger: &Ledger,
     stripe: &stripe::Client,
-) -> Result<Option<OtherStripeAccount>, Unknown> {
+) -> Result<(), NotKnown> {
     let owner = owner?;
     let livemode = stripe.livemode();
     if let Some(StripeAccountRow {
@@ -84,14 +136,14 @@ async fn compare(
         // The key itself tells its mode, even when nobody can be asked.
         if account.livemode != livemode {
             let mode = if livemode { "live" } else { "test" };
-            return Ok(Some(OtherStripeAccount {
+            return Err(NotKnown::Other(OtherStripeAccount {
                 owner: account.clone(),
                 key: format!("{mode} mode"),
             }));
         }
         // A key is of one account for good: no start waits for Stripe twice.
         if known_keys.contains(&stripe.key_digest(&account.to_string())) {
-            return Ok(None);
+            return Ok(());
         }
     }
     let key = StripeAccount {
@@ -106,7 +158,7 @@ async fn compare(
         },
     };
     if owner.account != key {
-        return Ok(Some(OtherStripeAccount {
+        return Err(NotKnown::Other(OtherStripeAccount {
             owner: owner.account,
             key: key.to_string(),
         }));
@@ -115,5 +167,5 @@ async fn compare(
     if let Err(error) = ledger.remember_stripe_key(&owner, digest).await {
         tracing::warn!(%error, "Stripe will be asked again whose the key is");
     }
-    Ok(None)
+    Ok(())
 }

@@ -51,7 +51,7 @@ pub(super) fn write_measured(text: &mut String, inputs: &Inputs) {
             "Memory: emission {} MB, rollup {} MB, redelivery {} MB. Totals: {} slots. \
          Buckets: {}. A transaction of the rollup: {} changes. Redelivery reads {} \
          rows at once. Believed without another look: a key for {} s, a customer for \
-         {} s, the catalog for {} s.",
+         {} s, the catalog for {} s. A key's requests are counted in windows of {} s.",
             about(&settings.emission_mb),
             about(&settings.rollup_mb),
             about(&settings.redelivery_mb),
@@ -61,7 +61,8 @@ pub(super) fn write_measured(text: &mut String, inputs: &Inputs) {
             about(&code.rows_at_once),
             about(&code.key_fresh_s),
             about(&code.customer_fresh_s),
-            about(&code.catalog_fresh_s)
+            about(&code.catalog_fresh_s),
+            about(&code.key_window_s)
         ),
     );
 }
