@@ -2,7 +2,7 @@
 //! counts, at its own price, and the invoice is the sum.
 
 use billing::{Money, NoRangeCost, Timestamp};
-use ledger::{BillableUnits, CustomerRow, MeteredItem};
+use ledger::{BillableDay, BillableUnits, CustomerRow, MeteredItem};
 use limits::{MixedCurrencies, sum_of_items};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -99,6 +99,20 @@ impl Bill {
         }
         Ok(Self { by_meter, cost })
     }
+}
+
+/// Those of `days` that a price bills: not those of a free trial.
+pub(crate) fn paid_days<'a>(
+    customer: &CustomerRow,
+    days: &'a [BillableDay],
+) -> impl Iterator<Item = &'a BillableDay> {
+    days.iter().filter(|day| is_paid(customer, day))
+}
+
+/// Whether a price bills what is of `day`.
+pub(crate) fn is_paid(customer: &CustomerRow, day: &BillableDay) -> bool {
+    let period_start = day.period_start;
+    !period_start.is_some_and(|start| customer.is_free(start))
 }
 
 /// What `item` bills of the usage that is `paid`. A range is billed for its usage alone:

@@ -8,9 +8,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use web::openapi::schema;
 
+use crate::bill::is_paid;
 use crate::query::GroupBy;
 use crate::summary::shown_event_name;
-use crate::usage::is_paid;
 
 /// Entries of a series, at most: Lambda answers with 6 MB (AWS Lambda Developer
 /// Guide: "Lambda quotas"), and a year has 8,784 hours, each with every action.

@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use billing::NoRangeCost;
-use ledger::{BillableDay, CustomerRow};
+use ledger::BillableDay;
 use metering::KnownCustomer;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -16,7 +16,7 @@ use web::openapi::schema;
 use web::{Problem, ProblemType};
 
 use crate::Parts;
-use crate::bill::{Bill, MeterUsage, Stretch};
+use crate::bill::{Bill, MeterUsage, Stretch, paid_days};
 use crate::customer::Readable;
 use crate::query::{Hours, RawUsageQuery, UsageQuery};
 use crate::series::{SeriesEntry, series};
@@ -140,20 +140,6 @@ impl Parts {
             .billable_days_of_period(&customer.row.customer_id, start)
             .await?)
     }
-}
-
-/// Those of `days` that a price bills: not those of a free trial.
-fn paid_days<'a>(
-    customer: &CustomerRow,
-    days: &'a [BillableDay],
-) -> impl Iterator<Item = &'a BillableDay> {
-    days.iter().filter(|day| is_paid(customer, day))
-}
-
-/// Whether a price bills what is of `day`.
-pub(crate) fn is_paid(customer: &CustomerRow, day: &BillableDay) -> bool {
-    let period_start = day.period_start;
-    !period_start.is_some_and(|start| customer.is_free(start))
 }
 
 /// The period that `customer` is in.

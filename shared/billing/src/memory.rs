@@ -45,6 +45,24 @@ impl<K: Eq + Hash, V> Memory<K, V> {
         self.known.insert(key, (value, until));
     }
 
+    /// The value of `key`, the default where none is believed at `now`; kept until `until`
+    /// from now on.
+    pub fn keep(&mut self, key: K, until: Timestamp, now: Timestamp) -> &mut V
+    where
+        V: Default,
+    {
+        if !self.known.contains_key(&key) {
+            self.make_room(now);
+        }
+        let known = self.known.entry(key);
+        let (value, believed_until) = known.or_insert_with(|| (V::default(), until));
+        if *believed_until <= now {
+            *value = V::default();
+        }
+        *believed_until = until;
+        value
+    }
+
     fn make_room(&mut self, now: Timestamp) {
         if self.known.len() >= self.keys_max {
             self.known.retain(|_, (_, until)| now < *until);
@@ -96,6 +114,16 @@ mod tests {
         let known = (0..81).filter(|key| memory.get(key, second(0)) == Some(key));
         assert_eq!(known.count(), 71);
         assert_eq!(memory.get(&80, second(0)), Some(&80));
+    }
+
+    #[test]
+    fn what_is_kept_on_is_forgotten_once_nobody_does() {
+        let mut memory: Memory<&str, u32> = Memory::of(2);
+        for (now, value) in [(0, 1), (9, 2), (18, 3), (28, 1)] {
+            let kept = memory.keep("a", second(now + 10), second(now));
+            *kept += 1;
+            assert_eq!(*kept, value);
+        }
     }
 
     /// As pages do that look again and again, a tenth of them too many.

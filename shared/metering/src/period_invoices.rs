@@ -3,12 +3,11 @@
 //! and the hour begins with the answer to a webhook (Stripe documentation:
 //! "Automatically finalize invoices").
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use billing::{Clock, CustomerId, EndedPeriod, Timestamp};
+use billing::{Clock, CustomerId, EndedPeriod, Memory, Timestamp};
 use ledger::CustomerRow;
 use stripe::Invoice;
 
@@ -28,6 +27,9 @@ const FINAL_MARGIN_MS: i64 = 15 * 60_000;
 const DRAFT_MS_MIN: i64 = 60 * 60_000;
 /// For how long after a subscription's end its last invoice may yet be made.
 const LAST_INVOICE_MS_MAX: i64 = 45 * 60_000;
+/// For how long a customer is remembered who is not asked about: longer than any answer
+/// is believed.
+const KEPT_MS: i64 = 60_000;
 /// Customers that are remembered at once.
 const CUSTOMERS_MAX: usize = 10_000;
 
@@ -40,7 +42,7 @@ pub struct PeriodUnknown;
 pub(crate) struct PeriodInvoices {
     stripe: stripe::Client,
     clock: Arc<dyn Clock>,
-    asked: Mutex<HashMap<CustomerId, Arc<Asked>>>,
+    asked: Mutex<Memory<CustomerId, Arc<Asked>>>,
 }
 
 /// One customer's invoices. Whoever asks while somebody asks waits for that answer.
@@ -74,7 +76,7 @@ impl PeriodInvoices {
         Self {
             stripe,
             clock,
-            asked: Mutex::default(),
+            asked: Mutex::new(Memory::of(CUSTOMERS_MAX)),
         }
     }
 
@@ -143,10 +145,8 @@ impl PeriodInvoices {
 
     fn asked_of(&self, customer_id: &CustomerId) -> Arc<Asked> {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if asked.len() >= CUSTOMERS_MAX {
-            asked.clear();
-        }
-        Arc::clone(asked.entry(customer_id.clone()).or_default())
+        let now = self.clock.now();
+        Arc::clone(asked.keep(customer_id.clone(), now.plus_ms(KEPT_MS), now))
     }
 
     async fn ask(&self, customer: &CustomerRow, at: Timestamp) -> Result<Invoices, PeriodUnknown> {

@@ -93,10 +93,8 @@ impl Default for Boards {
 impl Boards {
     fn of(&self, customer_id: &CustomerId, now: Timestamp) -> SharedBoard {
         let mut boards = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let board = boards.get(customer_id, now).cloned().unwrap_or_default();
         let until = now.plus_ms(BOARD_KEPT_MS);
-        boards.put(customer_id.clone(), Arc::clone(&board), until, now);
-        board
+        Arc::clone(boards.keep(customer_id.clone(), until, now))
     }
 }
 
