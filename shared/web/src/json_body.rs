@@ -1,10 +1,10 @@
 //! JSON request bodies whose refusal is a problem document.
 
-use axum::body::Bytes;
 use axum::extract::{FromRequest, OptionalFromRequest, Request};
 use axum::http::header::CONTENT_ENCODING;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use crate::unique_keys::check_unique_keys;
