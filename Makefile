@@ -10,10 +10,6 @@ STRIPE_PORT     ?= 12111
 EXIT            ?=
 # make bench QUICK=1: a little of everything, to see that it works.
 QUICK           ?=
-# ALL=1 builds the whole workspace where a target needs a few programs. It is slower by
-# itself, and quick after `make test`, which has built it: a package alone has other features
-# of its dependencies, so they would all compile again.
-ALL             ?=
 # What the functions are built for: arm64 or x86_64.
 ARCH            ?= $(subst aarch64,arm64,$(shell uname -m))
 export LOCAL_DIR METERLINE_PORT DYNAMODB_PORT STRIPE_PORT
@@ -27,8 +23,14 @@ TARGET    := $(or $(CARGO_TARGET_DIR),target)
 LOCAL     := $(TARGET)/debug/meterline-local
 
 EVERYTHING    := --workspace --bins --tests --examples
-# $(call build_of,-p PACKAGE…)
-build_of      = cargo build $(if $(filter-out 0,$(ALL)),$(EVERYTHING),$(1))
+# $(call build_of,-p PACKAGE…): its programs. With the local system's, since that has the features
+# of the whole workspace: a package by itself has other features of its dependencies, so they
+# would all compile again.
+build_of      = cargo build --bins -p stack $(1)
+
+# To look for examples in every crate's documentation takes minutes, where there is none.
+HAS_DOC_TESTS := grep -rqE --include='*.rs' '^ *//[/!] ```(rust|should_panic|no_run|$$)' \
+    shared functions local clients examples benches tests
 
 .DEFAULT_GOAL := help
 .PHONY: help nightly build run serve scenario breakage bench scale soak prices clean-local test e2e conformance deploy-test check lambda-build lambda-zips lambda-roundtrip sam-validate sam-build
@@ -39,7 +41,7 @@ help: ## Say what there is
 
 # Started as it is, not by `cargo run`: Ctrl-C then reaches the system alone.
 build: ## Build the local system and its programs
-	$(call build_of,--bins -p stack -p agent -p meterline-cli)
+	$(call build_of,-p agent -p meterline-cli)
 
 run: build ## Start the whole system and play the story (EXIT=1: leave after it; USAGE_API=)
 	$(LOCAL) run $(if $(filter-out 0,$(EXIT)),--exit)
@@ -86,16 +88,19 @@ clean-local: ## Empty the local state
 # and nothing compiles twice.
 test: ## Run all tests
 	cargo build $(EVERYTHING)
+	outcome=0; \
 	if cargo nextest --version >/dev/null 2>&1; then \
-	    outcome=0; cargo nextest run --workspace --no-fail-fast || outcome=1; \
-	    cargo test --workspace --doc || outcome=1; exit "$$outcome"; \
+	    cargo nextest run --workspace --no-fail-fast || outcome=1; \
 	else \
-	    cargo test --workspace --no-fail-fast; \
-	fi
+	    cargo test $(EVERYTHING) --lib --no-fail-fast || outcome=1; \
+	fi; \
+	if $(HAS_DOC_TESTS); then cargo test --workspace --doc || outcome=1; fi; \
+	exit "$$outcome"
 
 .PHONY: openapi
 openapi: ## Write openapi.json, the API's description, from the code
-	cargo run --quiet -p api-document > $(TARGET)/openapi.json
+	$(call build_of,-p api-document)
+	$(TARGET)/debug/openapi > $(TARGET)/openapi.json
 	mv $(TARGET)/openapi.json openapi.json
 
 # Two releases of Stripe's SDK, each in an environment of its own.
@@ -109,7 +114,7 @@ e2e-parts:
 
 conformance: ## Drive the Stripe simulator with Stripe's own Python SDK (FIELDS=update: write its field lists)
 	scripts/tools.sh conformance
-	$(call build_of,--bins -p stripe-simulator -p conformance)
+	$(call build_of,-p stripe-simulator -p conformance)
 	if [ -n "$${STRIPE_FIXTURES:-}" ]; then cargo test --workspace --test simulator -- --ignored fixtures; fi
 	for sdk in $(SDKS); do \
 	    CONFORMANCE_PROGRAMS=$(TARGET)/debug PYTHONDONTWRITEBYTECODE=1 \
@@ -120,14 +125,14 @@ conformance: ## Drive the Stripe simulator with Stripe's own Python SDK (FIELDS=
 .PHONY: api-test
 api-test: ## Make requests from openapi.json, and hold the answers against it (EXAMPLES=1000 SEED=)
 	scripts/tools.sh api
-	$(call build_of,--bins -p stack -p meterline-cli)
+	$(call build_of,-p meterline-cli)
 	API_EXAMPLES=$(EXAMPLES) API_SEED=$(SEED) API_PROGRAMS=$(TARGET)/debug PYTHONDONTWRITEBYTECODE=1 \
 	    target/conformance/api/bin/python -m pytest tests/api/suite -c tests/api/pytest.ini --quiet
 
 .PHONY: terminal-test
 terminal-test: ## Look at `meterline status` in a terminal, while usage comes in
 	scripts/tools.sh terminal
-	$(call build_of,--bins -p stack -p meterline-cli)
+	$(call build_of,-p meterline-cli)
 	TERMINAL_PROGRAMS=$(TARGET)/debug PYTHONDONTWRITEBYTECODE=1 \
 	    target/conformance/terminal/bin/python -m pytest tests/terminal/suite -c tests/terminal/pytest.ini --quiet
 
@@ -135,7 +140,7 @@ CLIENT_PYTHON := $(CURDIR)/target/conformance/clients/bin/python
 .PHONY: client-test client-check client-bench
 client-test: ## Play every client's conformance cases with faults on, and count; then the clients' own tests (CLIENTS="python typescript")
 	scripts/tools.sh clients
-	$(call build_of,--bins -p stack -p meterline-cli -p anthropic-simulator -p agent)
+	$(call build_of,-p meterline-cli -p anthropic-simulator -p agent)
 	$(call build_of,--examples -p meterline-client)
 	cd clients/python && PYTHONDONTWRITEBYTECODE=1 $(CLIENT_PYTHON) -m pytest --quiet
 	cd clients/typescript && npm run --silent build && npm test --silent
@@ -168,13 +173,13 @@ endif
 .PHONY: browser-test
 browser-test: ## Look at the dashboard with a real Chromium; pictures into target/screenshots
 	scripts/tools.sh browser
-	$(call build_of,--bins -p stack)
+	$(call build_of)
 	BROWSER_PROGRAMS=$(TARGET)/debug node --test tests/browser/suite/
 
 # The functions must be of this machine's architecture.
 deploy-test: sam-build ## Deploy to an AWS on this machine, play the story there, and deploy again under load (PAGE=1: figures into docs/benchmarks.md)
 	scripts/tools.sh ministack
-	$(call build_of,--bins -p deploy-test -p agent -p meterline-cli)
+	$(call build_of,-p deploy-test -p agent -p meterline-cli)
 	$(TARGET)/debug/deploy-test $(if $(filter-out 0,$(PAGE)),--page docs/benchmarks.md)
 
 # The profile of `make bench`: optimised, and built once for both.
@@ -183,7 +188,7 @@ soak: ## Simulate the system under faults, and count (EVENTS=1000000 SEED= PLANT
 	$(TARGET)/measured/soak --events $(or $(EVENTS),100000) $(SEED:%=--seed %) $(PLANT:%=--plant %)
 
 prices: ## Bill random prices and usage, and compare with Stripe's figures (PAIRS=10000 SEED=)
-	PAIRS=$(or $(PAIRS),10000) SEED=$(SEED) cargo test -p prices --test prices -- --nocapture
+	PAIRS=$(or $(PAIRS),10000) SEED=$(SEED) cargo test --workspace --test prices -- --nocapture
 
 check: client-check ## Check format, lints, dependencies and licences
 	scripts/tools.sh lint
@@ -192,6 +197,7 @@ check: client-check ## Check format, lints, dependencies and licences
 	cargo-deny --locked check --hide-inclusion-graph bans licenses sources
 	scripts/advisories.sh
 	cargo-machete
+	scripts/same-features.sh $(FUNCTIONS)
 
 # By default SAM leaves the gradual deployment out, and `sam validate` reads the template
 # as it is written. So cfn-lint also gets what SAM makes of it, without and with one; of
@@ -225,7 +231,7 @@ lambda-zips: lambda-build ## Check that every function's zip is under 6 MB
 
 lambda-roundtrip: ## Run every function under cargo lambda watch: sample events, and the same answers as in one process
 	scripts/tools.sh lambda
-	$(call build_of,--workspace --bins)
+	cargo build --workspace --bins
 	scripts/lambda-roundtrip.sh
 
 nightly: ## Run what takes too long for every commit, results to docs/nightly.md (STAGES="ci arm64 sam-local api prices soak bench client-bench dashboards")

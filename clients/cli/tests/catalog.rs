@@ -1,7 +1,4 @@
 //! The operator's catalog on the whole system: set up, changed, and billed by.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
 
 use billing::CustomerId;
 use metering::{Delivered, Redriven};
@@ -10,10 +7,11 @@ use meterline_cli::catalog::{
 };
 use meterline_cli::{CatalogFile, Found, SetupOptions, setup};
 use serde_json::{Value, json};
-use story::Story;
-use story::catalog::{DOCUMENTS, TOKENS};
-use story::catalog_file::two_meters;
 use stripe::{ListMeterEventSummaries, RequestOptions, UsageApi};
+
+use crate::story::Story;
+use crate::story::catalog::{DOCUMENTS, TOKENS};
+use crate::story::catalog_file::two_meters;
 
 /// Whether the parts of each meter were there: product, meter, price.
 fn found(report: &CatalogReport) -> Vec<[Found; 3]> {

@@ -1,12 +1,9 @@
 //! `meterline setup --catalog` and `meterline catalog` as a program: what it
 //! prints, and its exit status.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-mod story;
-
+use crate::story::Story;
+use crate::story::catalog_file::two_meters;
 use serde_json::{Value, json};
-use story::Story;
-use story::catalog_file::two_meters;
 
 #[tokio::test]
 async fn a_catalog_is_set_up_and_shown() {

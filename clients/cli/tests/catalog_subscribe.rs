@@ -1,16 +1,14 @@
 //! Customers from before a meter, who get an item of it.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
 
 use billing::{Catalog, CustomerId};
 use ledger::{CatalogStored, CustomerRow, CustomerStatus, Updated};
 use meterline_cli::catalog::{SubscribeError, Subscribed};
 use serde_json::json;
-use story::Story;
-use story::catalog::{DOCUMENTS, TOKENS};
-use story::catalog_file::two_meters;
 use stripe::{CreateSubscriptionItem, RequestOptions};
+
+use crate::story::Story;
+use crate::story::catalog::{DOCUMENTS, TOKENS};
+use crate::story::catalog_file::two_meters;
 
 #[tokio::test]
 async fn customers_from_before_get_the_items_that_they_lack_once() {

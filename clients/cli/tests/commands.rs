@@ -1,9 +1,5 @@
 //! The operator's commands as a program: what they print, their exit status,
 //! and what came of it.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-#[path = "../../../local/stack/tests/support/mod.rs"]
-mod support;
 
 use billing::{CustomerId, EventId, Identifier, UsageStatus};
 use ledger::{TableNames, Transition, Transitioned};
@@ -12,8 +8,9 @@ use serde_json::{Value, json};
 use stack::System;
 use stack::connection::Connection;
 use stack::tables::names;
-use support::{Caller, fault, pump_all, start};
 use tokio::process::Command;
+
+use crate::support::{Caller, fault, pump_all, start};
 
 /// Runs `meterline` in the surroundings of `system`: its exit status, and what
 /// it prints on stdout and stderr.

@@ -1,14 +1,11 @@
 //! `meterline dead-letters`, the program itself: what Lambda gave up is listed, done
 //! again, and gone.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod queues;
-mod story;
 
 use billing::UsageStatus;
-use queues::Queues;
 use serde_json::{Value, json};
-use story::{MINUTE_S, Story};
+
+use crate::queues::Queues;
+use crate::story::{MINUTE_S, Story};
 
 const NAMES: [&str; 3] = ["redelivery", "rollup", "webhook"];
 

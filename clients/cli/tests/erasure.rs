@@ -1,15 +1,13 @@
 //! `meterline customer erase`: nothing that leads to a person is left in any
 //! table, the figures are, and no later webhook brings it back.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use ledger::TableNames;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use stack::connection::Connection;
-use story::{DAY_S, HOUR_S, Story};
+
+use crate::story::{DAY_S, HOUR_S, Story};
 
 const PERSON: [&str; 2] = ["ada.lovelace", "Ada Lovelace"];
 /// Stripe's pages of an invoice, which show name and address.

@@ -1,8 +1,5 @@
 //! `meterline events`: a customer's audit log, listed, followed and written to a
 //! file.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +8,8 @@ use audit::{EventFilter, ExportFormat};
 use billing::UsageStatus;
 use meterline_cli::events::{Export, ExportError, Follower};
 use serde_json::Value;
-use story::{MINUTE_S, Story};
+
+use crate::story::{MINUTE_S, Story};
 
 /// Events of several pages: one has 2,000.
 const EVENTS: u32 = 4_500;

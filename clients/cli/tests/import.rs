@@ -1,7 +1,4 @@
 //! `meterline import` on the whole system: every row once, whatever the file.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
 
 use std::path::PathBuf;
 
@@ -10,9 +7,10 @@ use metering::{Delivered, Redriven};
 use meterline_cli::import::{Format, ImportReport, Importer, Origin, Outcome, Source};
 use rusqlite::Connection;
 use serde_json::json;
-use story::catalog::{DOCUMENTS, TOKENS};
-use story::{DAY_S, Story, findings};
 use stripe::{Client, Config, UsageApi};
+
+use crate::story::catalog::{DOCUMENTS, TOKENS};
+use crate::story::{DAY_S, Story, findings};
 
 impl Story {
     /// Imports `file` under the name of `source`.

@@ -1,16 +1,14 @@
 //! `meterline invoice explain`: what the log has behind an invoice's lines.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
 
 use audit::explanation::DifferenceCause;
 use audit::{ExplainError, Explainer, InvoiceExplanation};
 use billing::{CustomerId, UsageStatus};
 use serde_json::Value;
-use story::catalog::{DOCUMENTS, TOKENS};
-use story::clocked::{advance, onboard_on_a_clock};
-use story::{DAY_S, HOUR_S, Story};
 use stripe::{Invoice, UsageApi};
+
+use crate::story::catalog::{DOCUMENTS, TOKENS};
+use crate::story::clocked::{advance, onboard_on_a_clock};
+use crate::story::{DAY_S, HOUR_S, Story};
 
 impl Story {
     async fn newest_invoice(&self, customer_id: &CustomerId) -> Invoice {

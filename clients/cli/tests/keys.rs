@@ -1,11 +1,9 @@
 //! `meterline keys` as a program, on a system whose API takes the keys.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
 
 use billing::Timestamp;
 use serde_json::{Value, json};
-use story::{MINUTE_S, Story};
+
+use crate::story::{MINUTE_S, Story};
 
 impl Story {
     /// What `meterline keys` prints, where it succeeds.
@@ -22,14 +20,14 @@ impl Story {
         err
     }
 
-    async fn listed(&self) -> Vec<Value> {
+    async fn listed_keys(&self) -> Vec<Value> {
         let out = self.keys(&["list", "--json"]).await;
         let out: Value = serde_json::from_str(&out).unwrap();
         out["keys"].as_array().unwrap().clone()
     }
 
     async fn listed_key(&self, key_id: &str) -> Value {
-        let keys = self.listed().await;
+        let keys = self.listed_keys().await;
         let found = keys.into_iter().find(|key| key["key_id"] == key_id);
         found.unwrap()
     }

@@ -1,10 +1,7 @@
 //! `meterline limit` as a program, and the API that shows what it set.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-mod story;
-
+use crate::story::Story;
 use serde_json::{Value, json};
-use story::Story;
 
 impl Story {
     async fn limit(&self, arguments: &[&str]) -> (Option<i32>, String, String) {

@@ -1,14 +1,12 @@
 //! `meterline notifications` as a program: what was given up is listed, and sent again.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
 
 use ledger::{
     Applied, BillingEventRow, BillingEventState, Channel, Delivery, DeliveryState,
     StoredNotification,
 };
 use serde_json::Value;
-use story::Story;
+
+use crate::story::Story;
 
 impl Story {
     /// An event whose mail and request stand at `states`.

@@ -1,7 +1,4 @@
 //! Totals and outbox against the audit log, after a history of all kinds.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,10 +12,11 @@ use meterline_cli::{RebuildError, RebuildReport, Rebuilder};
 use serde_json::json;
 use stack::connection::Connection;
 use stack::tables::names;
-use story::Story;
-use story::catalog::{DOCUMENTS, TOKENS};
 use stripe::UsageApi;
 use tokio::runtime::Handle;
+
+use crate::story::Story;
+use crate::story::catalog::{DOCUMENTS, TOKENS};
 
 type Item = HashMap<String, AttributeValue>;
 

@@ -1,7 +1,4 @@
 //! `meterline reconcile` on the whole system: what it finds, names and repairs.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
 
 use billing::UsageStatus;
 use meterline_cli::ReconcileOptions;
@@ -11,8 +8,9 @@ use meterline_cli::reconcile::FindingKind::{
 };
 use meterline_cli::reconcile::Repair;
 use serde_json::{Value, json};
-use story::clocked::{advance, onboard_on_a_clock, since};
-use story::{DAY_S, HOUR_S, MINUTE_S, Story, findings};
+
+use crate::story::clocked::{advance, onboard_on_a_clock, since};
+use crate::story::{DAY_S, HOUR_S, MINUTE_S, Story, findings};
 
 #[tokio::test]
 async fn a_healthy_day_agrees() {

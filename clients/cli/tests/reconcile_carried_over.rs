@@ -1,8 +1,5 @@
 //! `meterline reconcile` and what was carried over into the next period, though a
 //! sending whose answer was lost had brought it to Stripe in the one before.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
 
 use std::time::Duration;
 
@@ -16,8 +13,9 @@ use meterline_cli::reconcile::{CustomerReport, Repair};
 use meterline_cli::{RebuildReport, Rebuilder, ReconcileOptions};
 use serde_json::json;
 use stack::connection::Connection;
-use story::clocked::{ClockedCustomer, advance, onboard_on_a_clock, since};
-use story::{DAY_S, HOUR_S, MINUTE_S, Story, findings};
+
+use crate::story::clocked::{ClockedCustomer, advance, onboard_on_a_clock, since};
+use crate::story::{DAY_S, HOUR_S, MINUTE_S, Story, findings};
 
 /// Usage of a month whose invoice is final, of which redelivery heard only then that
 /// Stripe has it: by the log it was carried over.

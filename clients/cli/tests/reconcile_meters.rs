@@ -1,7 +1,4 @@
 //! `meterline reconcile` of customers with several meters: each by itself.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
 
 use billing::{HeldReason, Timestamp, UsageStatus};
 use meterline_cli::ReconcileOptions;
@@ -9,9 +6,10 @@ use meterline_cli::reconcile::FindingKind::{
     InvoiceDiffers, NoSubscriptionItem, PerhapsDoubled, StripeHas, Undelivered, Unexplained,
 };
 use meterline_cli::reconcile::{CustomerReport, FindingKind, HeldUsage, Repair};
-use story::catalog::{DOCUMENTS, TOKENS};
-use story::{HOUR_S, Story};
 use stripe::{CreateUsageRecord, RequestOptions, UsageApi};
+
+use crate::story::catalog::{DOCUMENTS, TOKENS};
+use crate::story::{HOUR_S, Story};
 
 /// Past the end of a month.
 const DAYS: i64 = 60;

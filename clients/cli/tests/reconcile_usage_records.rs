@@ -1,12 +1,10 @@
 //! `meterline reconcile` of customers who are billed by usage records.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
 
 use billing::UsageStatus;
 use meterline_cli::reconcile::FindingKind::{StripeHas, StripeLacks, Unexplained};
-use story::{HOUR_S, MINUTE_S, Story, findings};
 use stripe::{CreateUsageRecord, RequestOptions, UsageApi};
+
+use crate::story::{HOUR_S, MINUTE_S, Story, findings};
 
 #[tokio::test]
 async fn the_sum_of_a_period_stands_for_its_minutes() {

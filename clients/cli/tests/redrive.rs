@@ -1,7 +1,4 @@
 //! What was given up, sent again on the operator's word.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -10,17 +7,12 @@ use std::task::Poll;
 use billing::{CustomerId, HeldReason, Timestamp, UsageStatus};
 use metering::{Delivered, Prospect, Redriven};
 use serde_json::{Value, json};
-use story::catalog::{DOCUMENTS, TOKENS};
-use story::{DAY_S, Story};
 use stripe::UsageApi;
 
-impl Story {
-    async fn emit_in_vain(&self, event_id: &str, quantity: u64) {
-        self.strike("error_before").await;
-        assert_eq!(self.emit(event_id, quantity).await, "pending");
-        self.heal().await;
-    }
+use crate::story::catalog::{DOCUMENTS, TOKENS};
+use crate::story::{DAY_S, Story};
 
+impl Story {
     /// One batch of single units that Stripe does not take.
     async fn emit_many_in_vain(&self, name: &str, count: u64) {
         let event = |number: u64| {
@@ -60,8 +52,8 @@ fn is_delivered(redriven: &Redriven) -> bool {
 #[tokio::test]
 async fn quarantined_and_rejected_events_are_sent_in_a_window_of_their_own() {
     let story = Story::start().await;
-    story.emit_in_vain("quarantined", 5).await;
-    story.emit_in_vain("rejected", 7).await;
+    story.emit_in_vain("quarantined", 5, "error_before").await;
+    story.emit_in_vain("rejected", 7, "error_before").await;
     story
         .move_row("rejected", UsageStatus::Pending, UsageStatus::Rejected)
         .await;
@@ -98,7 +90,7 @@ async fn in_a_long_period_what_is_older_than_stripe_takes_is_billed_now() {
     story.sell_by_the_year().await;
     let onboarded = story.caller.onboard("by the year").await;
     story.customer_id = CustomerId::parse(&onboarded).unwrap();
-    story.emit_in_vain("old", 5).await;
+    story.emit_in_vain("old", 5, "error_before").await;
     story.quarantine_what_is_pending().await;
     story.clock.advance_s(50 * DAY_S);
     let redriven = story.redrive("old").await;
@@ -284,7 +276,7 @@ async fn a_rejected_event_that_stripe_has_is_noted_and_a_held_one_never_is() {
 #[tokio::test]
 async fn what_was_carried_over_is_not_noted_in_a_period_that_may_be_the_wrong_one() {
     let story = Story::start().await;
-    story.emit_in_vain("late", 5).await;
+    story.emit_in_vain("late", 5, "error_before").await;
     story.quarantine_what_is_pending().await;
     let mut row = story.row("late").await;
     row.told_at.push(row.occurred_at);
@@ -352,7 +344,7 @@ async fn the_list_names_the_meter_and_what_a_held_event_waits_for() {
 async fn a_rejected_event_follows_the_catalog_of_today_and_a_quarantined_one_keeps_its_meter() {
     let story = Story::of_two_meters(UsageApi::default()).await;
     for event_id in ["rejected", "quarantined"] {
-        story.emit_in_vain(event_id, 5).await;
+        story.emit_in_vain(event_id, 5, "error_before").await;
     }
     story
         .move_row("rejected", UsageStatus::Pending, UsageStatus::Rejected)

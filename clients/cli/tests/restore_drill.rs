@@ -1,9 +1,6 @@
 //! docs/restore.md, played from its first step to its last:
 //! the tables go back to a moment, usage had gone on, agents send again. Nothing may be
 //! lost or counted twice, by what the agents themselves noted and what Stripe counts.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
 
 use std::collections::HashMap;
 
@@ -12,7 +9,8 @@ use billing::{CustomerId, EventId, Identifier, Timestamp};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use stack::connection::Connection;
-use story::{DAY_S, HOUR_S, MINUTE_S, Story};
+
+use crate::story::{DAY_S, HOUR_S, MINUTE_S, Story};
 
 type Item = HashMap<String, AttributeValue>;
 

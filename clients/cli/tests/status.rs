@@ -1,12 +1,10 @@
 //! `meterline status` as a program: it shows what the tables hold, and changes nothing.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
 
 use billing::DAY_MS;
 use ledger::{CustomerRow, Updated};
 use serde_json::{Value, json};
-use story::{MINUTE_S, Story};
+
+use crate::story::{MINUTE_S, Story};
 
 impl Story {
     async fn look(&self, more: &[&str]) -> String {

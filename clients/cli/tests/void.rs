@@ -1,7 +1,4 @@
 //! Usage that is taken back: in every state, by every way, cut off anywhere.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -10,16 +7,10 @@ use std::task::Poll;
 use billing::{CustomerId, Timestamp, UsageStatus};
 use metering::{CreditError, Found, Void, VoidError};
 use serde_json::json;
-use story::{DAY_S, HOUR_S, MINUTE_S, Story, findings};
+
+use crate::story::{DAY_S, HOUR_S, MINUTE_S, Story, findings};
 
 impl Story {
-    /// An event that Stripe does not have, or whose answer was lost: pending.
-    async fn emit_in_vain(&self, event_id: &str, quantity: u64, kind: &str) {
-        self.strike(kind).await;
-        assert_eq!(self.emit(event_id, quantity).await, "pending");
-        self.heal().await;
-    }
-
     /// From now on it is about another customer, whose first `days` are free.
     async fn onboard_in_trial(&mut self, days: u32) {
         let body = json!({
@@ -46,8 +37,8 @@ impl Story {
         assert_eq!(status, 200, "{answer}");
     }
 
-    /// The same, of which Stripe's answer is lost.
-    async fn emit_many_in_vain(&self, name: &str, count: u32) {
+    /// One batch of single units, of which Stripe's answer is lost.
+    async fn emit_many_unanswered(&self, name: &str, count: u32) {
         self.strike("lose_answer").await;
         self.emit_many(name, count, 1).await;
         self.heal().await;
@@ -545,7 +536,7 @@ const EVENTS: u32 = 100;
 async fn cut_off_anywhere_a_cancellation_is_ended_by_the_same_call() {
     let story = Story::start().await;
     story.emit_many("delivered", EVENTS, 1).await;
-    story.emit_many_in_vain("sent", EVENTS / 2).await;
+    story.emit_many_unanswered("sent", EVENTS / 2).await;
     let voided = cut_off_at_every_poll(&story, "delivered").await;
     let unsettled = cut_off_at_every_poll(&story, "sent").await;
     assert!(voided.min(unsettled) > 5, "{voided} {unsettled}");

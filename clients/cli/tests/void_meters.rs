@@ -1,14 +1,12 @@
 //! Usage that is taken back from one of several meters.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
 
 use billing::UsageStatus;
 use ledger::Updated;
 use metering::{CreditError, Void, VoidError};
-use story::catalog::{DOCUMENTS, TOKENS};
-use story::{HOUR_S, Story};
 use stripe::UsageApi;
+
+use crate::story::catalog::{DOCUMENTS, TOKENS};
+use crate::story::{HOUR_S, Story};
 
 fn is_credit_of(voided: &Void, cents: i64) -> bool {
     matches!(voided, Void::Credited { minor_units, .. } if *minor_units == cents)

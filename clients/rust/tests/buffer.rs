@@ -1,7 +1,4 @@
 //! Events that go together, and are answered for one by one.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod support;
 
 use std::time::Duration;
 
@@ -9,8 +6,9 @@ use meterline_client::{
     BufferSettings, Emit, EmitError, Meterline, Recorded, ReservationOutcome, ReservationRequest,
     Usage,
 };
-use support::{Scripted, Step, answer, problem_body};
 use tokio::task::JoinSet;
+
+use crate::support::{Scripted, Step, answer, problem_body};
 
 /// Sends nothing before it is full or flushed.
 fn client(meterline: &Scripted) -> Meterline {

@@ -1,7 +1,4 @@
 //! One call, one event: whatever becomes of the answers.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod support;
 
 use std::error::Error;
 use std::pin::pin;
@@ -11,9 +8,10 @@ use meterline_client::{
     AccessError, BufferSettings, Emit, EmitError, MeteredError, Status, Usage, event_id_of_job,
 };
 use serde_json::json;
-use support::{Scripted, Step, answer, begin, problem_body};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+
+use crate::support::{Scripted, Step, answer, begin, problem_body};
 
 fn usage() -> Usage {
     Usage::new("cus_1", "document_processed").quantity(3)

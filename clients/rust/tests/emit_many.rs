@@ -1,15 +1,13 @@
 //! Many events in one call, each with its own outcome.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod support;
 
 use std::pin::pin;
 use std::time::Duration;
 
 use meterline_client::testing::RecordedUsage;
 use meterline_client::{Emit, EmitError, Recorded, Status, Usage};
-use support::{Scripted, Step, answer, begin, problem_body};
 use tempfile::TempDir;
+
+use crate::support::{Scripted, Step, answer, begin, problem_body};
 
 fn usage(n: u64) -> Usage {
     Usage::new("cus_1", "page_read").event_id(format!("event-{n}"))

@@ -1,8 +1,5 @@
 //! Units that are held before an action: once, whatever becomes of the answers, and no
 //! longer than for it.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod support;
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -11,7 +8,8 @@ use meterline_client::{
     ReservationStatus, Usage,
 };
 use serde_json::json;
-use support::{Scripted, Step, answer, problem_body};
+
+use crate::support::{Scripted, Step, answer, problem_body};
 
 fn request(units: u64) -> ReservationRequest {
     ReservationRequest::new("cus_1", "document_processed", units)

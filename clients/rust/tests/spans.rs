@@ -1,7 +1,4 @@
 //! What a trace shows of a call.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -9,12 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use meterline_client::{AccessQuery, Emit, ReservationRequest, Usage};
-use support::{Scripted, Step, answer};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::DefaultGuard;
 use tracing::{Subscriber, subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+use crate::support::{Scripted, Step, answer};
 
 /// The fields of spans, in the order in which these began.
 #[derive(Clone, Default)]

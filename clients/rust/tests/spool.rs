@@ -1,8 +1,5 @@
 //! Events that outlive the network, and the process. Kill and restart are in
 //! `clients/conformance`.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod support;
 
 use std::fs;
 use std::io::{self, Write};
@@ -12,8 +9,9 @@ use std::time::Duration;
 
 use meterline_client::{Emit, Meterline, ReservationRequest, Status, Usage};
 use serde_json::json;
-use support::{Scripted, Step, answer, problem_body};
 use tempfile::TempDir;
+
+use crate::support::{Scripted, Step, answer, problem_body};
 
 fn usage(n: u64) -> Usage {
     let usage = Usage::new("cus_1", "operation");

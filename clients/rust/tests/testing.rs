@@ -1,5 +1,4 @@
 //! The meter for the tests of others does what Meterline does.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use meterline_client::testing::RecordedUsage;
 use meterline_client::{

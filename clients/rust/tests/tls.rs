@@ -1,5 +1,4 @@
 //! Real TLS: a server on this machine, under an authority that nobody knows.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use std::time::Duration;
 

@@ -1,8 +1,6 @@
 //! No bill without a summary, no summary without a bill.
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +8,8 @@ use agent::anthropic::{Anthropic, AnthropicError};
 use agent::documents::{DocumentError, ProcessedDocument, list_documents};
 use meterline_client::EmitError;
 use serde_json::json;
-use support::{BICYCLE_CHAIN_EVENT_ID, Scripted, Step, document_agent, problem};
+
+use crate::support::{BICYCLE_CHAIN_EVENT_ID, Scripted, Step, document_agent, problem};
 
 const PATIENT: Duration = Duration::from_secs(60);
 const AT_ONCE: Duration = Duration::ZERO;
@@ -185,7 +184,7 @@ async fn a_revoked_key_after_a_lost_answer_proves_nothing() {
 async fn without_a_whole_summary_nothing_is_billed() {
     let meterline = Scripted::start([], Step::Record).await;
     let mut agent = document_agent(&meterline, PATIENT).await;
-    let url = support::start_anthropic().await;
+    let url = crate::support::start_anthropic().await;
     agent.anthropic = Anthropic::new(&url, &"key".into(), "claude-haiku-4-5", 5).unwrap();
     let cut = agent.process_document(&documents()[0]).await.unwrap_err();
     let DocumentError::Summary { source, .. } = cut else {

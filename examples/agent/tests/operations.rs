@@ -1,8 +1,6 @@
 //! A thousand operations, a server that vanishes, and the journal in between.
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -11,7 +9,8 @@ use std::time::Duration;
 use agent::job::Job;
 use agent::journal::{Entry, Journal, Outcome};
 use agent::operations::{Operations, OperationsError, Summary};
-use support::{Scripted, Step, problem};
+
+use crate::support::{Scripted, Step, problem};
 
 const COUNT: u64 = 200;
 

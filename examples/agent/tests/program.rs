@@ -1,12 +1,11 @@
 //! The program itself: its command line, output and exit status.
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
-mod support;
-
 use std::process::{Command, Output};
 
+use crate::support::{BICYCLE_CHAIN_EVENT_ID, KEY, Scripted, Step, problem, start_anthropic};
+
 use serde_json::Value;
-use support::{BICYCLE_CHAIN_EVENT_ID, KEY, Scripted, Step, problem, start_anthropic};
 
 /// Runs the program off the threads that serve it.
 async fn agent(meterline: &Scripted, anthropic_url: &str, arguments: &[&str]) -> Output {

@@ -1,13 +1,10 @@
 //! Stories of `POST /v1/usage/batch`.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
-mod support;
 
 use billing::{CustomerId, UsageStatus};
 use ledger::Scope;
 use serde_json::{Value, json};
-use story::{Story, problem};
+
+use crate::story::{Story, problem};
 
 fn counts(answer: &Value) -> [u64; 4] {
     ["delivered", "pending", "duplicates", "rejected"].map(|name| answer[name].as_u64().unwrap())

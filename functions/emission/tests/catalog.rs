@@ -1,16 +1,13 @@
 //! Usage of several meters: the catalog says which one counts an action.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
-mod support;
 
 use billing::{Catalog, CatalogMeter, CatalogTerms, HeldReason, Timestamp, UsageStatus};
-use ledger::{CatalogStored, CustomerRow, UsageEventRow};
+use ledger::{CatalogStored, CustomerRow};
 use metering::CATALOG_FRESH_MS;
 use serde_json::{Value, json};
-use story::{HOUR_MS, Story, problem};
 use stripe::{ListMeterEventSummaries, UsageApi};
-use support::world::{METER_EVENT_NAME, World};
+
+use crate::story::{HOUR_MS, Story, problem};
+use crate::support::world::{METER_EVENT_NAME, World};
 
 const TOKENS: &str = "llm_tokens";
 
@@ -82,12 +79,6 @@ impl Story {
         let mut event = self.event(event_id, quantity);
         event["action_type"] = json!(action_type);
         event
-    }
-
-    async fn row(&self, event_id: &str) -> UsageEventRow {
-        let identifier = self.identifier(event_id);
-        let row = self.world.ledger.usage_event(&identifier).await;
-        row.unwrap().unwrap()
     }
 
     /// Units that Stripe counts for the customer's item of `event_name`.

@@ -1,16 +1,13 @@
 //! An emission that is cut off at every step in turn: the same call again ends
 //! it, and Stripe counts it once.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
-mod support;
 
 use billing::UsageStatus;
 use serde_json::json;
-use story::{Story, problem};
-use support::lossy::{Loss, Lossy};
-use support::tables::Tables;
-use support::world::World;
+
+use crate::story::{Story, problem};
+use crate::support::lossy::{Loss, Lossy};
+use crate::support::tables::Tables;
+use crate::support::world::World;
 
 /// Emission with a way to its tables on which answers can be lost.
 async fn a_story(retries: bool) -> (Story, Lossy) {

@@ -1,8 +1,5 @@
 //! Requests of a key, counted over all environments: each emission here is one,
 //! with a memory of its own, on one set of tables.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod support;
 
 use std::sync::Arc;
 
@@ -15,11 +12,12 @@ use futures_util::future::join_all;
 use ledger::{ApiKeyCursor, Ledger, NewApiKey, RATE_WINDOW_MS, RequestRate, Scope, rate_window};
 use serde_json::Value;
 use stripe::{ExposeSecret, SecretString};
-use support::lossy::{Loss, Lossy};
-use support::tables::Tables;
-use support::world::{HandClock, World};
 use tower::ServiceExt;
 use web::Metrics;
+
+use crate::support::lossy::{Loss, Lossy};
+use crate::support::tables::Tables;
+use crate::support::world::{HandClock, World};
 
 const WINDOW_S: u64 = RATE_WINDOW_MS as u64 / 1_000;
 

@@ -1,19 +1,15 @@
 //! The log names the key of a request over its limit. Alone in its program: what else
 //! runs there decides with it what is logged.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-#[path = "../../../shared/web/tests/log/mod.rs"]
-mod log;
-mod support;
 
 use axum::body::Body;
 use axum::http::Request;
 use axum::http::header::AUTHORIZATION;
 use ledger::{RATE_WINDOW_MS, RequestRate, Scope, rate_window};
-use log::Log;
-use support::world::World;
 use tower::ServiceExt;
 use tracing_subscriber::EnvFilter;
+
+use crate::log::Log;
+use crate::support::world::World;
 
 /// Requests of a window, where one a second is allowed.
 const ALLOWED: usize = 10;

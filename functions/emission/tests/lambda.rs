@@ -1,14 +1,12 @@
 //! The program, run as Lambda runs it.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod support;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ledger::Scope;
 use serde_json::{Value, json};
-use support::lambda::invoke;
-use support::world::World;
+
+use crate::support::lambda::invoke;
+use crate::support::world::World;
 
 /// A sample event, for a customer and with a key that exist.
 fn sample_event(sample: &str, customer_id: &str, api_key: &str) -> Value {

@@ -1,14 +1,11 @@
 //! Stories of usage that is emitted after the end of the period it happened in.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
-mod support;
 
 use billing::{HeldReason, UsageStatus};
 use ledger::UsageEventRow;
 use serde_json::json;
-use story::{HOUR_MS, Story};
-use support::world::World;
+
+use crate::story::{HOUR_MS, Story};
+use crate::support::world::World;
 
 const MINUTE_MS: i64 = 60_000;
 

@@ -1,14 +1,11 @@
 //! What a restore of the audit log from a backup does to repeats: the tables go
 //! back to an earlier state, and the agents send again. See docs/operations.md.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
-mod support;
 
 use billing::UsageStatus;
 use serde_json::json;
-use story::{HOUR_MS, Story};
-use support::tables::Item;
+
+use crate::story::{HOUR_MS, Story};
+use crate::support::tables::Item;
 
 const AUDIT_LOG: &str = "UsageEventsTable";
 

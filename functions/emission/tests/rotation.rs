@@ -1,9 +1,4 @@
 //! Stories of Stripe's key, rolled while agents emit.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-#[path = "../../webhook/tests/secrets_manager/mod.rs"]
-mod secrets_manager;
-mod support;
 
 use std::sync::Arc;
 
@@ -11,12 +6,13 @@ use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use ledger::{CustomerRow, Scope};
 use secrecy::SecretString;
-use secrets_manager::SecretsManager;
 use serde_json::{Value, json};
 use stripe_simulator::DEFAULT_SECRET_KEY;
-use support::world::World;
 use tower::ServiceExt;
 use web::StripeKey;
+
+use crate::secrets_manager::SecretsManager;
+use crate::support::world::World;
 
 const ARN: &str = "arn:aws:secretsmanager:us-east-1:123456789012:secret:stripe";
 const NEXT: &str = "sk_test_next";

@@ -1,15 +1,12 @@
 //! Stories of `POST /v1/usage`, against a real DynamoDB wire protocol and a
 //! simulated Stripe.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
-mod support;
 
 use billing::{CustomerId, UsageStatus};
 use ledger::{CustomerRow, CustomerStatus, Scope};
 use serde_json::json;
-use story::{HOUR_MS, Story, problem};
-use support::world::World;
+
+use crate::story::{HOUR_MS, Story, problem};
+use crate::support::world::World;
 
 #[tokio::test]
 async fn usage_is_recorded_once_and_in_stripe_when_the_answer_comes() {

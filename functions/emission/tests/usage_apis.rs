@@ -1,14 +1,11 @@
 //! Emission by each of Stripe's APIs for usage: one event, and a batch.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
-mod support;
 
 use billing::{EventId, Identifier, UsageStatus};
 use serde_json::{Value, json};
-use story::Story;
 use stripe::UsageApi;
-use support::world::{World, stripe_client};
+
+use crate::story::Story;
+use crate::support::world::{World, stripe_client};
 
 async fn story_of(usage_api: UsageApi) -> Story {
     let world = World::with_usage_api(usage_api).await;

@@ -1,8 +1,4 @@
 //! Stories of customers whom Stripe has already.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod service;
-mod support;
 
 use std::fmt::Write;
 use std::pin::pin;
@@ -10,9 +6,10 @@ use std::pin::pin;
 use reqwest::Method;
 use serde_json::{Value, json};
 use stripe::{ListCustomers, ListSubscriptions};
-use support::catalog::{PRICE_OF_TOKENS, PriceOf, TOKENS};
-use support::gate::Gate;
-use support::world::{
+
+use crate::support::catalog::{PRICE_OF_TOKENS, PriceOf, TOKENS};
+use crate::support::gate::Gate;
+use crate::support::world::{
     Answer, DAY_MS, LOOKUP_KEY, METER_EVENT_NAME, World, a_customer, send, stripe_client,
 };
 
@@ -24,7 +21,7 @@ struct Story {
 impl Story {
     async fn start() -> Self {
         let world = World::start().await;
-        let url = service::serve(&world).await;
+        let url = crate::service::serve(&world).await;
         Self { world, url }
     }
 
@@ -109,7 +106,7 @@ async fn two_names_for_one_customer_at_once_make_one_subscription() {
         let [first, second] = ["a", "b"].map(|name| adopting_as(&customer_id, name));
         let gate = Gate::start(&story.world.stripe_url(), passes).await;
         let held_back = stripe_client(&gate.url, 1);
-        let url = service::serve_with(&story.world, held_back).await;
+        let url = crate::service::serve_with(&story.world, held_back).await;
         let mut first_call = pin!(story.onboard_at(&url, &first));
         let done = tokio::select! {
             done = &mut first_call => Some(done),
@@ -155,7 +152,7 @@ async fn two_names_at_once_and_an_error_of_stripes_make_one_subscription() {
         let [first, second] = ["a", "b"].map(|name| adopting_as(&customer_id, name));
         let gate = Gate::start(&story.world.stripe_url(), passes).await;
         let held_back = stripe_client(&gate.url, 1);
-        let url = service::serve_with(&story.world, held_back).await;
+        let url = crate::service::serve_with(&story.world, held_back).await;
         let mut first_call = pin!(story.onboard_at(&url, &first));
         is_held = tokio::select! {
             _ = &mut first_call => false,
@@ -192,7 +189,7 @@ async fn two_names_at_once_add_no_item_twice() {
         story.world.start_catalog().await;
         let gate = Gate::start(&story.world.stripe_url(), passes).await;
         let held_back = stripe_client(&gate.url, 1);
-        let url = service::serve_with(&story.world, held_back).await;
+        let url = crate::service::serve_with(&story.world, held_back).await;
         let [first, second] = ["a", "b"].map(|name| adopting_as(&customer_id, name));
         let mut first_call = pin!(story.onboard_at(&url, &first));
         is_held = tokio::select! {

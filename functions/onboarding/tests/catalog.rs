@@ -1,14 +1,11 @@
 //! Stories of customers who subscribe to the prices of a catalog.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod service;
-mod support;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use stripe::{ListCustomers, ListSubscriptions};
-use support::catalog::{PRICE_OF_TOKENS, PriceOf, TOKENS, TOKENS_LOOKUP_KEY};
-use support::world::{Answer, DAY_MS, METER_EVENT_NAME, World, a_customer, send};
+
+use crate::support::catalog::{PRICE_OF_TOKENS, PriceOf, TOKENS, TOKENS_LOOKUP_KEY};
+use crate::support::world::{Answer, DAY_MS, METER_EVENT_NAME, World, a_customer, send};
 
 struct Story {
     world: World,
@@ -18,7 +15,7 @@ struct Story {
 impl Story {
     async fn start() -> Self {
         let world = World::start().await;
-        let url = service::serve(&world).await;
+        let url = crate::service::serve(&world).await;
         Self { world, url }
     }
 

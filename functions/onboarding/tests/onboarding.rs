@@ -1,8 +1,5 @@
 //! Stories of `POST /v1/customers`, against a real DynamoDB wire protocol and a
 //! simulated Stripe.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod support;
 
 use axum::Router;
 use billing::Clock;
@@ -14,9 +11,10 @@ use stripe::{
     Customer, ExposeSecret, ListCustomers, ListSubscriptions, PriceAmount, PriceTier, Subscription,
     TransformQuantity,
 };
-use support::lossy::{Loss, Lossy};
-use support::tables::Tables;
-use support::world::{Answer, DAY_MS, LOOKUP_KEY, World, a_customer, send};
+
+use crate::support::lossy::{Loss, Lossy};
+use crate::support::tables::Tables;
+use crate::support::world::{Answer, DAY_MS, LOOKUP_KEY, World, a_customer, send};
 
 struct Story {
     world: World,

@@ -1,14 +1,12 @@
 //! Tables belong to one Stripe account and mode: what a function finds at its start.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod support;
 
 use ledger::StripeAccount;
 use serde_json::json;
 use stripe::SecretString;
 use stripe_simulator::DEFAULT_SECRET_KEY;
-use support::world::{World, stripe_client};
 use web::check_stripe_account;
+
+use crate::support::world::{World, stripe_client};
 
 fn key_that_stripe_does_not_know(world: &World) -> stripe::Client {
     let config = stripe::Config::new(SecretString::from("rk_test_unknown"))

@@ -1,16 +1,13 @@
 //! Stories of customers who change, who leave, and who look for themselves.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod service;
-mod support;
 
 use billing::CustomerId;
 use ledger::{CustomerStatus, Scope};
 use reqwest::Method;
 use serde_json::{Value, json};
 use stripe::{CreatePrice, PriceAmount, RequestOptions};
-use support::catalog::{PRICE_OF_TOKENS, PriceOf, TOKENS, TOKENS_LOOKUP_KEY};
-use support::world::{Answer, LOOKUP_KEY, METER_EVENT_NAME, World, a_customer, send};
+
+use crate::support::catalog::{PRICE_OF_TOKENS, PriceOf, TOKENS, TOKENS_LOOKUP_KEY};
+use crate::support::world::{Answer, LOOKUP_KEY, METER_EVENT_NAME, World, a_customer, send};
 
 struct Story {
     world: World,
@@ -31,7 +28,7 @@ impl Story {
     }
 
     async fn in_world(world: World) -> Self {
-        let url = service::serve(&world).await;
+        let url = crate::service::serve(&world).await;
         let customers = format!("{url}/v1/customers");
         let request = world.request(Method::POST, &customers);
         let done = send(request.json(&a_customer("acme"))).await.expect(201);

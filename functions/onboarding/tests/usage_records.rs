@@ -1,15 +1,13 @@
 //! Onboarding to a price without a meter, and to none that does not fit.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod support;
 
 use onboarding::State;
 use reqwest::Method;
 use serde_json::json;
 use stripe::{CreatePrice, CreateProduct, PriceAmount, RequestOptions, SecretString, UsageApi};
 use stripe_simulator::DEFAULT_SECRET_KEY;
-use support::catalog::{PRICE_OF_TOKENS, PriceOf, TOKENS, TOKENS_LOOKUP_KEY};
-use support::world::{Answer, LOOKUP_KEY, METER_EVENT_NAME, World, a_customer, send};
+
+use crate::support::catalog::{PRICE_OF_TOKENS, PriceOf, TOKENS, TOKENS_LOOKUP_KEY};
+use crate::support::world::{Answer, LOOKUP_KEY, METER_EVENT_NAME, World, a_customer, send};
 
 /// The function, for an account whose usage is reported by `usage_api`.
 async fn serve(world: &World, usage_api: UsageApi) -> String {

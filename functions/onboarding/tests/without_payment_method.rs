@@ -1,15 +1,12 @@
 //! Stories of people who have to enter a payment method first, against a real
 //! DynamoDB wire protocol and a simulated Stripe, whose pages a test fills in.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod service;
-mod support;
 
 use billing::Clock;
 use reqwest::Method;
 use serde_json::{Value, json};
 use stripe::ListCustomers;
-use support::world::{Answer, DAY_MS, HOUR_MS, World, send};
+
+use crate::support::world::{Answer, DAY_MS, HOUR_MS, World, send};
 
 struct Story {
     world: World,
@@ -19,7 +16,7 @@ struct Story {
 impl Story {
     async fn start() -> Self {
         let world = World::start().await;
-        let url = service::serve(&world).await;
+        let url = crate::service::serve(&world).await;
         Self { world, url }
     }
 

@@ -1,10 +1,6 @@
 //! An agent that emits and repeats while DynamoDB and Stripe fail at random,
 //! and a redelivery that fails as they do. In the end Stripe is asked, and
 //! nobody else: every event counts, once, with its own value.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-#[path = "../../emission/tests/support/mod.rs"]
-mod support;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,10 +12,11 @@ use fastrand::Rng;
 use ledger::{Advance, CustomerRow};
 use redelivery::{Redelivery, Report};
 use serde_json::json;
-use support::lossy::{Loss, Lossy};
-use support::tables::Tables;
-use support::world::World;
 use tokio::time::Instant;
+
+use crate::support::lossy::{Loss, Lossy};
+use crate::support::tables::Tables;
+use crate::support::world::World;
 
 const EVENTS: u64 = 40;
 const MINUTE_MS: i64 = 60_000;

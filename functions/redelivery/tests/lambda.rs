@@ -1,12 +1,8 @@
 //! The program, run as Lambda runs it.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-#[path = "../../emission/tests/support/mod.rs"]
-mod support;
-
+use crate::support::lambda::{Answered, invoke};
+use crate::support::world::World;
 use serde_json::json;
-use support::lambda::{Answered, invoke};
-use support::world::World;
 
 /// What the program answers to the schedule's event, with `more` in its environment.
 async fn answer(world: &World, more: &[(&'static str, &str)]) -> Answered {

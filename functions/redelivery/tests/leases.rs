@@ -1,18 +1,13 @@
 //! Stories of several redeliveries at once, and of one that was killed.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-#[path = "../../emission/tests/support/mod.rs"]
-mod support;
-
-mod story;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use redelivery::{Redelivery, Report};
 use serde_json::json;
-use story::{HOUR_MS, MINUTE_MS, Story};
 use tokio::time::Instant;
+
+use crate::story::{HOUR_MS, MINUTE_MS, Story};
 
 const EVENTS: usize = 120;
 /// The function's timeout: a run's time, and a lease's.

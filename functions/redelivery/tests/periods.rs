@@ -1,18 +1,13 @@
 //! Stories of usage that is still pending when its period is over: the period's
 //! invoice says where it is billed.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-#[path = "../../emission/tests/support/mod.rs"]
-mod support;
-
-mod story;
 
 use billing::UsageStatus;
 use ledger::UsageEventRow;
 use redelivery::Report;
 use serde_json::json;
-use story::{HOUR_MS, MINUTE_MS, Story};
 use stripe::{CreateWebhookEndpoint, Invoice, RequestOptions};
+
+use crate::story::{HOUR_MS, MINUTE_MS, Story};
 
 /// Usage of two units is pending since an hour before its period's end; now is
 /// `past_ms` past that end.

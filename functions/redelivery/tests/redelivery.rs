@@ -1,10 +1,4 @@
 //! Stories of what an emission left pending.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-#[path = "../../emission/tests/support/mod.rs"]
-mod support;
-
-mod story;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,10 +8,11 @@ use billing::{Timestamp, UsageStatus};
 use ledger::{CustomerRow, OutboxEntry, Transition, Updated, UsageEventRow};
 use redelivery::{Redelivery, Report};
 use serde_json::json;
-use story::{HOUR_MS, MINUTE_MS, Story};
-use support::lossy::{Loss, Lossy};
-use support::tables::Tables;
 use tokio::time::Instant;
+
+use crate::story::{HOUR_MS, MINUTE_MS, Story};
+use crate::support::lossy::{Loss, Lossy};
+use crate::support::tables::Tables;
 
 #[tokio::test]
 async fn what_stripe_did_not_take_is_delivered_a_minute_later_and_once() {

@@ -1,9 +1,4 @@
 //! Stories of the dashboard, over HTTP, as its page and the page's script ask for it.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
-#[path = "../../onboarding/tests/support/mod.rs"]
-mod support;
 
 use billing::{Clock, CustomerId, UsageStatus};
 use ledger::{CustomerStatus, Scope};
@@ -11,8 +6,9 @@ use report::{DashboardLinks, FrameAncestors, State};
 use reqwest::Method;
 use reqwest::header::{ETAG, IF_NONE_MATCH};
 use serde_json::{Value, json};
-use story::{Story, script, secret};
-use support::world::{Answer, DAY_MS, HOUR_MS, send};
+
+use crate::story::{Story, script, secret};
+use crate::support::world::{Answer, DAY_MS, HOUR_MS, send};
 
 impl Story {
     /// What a script gets under `link` that knows the content of `tag`.

@@ -1,31 +1,21 @@
 //! Stories of a customer's limit on the dashboard, over HTTP.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
-#[path = "../../onboarding/tests/support/mod.rs"]
-mod support;
 
 use std::sync::Arc;
 
-use billing::{ActionType, Cap, Clock, Currency, ReservationId, UsageStatus};
+use billing::{ActionType, Cap, Clock, Currency, ReservationId};
 use ledger::{LimitWatch, RaisedAlert};
 use limits::{Outcome, Wanted, reserve};
 use metering::KnownCustomer;
 use reqwest::header::ETAG;
 use serde_json::{Value, json};
-use story::Story;
-use support::world::DAY_MS;
 
-const ACTION: &str = "document_processed";
+use crate::story::{ACTION, Story};
+use crate::support::world::DAY_MS;
+
 /// How long the function believes what it knows of the days before yesterday.
 const DAYS_FRESH_MS: i64 = 15_000;
 
 impl Story {
-    async fn used(&self, units: u64) {
-        let cell = (ACTION, 0, UsageStatus::Delivered, units);
-        self.count(&[cell]).await;
-    }
-
     /// Holds units, as an agent does before it acts.
     async fn hold(&self, reservation_id: &str, quantity: u64) {
         let customer_id = self.customer.customer_id.as_str();

@@ -1,9 +1,4 @@
 //! Stories of a customer's audit log: lists and exports of it, over HTTP.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
-#[path = "../../onboarding/tests/support/mod.rs"]
-mod support;
 
 use billing::{
     ActionType, BillingTime, CustomerId, EventId, HeldReason, Quantity, Timestamp, UsageEvent,
@@ -12,8 +7,9 @@ use billing::{
 use ledger::{Recorded, Scope, Transition, UsageEventRow};
 use reqwest::Method;
 use serde_json::{Value, json};
-use story::Story;
-use support::world::{Answer, HOUR_MS, METER_EVENT_NAME, a_customer, send};
+
+use crate::story::Story;
+use crate::support::world::{Answer, HOUR_MS, METER_EVENT_NAME, a_customer, send};
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -346,7 +342,7 @@ async fn a_cursor_of_one_customer_shows_nothing_of_it_to_another() {
     let onboarding = onboarding::State::new(
         story.world.ledger.clone(),
         story.world.stripe.clone(),
-        support::world::LOOKUP_KEY.to_owned(),
+        crate::support::world::LOOKUP_KEY.to_owned(),
         story.world.clock(),
     );
     let onboarding = story.world.serve(onboarding::router(onboarding)).await;

@@ -1,17 +1,13 @@
 //! Stories of an invoice that is explained over HTTP: `clients/cli/tests` plays
 //! what may be behind one.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
-#[path = "../../onboarding/tests/support/mod.rs"]
-mod support;
 
 use billing::UsageStatus;
 use ledger::Scope;
 use reqwest::Method;
 use serde_json::{Value, json};
-use story::Story;
-use support::world::{METER_EVENT_NAME, a_customer, send};
+
+use crate::story::Story;
+use crate::support::world::{METER_EVENT_NAME, a_customer, send};
 
 impl Story {
     /// The period ends, and its invoice is final.
@@ -95,7 +91,7 @@ async fn an_invoice_of_another_customer_is_no_invoice() {
     let onboarding = onboarding::State::new(
         story.world.ledger.clone(),
         story.world.stripe.clone(),
-        support::world::LOOKUP_KEY.to_owned(),
+        crate::support::world::LOOKUP_KEY.to_owned(),
         story.world.clock(),
     );
     let onboarding = story.world.serve(onboarding::router(onboarding)).await;

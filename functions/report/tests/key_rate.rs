@@ -1,9 +1,5 @@
 //! Requests over a key's limit are counted by the functions that people and operators
 //! call, as emission counts its own (`functions/emission/tests/key_rate.rs`).
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-#[path = "../../onboarding/tests/support/mod.rs"]
-mod support;
 
 use axum::Router;
 use ledger::RequestRate;
@@ -11,8 +7,9 @@ use report::DashboardLinks;
 use reqwest::Method;
 use serde_json::json;
 use stripe::SecretString;
-use support::world::{LOOKUP_KEY, World, send};
 use web::Metrics;
+
+use crate::support::world::{LOOKUP_KEY, World, send};
 
 /// Requests of ten seconds, where one a second is allowed.
 const ALLOWED: usize = 10;

@@ -1,11 +1,4 @@
 //! The program, run as Lambda runs it behind an HTTP API.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-#[path = "../../emission/tests/support/lambda.rs"]
-mod lambda;
-mod story;
-#[path = "../../onboarding/tests/support/mod.rs"]
-mod support;
 
 use std::io::Read;
 
@@ -13,12 +6,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use billing::{ActionType, BillingTime, Clock, CustomerId, EventId, Quantity, UsageEvent};
 use flate2::read::GzDecoder;
-use lambda::invoke;
 use ledger::{Scope, UsageEventRow};
 use serde_json::{Value, json};
-use story::Story;
 use stripe_simulator::DEFAULT_SECRET_KEY;
-use support::world::METER_EVENT_NAME;
+
+use crate::runtime_api::invoke;
+use crate::story::Story;
+use crate::support::world::METER_EVENT_NAME;
 
 /// Everything that means something in an address, and what is not ASCII.
 const HARD_ID: &str = "../a/b?c=d&e#f %2F+%\\\"é";

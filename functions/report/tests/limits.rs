@@ -1,20 +1,14 @@
 //! Spending limits, over HTTP: set, asked for and taken away, and what `access`
 //! makes of them.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
-#[path = "../../onboarding/tests/support/mod.rs"]
-mod support;
 
 use billing::{CustomerId, UsageStatus};
 use ledger::Scope;
 use reqwest::Method;
 use serde_json::{Value, json};
-use story::Story;
 use stripe::{PriceAmount, PriceTier};
-use support::world::{DAY_MS, send};
 
-const ACTION: &str = "document_processed";
+use crate::story::{ACTION, Story};
+use crate::support::world::{DAY_MS, send};
 
 impl Story {
     /// Whether the customer may act, and why not.
@@ -22,11 +16,6 @@ impl Story {
         let mut access = self.get(&format!("access{query}")).await.expect(200);
         let allowed = access["allowed"].as_bool().unwrap();
         (allowed, access["reason"].take())
-    }
-
-    async fn used(&self, units: u64) {
-        self.count(&[(ACTION, 0, UsageStatus::Delivered, units)])
-            .await;
     }
 }
 

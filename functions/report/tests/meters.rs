@@ -1,10 +1,5 @@
 //! Stories of a customer with several meters: each item bills what its own
 //! meter counts, and the report says what Stripe will bill.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
-#[path = "../../onboarding/tests/support/mod.rs"]
-mod support;
 
 use billing::{
     ActionType, BillingTime, Clock, EventId, HeldReason, PriceTerms, Quantity, UsageEvent,
@@ -12,9 +7,10 @@ use billing::{
 };
 use ledger::UsageEventRow;
 use serde_json::{Value, json};
-use story::Story;
 use stripe::{PriceAmount, PriceTier};
-use support::world::METER_EVENT_NAME;
+
+use crate::story::Story;
+use crate::support::world::METER_EVENT_NAME;
 
 const TOKENS: &str = "llm_tokens";
 const SEATS: &str = "seats";

@@ -1,19 +1,15 @@
 //! Stories of what a customer and an agent may ask, over HTTP, with the tables
 //! behind DynamoDB's own wire protocol and a simulated Stripe.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
-#[path = "../../onboarding/tests/support/mod.rs"]
-mod support;
 
 use billing::{ActionType, BillingTime, Clock, EventId, Quantity, UsageEvent, UsageStatus};
 use ledger::{CustomerRow, CustomerStatus, Scope, Transition, UsageEventRow};
 use serde_json::{Value, json};
-use story::Story;
 use stripe::{
     MeterEvent, MeterEventStream, PriceAmount, PriceTier, RequestOptions, TransformQuantity,
 };
-use support::world::{DAY_MS, HOUR_MS, METER_EVENT_NAME, send};
+
+use crate::story::Story;
+use crate::support::world::{DAY_MS, HOUR_MS, METER_EVENT_NAME, send};
 
 #[tokio::test]
 async fn usage_of_the_current_period_is_exact() {

@@ -1,18 +1,12 @@
 //! Stories of the secret that dashboard links are signed with, replaced while links are
 //! out and functions run.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-#[path = "../../webhook/tests/secrets_manager/mod.rs"]
-mod secrets_manager;
-mod story;
-#[path = "../../onboarding/tests/support/mod.rs"]
-mod support;
 
 use report::{DashboardLinks, State};
 use reqwest::Method;
-use secrets_manager::SecretsManager;
-use story::Story;
-use support::world::send;
+
+use crate::secrets_manager::SecretsManager;
+use crate::story::Story;
+use crate::support::world::send;
 
 const ARN: &str = "arn:aws:secretsmanager:us-east-1:123456789012:secret:links";
 

@@ -1,14 +1,10 @@
 //! A free trial: what is used in it is shown, and costs nothing, wherever a cost is told.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
-#[path = "../../onboarding/tests/support/mod.rs"]
-mod support;
 
 use billing::UsageStatus;
 use serde_json::{Value, json};
-use story::Story;
-use support::world::{DAY_MS, HOUR_MS};
+
+use crate::story::Story;
+use crate::support::world::{DAY_MS, HOUR_MS};
 
 const ACTION: &str = "document_processed";
 

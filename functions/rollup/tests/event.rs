@@ -1,13 +1,10 @@
 //! The rollup as Lambda calls it: events in, `state` out.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-#[path = "../../emission/tests/support/tables.rs"]
-mod tables;
 
 use billing::{CustomerId, Timestamp, UsageStatus};
 use rollup::{Handler, HandlerError, Rollup, StreamEvent};
 use serde_json::{Value, json};
-use tables::Tables;
+
+use crate::tables::Tables;
 
 const SHARD: &str = "shardId-00000001769860800000-5a3b1c0d";
 const PERIOD_START: Timestamp = Timestamp::from_unix_s(1_767_225_600);

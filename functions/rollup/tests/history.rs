@@ -1,11 +1,5 @@
 //! Totals and outbox against an independent count, over random histories that
 //! arrive as a stream may bring them: split, repeated, overlapping, at once.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-#[path = "../../emission/tests/support/lossy.rs"]
-mod lossy;
-#[path = "../../emission/tests/support/tables.rs"]
-mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,9 +7,10 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use billing::{ActionType, CustomerId, EventId, Identifier, Timestamp, UsageStatus};
 use fastrand::Rng;
 use ledger::{Ledger, SettledHold};
-use lossy::{Loss, Lossy};
 use rollup::{Change, Image, Rollup, RollupError, SequenceNumber, StreamRecord};
-use tables::Tables;
+
+use crate::lossy::{Loss, Lossy};
+use crate::tables::Tables;
 
 const SHARD: &str = "shardId-1";
 const HOUR_MS: i64 = 3_600_000;

@@ -1,14 +1,8 @@
 //! The program, run as Lambda runs it.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-#[path = "../../emission/tests/support/lambda.rs"]
-mod lambda;
-#[path = "../../emission/tests/support/tables.rs"]
-mod tables;
-
-use lambda::invoke;
+use crate::runtime_api::invoke;
+use crate::tables::Tables;
 use serde_json::{Value, json};
-use tables::Tables;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_rollup");
 

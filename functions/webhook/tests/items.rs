@@ -1,21 +1,16 @@
 //! Stories of subscriptions whose items somebody changes in Stripe's dashboard:
 //! the row follows Stripe, which bills.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
-#[path = "../../onboarding/tests/support/mod.rs"]
-mod support;
-mod topic;
 
 use billing::{ActionType, Clock};
 use ledger::CustomerRow;
 use metering::{BilledBy, CATALOG_FRESH_MS, billed_by};
 use reqwest::Method;
-use story::{Story, invoice_event};
 use stripe::{MeterEvent, MeterEventStream, RequestOptions, SecretString, UsageApi};
 use stripe_simulator::DEFAULT_SECRET_KEY;
-use support::catalog::{PRICE_OF_TOKENS, PriceOf, TOKENS};
-use support::world::{LOOKUP_KEY, METER_EVENT_NAME, a_customer, send};
+
+use crate::story::{Story, invoice_event};
+use crate::support::catalog::{PRICE_OF_TOKENS, PriceOf, TOKENS};
+use crate::support::world::{LOOKUP_KEY, METER_EVENT_NAME, a_customer, send};
 
 impl Story {
     async fn add_item(&self, customer: &CustomerRow, price_id: &str) -> String {

@@ -1,28 +1,18 @@
 //! The program, run as Lambda runs it: behind its URL, and by its schedule.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-#[path = "../../emission/tests/support/lambda.rs"]
-mod lambda;
-mod secrets_manager;
-mod story;
-#[path = "../../onboarding/tests/support/mod.rs"]
-mod support;
-mod topic;
-#[path = "../../emission/tests/support/xray_daemon.rs"]
-mod xray_daemon;
 
 use std::time::SystemTime;
 
-use lambda::{invoke, invoke_traced};
 use ledger::CustomerStatus;
-use secrets_manager::SecretsManager;
 use serde_json::{Value, json};
-use story::{Story, event};
 use stripe::{ExposeSecret, webhook_signature};
 use stripe_simulator::DEFAULT_SECRET_KEY;
-use support::world::{HOUR_MS, a_customer};
-use topic::TOPIC_ARN;
-use xray_daemon::{PARENT_ID, XrayDaemon, trace};
+
+use crate::runtime_api::{invoke, invoke_traced};
+use crate::secrets_manager::SecretsManager;
+use crate::story::{Story, event};
+use crate::support::world::{HOUR_MS, a_customer};
+use crate::topic::TOPIC_ARN;
+use crate::xray_daemon::{PARENT_ID, XrayDaemon, trace};
 
 const SECRET_ARN: &str = "arn:aws:secretsmanager:us-east-1:123456789012:secret:webhook";
 

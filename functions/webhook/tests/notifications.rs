@@ -1,22 +1,15 @@
 //! Stories of what the operator is told, and of customers who do not pay.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-#![allow(dead_code, reason = "the stories share more than each needs")]
-
-mod held_stripe;
-mod story;
-#[path = "../../onboarding/tests/support/mod.rs"]
-mod support;
-mod topic;
 
 use billing::{Clock, Timestamp};
-use held_stripe::Gate;
 use ledger::{BillingEventState, Channel, CustomerRow, CustomerStatus, DeliveryState};
 use metering::{CustomerDirectory, DunningPolicy};
 use serde_json::{Value, json};
-use story::{Story, event, invoice_event};
 use stripe::Invoice;
-use support::world::{DAY_MS, HOUR_MS, a_customer, send, stripe_client};
 use webhook::{Configuration, State};
+
+use crate::held_stripe::Gate;
+use crate::story::{Story, event, invoice_event};
+use crate::support::world::{DAY_MS, HOUR_MS, a_customer, send, stripe_client};
 
 const HOUR_S: i64 = HOUR_MS / 1_000;
 const DAY_S: i64 = DAY_MS / 1_000;

@@ -1,18 +1,11 @@
 //! What Stripe itself sends of payments and trials: nothing here is made by hand.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-#![allow(dead_code, reason = "the stories share more than each needs")]
-
-mod held_stripe;
-mod story;
-#[path = "../../onboarding/tests/support/mod.rs"]
-mod support;
-mod topic;
 
 use billing::Clock;
 use ledger::{CustomerRow, CustomerStatus};
 use serde_json::{Value, json};
-use story::Story;
-use support::world::{DAY_MS, HOUR_MS, a_customer};
+
+use crate::story::Story;
+use crate::support::world::{DAY_MS, HOUR_MS, a_customer};
 
 const HOUR_S: i64 = HOUR_MS / 1_000;
 const DAY_S: i64 = DAY_MS / 1_000;

@@ -1,19 +1,13 @@
 //! Stories of usage that is pending when its period's invoice is made: it is in
 //! Stripe before the draft's hour begins.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-#![allow(dead_code, reason = "the stories share more than each needs")]
-
-mod story;
-#[path = "../../onboarding/tests/support/mod.rs"]
-mod support;
-mod topic;
 
 use billing::{ActionType, Clock, EventId, Quantity, UsageEvent, UsageStatus};
 use ledger::{Advance, Advanced, CustomerRow, UsageEventRow};
 use serde_json::json;
-use story::Story;
 use stripe::Invoice;
-use support::world::{HOUR_MS, a_customer};
+
+use crate::story::Story;
+use crate::support::world::{HOUR_MS, a_customer};
 
 const MINUTE_MS: i64 = 60_000;
 const STREAM: &str = "/v2/billing/meter_event_stream";
@@ -92,7 +86,7 @@ impl Pending {
     /// How many of the events are in this status.
     async fn count(&self, status: UsageStatus) -> usize {
         let rows = self.story.world.tables.scan("UsageEventsTable").await;
-        let is_in = |row: &&support::tables::Item| {
+        let is_in = |row: &&crate::support::tables::Item| {
             row["status"].as_s().map(String::as_str) == Ok(status.as_str())
         };
         rows.iter().filter(is_in).count()

@@ -1,19 +1,14 @@
 //! Stories of usage that was sent more than once, and that Stripe refused: its report
 //! names the event, not the sending.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
-#[path = "../../onboarding/tests/support/mod.rs"]
-mod support;
-mod topic;
 
 use std::time::Duration;
 
 use billing::{Clock, Identifier, UsageStatus};
 use ledger::{Rebilling, Reopened, Transition, Transitioned, UsageEventRow};
-use story::{Story, record};
-use support::world::{HOUR_MS, METER_EVENT_NAME};
 use tokio::time::Instant;
+
+use crate::story::{Story, record};
+use crate::support::world::{HOUR_MS, METER_EVENT_NAME};
 
 const MINUTE_MS: i64 = 60_000;
 

@@ -1,11 +1,4 @@
 //! Stories of signing secrets that are rolled while the function lives.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod secrets_manager;
-mod story;
-#[path = "../../onboarding/tests/support/mod.rs"]
-mod support;
-mod topic;
 
 use std::sync::Arc;
 
@@ -13,13 +6,14 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use billing::Clock;
 use secrecy::SecretString;
-use secrets_manager::SecretsManager;
 use serde_json::json;
-use story::Story;
 use stripe::webhook_signature::sign;
 use tower::ServiceExt;
 use web::{Metrics, RotatedSecret};
 use webhook::{SigningSecrets, State};
+
+use crate::secrets_manager::SecretsManager;
+use crate::story::Story;
 
 const ARN: &str = "arn:aws:secretsmanager:us-east-1:123456789012:secret:webhook";
 

@@ -1,20 +1,14 @@
 //! Stories of people who enter a payment method: Stripe tells, and the
 //! onboarding that waited is finished without anybody asking for it.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
-#[path = "../../onboarding/tests/support/mod.rs"]
-mod support;
-mod topic;
 
 use ledger::CustomerStatus;
 use reqwest::Method;
 use serde_json::{Value, json};
 use stripe::ListSubscriptions;
-use support::catalog::TOKENS;
-use support::world::{Answer, METER_EVENT_NAME, send};
 
 use crate::story::Story;
+use crate::support::catalog::TOKENS;
+use crate::support::world::{Answer, METER_EVENT_NAME, send};
 
 fn by_checkout() -> Value {
     json!({
@@ -107,7 +101,7 @@ async fn stripe_is_asked_to_tell_again_where_it_fails_meanwhile() {
     story.world.settle().await;
     assert_eq!(story.world.repair_stripe().await, 3);
     assert_eq!(subscriptions_count(&story).await, 0);
-    story.world.clock.advance_ms(support::world::DAY_MS);
+    story.world.clock.advance_ms(crate::support::world::DAY_MS);
     story.world.settle().await;
     let row = story
         .world

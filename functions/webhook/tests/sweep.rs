@@ -1,11 +1,5 @@
 //! Stories of events that no webhook brought, and of usage that was refused
 //! without a name.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
-#[path = "../../onboarding/tests/support/mod.rs"]
-mod support;
-mod topic;
 
 use std::time::Duration;
 
@@ -15,11 +9,12 @@ use ledger::{
     SweptList, UnnamedRefusals,
 };
 use serde_json::json;
-use story::{Story, invoice_event, record};
 use stripe::{MeterEvent, MeterEventStream, RequestOptions};
-use support::world::{DAY_MS, HOUR_MS, METER_EVENT_NAME, a_customer};
 use tokio::time::Instant;
 use webhook::SweepReport;
+
+use crate::story::{Story, invoice_event, record};
+use crate::support::world::{DAY_MS, HOUR_MS, METER_EVENT_NAME, a_customer};
 
 impl Story {
     /// A sweep with time enough.

@@ -1,24 +1,18 @@
 //! Stories of Stripe's webhooks: a simulated Stripe delivers them over HTTP,
 //! signed, and the tables are read over DynamoDB's own wire protocol.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod held_stripe;
-mod story;
-#[path = "../../onboarding/tests/support/mod.rs"]
-mod support;
-mod topic;
 
 use billing::{Clock, Timestamp, UsageStatus};
 use ledger::{BillingEventRow, BillingEventState, CustomerRow, CustomerStatus, StoredNotification};
 use serde_json::{Value, json};
-use story::{Story, event, invoice_event, record};
 use stripe::{
     CreateSubscription, Invoice, MeterEvent, MeterEventStream, PriceAmount, PriceTier,
     RequestOptions, SecretString, webhook_signature,
 };
-use support::lossy::{Loss, Lossy};
-use support::tables::Tables;
-use support::world::{DAY_MS, HOUR_MS, METER_EVENT_NAME, a_customer, send, stripe_client};
+
+use crate::story::{Story, event, invoice_event, record};
+use crate::support::lossy::{Loss, Lossy};
+use crate::support::tables::Tables;
+use crate::support::world::{DAY_MS, HOUR_MS, METER_EVENT_NAME, a_customer, send, stripe_client};
 
 const HOUR_S: i64 = HOUR_MS / 1_000;
 const DAY_S: i64 = DAY_MS / 1_000;
@@ -184,7 +178,7 @@ async fn an_old_answer_of_stripes_overwrites_nothing() {
         .unwrap();
     let ended = story.row(&customer).await;
     let (gate, gate_url) =
-        held_stripe::Gate::start(story.world.stripe_url(), story.world.http.clone()).await;
+        crate::held_stripe::Gate::start(story.world.stripe_url(), story.world.http.clone()).await;
     let state = webhook::State::new(
         story.world.ledger.clone(),
         stripe_client(&gate_url, 1),

@@ -2,8 +2,6 @@
 //! webhook takes them as if they had been sent.
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
-mod support;
-
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +12,7 @@ use stack::event_pump::Pumped;
 use stack::options::StripeElsewhere;
 use stack::{Options, System};
 
-use support::{Caller, HandClock, http, settle};
+use crate::support::{Caller, HandClock, http, settle};
 
 fn fetching(folder: &Path) -> Options {
     Options {

@@ -2,8 +2,6 @@
 //! taken back when it matters no more.
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -15,8 +13,9 @@ use serde_json::{Value, json};
 use stack::connection::Connection;
 use stack::notifications::TOPIC_ARN;
 use stack::stream_pump::StreamPump;
-use support::{Story, http, pump_all, settle};
 use tokio::time::Instant;
+
+use crate::support::{Story, http, pump_all, settle};
 
 const MINUTE_S: i64 = 60;
 const HOUR_S: i64 = 60 * MINUTE_S;

@@ -1,13 +1,11 @@
 //! The program itself: its environment, its output, and how it ends.
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
-mod support;
-
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use support::{Caller, start, totals, variables};
+use crate::support::{Caller, start, totals, variables};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_meterline-local");
 
@@ -63,7 +61,7 @@ async fn what_was_answered_survives_a_kill() {
     serving.child.wait().unwrap();
 
     let system = start(folder.path()).await;
-    support::pump_all(&system).await;
+    crate::support::pump_all(&system).await;
     assert_eq!(totals(system.ledger(), &customer_id).await, (50, 0));
     assert_eq!(Caller::of(&system).onboard("first").await, customer_id);
     system.stop().await.unwrap();

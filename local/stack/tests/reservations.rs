@@ -2,8 +2,6 @@
 //! with the rollup at work beside them.
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +9,9 @@ use futures_util::future::join_all;
 use meterline_cli::Rebuilder;
 use serde_json::{Value, json};
 use stack::connection::Connection;
-use support::{Story, pump_all, settle};
 use tokio_util::sync::CancellationToken;
+
+use crate::support::{Story, pump_all, settle};
 
 const MINUTE_S: i64 = 60;
 const DAY_S: i64 = 24 * 60 * MINUTE_S;

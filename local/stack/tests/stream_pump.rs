@@ -1,12 +1,11 @@
 //! The stream is followed from the checkpoint, whatever happened before.
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
-mod support;
-
 use aws_sdk_dynamodbstreams::types::ShardIteratorType;
 use stack::connection::Connection;
 use stack::{Options, System};
-use support::{Caller, pump_all, start, totals};
+
+use crate::support::{Caller, pump_all, start, totals};
 
 /// Recorded as pending, then delivered.
 const RECORDS_OF_AN_EVENT: usize = 2;

@@ -1,8 +1,6 @@
 //! The system as a whole: started, used, stopped, killed, and started again.
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
-mod support;
-
 use std::fs;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -14,7 +12,8 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use stack::connection::Connection;
 use stack::{Options, Pumping, StartError, System};
-use support::{Caller, HandClock, fault, http, pump_all, settle, start, totals, variables};
+
+use crate::support::{Caller, HandClock, fault, http, pump_all, settle, start, totals, variables};
 
 #[tokio::test]
 async fn a_restart_keeps_the_data_and_the_keys() {

@@ -1,13 +1,9 @@
 //! Mails, through an SES that speaks HTTP.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
-#[path = "../../../functions/emission/tests/support/mod.rs"]
-mod support;
 
 use courier::Report;
 use serde_json::json;
-use story::{ADDRESS, Answer, DAY_MS, MINUTE_MS, Story, a_bill};
+
+use crate::story::{ADDRESS, Answer, DAY_MS, MINUTE_MS, Story, a_bill};
 
 #[tokio::test]
 async fn a_receipt_goes_to_the_address_that_stripe_has_at_that_moment() {

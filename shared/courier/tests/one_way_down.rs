@@ -1,10 +1,5 @@
 //! Two ways, one of which is down or cannot be used: the other goes on as if it were
 //! alone, and whatever was due by the first goes out once it can.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
-#[path = "../../../functions/emission/tests/support/mod.rs"]
-mod support;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -13,8 +8,9 @@ use courier::CourierError;
 use courier::settings::Reach;
 use ledger::DeliveryState;
 use serde_json::json;
-use story::{MINUTE_MS, Story};
 use tokio::time::Instant;
+
+use crate::story::{MINUTE_MS, Story};
 
 /// More than a run lists at once, several times over.
 const MANY: usize = 600;

@@ -1,9 +1,4 @@
 //! Requests to the operator's address, over HTTP.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
-#[path = "../../../functions/emission/tests/support/mod.rs"]
-mod support;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,9 +6,10 @@ use courier::Report;
 use courier::settings::Reach;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
-use story::{Answer, DAY_MS, MINUTE_MS, SECRET, Story, run};
-use support::lossy::{Loss, Lossy};
-use support::tables::Tables;
+
+use crate::story::{Answer, DAY_MS, MINUTE_MS, SECRET, Story, run};
+use crate::support::lossy::{Loss, Lossy};
+use crate::support::tables::Tables;
 
 /// What a receiver does: as docs/notifications.md has it, word for word.
 fn is_ours(secret: &str, id: &str, timestamp: &str, signatures: &str, body: &[u8]) -> bool {
@@ -32,7 +28,7 @@ fn is_ours(secret: &str, id: &str, timestamp: &str, signatures: &str, body: &[u8
     })
 }
 
-fn is_signed_with(secret: &str, request: &story::Request) -> bool {
+fn is_signed_with(secret: &str, request: &crate::story::Request) -> bool {
     let header = |name| request.header(name);
     let (id, timestamp) = (header("webhook-id"), header("webhook-timestamp"));
     let signatures = header("webhook-signature");
@@ -73,7 +69,7 @@ async fn a_notification_arrives_as_it_is_stored_and_signed() {
 
     assert!(is_signed_with(SECRET, &request));
     assert!(!is_signed_with(&"A".repeat(32), &request));
-    let altered = story::Request {
+    let altered = crate::story::Request {
         body: request.body.replace("20.10", "0.10"),
         ..request
     };

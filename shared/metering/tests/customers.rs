@@ -1,15 +1,12 @@
 //! What is known of a customer, for how long, and what Stripe is asked for it.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-#[path = "../../../functions/emission/tests/support/mod.rs"]
-mod support;
 
 use billing::CustomerId;
 use ledger::{CustomerRow, CustomerStatus};
 use metering::{CustomerDirectory, CustomerError, KnownCustomer};
 use serde_json::json;
 use stripe::RequestOptions;
-use support::world::World;
+
+use crate::support::world::World;
 
 const DAY_MS: i64 = 24 * 3_600_000;
 

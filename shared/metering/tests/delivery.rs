@@ -1,8 +1,4 @@
 //! Deliveries to a Stripe that answers as a test says: what it refuses, and how.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-#[path = "../../../functions/emission/tests/support/tables.rs"]
-mod tables;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -20,8 +16,9 @@ use ledger::{Recorded, Transition, UsageEventRow};
 use metering::{Delivered, Deliverer, Sending};
 use serde_json::{Value, json};
 use stripe::SecretString;
-use tables::Tables;
 use tokio::net::TcpListener;
+
+use crate::tables::Tables;
 
 const NOW: Timestamp = Timestamp::from_unix_s(1_769_860_800);
 

@@ -1,9 +1,5 @@
 //! The three ways into Stripe, against the simulator: whatever goes wrong, each
 //! event counts once, or is named.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-#[path = "../../../functions/emission/tests/support/mod.rs"]
-mod support;
 
 use std::slice;
 
@@ -13,7 +9,8 @@ use metering::delivery::SEND_BUDGET_MS;
 use metering::{Delivered, Deliverer, Sending, Void, VoidError, Voider};
 use serde_json::json;
 use stripe::UsageApi;
-use support::world::World;
+
+use crate::support::world::World;
 
 const UNITS: u64 = 3;
 

@@ -1,10 +1,9 @@
 //! Objects and lists as Stripe answers them, with fields that nobody asked for.
 
-mod support;
-
 use serde_json::{Value, json};
 use stripe::{ListEvents, Metadata};
-use support::{Answer, Received, Scripted};
+
+use crate::support::{Answer, Received, Scripted};
 
 fn price(product: &Value) -> Value {
     json!({

@@ -2,13 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
-mod support;
-
 use std::error::Error as _;
 
 use serde_json::json;
 use stripe::{Error, MeterEvent, MeterEventStream, RequestOptions};
-use support::{Answer, KEY, Scripted};
+
+use crate::support::{Answer, KEY, Scripted};
 
 /// The error, and what its whole chain says.
 async fn refused(answer: Answer) -> (Error, String) {

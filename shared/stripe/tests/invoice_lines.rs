@@ -1,10 +1,8 @@
 //! Lines of invoices, as Stripe answers them where no item of the subscription
 //! stands behind them.
 
-mod support;
-
+use crate::support::{Answer, Scripted};
 use serde_json::json;
-use support::{Answer, Scripted};
 
 #[tokio::test]
 async fn a_line_of_an_invoice_item_names_its_subscription_and_its_price() {

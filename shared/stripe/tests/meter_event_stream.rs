@@ -1,7 +1,5 @@
 //! The stream's session: opened when needed, renewed once for everybody.
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,9 +10,10 @@ use stripe::{
     EVENTS_PER_REQUEST_MAX, Error, IdempotencyKey, InvalidRequest, MeterEvent, MeterEventOutcome,
     MeterEventStream, RequestOptions, STRIPE_VERSION,
 };
-use support::{Answer, KEY, Received, Scripted};
 use tokio::sync::Barrier;
 use tokio::time::Instant;
+
+use crate::support::{Answer, KEY, Received, Scripted};
 
 const SESSION: &str = "/v2/billing/meter_event_session";
 const STREAM: &str = "/v2/billing/meter_event_stream";

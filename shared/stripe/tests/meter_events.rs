@@ -2,16 +2,15 @@
 //! meter.
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 use stripe::{Client, Error, MeterEvent, MeterEventOutcome, RequestOptions};
-use support::{Answer, Scripted};
 use tokio::sync::Barrier;
 use tokio::time::{Instant, timeout};
+
+use crate::support::{Answer, Scripted};
 
 /// Far enough that no test gets there.
 const FAR: Duration = Duration::from_secs(20);

@@ -1,15 +1,14 @@
 //! What onboarding somebody without a card, and parting from somebody, says to
 //! Stripe and hears from it.
 
-mod support;
-
 use serde_json::{Value, json};
 use stripe::{
     Address, CancelSubscription, CheckoutMode, CreateBillingPortalSession, CreateCheckoutSession,
     CreateCustomer, CreateSetupIntent, CreateSubscription, ExposeSecret, Metadata,
     ProrationBehavior, RequestOptions, UpdateSubscription,
 };
-use support::{Answer, Scripted};
+
+use crate::support::{Answer, Scripted};
 
 fn metadata() -> Metadata {
     Metadata::from([("meterline".to_owned(), "1".to_owned())])

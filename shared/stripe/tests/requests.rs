@@ -1,7 +1,5 @@
 //! What goes over the wire.
 
-mod support;
-
 use serde_json::json;
 use stripe::{
     Aggregation, CreateCustomer, CreateEventDestination, CreateMeter, CreatePrice,
@@ -10,7 +8,8 @@ use stripe::{
     MeterEventOutcome, PriceAmount, PriceTier, ProrationBehavior, RequestOptions, STRIPE_VERSION,
     STRIPE_VERSION_WITH_USAGE_RECORDS, TransformQuantity, UpdateCustomer, ValueGroupingWindow,
 };
-use support::{Answer, KEY, Scripted};
+
+use crate::support::{Answer, KEY, Scripted};
 
 fn customer() -> Answer {
     Answer::ok(&json!({ "id": "cus_1", "object": "customer", "created": 1, "metadata": {} }))
@@ -450,7 +449,7 @@ async fn what_is_searched_for_is_in_the_query() {
     let params: Vec<Vec<String>> = stripe
         .received()
         .iter()
-        .map(support::Received::params)
+        .map(crate::support::Received::params)
         .collect();
     assert_eq!(
         params[0],

@@ -1,14 +1,13 @@
 //! What is asked again, and what is not.
 
-mod support;
-
 use std::time::Duration;
 
 use serde_json::json;
 use stripe::{Client, CreateCustomer, Error, RequestOptions, Sent};
-use support::{Answer, Scripted, config, free_address};
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout};
+
+use crate::support::{Answer, Scripted, config, free_address};
 
 /// Far enough that no test gets there.
 const FAR: Duration = Duration::from_secs(20);

@@ -2,12 +2,12 @@
 //! compared with its row.
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+
+use crate::support::{Answer, Scripted};
 
 use stripe::{
     Aggregation, Attempt, CancelSubscription, Client, CreateBillingPortalSession,
@@ -18,7 +18,6 @@ use stripe::{
     MeterEvent, MeterEventStream, Observer, RequestOptions, STRIPE_VERSION, UpdateCustomer,
     UpdateEventDestination, UpdateSubscription, UpdateWebhookEndpoint,
 };
-use support::{Answer, Scripted};
 
 const PAGE: &str = include_str!("../../../docs/stripe.md");
 /// Stands for every id.

@@ -1,14 +1,13 @@
 //! Accounts whose metered prices have no meter.
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
-mod support;
-
 use serde_json::json;
 use stripe::{
     CreatePrice, CreateSubscription, CreateSubscriptionItem, RequestOptions, STRIPE_VERSION,
     STRIPE_VERSION_WITH_USAGE_RECORDS,
 };
-use support::{Answer, Scripted};
+
+use crate::support::{Answer, Scripted};
 
 #[tokio::test]
 async fn what_has_no_meter_is_made_in_the_last_version_that_has_it() {

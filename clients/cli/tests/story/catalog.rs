@@ -9,7 +9,8 @@ use stripe::{
     ListMeterEventSummaries, PriceAmount, RequestOptions,
 };
 
-use super::{HOUR_S, MINUTE_S, Story, support};
+use super::{HOUR_S, MINUTE_S, Story};
+use crate::support;
 
 /// What counts documents: the meter that everybody is onboarded with.
 pub(crate) const DOCUMENTS: &str = "agent_operations";

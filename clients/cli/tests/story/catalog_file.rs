@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::Story;
 use super::catalog::{DOCUMENTS, TOKENS};
+use crate::support;
 
 /// Documents at 2 cents, as everybody is onboarded with, and tokens at $0.0004.
 pub(crate) fn two_meters() -> Value {
@@ -77,7 +78,7 @@ impl Story {
         let stripe_url = self.system.stripe_url();
         let url = format!("{stripe_url}/v1/billing/meters/{meter_id}/{verb}");
         let key = self.system.stripe_secret_key().expose_secret();
-        let request = super::support::http().post(url).bearer_auth(key);
+        let request = support::http().post(url).bearer_auth(key);
         assert_eq!(request.send().await.unwrap().status(), 200);
     }
 

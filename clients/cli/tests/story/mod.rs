@@ -2,9 +2,6 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-#[path = "../../../../local/stack/tests/support/mod.rs"]
-mod support;
-
 pub(crate) mod catalog;
 pub(crate) mod catalog_file;
 pub(crate) mod clocked;
@@ -29,9 +26,10 @@ use stack::connection::Connection;
 use stack::tables::names;
 use stack::{Options, System};
 use stripe::{CreatePrice, MeterEvent, PriceAmount, PriceTier, RequestOptions, UsageApi};
-use support::{Caller, HandClock};
 use tempfile::TempDir;
 use web::SystemClock;
+
+use crate::support::{self, Caller, HandClock};
 
 pub(crate) const MINUTE_S: i64 = 60;
 pub(crate) const HOUR_S: i64 = 3_600;
@@ -161,6 +159,13 @@ impl Story {
         };
         let fault = json!({ "kind": kind, "path_prefix": path_prefix, "times": 1_000 });
         support::fault(&self.system, Some(fault)).await;
+    }
+
+    /// An event that Stripe does not have, or whose answer was lost, by `kind`: pending.
+    pub(crate) async fn emit_in_vain(&self, event_id: &str, quantity: u64, kind: &str) {
+        self.strike(kind).await;
+        assert_eq!(self.emit(event_id, quantity).await, "pending");
+        self.heal().await;
     }
 
     /// Has Stripe strike as `fault` says, until [`Story::heal`].

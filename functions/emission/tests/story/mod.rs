@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use billing::{EventId, Identifier, UsageStatus};
-use ledger::{CustomerRow, Ledger, Scope, Transition};
+use ledger::{CustomerRow, Ledger, Scope, Transition, UsageEventRow};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -88,6 +88,12 @@ impl Story {
     pub(crate) fn identifier(&self, event_id: &str) -> Identifier {
         let event_id = EventId::parse(event_id).unwrap();
         Identifier::of(&self.customer.customer_id, &event_id)
+    }
+
+    pub(crate) async fn row(&self, event_id: &str) -> UsageEventRow {
+        let identifier = self.identifier(event_id);
+        let row = self.world.ledger.usage_event(&identifier).await;
+        row.unwrap().unwrap()
     }
 
     pub(crate) async fn status_in_log(&self, event_id: &str) -> Option<UsageStatus> {

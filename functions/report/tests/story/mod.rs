@@ -19,6 +19,8 @@ use crate::support::world::{
     Answer, DAY_MS, HOUR_MS, LOOKUP_KEY, METER_EVENT_NAME, World, a_customer, send,
 };
 
+pub(crate) const ACTION: &str = "document_processed";
+
 /// How long the function believes what it has just read.
 const LOOK_FRESH_MS: i64 = 1_000;
 
@@ -101,6 +103,12 @@ impl Story {
     pub(crate) async fn count(&self, cells: &[(&str, i64, UsageStatus, u64)]) {
         let meter_event_name = &self.customer.item.meter_event_name;
         self.count_on(meter_event_name, cells).await;
+    }
+
+    /// Counts delivered units of [`ACTION`], at the period's start.
+    pub(crate) async fn used(&self, units: u64) {
+        self.count(&[(ACTION, 0, UsageStatus::Delivered, units)])
+            .await;
     }
 
     /// Counts units of another meter.
