@@ -6,6 +6,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use commands::complain;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// The exit status of a command that could not be carried out, as of one whose
 /// arguments are wrong.
@@ -23,8 +26,23 @@ struct Arguments {
     command: commands::Command,
 }
 
+/// Tells on stderr what the settings found to complain of and went on with: that nobody knows
+/// whose the Stripe key is, above all.
+fn warn_of_settings() {
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .without_time();
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(Targets::new().with_target("web", LevelFilter::WARN))
+        .init();
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
+    warn_of_settings();
     match Arguments::parse().command.run().await {
         Ok(exit_code) => exit_code,
         Err(failure) => {

@@ -1,11 +1,11 @@
 //! The program itself: what it prints, and its exit status.
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
-mod story;
 
 use ledger::{Applied, BillingEventRow, BillingEventState, Consequence, UnnamedRefusals};
-use serde_json::Value;
-use story::Story;
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+
+use crate::story::Story;
+use crate::support::http;
 
 impl Story {
     async fn meterline_reconcile(&self, more: &[&str]) -> (Option<i32>, String, String) {
@@ -41,6 +41,34 @@ async fn reconcile_says_by_its_status_whether_all_agree() {
     let (status, _, err) = story.meterline_reconcile(&stranger).await;
     assert_eq!(status, Some(2));
     assert!(err.contains("there is no customer cus_stranger"), "{err}");
+    story.system.stop().await.unwrap();
+}
+
+/// A restricted key may lack the right to ask whose it is, and Stripe may be down.
+#[tokio::test]
+async fn who_does_not_know_whose_the_key_is_is_warned_and_not_kept_from_working() {
+    let story = Story::start().await;
+    story.emit("a", 3).await;
+    story.rest().await;
+    let (status, _, err) = story.meterline_reconcile(&[]).await;
+    assert_eq!((status, err.as_str()), (Some(0), ""));
+
+    let fault = json!({ "kind": "error_before", "path_prefix": "/v1/account", "times": 1_000 });
+    story.order_fault(fault).await;
+    // One that nobody has asked about yet.
+    let key = "sk_test_next";
+    let url = format!("{}/_simulator/roll_secret_key", story.system.stripe_url());
+    let request = http().post(url).json(&json!({ "secret_key": key }));
+    let before = story.system.stripe_secret_key().expose_secret();
+    request.bearer_auth(before).send().await.unwrap();
+    let show = ["customer", "show", story.customer_id.as_str(), "--json"];
+    let with_key = [("STRIPE_SECRET_KEY", key)];
+    let (status, out, err) = story.meterline_with(&show, &with_key).await;
+    assert_eq!(status, Some(0), "{out}{err}");
+    let shown: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(shown["customer_id"], story.customer_id.as_str());
+    let warning = "whether the Stripe key is of the tables' account is not known";
+    assert!(err.contains(warning), "{err}");
     story.system.stop().await.unwrap();
 }
 
