@@ -11,8 +11,8 @@ use yaml_serde::Value;
 const NOT_OF_A_VERSION: [&str; 5] = [
     "DeploymentPreference",
     "Events",
-    "Policies",
     "ReservedConcurrentExecutions",
+    "Role",
     "VersionDescription",
 ];
 /// The most that Lambda takes (AWS CloudFormation Template Reference:

@@ -187,7 +187,7 @@ impl<'a> Acts<'a> {
         let folder = self.folder.join("forbidden");
         let forbidden = self
             .build
-            .without_statement(&folder, "EmissionFunction", "RecordUsage")?;
+            .without_statement(&folder, "EmissionRole", "RecordUsage")?;
         deployment.deploy(&forbidden).await?;
         let event = json!({
             "event_id": "forbidden", "customer_id": self.customer_id,

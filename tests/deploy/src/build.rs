@@ -86,21 +86,21 @@ impl Build {
         Ok(build)
     }
 
-    /// The same programs, but a statement of a function's policy is missing.
+    /// The same programs, but a statement of a role's policy is missing.
     pub(crate) fn without_statement(
         &self,
         folder: &Path,
-        function: &str,
+        role: &str,
         sid: &str,
     ) -> Result<Self, Failure> {
         let mut build = self.copy(folder)?;
-        let policies = &mut build.template["Resources"][function]["Properties"]["Policies"];
-        let statements = policies[0]["Statement"].as_array_mut();
-        let statements = statements.ok_or_else(|| Failure::unexpected("a function's policy"))?;
+        let policies = &mut build.template["Resources"][role]["Properties"]["Policies"];
+        let statements = policies[0]["PolicyDocument"]["Statement"].as_array_mut();
+        let statements = statements.ok_or_else(|| Failure::unexpected("a role's policy"))?;
         let before = statements.len();
         statements.retain(|statement| statement["Sid"] != sid);
         if statements.len() == before {
-            return Err(Failure::Unexpected(format!("the policy of {function}")));
+            return Err(Failure::Unexpected(format!("the policy of {role}")));
         }
         build.write_template()?;
         Ok(build)
@@ -189,14 +189,19 @@ Resources:
     Properties:
       CodeUri: EmissionFunction
       DeploymentPreference: { Enabled: true }
+  EmissionRole:
+    Type: AWS::IAM::Role
+    Properties:
       Policies:
-        - Statement:
-            - { Sid: FindCustomer, Effect: Allow }
-            - { Sid: RecordUsage, Effect: Allow }
-            - Fn::If:
-                - SendsMails
-                - { Sid: SendMails, Effect: Allow, Action: ses:SendEmail, Resource: an identity }
-                - { Ref: AWS::NoValue }
+        - PolicyName: emission
+          PolicyDocument:
+            Statement:
+              - { Sid: FindCustomer, Effect: Allow }
+              - { Sid: RecordUsage, Effect: Allow }
+              - Fn::If:
+                  - SendsMails
+                  - { Sid: SendMails, Effect: Allow, Action: ses:SendEmail, Resource: an identity }
+                  - { Ref: AWS::NoValue }
   Calculated:
     Type: AWS::CloudWatch::Alarm
     Properties: { Metrics: [{ Expression: a + b }] }
@@ -231,6 +236,11 @@ Resources:
         serde_json::from_str(&text).unwrap()
     }
 
+    fn statements(template: &Value) -> &Value {
+        let properties = &template["Resources"]["EmissionRole"]["Properties"];
+        &properties["Policies"][0]["PolicyDocument"]["Statement"]
+    }
+
     fn program(build: &Build) -> String {
         fs::read_to_string(build.program("EmissionFunction")).unwrap()
     }
@@ -240,11 +250,11 @@ Resources:
         let template = template(&Built::new().build);
         let resources = template["Resources"].as_object().unwrap();
         let names: Vec<_> = resources.keys().map(String::as_str).collect();
-        assert_eq!(names, ["EmissionFunction", "Plain"]);
+        assert_eq!(names, ["EmissionFunction", "EmissionRole", "Plain"]);
         let properties = &resources["EmissionFunction"]["Properties"];
         assert_eq!(properties["DeploymentPreference"], Value::Null);
         assert_eq!(properties["CodeUri"], "EmissionFunction");
-        let statements = &properties["Policies"][0]["Statement"];
+        let statements = statements(&template);
         assert_eq!(statements[2]["Fn::If"][1]["Resource"], "*");
         assert_eq!(
             statements[1],
@@ -272,14 +282,13 @@ Resources:
         let built = Built::new();
         let without = |sid: &str| {
             let folder = built.path(sid);
-            built
-                .build
-                .without_statement(&folder, "EmissionFunction", sid)
+            built.build.without_statement(&folder, "EmissionRole", sid)
         };
         let build = without("RecordUsage").unwrap();
-        let left = &template(&build)["Resources"]["EmissionFunction"]["Properties"]["Policies"];
-        assert_eq!(left[0]["Statement"].as_array().map(Vec::len), Some(2));
-        assert_eq!(left[0]["Statement"][0]["Sid"], "FindCustomer");
+        let template = template(&build);
+        let left = statements(&template);
+        assert_eq!(left.as_array().map(Vec::len), Some(2));
+        assert_eq!(left[0]["Sid"], "FindCustomer");
         assert!(without("Unknown").is_err());
     }
 

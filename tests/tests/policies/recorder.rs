@@ -38,7 +38,9 @@ impl Recorder {
     /// What was asked for, and what the variables of secrets and topics say.
     pub(crate) fn needed(&self) -> Permissions {
         let mut needed = self.needed.lock().unwrap().clone();
-        needed.extend(super::template::told(&super::template::read()));
+        let template = super::template::read();
+        needed.extend(super::template::told(&template));
+        needed.extend(super::template::done_by_lambda(&template));
         needed
     }
 

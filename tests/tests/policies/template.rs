@@ -7,6 +7,17 @@ use yaml_serde::Value;
 
 use super::{Permission, Permissions};
 
+/// What Lambda calls to bring a function the records of a stream (AWS Lambda Developer Guide,
+/// "Using AWS Lambda with Amazon DynamoDB").
+pub(crate) const OF_STREAMS: [&str; 4] = [
+    "dynamodb:DescribeStream",
+    "dynamodb:GetRecords",
+    "dynamodb:GetShardIterator",
+    LIST_STREAMS,
+];
+/// The one of them that has no resource (Service Authorization Reference, "Actions, resources,
+/// and condition keys for Amazon DynamoDB").
+pub(crate) const LIST_STREAMS: &str = "dynamodb:ListStreams";
 /// What the names of SES's resources begin with.
 const SES: &str = "arn:AWS::Partition:ses:AWS::Region:AWS::AccountId";
 
@@ -15,24 +26,78 @@ pub(crate) fn read() -> Value {
     yaml_serde::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// Every action of every statement, on every resource.
-pub(crate) fn granted(template: Value) -> Permissions {
+/// Every action of every statement that a function's role has of its own, on every resource.
+pub(crate) fn granted(template: &Value) -> Permissions {
     let mut granted = Permissions::new();
-    for (function, properties) in functions(&template) {
-        for policy in list(&properties["Policies"]) {
-            for statement in list(&policy["Statement"]) {
-                let statement = chosen(statement);
-                assert_eq!(statement["Effect"].as_str(), Some("Allow"), "{function}");
-                for action in list(&statement["Action"]) {
-                    for resource in list(&statement["Resource"]) {
-                        let (action, resource) = (action.as_str().unwrap(), name(resource));
-                        granted.insert(Permission::new(&function, action, &resource));
-                    }
-                }
-            }
+    for (function, properties) in functions(template) {
+        for policy in list(&role(template, properties)["Policies"]) {
+            granted.extend(allowed(&function, &policy["PolicyDocument"]));
         }
     }
     granted
+}
+
+/// What a function's role has in common with others.
+pub(crate) fn granted_to_all(template: &Value) -> Permissions {
+    let mut granted = Permissions::new();
+    for (function, properties) in functions(template) {
+        for policy in list(&role(template, properties)["ManagedPolicyArns"]) {
+            let policy = &template["Resources"][name(policy).as_str()];
+            assert_eq!(policy["Type"].as_str(), Some("AWS::IAM::ManagedPolicy"));
+            granted.extend(allowed(&function, &policy["Properties"]["PolicyDocument"]));
+        }
+    }
+    granted
+}
+
+/// Of a function that SAM makes no role for, which would have policies of AWS's.
+fn role<'a>(template: &'a Value, properties: &Value) -> &'a Value {
+    assert!(properties["Policies"].is_null(), "they are the role's");
+    let role = &template["Resources"][name(&properties["Role"]).as_str()];
+    assert_eq!(role["Type"].as_str(), Some("AWS::IAM::Role"));
+    &role["Properties"]
+}
+
+fn allowed(function: &str, document: &Value) -> Permissions {
+    let mut allowed = Permissions::new();
+    for statement in list(&document["Statement"]) {
+        let statement = chosen(statement);
+        assert_eq!(statement["Effect"].as_str(), Some("Allow"), "{function}");
+        for action in list(&statement["Action"]) {
+            for resource in list(&statement["Resource"]) {
+                let (action, resource) = (action.as_str().unwrap(), name(resource));
+                allowed.insert(Permission::new(function, action, &resource));
+            }
+        }
+    }
+    allowed
+}
+
+/// What Lambda does in a function's name: reads the stream that it is invoked by, and keeps
+/// what it gave up in a queue.
+pub(crate) fn done_by_lambda(template: &Value) -> Permissions {
+    let mut done = Permissions::new();
+    for (function, properties) in functions(template) {
+        let events = properties["Events"].as_mapping().unwrap().values();
+        let streams = events.filter(|event| event["Type"].as_str() == Some("DynamoDB"));
+        let sources = streams.map(|event| &event["Properties"]);
+        for source in sources.clone() {
+            for action in OF_STREAMS {
+                let resource = match action {
+                    LIST_STREAMS => "*".to_owned(),
+                    _ => name(&source["Stream"]),
+                };
+                done.insert(Permission::new(&function, action, &resource));
+            }
+        }
+        for invoked in sources.chain([&properties["EventInvokeConfig"]]) {
+            let queue = &invoked["DestinationConfig"]["OnFailure"]["Destination"];
+            if !queue.is_null() {
+                done.insert(Permission::new(&function, "sqs:SendMessage", &name(queue)));
+            }
+        }
+    }
+    done
 }
 
 /// What the variables of a function name: secrets by `…_ARN`, topics by `…_TOPIC_ARN`.
