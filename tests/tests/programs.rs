@@ -1,19 +1,26 @@
-//! Where a crate's tests are one program, every file of theirs is part of it: one that
-//! `main.rs` does not name would never run, and nothing else would tell.
+//! No test is left out: where a crate's tests are one program, every file of theirs is part of
+//! it, and the examples of its documentation are run where there can be any. Nothing else would
+//! tell of one that never runs.
 #![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-fn folders(parent: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(parent).unwrap();
-    let paths = entries.map(|entry| entry.unwrap().path());
-    paths.filter(|path| path.is_dir()).collect()
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The `main.rs` of every crate whose tests are one program.
-fn programs() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+fn is_source(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "rs")
+}
+
+/// The folders of the workspace's crates.
+fn crates() -> Vec<PathBuf> {
     let areas = [
         "benches",
         "clients",
@@ -23,32 +30,60 @@ fn programs() -> Vec<PathBuf> {
         "shared",
         "tests",
     ];
-    let crates = areas.iter().flat_map(|area| folders(&root.join(area)));
-    let programs = crates.map(|package| package.join("tests/main.rs"));
-    programs.filter(|main| main.is_file()).collect()
+    let folders = areas.iter().flat_map(|area| entries(&root().join(area)));
+    let is_crate = |folder: &PathBuf| folder.join("Cargo.toml").is_file();
+    folders.filter(is_crate).collect()
+}
+
+/// The name of the crate in `folder`.
+fn name(folder: &Path) -> String {
+    let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+    let mut lines = manifest.lines();
+    let name = lines.find_map(|line| line.strip_prefix("name = \""));
+    name.unwrap().trim_end_matches('"').to_owned()
 }
 
 /// The files beside `main` that it does not name.
 fn left_out(main: &Path) -> Vec<PathBuf> {
     let named = fs::read_to_string(main).unwrap();
-    let files = fs::read_dir(main.parent().unwrap()).unwrap();
-    let mut left_out = Vec::new();
-    for path in files.map(|file| file.unwrap().path()) {
+    let is_named = |path: &Path| {
         let module = path.file_stem().unwrap().to_str().unwrap();
-        let is_source = path.extension().is_some_and(|extension| extension == "rs");
-        let is_named = named.lines().any(|line| line == format!("mod {module};"));
-        if is_source && path != main && !is_named {
-            left_out.push(path);
+        let declaration = format!("mod {module};");
+        named.lines().any(|line| line == declaration)
+    };
+    let files = entries(main.parent().unwrap()).into_iter();
+    files
+        .filter(|path| is_source(path) && path != main && !is_named(path))
+        .collect()
+}
+
+/// Whether rustdoc may find examples in a source below `folder`.
+fn has_examples(folder: &Path) -> bool {
+    entries(folder).iter().any(|path| {
+        if path.is_dir() {
+            return has_examples(path);
         }
-    }
-    left_out
+        is_source(path) && fs::read_to_string(path).unwrap().lines().any(may_begin_one)
+    })
+}
+
+fn may_begin_one(line: &str) -> bool {
+    let line = line.trim_start();
+    let comment = line
+        .strip_prefix("///")
+        .or_else(|| line.strip_prefix("//!"));
+    let is_fence = comment.is_some_and(|text| text.trim_start().starts_with("```"));
+    is_fence || line.starts_with("#![doc = include_str!(")
 }
 
 #[test]
 fn every_file_of_a_test_program_is_part_of_it() {
-    let programs = programs();
-    assert!(programs.len() > 10, "{programs:?}");
-    let left_out: Vec<_> = programs.iter().flat_map(|main| left_out(main)).collect();
+    let mains = crates()
+        .into_iter()
+        .map(|folder| folder.join("tests/main.rs"));
+    let mains: Vec<_> = mains.filter(|main| main.is_file()).collect();
+    assert!(mains.len() > 10, "{mains:?}");
+    let left_out: Vec<_> = mains.iter().flat_map(|main| left_out(main)).collect();
     assert!(left_out.is_empty(), "{left_out:?}");
 }
 
@@ -61,4 +96,19 @@ fn a_file_that_is_left_out_is_found() {
         fs::write(folder.path().join(format!("{module}.rs")), "").unwrap();
     }
     assert_eq!(left_out(&main), [folder.path().join("forgotten.rs")]);
+}
+
+#[test]
+fn the_examples_of_the_documentation_are_run() {
+    let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
+    let mut lines = makefile.lines();
+    let tested = lines.find_map(|line| line.strip_prefix("DOC_TESTED := "));
+    let mut with_examples = Vec::new();
+    for folder in crates() {
+        if folder.join("src/lib.rs").is_file() && has_examples(&folder.join("src")) {
+            with_examples.push(name(&folder));
+        }
+    }
+    with_examples.sort();
+    assert_eq!(tested.unwrap(), with_examples.join(" "));
 }
