@@ -1,5 +1,6 @@
 //! Settings of a client.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use crate::buffer::Buffer;
 use crate::client::Meterline;
 use crate::delivery::Delivery;
 use crate::error::SettingsError;
+use crate::headers::OwnHeaders;
 use crate::http::{Api, BATCH_EVENTS_MAX};
 use crate::spool::Spool;
 
@@ -63,18 +65,20 @@ pub struct Builder {
     retry_budget: Duration,
     request_timeout: Duration,
     own_roots: Vec<Vec<u8>>,
+    own_headers: OwnHeaders,
     buffer: Option<BufferSettings>,
     spool: Option<PathBuf>,
 }
 
 impl Builder {
-    pub(crate) const fn new(url: String, api_key: SecretString) -> Self {
+    pub(crate) fn new(url: String, api_key: SecretString) -> Self {
         Self {
             url,
             api_key,
             retry_budget: RETRY_BUDGET,
             request_timeout: REQUEST_TIMEOUT,
             own_roots: Vec::new(),
+            own_headers: OwnHeaders::default(),
             buffer: None,
             spool: None,
         }
@@ -105,6 +109,20 @@ impl Builder {
     pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.own_roots.push(pem.into());
         self
+    }
+
+    /// Gives each request the headers that `headers` returns, which is asked in the span of the
+    /// call: `traceparent`, so that a trace goes on in Meterline. Events that wait in a buffer
+    /// or a spool are sent in no call's span. A name or value that cannot be a header is left
+    /// out, and so is what the client says itself, such as `Authorization`.
+    pub fn request_headers(
+        self,
+        headers: impl Fn() -> HashMap<String, String> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            own_headers: OwnHeaders::new(headers),
+            ..self
+        }
     }
 
     /// Sends events together. Each call is still answered only once its own
@@ -139,7 +157,8 @@ impl Builder {
             own_roots,
             ..
         } = &self;
-        let api = Api::new(url, api_key, *request_timeout, own_roots)?;
+        let api = Api::new(url, api_key, *request_timeout, own_roots)?
+            .with_headers(self.own_headers.clone());
         let has_tasks = self.buffer.is_some() || self.spool.is_some();
         if has_tasks && Handle::try_current().is_err() {
             return Err(SettingsError::NoRuntime);

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::access::{Access, AccessQuery};
 use crate::answer::{Problem, Recorded};
 use crate::error::SettingsError;
+use crate::headers::OwnHeaders;
 use crate::outcome::{Attempt, Failed, is_unsure, not_sent, read, unsure, unsure_because};
 use crate::reservation::{Reservation, ReservationStatus, WireReservation};
 use crate::transport::client;
@@ -29,6 +30,7 @@ pub(crate) struct Api {
     client: Client,
     base_url: Url,
     authorization: HeaderValue,
+    own_headers: OwnHeaders,
 }
 
 #[derive(Serialize)]
@@ -77,7 +79,16 @@ impl Api {
             client: client(&parsed, request_timeout, own_roots)?,
             base_url: parsed,
             authorization,
+            own_headers: OwnHeaders::default(),
         })
+    }
+
+    /// The same with headers of the caller's own.
+    pub(crate) fn with_headers(self, own_headers: OwnHeaders) -> Self {
+        Self {
+            own_headers,
+            ..self
+        }
     }
 
     /// One attempt at `event`.
@@ -181,6 +192,7 @@ impl Api {
 
     /// One attempt at a request, which a `T` answers.
     async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> Attempt<T> {
+        let request = request.headers(self.own_headers.next());
         let request = request.header(AUTHORIZATION, self.authorization.clone());
         let response = request.send().await.map_err(not_sent)?;
         let http_status = response.status().as_u16();

@@ -13,6 +13,7 @@ mod delivery;
 mod emission;
 mod error;
 mod event_id;
+mod headers;
 mod http;
 mod metered;
 mod outcome;

@@ -1,6 +1,6 @@
 //! What a trace shows of a call.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -189,4 +189,22 @@ async fn the_spans_of_what_comes_before_an_action_say_for_how_much() {
         ("meterline.status", "released"),
     ]);
     assert_eq!(spans.of("meterline.release"), released);
+}
+
+#[tokio::test]
+async fn requests_carry_on_the_trace_of_their_call() {
+    let meterline = Scripted::start([answer(503, "unavailable")]).await;
+    let (_spans, _watched) = Spans::watch();
+    // As a propagator would, which knows the context of the span.
+    let traced = meterline.builder().request_headers(|| {
+        let span = tracing::Span::current();
+        let name = span.metadata().map_or("none", tracing::Metadata::name);
+        HashMap::from([("traceparent".to_owned(), format!("00-{name}-01"))])
+    });
+    let client = traced.build().unwrap();
+    client.emit(usage()).await.unwrap();
+    client.access("cus_1").await.unwrap();
+    let carried = meterline.traceparents();
+    let emitted = "00-meterline.emit-01";
+    assert_eq!(carried, [emitted, emitted, "00-meterline.check_access-01"]);
 }

@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
@@ -52,6 +53,8 @@ struct Scene {
     denial: Option<String>,
     /// What was asked of each access.
     questions: Vec<BTreeMap<String, String>>,
+    /// Of each request, if it carries a trace.
+    traceparents: Vec<String>,
     /// The id of an event that is refused for good.
     refused: Option<String>,
     /// The key may emit this event and, if it is set, no other.
@@ -72,6 +75,7 @@ impl Scripted {
             .route("/v1/usage/reservations", post(reserve))
             .route("/v1/usage/reservations/{reservation_id}", delete(release))
             .route("/v1/customers/{customer_id}/access", get(access))
+            .layer(from_fn_with_state(Arc::clone(&scene), note_trace))
             .with_state(Arc::clone(&scene));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -104,6 +108,10 @@ impl Scripted {
     }
 
     /// What was asked of each access.
+    pub(crate) fn traceparents(&self) -> Vec<String> {
+        self.scene.lock().unwrap().traceparents.clone()
+    }
+
     pub(crate) fn questions(&self) -> Vec<BTreeMap<String, String>> {
         self.scene.lock().unwrap().questions.clone()
     }
@@ -256,6 +264,18 @@ pub(crate) fn problem_body(status: u16, kind: &str) -> Value {
 
 pub(crate) fn answer(status: u16, kind: &str) -> Step {
     Step::Answer(status, problem_body(status, kind), None)
+}
+
+async fn note_trace(
+    State(scene): State<Arc<Mutex<Scene>>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if let Some(carried) = request.headers().get("traceparent") {
+        let carried = carried.to_str().unwrap().to_owned();
+        scene.lock().unwrap().traceparents.push(carried);
+    }
+    next.run(request).await
 }
 
 async fn single(

@@ -1,0 +1,69 @@
+//! Headers of the caller's own, such as those that carry a trace on.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
+};
+
+type Source = dyn Fn() -> HashMap<String, String> + Send + Sync;
+
+/// Where the headers of a request come from that are the caller's own.
+#[derive(Clone, Default)]
+pub(crate) struct OwnHeaders(Option<Arc<Source>>);
+
+impl OwnHeaders {
+    pub(crate) fn new(
+        source: impl Fn() -> HashMap<String, String> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Some(Arc::new(source)))
+    }
+
+    /// Of the next request. A header is left out that HTTP has no room for, or whose content
+    /// is the client's to say: no trace is worth an event.
+    pub(crate) fn next(&self) -> HeaderMap {
+        let Some(source) = &self.0 else {
+            return HeaderMap::new();
+        };
+        let own = source().into_iter().filter_map(|(name, value)| {
+            let name = HeaderName::try_from(name).ok()?;
+            let value = HeaderValue::try_from(value).ok()?;
+            let is_taken = [AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST].contains(&name);
+            (!is_taken).then_some((name, value))
+        });
+        own.collect()
+    }
+}
+
+impl fmt::Debug for OwnHeaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("OwnHeaders")
+            .field(&self.0.is_some())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_a_header_or_is_not_the_callers_to_say_is_left_out() {
+        let headers = OwnHeaders::new(|| {
+            let all = [
+                ("traceparent", "00-a-b-01"),
+                ("Authorization", "Bearer other"),
+                ("content-length", "7"),
+                ("not a name", "x"),
+                ("baggage", "a\nb"),
+            ];
+            HashMap::from(all.map(|(name, value)| (name.to_owned(), value.to_owned())))
+        });
+        let next = headers.next();
+        assert_eq!(next.len(), 1);
+        assert_eq!(next["traceparent"], "00-a-b-01");
+        assert!(OwnHeaders::default().next().is_empty());
+    }
+}
