@@ -2,10 +2,11 @@
 
 mod commands;
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use clap::Parser;
-use commands::complain;
+use commands::{Failure, complain};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -13,12 +14,16 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// The exit status of a command that could not be carried out, as of one whose
 /// arguments are wrong.
 const COULD_NOT: u8 = 2;
+/// That of a program that SIGPIPE ended: whoever read what it prints, such as `head`, has seen
+/// enough. How the rest would have come out, nobody knows.
+const NOBODY_READS: u8 = 128 + 13;
 
 /// Meterline's commands for its operator.
 ///
 /// Keys come from the environment only: a command line is visible to every
 /// process. The exit status is 0 where all is as it should be, 1 where something
-/// is left for the operator, 2 where the command could not be carried out.
+/// is left for the operator, 2 where the command could not be carried out, and 141 where
+/// whoever read what it prints stopped reading.
 #[derive(Parser)]
 #[command(name = "meterline", version)]
 struct Arguments {
@@ -45,6 +50,9 @@ async fn main() -> ExitCode {
     warn_of_settings();
     match Arguments::parse().command.run().await {
         Ok(exit_code) => exit_code,
+        Err(Failure::Output(error)) if error.kind() == ErrorKind::BrokenPipe => {
+            ExitCode::from(NOBODY_READS)
+        }
         Err(failure) => {
             complain("meterline", &failure);
             ExitCode::from(COULD_NOT)

@@ -3,11 +3,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use audit::{EventFilter, ExportFormat};
 use billing::UsageStatus;
 use meterline_cli::events::{Export, ExportError, Follower};
 use serde_json::Value;
+use tokio::io::AsyncReadExt;
 
 use crate::story::{MINUTE_S, Story};
 
@@ -320,5 +322,35 @@ async fn a_customer_is_shown_with_its_limit_and_what_is_left_of_it() {
     assert_eq!(status, 200, "{of_api}");
     assert_eq!(shown["spending_limit"], of_api["spending_limit"]);
     assert_eq!(of_api["spending_limit"]["left_amount"], "0.18");
+    story.system.stop().await.unwrap();
+}
+
+/// As in `meterline events list | head`.
+#[tokio::test]
+async fn a_list_ends_without_a_complaint_when_nobody_reads_on() {
+    let story = Story::start().await;
+    story.record_many(EVENTS).await;
+    let list = [
+        "events",
+        "list",
+        story.customer_id.as_str(),
+        "--json",
+        "--limit",
+        "4500",
+    ];
+    let mut command = story.meterline_command(&list);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Far less than there is: a pipe holds 64 KiB.
+    let mut begun = [0; 100];
+    let mut read = child.stdout.take().unwrap();
+    read.read_exact(&mut begun).await.unwrap();
+    drop(read);
+    let output = child.wait_with_output().await.unwrap();
+    assert_eq!(output.status.code(), Some(141));
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
     story.system.stop().await.unwrap();
 }

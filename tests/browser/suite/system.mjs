@@ -97,12 +97,13 @@ export class System {
     return answer;
   }
 
-  // A customer who pays, or does not; on a test clock if it is to be moved.
-  async onboard(externalId, { paymentMethod = 'pm_card_visa', since } = {}) {
+  // A customer who pays, or does not; on a test clock if it is to be moved, and on terms of its own.
+  async onboard(externalId, { paymentMethod = 'pm_card_visa', since, ...terms } = {}) {
     const body = {
       email: `${externalId}@example.com`,
       payment_method: paymentMethod,
       external_id: externalId,
+      ...terms,
     };
     if (since !== undefined) {
       const made = await this.stripe('POST', '/v1/test_helpers/test_clocks', { frozen_time: since });
@@ -153,6 +154,21 @@ export class System {
 
   async limit(customer) {
     return (await this.call('GET', `/v1/customers/${customer.id}/spending-limit`)).spending_limit;
+  }
+
+  // A price in another currency, which whoever is onboarded from now on pays.
+  async sellIn(currency, unitAmountDecimal) {
+    const [current] = (await this.stripe('GET', '/v1/prices?lookup_keys[]=agent_operations_monthly')).data;
+    await this.stripe('POST', '/v1/prices', {
+      product: current.product,
+      currency,
+      unit_amount_decimal: unitAmountDecimal,
+      'recurring[interval]': 'month',
+      'recurring[usage_type]': 'metered',
+      'recurring[meter]': current.recurring.meter,
+      lookup_key: current.lookup_key,
+      transfer_lookup_key: 'true',
+    });
   }
 
   // The units of a customer's events in Stripe, as the simulator counts them by itself.

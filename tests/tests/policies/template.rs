@@ -80,8 +80,8 @@ pub(crate) fn done_by_lambda(template: &Value) -> Permissions {
     for (function, properties) in functions(template) {
         let events = properties["Events"].as_mapping().unwrap().values();
         let streams = events.filter(|event| event["Type"].as_str() == Some("DynamoDB"));
-        let sources = streams.map(|event| &event["Properties"]);
-        for source in sources.clone() {
+        let sources: Vec<_> = streams.map(|event| &event["Properties"]).collect();
+        for source in &sources {
             for action in OF_STREAMS {
                 let resource = match action {
                     LIST_STREAMS => "*".to_owned(),
@@ -90,7 +90,10 @@ pub(crate) fn done_by_lambda(template: &Value) -> Permissions {
                 done.insert(Permission::new(&function, action, &resource));
             }
         }
-        for invoked in sources.chain([&properties["EventInvokeConfig"]]) {
+        for invoked in sources
+            .into_iter()
+            .chain([&properties["EventInvokeConfig"]])
+        {
             let queue = &invoked["DestinationConfig"]["OnFailure"]["Destination"];
             if !queue.is_null() {
                 done.insert(Permission::new(&function, "sqs:SendMessage", &name(queue)));

@@ -1,6 +1,4 @@
 //! A system, a customer, and an operator's commands.
-#![allow(dead_code, reason = "each test program uses a part")]
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 pub(crate) mod catalog;
 pub(crate) mod catalog_file;

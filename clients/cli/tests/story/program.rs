@@ -19,12 +19,23 @@ impl Story {
         arguments: &[&str],
         more: &[(&str, &str)],
     ) -> (Option<i32>, String, String) {
+        let mut command = self.meterline_command(arguments);
+        let output = command.envs(more.iter().copied()).output().await.unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    }
+
+    /// `meterline` in the surroundings of this system, ready to be run.
+    pub(crate) fn meterline_command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_meterline"));
         command.args(arguments).env_clear();
         for (variable, table) in TableNames::VARIABLES {
             command.env(variable, table);
         }
-        let output = command
+        command
             .env("STRIPE_API_BASE", self.system.stripe_url())
             .env("STRIPE_METER_EVENTS_BASE", self.system.meter_events_url())
             .env(
@@ -35,15 +46,7 @@ impl Story {
             .env("AWS_ENDPOINT_URL_DYNAMODB", self.system.dynamodb_url())
             .env("AWS_REGION", "us-east-1")
             .env("AWS_ACCESS_KEY_ID", "local")
-            .env("AWS_SECRET_ACCESS_KEY", "local")
-            .envs(more.iter().copied())
-            .output()
-            .await
-            .unwrap();
-        (
-            output.status.code(),
-            String::from_utf8(output.stdout).unwrap(),
-            String::from_utf8(output.stderr).unwrap(),
-        )
+            .env("AWS_SECRET_ACCESS_KEY", "local");
+        command
     }
 }

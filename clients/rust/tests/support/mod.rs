@@ -1,6 +1,4 @@
 //! A Meterline that follows a script and then records: on a port of its own, over HTTP.
-#![allow(dead_code, reason = "each test program uses a part")]
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};

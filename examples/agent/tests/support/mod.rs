@@ -1,6 +1,4 @@
 //! Servers for the agent to talk to, on ports of their own.
-#![allow(dead_code, reason = "each test program uses a part")]
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};

@@ -1,6 +1,4 @@
 //! Emission, served, with a customer to emit for.
-#![allow(dead_code, reason = "each test program uses a part")]
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use billing::{EventId, Identifier, UsageStatus};
 use ledger::{CustomerRow, Ledger, Scope, Transition, UsageEventRow};

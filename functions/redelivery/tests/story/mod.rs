@@ -1,5 +1,4 @@
 //! What redelivery's stories have in common.
-#![allow(dead_code, reason = "each test program uses a part")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,6 +1,4 @@
 //! The report function, and a customer to report on.
-#![allow(dead_code, reason = "each test program uses a part")]
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use billing::{ActionType, Clock, Timestamp, UsageStatus};
 use ledger::{Advance, Advanced, CustomerRow, TotalKey};

@@ -1,7 +1,5 @@
 //! Stripe behind a gate: one answer waits there while the world goes on, or is
 //! another one.
-#![allow(dead_code, reason = "each test program uses a part")]
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};

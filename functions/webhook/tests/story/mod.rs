@@ -1,6 +1,4 @@
 //! A webhook endpoint that Stripe delivers to, and customers to tell of.
-#![allow(dead_code, reason = "each test program uses a part")]
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use std::sync::Mutex;
 use std::sync::mpsc::Receiver;

@@ -1,7 +1,5 @@
 //! An SNS topic over HTTP, as far as publishing goes (Amazon SNS API reference:
 //! Publish), which keeps what it is told.
-#![allow(dead_code, reason = "each test program uses a part")]
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

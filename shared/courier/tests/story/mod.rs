@@ -1,6 +1,4 @@
 //! A customer to tell, an SES that takes mails, a receiver of the operator's.
-#![allow(dead_code, reason = "each test program uses a part")]
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 mod post_office;
 

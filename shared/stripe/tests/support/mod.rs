@@ -1,7 +1,5 @@
 //! A Stripe that answers what the test says, on a port of its own, and keeps
 //! what it was asked.
-#![allow(dead_code, reason = "each test program uses a part")]
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use std::collections::VecDeque;
 use std::io;
