@@ -91,7 +91,7 @@ test: ## Run all tests
 	if cargo nextest --version >/dev/null 2>&1; then \
 	    cargo nextest run --workspace --no-fail-fast || outcome=1; \
 	else \
-	    cargo test $(EVERYTHING) --lib --no-fail-fast || outcome=1; \
+	    cargo test --workspace --tests --no-fail-fast || outcome=1; \
 	fi; \
 	cargo test --doc -p stack $(DOC_TESTED:%=-p %) || outcome=1; \
 	exit "$$outcome"

@@ -2,8 +2,8 @@
 
     sam_translate.py template.yaml GradualDeployment=true
 
-`sam validate --lint` reads the template as it is written. What SAM adds (roles,
-aliases, CodeDeploy's groups) depends on the parameters, and only this shows it to
+`sam validate --lint` reads the template as it is written. What SAM adds (aliases,
+CodeDeploy's groups and role) depends on the parameters, and only this shows it to
 cfn-lint. Runs in .venv, and asks nothing of AWS.
 """
 

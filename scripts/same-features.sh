@@ -34,13 +34,13 @@ same() {
 
 outcome=0
 for function in "${@:?name the functions}"; do
-    features "$function" -p "$function" -e normal
+    features "$function" -p "$function" -e normal || exit 1
 done | same || {
     echo "The functions would compile these twice: let a crate of shared/ ask for the feature." >&2
     outcome=1
 }
 {
-    features workspace --workspace -e normal,dev
+    features workspace --workspace -e normal,dev || exit 1
     features stack -p stack -e normal
 } | same || {
     echo "make run and make test would compile these twice: let local/stack ask for the feature." >&2

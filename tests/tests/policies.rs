@@ -115,6 +115,22 @@ fn all_functions_may_write_their_log_and_traces_and_have_nothing_else_in_common(
     assert_eq!(differences(&expected, &granted), [""; 0]);
 }
 
+#[test]
+fn nothing_else_lets_anybody_do_anything_and_only_lambda_takes_the_roles() {
+    let lambda = || Some("lambda.amazonaws.com".to_owned());
+    let expected = [
+        ("EmissionRole", lambda()),
+        ("FunctionTelemetry", None),
+        ("OnboardingRole", lambda()),
+        ("RedeliveryRole", lambda()),
+        ("ReportRole", lambda()),
+        ("RollupRole", lambda()),
+        ("WebhookRole", lambda()),
+    ];
+    let expected = expected.map(|(name, trusted)| (name.to_owned(), trusted));
+    assert_eq!(template::of_iam(&template::read()), expected);
+}
+
 /// What is not done on tables is not called here. A function that is told of a secret or a
 /// topic may use it, and one that is not may not; and so for what Lambda does.
 #[test]

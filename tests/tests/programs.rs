@@ -19,7 +19,7 @@ fn is_source(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "rs")
 }
 
-/// The folders of the workspace's crates.
+/// The folders of the workspace's crates, of which this is one.
 fn crates() -> Vec<PathBuf> {
     let areas = [
         "benches",
@@ -31,25 +31,43 @@ fn crates() -> Vec<PathBuf> {
         "tests",
     ];
     let folders = areas.iter().flat_map(|area| entries(&root().join(area)));
+    let folders = folders.chain([root().join("tests")]);
     let is_crate = |folder: &PathBuf| folder.join("Cargo.toml").is_file();
     folders.filter(is_crate).collect()
 }
 
 /// The name of the crate in `folder`.
 fn name(folder: &Path) -> String {
-    let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+    let manifest = manifest(folder);
     let mut lines = manifest.lines();
     let name = lines.find_map(|line| line.strip_prefix("name = \""));
     name.unwrap().trim_end_matches('"').to_owned()
 }
 
-/// The files beside `main` that it does not name.
-fn left_out(main: &Path) -> Vec<PathBuf> {
+fn manifest(folder: &Path) -> String {
+    fs::read_to_string(folder.join("Cargo.toml")).unwrap()
+}
+
+/// The programs of a crate's tests that are made of several files.
+fn mains(folder: &Path) -> Vec<PathBuf> {
+    let tests = folder.join("tests");
+    if !tests.is_dir() {
+        return Vec::new();
+    }
+    let folders = entries(&tests).into_iter().chain([tests]);
+    let mains = folders.map(|folder| folder.join("main.rs"));
+    mains.filter(|main| main.is_file()).collect()
+}
+
+/// The files beside `main` that it does not name, and that are no program of their own.
+fn left_out(main: &Path, manifest: &str) -> Vec<PathBuf> {
     let named = fs::read_to_string(main).unwrap();
     let is_named = |path: &Path| {
         let module = path.file_stem().unwrap().to_str().unwrap();
         let declaration = format!("mod {module};");
+        let program = format!("path = \"tests/{module}.rs\"");
         named.lines().any(|line| line == declaration)
+            || manifest.lines().any(|line| line == program)
     };
     let files = entries(main.parent().unwrap()).into_iter();
     files
@@ -78,13 +96,23 @@ fn may_begin_one(line: &str) -> bool {
 
 #[test]
 fn every_file_of_a_test_program_is_part_of_it() {
-    let mains = crates()
-        .into_iter()
-        .map(|folder| folder.join("tests/main.rs"));
-    let mains: Vec<_> = mains.filter(|main| main.is_file()).collect();
-    assert!(mains.len() > 10, "{mains:?}");
-    let left_out: Vec<_> = mains.iter().flat_map(|main| left_out(main)).collect();
-    assert!(left_out.is_empty(), "{left_out:?}");
+    let mut programs = 0;
+    for folder in crates() {
+        let manifest = manifest(&folder);
+        let has = |line: &str| manifest.lines().any(|it| it == line);
+        // Without both, cargo would find programs by itself, or none.
+        let looks_for_none = has("autotests = false");
+        assert_eq!(
+            looks_for_none,
+            has("path = \"tests/main.rs\""),
+            "{folder:?}"
+        );
+        for main in mains(&folder) {
+            assert_eq!(left_out(&main, &manifest), [""; 0].map(PathBuf::from));
+            programs += 1;
+        }
+    }
+    assert!(programs > 14, "{programs}");
 }
 
 #[test]
@@ -92,10 +120,12 @@ fn a_file_that_is_left_out_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let main = folder.path().join("main.rs");
     fs::write(&main, "mod support;\n\nmod named;\n").unwrap();
-    for module in ["named", "forgotten"] {
+    for module in ["named", "alone", "forgotten"] {
         fs::write(folder.path().join(format!("{module}.rs")), "").unwrap();
     }
-    assert_eq!(left_out(&main), [folder.path().join("forgotten.rs")]);
+    let manifest = "[[test]]\nname = \"alone\"\npath = \"tests/alone.rs\"\n";
+    let forgotten = [folder.path().join("forgotten.rs")];
+    assert_eq!(left_out(&main, manifest), forgotten);
 }
 
 #[test]

@@ -8,11 +8,10 @@ use std::path::Path;
 use yaml_serde::Value;
 
 /// What of a function is not part of its versions.
-const NOT_OF_A_VERSION: [&str; 5] = [
+const NOT_OF_A_VERSION: [&str; 4] = [
     "DeploymentPreference",
     "Events",
     "ReservedConcurrentExecutions",
-    "Role",
     "VersionDescription",
 ];
 /// The most that Lambda takes (AWS CloudFormation Template Reference:

@@ -1,5 +1,4 @@
 //! `meterline setup` against Stripe as it is simulated, over HTTP.
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use std::fs;
 use std::path::Path;

@@ -5,8 +5,25 @@ use std::fmt;
 use std::sync::Arc;
 
 use reqwest::header::{
-    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
+    EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
+
+/// What the client says itself, and what the two ends of a connection say to each other.
+const NOT_THE_CALLERS: [HeaderName; 12] = [
+    ACCEPT_ENCODING,
+    AUTHORIZATION,
+    CONNECTION,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    EXPECT,
+    HOST,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
 
 type Source = dyn Fn() -> HashMap<String, String> + Send + Sync;
 
@@ -21,8 +38,8 @@ impl OwnHeaders {
         Self(Some(Arc::new(source)))
     }
 
-    /// Of the next request. A header is left out that HTTP has no room for, or whose content
-    /// is the client's to say: no trace is worth an event.
+    /// Of the next request. A header that HTTP has no room for, or that is not the caller's to
+    /// say, is left out: no trace is worth an event.
     pub(crate) fn next(&self) -> HeaderMap {
         let Some(source) = &self.0 else {
             return HeaderMap::new();
@@ -30,8 +47,7 @@ impl OwnHeaders {
         let own = source().into_iter().filter_map(|(name, value)| {
             let name = HeaderName::try_from(name).ok()?;
             let value = HeaderValue::try_from(value).ok()?;
-            let is_taken = [AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST].contains(&name);
-            (!is_taken).then_some((name, value))
+            (!NOT_THE_CALLERS.contains(&name)).then_some((name, value))
         });
         own.collect()
     }
@@ -56,6 +72,7 @@ mod tests {
                 ("traceparent", "00-a-b-01"),
                 ("Authorization", "Bearer other"),
                 ("content-length", "7"),
+                ("Transfer-Encoding", "chunked"),
                 ("not a name", "x"),
                 ("baggage", "a\nb"),
             ];

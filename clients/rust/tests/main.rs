@@ -7,7 +7,5 @@ mod buffer;
 mod emit;
 mod emit_many;
 mod reservations;
-mod spans;
-mod spool;
 mod testing;
 mod tls;

@@ -1,4 +1,7 @@
 //! What a trace shows of a call.
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+mod support;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;

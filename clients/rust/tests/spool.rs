@@ -1,5 +1,8 @@
 //! Events that outlive the network, and the process. Kill and restart are in
 //! `clients/conformance`.
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+mod support;
 
 use std::fs;
 use std::io::{self, Write};

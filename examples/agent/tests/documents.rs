@@ -1,5 +1,4 @@
 //! No bill without a summary, no summary without a bill.
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,5 +1,4 @@
 //! A thousand operations, a server that vanishes, and the journal in between.
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;

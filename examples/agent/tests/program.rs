@@ -1,5 +1,4 @@
 //! The program itself: its command line, output and exit status.
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use std::process::{Command, Output};
 

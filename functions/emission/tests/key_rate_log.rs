@@ -1,5 +1,10 @@
 //! The log names the key of a request over its limit. Alone in its program: what else
 //! runs there decides with it what is logged.
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+#[path = "../../../shared/web/tests/log/mod.rs"]
+mod log;
+mod support;
 
 use axum::body::Body;
 use axum::http::Request;

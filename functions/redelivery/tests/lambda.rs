@@ -1,8 +1,9 @@
 //! The program, run as Lambda runs it.
 
+use serde_json::json;
+
 use crate::support::lambda::{Answered, invoke};
 use crate::support::world::World;
-use serde_json::json;
 
 /// What the program answers to the schedule's event, with `more` in its environment.
 async fn answer(world: &World, more: &[(&'static str, &str)]) -> Answered {

@@ -1,8 +1,9 @@
 //! The program, run as Lambda runs it.
 
+use serde_json::{Value, json};
+
 use crate::runtime_api::invoke;
 use crate::tables::Tables;
-use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_rollup");
 

@@ -1,6 +1,5 @@
 //! Events that Stripe cannot send here are fetched, each one once, and the
 //! webhook takes them as if they had been sent.
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use std::path::Path;
 use std::sync::Arc;

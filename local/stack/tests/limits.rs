@@ -1,6 +1,5 @@
 //! Thresholds of spending limits: each is told of once, whatever repeats, and
 //! taken back when it matters no more.
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,5 +1,4 @@
 //! The program itself: its environment, its output, and how it ends.
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;

@@ -1,6 +1,5 @@
 //! Units that are held before they are used: over HTTP, by many agents at once,
 //! with the rollup at work beside them.
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,4 @@
 //! The stream is followed from the checkpoint, whatever happened before.
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use aws_sdk_dynamodbstreams::types::ShardIteratorType;
 use stack::connection::Connection;

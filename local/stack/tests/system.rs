@@ -1,5 +1,4 @@
 //! The system as a whole: started, used, stopped, killed, and started again.
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use std::fs;
 use std::net::TcpListener;

@@ -1,5 +1,4 @@
 //! What is created is what template.yaml says, as DynamoDB itself describes it.
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use aws_sdk_dynamodb::types::{KeySchemaElement, TableDescription};
 use ledger::TableNames;

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use stripe::SecretString;
 use tokio::net::TcpListener;
 
-use crate::tables::Tables;
+use crate::support::tables::Tables;
 
 const NOW: Timestamp = Timestamp::from_unix_s(1_769_860_800);
 

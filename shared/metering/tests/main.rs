@@ -3,8 +3,6 @@
 
 #[path = "../../../functions/emission/tests/support/mod.rs"]
 mod support;
-#[path = "../../../functions/emission/tests/support/tables.rs"]
-mod tables;
 
 mod customers;
 mod delivery;

@@ -1,7 +1,5 @@
 //! How Stripe's refusals, and answers that are none of Stripe's, are told.
 
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
-
 use std::error::Error as _;
 
 use serde_json::json;

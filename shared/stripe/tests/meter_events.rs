@@ -1,6 +1,5 @@
 //! Meter events by the endpoint that takes one at a time for each customer and
 //! meter.
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use std::sync::Arc;
 use std::time::Duration;

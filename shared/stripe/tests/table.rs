@@ -1,13 +1,10 @@
 //! docs/stripe.md lists every request that is made. Here each is made once, and
 //! compared with its row.
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-
-use crate::support::{Answer, Scripted};
 
 use stripe::{
     Aggregation, Attempt, CancelSubscription, Client, CreateBillingPortalSession,
@@ -18,6 +15,8 @@ use stripe::{
     MeterEvent, MeterEventStream, Observer, RequestOptions, STRIPE_VERSION, UpdateCustomer,
     UpdateEventDestination, UpdateSubscription, UpdateWebhookEndpoint,
 };
+
+use crate::support::{Answer, Scripted};
 
 const PAGE: &str = include_str!("../../../docs/stripe.md");
 /// Stands for every id.

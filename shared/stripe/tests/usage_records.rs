@@ -1,5 +1,4 @@
 //! Accounts whose metered prices have no meter.
-#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 use serde_json::json;
 use stripe::{

@@ -29,7 +29,7 @@ pub use problem::{Problem, ProblemType};
 pub use secrets::{KeyWatch, RotatedSecret, SecretReader, StripeKey};
 pub use service::{BODY_BYTES_MAX, service};
 pub use settings::{Settings, SettingsError, key_rate_limit};
-pub use stripe_account::{OtherStripeAccount, check_stripe_account};
+pub use stripe_account::{OtherStripeAccount, UNKNOWN_ACCOUNT_TARGET, check_stripe_account};
 
 /// What ends a function's `main` before it serves: shown by the runtime, and in the log.
 pub type MainError = Box<dyn std::error::Error + Send + Sync>;

@@ -59,6 +59,10 @@ pub async fn check_stripe_account(
     check_owner(owner, ledger, stripe).await.map(|_| ())
 }
 
+/// What is logged as, where nobody knows whose the Stripe key is, and it is used: no error is
+/// returned then.
+pub const UNKNOWN_ACCOUNT_TARGET: &str = "web::unknown_account";
+
 /// As [`check_stripe_account`], where the tables have told whose they are; and
 /// whether it was found out.
 pub(crate) async fn check_owner(
@@ -75,6 +79,7 @@ pub(crate) async fn check_owner(
         // Stripe answers, and will not say anything else later: somebody has to act.
         Err(NotKnown::Stripe(error)) if error.is_unauthorized() => {
             tracing::error!(
+                target: UNKNOWN_ACCOUNT_TARGET,
                 %error,
                 "the Stripe key may not ask whose it is: give it read access to its account"
             );
@@ -82,6 +87,7 @@ pub(crate) async fn check_owner(
         }
         Err(unknown) => {
             tracing::warn!(
+                target: UNKNOWN_ACCOUNT_TARGET,
                 error = %unknown,
                 "whether the Stripe key is of the tables' account is not known"
             );

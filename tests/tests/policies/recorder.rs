@@ -35,7 +35,7 @@ impl Recorder {
         }
     }
 
-    /// What was asked for, and what the variables of secrets and topics say.
+    /// What was asked for, what the variables of secrets and topics say, and what Lambda does.
     pub(crate) fn needed(&self) -> Permissions {
         let mut needed = self.needed.lock().unwrap().clone();
         let template = super::template::read();

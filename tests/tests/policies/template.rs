@@ -50,6 +50,26 @@ pub(crate) fn granted_to_all(template: &Value) -> Permissions {
     granted
 }
 
+/// The resources that let anybody do anything, by their names, and whom a role is for.
+pub(crate) fn of_iam(template: &Value) -> Vec<(String, Option<String>)> {
+    let resources = template["Resources"].as_mapping().unwrap().iter();
+    let of_iam = resources.filter(|(_, it)| it["Type"].as_str().unwrap().starts_with("AWS::IAM::"));
+    let mut of_iam: Vec<_> = of_iam
+        .map(|(name, it)| {
+            let trust = &it["Properties"]["AssumeRolePolicyDocument"]["Statement"];
+            let trusted = trust.as_sequence().map(|statements| {
+                assert_eq!(statements.len(), 1);
+                assert_eq!(statements[0]["Action"].as_str(), Some("sts:AssumeRole"));
+                let service = &statements[0]["Principal"]["Service"];
+                service.as_str().unwrap().to_owned()
+            });
+            (name.as_str().unwrap().to_owned(), trusted)
+        })
+        .collect();
+    of_iam.sort();
+    of_iam
+}
+
 /// Of a function that SAM makes no role for, which would have policies of AWS's.
 fn role<'a>(template: &'a Value, properties: &Value) -> &'a Value {
     assert!(properties["Policies"].is_null(), "they are the role's");

@@ -77,6 +77,16 @@ pub(crate) enum Command {
     Invoice(invoice::InvoiceCommand),
 }
 
+impl Command {
+    /// Whether nothing is changed, or lost, when nobody reads what it prints.
+    pub(crate) const fn only_lists(&self) -> bool {
+        matches!(
+            self,
+            Self::Events(events::EventsCommand::List(_)) | Self::Invoice(_)
+        )
+    }
+}
+
 /// What ends a command, in words.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {

@@ -1,4 +1,5 @@
 //! A Meterline that follows a script and then records: on a port of its own, over HTTP.
+#![allow(dead_code, reason = "each test program uses a part")]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
@@ -105,11 +106,12 @@ impl Scripted {
         self.scene.lock().unwrap().denial = Some(reason.to_owned());
     }
 
-    /// What was asked of each access.
+    /// Of each request that carried a trace.
     pub(crate) fn traceparents(&self) -> Vec<String> {
         self.scene.lock().unwrap().traceparents.clone()
     }
 
+    /// What was asked of each access.
     pub(crate) fn questions(&self) -> Vec<BTreeMap<String, String>> {
         self.scene.lock().unwrap().questions.clone()
     }

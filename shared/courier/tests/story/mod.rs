@@ -16,7 +16,6 @@ use stripe::{RequestOptions, UpdateCustomer};
 use tokio::time::Instant;
 use web::RotatedSecret;
 
-#[allow(unused_imports, reason = "each test program uses a part")]
 pub(crate) use post_office::{Answer, PostOffice, Request};
 
 use crate::support::world::World;
