@@ -212,17 +212,18 @@ sam-validate: ## Check template.yaml: sam, cfn-lint, and checkov for its securit
 	done
 	target/checkov/bin/checkov --file template.yaml --config-file .checkov.yaml
 
-# Each function by itself, as `sam build` compiles it: built together, they would
-# share the features of their dependencies and be other programs. So what one of
-# these two targets has compiled, the other finds.
+# All functions at once, so that their links, which take longest, go side by side. `sam build`
+# compiles each by itself, and finds it compiled: they have the same features of all that they
+# share (scripts/same-features.sh).
+build_functions = cargo lambda build --release --locked --$(subst _,-,$(ARCH)) $(FUNCTIONS:%=-p %)
+
 lambda-build: ## Build the functions for Lambda (ARCH=arm64|x86_64)
 	scripts/tools.sh lambda
-	for function in $(FUNCTIONS); do \
-	    cargo lambda build --release --locked --$(subst _,-,$(ARCH)) --output-format zip -p $$function; \
-	done
+	$(build_functions) --output-format zip
 
 sam-build: ## Build what sam deploy takes, into .aws-sam (ARCH=arm64|x86_64)
 	scripts/tools.sh lambda
+	$(build_functions)
 	SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 sam build --parameter-overrides Architecture=$(ARCH)
 
 lambda-zips: lambda-build ## Check that every function's zip is under 6 MB
