@@ -1,21 +1,10 @@
 // What a customer sees of its spending limit, while it is used.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import { Browser, textOf, violations } from './browser.mjs';
-import { System, eventually } from './system.mjs';
-
-let system;
-let browser;
-
-before(async () => {
-  [system, browser] = await Promise.all([System.start(), Browser.start()]);
-});
-
-after(async () => {
-  await browser.stop();
-  await system.stop();
-});
+import { test } from 'node:test';
+import { textOf, violations } from './browser.mjs';
+import { browser, system } from './started.mjs';
+import { eventually } from './system.mjs';
 
 const bar = (page) => page.getByRole('progressbar', { name: 'Used of the spending limit' });
 

@@ -1,23 +1,12 @@
 // Who sees a dashboard, for how long, and where it leads on to.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import { Browser, textOf } from './browser.mjs';
-import { System, eventually } from './system.mjs';
+import { test } from 'node:test';
+import { textOf } from './browser.mjs';
+import { browser, system } from './started.mjs';
+import { eventually } from './system.mjs';
 
 const PORTAL = 'https://billing.stripe.com/**';
-
-let system;
-let browser;
-
-before(async () => {
-  [system, browser] = await Promise.all([System.start(), Browser.start()]);
-});
-
-after(async () => {
-  await browser.stop();
-  await system.stop();
-});
 
 async function aBusyCustomer(name) {
   const customer = await system.onboard(name);

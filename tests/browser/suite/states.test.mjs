@@ -1,21 +1,10 @@
 // What the page says when not all is well.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import { Browser, textOf } from './browser.mjs';
-import { DAY_S, System, eventually } from './system.mjs';
-
-let system;
-let browser;
-
-before(async () => {
-  [system, browser] = await Promise.all([System.start(), Browser.start()]);
-});
-
-after(async () => {
-  await browser.stop();
-  await system.stop();
-});
+import { test } from 'node:test';
+import { textOf } from './browser.mjs';
+import { browser, system } from './started.mjs';
+import { DAY_S, eventually } from './system.mjs';
 
 test('a customer whose card fails sees it on the open page, and then that it is suspended', async () => {
   const since = Math.floor(Date.now() / 1_000);

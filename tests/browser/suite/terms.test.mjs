@@ -2,21 +2,10 @@
 // with more decimals, a subscription that is to end.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import { Browser, textOf } from './browser.mjs';
-import { System, eventually } from './system.mjs';
-
-let system;
-let browser;
-
-before(async () => {
-  [system, browser] = await Promise.all([System.start(), Browser.start()]);
-});
-
-after(async () => {
-  await browser.stop();
-  await system.stop();
-});
+import { test } from 'node:test';
+import { textOf } from './browser.mjs';
+import { browser, system } from './started.mjs';
+import { eventually } from './system.mjs';
 
 // The page of a customer who has used so many units.
 async function pageOf(customer, quantity) {

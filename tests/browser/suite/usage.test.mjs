@@ -1,21 +1,10 @@
 // What a customer sees of usage, while it happens.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import { Browser, strangers, textOf } from './browser.mjs';
-import { DAY_S, System, eventually } from './system.mjs';
-
-let system;
-let browser;
-
-before(async () => {
-  [system, browser] = await Promise.all([System.start(), Browser.start()]);
-});
-
-after(async () => {
-  await browser.stop();
-  await system.stop();
-});
+import { test } from 'node:test';
+import { strangers, textOf } from './browser.mjs';
+import { browser, system } from './started.mjs';
+import { DAY_S, eventually } from './system.mjs';
 
 const dollars = (text) => `$${text}`;
 
